@@ -1,0 +1,70 @@
+package abi
+
+// The contract between a monitor and the kernel: how the direct door is entered.
+//
+// The monitor loads every PT_LOAD of the image at its p_paddr, and enters e_entry with
+//   - 64-bit mode, CPL 0, interrupts off, CPUID as the guest is to see it;
+//   - CR0 = PE|MP|ET|NE|WP|PG, CR4 = PAE|OSFXSR|OSXMMEXCPT, EFER = SCE|LME|LMA|NXE;
+//   - page tables in which KernelBase+x maps to physical x for the first GiB, or for all
+//     of RAM if there is less, writeable and executable (the kernel replaces them at once);
+//   - RDI = the physical address of a BootInfo, 8-byte aligned, below 1 MiB;
+//   - all other registers, the GDT, the IDT and the TSS are not looked at.
+//
+// What the monitor needs for this (page tables, BootInfo, command line) lies below
+// LowMemoryEnd, where no image may be loaded.
+const (
+	// KernelBase is the virtual address of physical 0 in the kernel's window.
+	KernelBase = 0xffff_ffff_8000_0000
+	// DirectMap is the virtual address of physical 0 in the kernel's map of all RAM.
+	DirectMap = 0xffff_8000_0000_0000
+	// LowMemoryEnd ends the memory that belongs to the monitor and the firmware.
+	LowMemoryEnd = 1 << 20
+	// MMIOHole and MMIOHoleEnd bound the physical addresses below 4 GiB that are never RAM.
+	MMIOHole    = 0xc000_0000
+	MMIOHoleEnd = 1 << 32
+)
+
+// BootMagic reads "KAPSEL01" in memory: the last two characters are the layout's version.
+const BootMagic = 0x31304c455350414b
+
+// BootInfo is what the monitor tells the kernel. All addresses are physical.
+// Layout: little-endian, 8-byte fields, no padding; it grows only at its end.
+type BootInfo struct {
+	Magic uint64 // BootMagic
+	Size  uint64 // bytes of this structure that the monitor filled in
+
+	RAMLow  uint64 // bytes of RAM from 0, at most MMIOHole
+	RAMHigh uint64 // bytes of RAM from MMIOHoleEnd
+	Free    uint64 // RAM at and above this address, up to RAMLow, is unused; page aligned
+
+	Modules     uint64 // TBF objects back to back, page aligned; 0 if there are none
+	ModulesSize uint64 // bytes
+	Cmdline     uint64 // the command line's bytes
+	CmdlineSize uint64 // bytes, at most CmdlineMax
+
+	TSCHz   uint64 // frequency of the time-stamp counter; 0 if the kernel shall measure it
+	LAPICHz uint64 // input frequency of the local APIC timer; 0 if unknown
+}
+
+// CmdlineMax is the longest command line that the kernel reads, in bytes.
+const CmdlineMax = 2048
+
+// I/O ports and interrupt lines that the kernel expects.
+const (
+	PortCOM1      = 0x3f8 // 8250 UART, 8 registers
+	PortDebugExit = 0xf4  // a 32-bit write ends the machine with that exit status
+	IRQCOM1       = 4     // the UART's line at the I/O APIC
+
+	IOAPICBase = 0xfec0_0000
+	LAPICBase  = 0xfee0_0000
+)
+
+// Exit statuses of a machine: what a guest writes to PortDebugExit, 0 to ExitStatusMax.
+// (QEMU's isa-debug-exit turns status s into its own exit code 2s+1, so 7 bits pass.)
+const (
+	ExitStatusMax = 127
+	ExitOK        = 0   // every task terminated with completion code 0
+	ExitTaskFault = 100 // a task was stopped by a fault
+	ExitPanic     = 101 // the kernel panicked
+	ExitBadBoot   = 102 // the kernel cannot use what the monitor handed it
+)

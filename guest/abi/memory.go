@@ -1,0 +1,18 @@
+package abi
+
+// The memory of a task, as every task sees it (docs/abi.md, section 2).
+// Half-open ranges throughout.
+const (
+	PageSize = 4096
+
+	// FlashStart is where a task's TBF object appears, unless it asks otherwise.
+	FlashStart = 0x4000_0000
+	// RAMStart is where a task's memory appears, unless it asks otherwise.
+	RAMStart = 0x8000_0000
+	// UserMin and UserMax bound every address a task may use: nothing below 64 KiB,
+	// so that a nil dereference always faults, nothing at or above 2^47.
+	UserMin = 64 << 10
+	UserMax = 1 << 47
+	// InitialRAM is the least that a task finds below its break when it starts.
+	InitialRAM = 4096
+)

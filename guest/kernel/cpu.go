@@ -1,0 +1,117 @@
+package kernel
+
+import "kapsel/guest/abi"
+
+// CPU is what the kernel asks of the machine layer. guest/arch/amd64 is the real one;
+// host tests use a fake. The CPU owns each task's registers and page tables and knows
+// tasks by slot alone (0 to MaxTasks-1); the kernel owns everything else.
+//
+// Ring 0 runs with interrupts off: no method is interrupted, and none calls back.
+type CPU interface {
+	// Switch runs the task in slot from where it stands until it traps, and says why.
+	// The trap belongs to the CPU and holds until the next Switch.
+	// Precondition: Start was called for slot since it was last Clear.
+	Switch(slot int) *Trap
+
+	// Start gives the task in slot its first registers: it will run the init function
+	// s describes; every other register is 0, vector and x87 state are reset.
+	Start(slot int, s StartState)
+	// Return places a system call's four result words (r0..r3).
+	Return(slot int, r0, r1, r2, r3 uint64)
+	// Upcall makes the task continue in u.Fn with an ordinary call frame, so that its
+	// return lands behind the Yield. It writes the return address through mem and
+	// reports false, changing nothing, if the stack is not writable there: a fault.
+	Upcall(slot int, mem *Memory, u Upcall) bool
+	// SetSegmentBase sets the task's FS base (MemopSetFSBase) or GS base (MemopSetGSBase).
+	// The kernel has checked addr < abi.UserMax.
+	SetSegmentBase(slot int, op uint32, addr uint64)
+	// PrintRegisters writes the task's registers to w, for a fault dump.
+	PrintRegisters(slot int, w Writer)
+
+	// Reserve prepares the slot's address space for the page-aligned range
+	// [addr, addr+size), so that Map and Unmap within it cannot fail. It reports false
+	// if memory for page tables ran out. Only called before the main loop starts.
+	Reserve(slot int, addr, size uint64) bool
+	// Map gives the task the pages at addr, backed by mem (whole pages: both addr and
+	// len(mem) are page multiples, mem from the slices that the board handed the kernel),
+	// replacing what was there. The range was reserved.
+	Map(slot int, addr uint64, mem []byte, rights Rights)
+	// Unmap takes the pages of [addr, addr+size) from the task.
+	Unmap(slot int, addr, size uint64)
+	// Clear forgets the slot's registers. Mappings stay.
+	Clear(slot int)
+
+	// Now is the time since boot in microseconds; it never goes back.
+	Now() uint64
+	// SetSlice asks for an interrupt at the given time (Now's clock), so that Switch
+	// returns then at the latest; 0 asks for none.
+	SetSlice(deadline uint64)
+
+	// InterruptPending reports whether an interrupt line waits to be served.
+	InterruptPending() bool
+	// NextInterrupt takes the lowest waiting interrupt line, or reports false.
+	NextInterrupt() (line int, ok bool)
+	// Idle sleeps until an interrupt waits. It returns at once if one does already.
+	Idle()
+}
+
+// MaxTasks is the number of task slots.
+const MaxTasks = 16
+
+// TrapReason says why a task stopped running.
+type TrapReason uint8
+
+// Reasons.
+const (
+	TrapInterrupt TrapReason = iota // a device or the slice timer: the kernel runs first
+	TrapSyscall                     // Class and Args are valid
+	TrapFault                       // Fault is valid
+)
+
+// Trap is a task's stop.
+type Trap struct {
+	Reason TrapReason
+	Class  abi.Class
+	Args   [4]uint64 // r0..r3 as the task set them, unchecked
+	Fault  Fault
+}
+
+// Fault describes an exception that a task caused.
+type Fault struct {
+	Vector  uint8  // x86 exception vector (Intel SDM vol. 3, table 6-1)
+	Code    uint64 // error code, 0 where the exception has none
+	Address uint64 // faulting address (CR2) of a page fault, else 0
+	PC      uint64 // the instruction
+	Name    string // the exception in words: "page fault: write to a read-only page"
+}
+
+// StartState is what a task starts with (docs/abi.md, section 1, "Start").
+type StartState struct {
+	Entry        uint64 // the init function
+	AppStart     uint64 // first address behind the protected region of its flash
+	RAMStart     uint64
+	RAMSize      uint64 // bytes, grant region included
+	InitialBreak uint64
+}
+
+// Upcall is a function of a task's with its arguments.
+type Upcall struct {
+	Fn       uint64
+	Args     [3]uint32
+	Userdata uint64
+}
+
+// Rights are what a task may do with a page.
+type Rights uint8
+
+// Rights: there is no writeable and executable page.
+const (
+	ReadExecute Rights = iota
+	ReadWrite
+)
+
+// Writer takes text for a person: the serial line in a panic, a debug queue else.
+// It never fails and never blocks for long.
+type Writer interface {
+	WriteString(s string)
+}
