@@ -1,0 +1,73 @@
+package vmm
+
+import (
+	"fmt"
+	"io"
+
+	"kapsel/guest/abi"
+	"kapsel/vmm/image"
+)
+
+// Memory sizes in bytes.
+const (
+	// DefaultMemory is the RAM of a machine whose Config does not say.
+	DefaultMemory = 64 << 20
+	// MaxMemory is the most RAM that a machine can have.
+	MaxMemory = 1 << 40
+)
+
+// DefaultKVM is the path of the KVM device.
+const DefaultKVM = "/dev/kvm"
+
+// Config says what machine New is to make. Only Image is required.
+type Config struct {
+	// Image is what to boot.
+	Image *image.Image
+	// Modules are handed to the guest behind the image, each padded to a page: further
+	// tasks in Tock Binary Format. The monitor does not look into them.
+	Modules [][]byte
+	// Memory is the guest's RAM in bytes, a multiple of abi.PageSize and at most
+	// MaxMemory; 0 means DefaultMemory.
+	Memory uint64
+	// Cmdline is the guest's command line, at most abi.CmdlineMax bytes.
+	Cmdline string
+
+	// Console takes what the guest writes to COM1, on the goroutine of the virtual
+	// processor: one Write for each access, string instructions included. Nil discards it.
+	Console io.Writer
+	// Input is what COM1 receives. It is read by a goroutine of its own, at the guest's
+	// pace; after Close that goroutine ends as soon as its Read returns. Nil is no input.
+	Input io.Reader
+	// Log takes one line at a time about what a guest should not do and what the host
+	// cannot do. It may be called from several goroutines. Nil discards it.
+	Log func(format string, args ...any)
+
+	// KVM is the path of the KVM device; DefaultKVM if empty.
+	KVM string
+}
+
+// withDefaults checks c and fills in what it leaves open.
+func (c Config) withDefaults() (Config, error) {
+	if c.Image == nil {
+		return c, fmt.Errorf("no image to boot: set Config.Image")
+	}
+	if c.Memory == 0 {
+		c.Memory = DefaultMemory
+	}
+	if c.Memory%abi.PageSize != 0 {
+		return c, fmt.Errorf("memory of %d bytes is not a multiple of %d", c.Memory, abi.PageSize)
+	}
+	if c.Memory > MaxMemory {
+		return c, fmt.Errorf("memory of %d bytes is more than the %d that a machine can have", c.Memory, uint64(MaxMemory))
+	}
+	if c.Console == nil {
+		c.Console = io.Discard
+	}
+	if c.Log == nil {
+		c.Log = func(string, ...any) {}
+	}
+	if c.KVM == "" {
+		c.KVM = DefaultKVM
+	}
+	return c, nil
+}

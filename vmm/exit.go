@@ -1,0 +1,49 @@
+package vmm
+
+import "fmt"
+
+// Reason is the kind of a machine's end.
+type Reason int
+
+// Reasons.
+const (
+	// GuestExit: the guest wrote a status to the debug exit port.
+	GuestExit Reason = iota + 1
+	// Shutdown: the processor shut down, as after a triple fault.
+	Shutdown
+	// Cancelled: the context ended, or Close was called.
+	Cancelled
+	// Failed: KVM could not go on; Run's error says why.
+	Failed
+)
+
+// String returns the reason in words.
+func (r Reason) String() string {
+	switch r {
+	case GuestExit:
+		return "the guest ended"
+	case Shutdown:
+		return "the guest's processor shut down (triple fault)"
+	case Cancelled:
+		return "cancelled"
+	case Failed:
+		return "KVM failed"
+	}
+	return fmt.Sprintf("unknown reason %d", int(r))
+}
+
+// Exit says how a machine ended.
+type Exit struct {
+	Reason Reason
+	// Status is what the guest wrote, 0 to abi.ExitStatusMax; larger values count as
+	// abi.ExitStatusMax. Only a GuestExit has one.
+	Status int
+}
+
+// String returns the exit in words.
+func (e Exit) String() string {
+	if e.Reason == GuestExit {
+		return fmt.Sprintf("%v with status %d", e.Reason, e.Status)
+	}
+	return e.Reason.String()
+}
