@@ -1,0 +1,167 @@
+package tbf
+
+// Error says what is wrong with an object: which field, where it is, what it
+// holds and what rule that breaks. The zero Error means that nothing is wrong.
+// It is a plain value, so that making one allocates nothing; tbfbuild.Check
+// turns it into an ordinary error.
+type Error struct {
+	Field  Field
+	Rule   Rule
+	Offset uint32 // where the field is, in bytes from the object's start
+	Got    uint64 // what it holds
+	Want   uint64 // what Rule compares it with
+}
+
+// Field is a part of an object that can be wrong.
+type Field uint8
+
+// Fields.
+const (
+	NoField Field = iota // nothing is wrong
+	FieldObject
+	FieldVersion
+	FieldHeaderSize
+	FieldTotalSize
+	FieldChecksum
+	FieldElement
+	FieldMain
+	FieldProgram
+	FieldWriteable
+	FieldRegionStart
+	FieldRegionEnd
+	FieldName
+	FieldFixedAddresses
+	FieldPermissions
+	FieldStorage
+	FieldStorageIDs
+	FieldKernelVersion
+	FieldShortID
+	FieldABI
+	FieldProtectedSize
+	FieldBinaryEnd
+	FieldEntry
+	FieldTask
+	FieldEnabled
+	FieldKernelMajor
+	FieldKernelMinor
+	fieldCount
+)
+
+var fieldNames = [fieldCount]string{
+	NoField:             "nothing is wrong",
+	FieldObject:         "bytes there are",
+	FieldVersion:        "format version",
+	FieldHeaderSize:     "header size",
+	FieldTotalSize:      "total size",
+	FieldChecksum:       "header checksum",
+	FieldElement:        "end of an element",
+	FieldMain:           "length of the Main element",
+	FieldProgram:        "length of the Program element",
+	FieldWriteable:      "length of the Writeable Flash Regions element",
+	FieldRegionStart:    "start of a writeable flash region",
+	FieldRegionEnd:      "end of a writeable flash region",
+	FieldName:           "character in the package name",
+	FieldFixedAddresses: "length of the Fixed Addresses element",
+	FieldPermissions:    "length of the Permissions element",
+	FieldStorage:        "length of the Storage Permissions element",
+	FieldStorageIDs:     "number of storage identifiers",
+	FieldKernelVersion:  "length of the Kernel Version element",
+	FieldShortID:        "length of the ShortId element",
+	FieldABI:            "length of the Kapsel ABI element",
+	FieldProtectedSize:  "size of the protected region",
+	FieldBinaryEnd:      "end of the binary",
+	FieldEntry:          "offset of the init function",
+	FieldTask:           "Program element",
+	FieldEnabled:        "enabled flag",
+	FieldKernelMajor:    "kernel's major version",
+	FieldKernelMinor:    "kernel's minor version",
+}
+
+// String names the field in words.
+func (f Field) String() string {
+	if f < fieldCount {
+		return fieldNames[f]
+	}
+	return "unknown field"
+}
+
+// Rule is what a field has to obey.
+type Rule uint8
+
+// Rules.
+const (
+	Equal      Rule = iota // Got must be Want
+	AtLeast                // Got must not be below Want
+	AtMost                 // Got must not be above Want
+	Below                  // Got must be below Want
+	MultipleOf             // Got must be a multiple of Want
+	Printable              // Got must be a printable character, in UTF-8
+	Present                // the object must have the field; Got and Want are 0
+)
+
+// String says what is wanted in words; a number follows unless it is Printable or Present.
+func (r Rule) String() string {
+	switch r {
+	case Equal:
+		return "want "
+	case AtLeast:
+		return "want at least "
+	case AtMost:
+		return "want at most "
+	case Below:
+		return "want less than "
+	case MultipleOf:
+		return "want a multiple of "
+	case Printable:
+		return "want printable UTF-8"
+	case Present:
+		return "is missing"
+	}
+	return "unknown rule"
+}
+
+// OK reports whether nothing is wrong.
+func (e Error) OK() bool { return e.Field == NoField }
+
+// Writer takes text.
+type Writer interface {
+	WriteString(s string)
+}
+
+// Describe writes the error as one line without its end, such as
+// "header checksum is 0x12, want 0x34 (at byte 0xc)".
+func (e Error) Describe(w Writer) {
+	w.WriteString(e.Field.String())
+	if e.OK() {
+		return
+	}
+	if e.Rule == Present {
+		w.WriteString(" ")
+		w.WriteString(e.Rule.String())
+		return
+	}
+	w.WriteString(" is ")
+	writeHex(w, e.Got)
+	w.WriteString(", ")
+	w.WriteString(e.Rule.String())
+	if e.Rule != Printable {
+		writeHex(w, e.Want)
+	}
+	w.WriteString(" (at byte ")
+	writeHex(w, uint64(e.Offset))
+	w.WriteString(")")
+}
+
+// writeHex writes v in hexadecimal, digit by digit so that no memory is needed.
+func writeHex(w Writer, v uint64) {
+	const digits = "0123456789abcdef"
+	shift := 60
+	for shift > 0 && v>>shift == 0 {
+		shift -= 4
+	}
+	w.WriteString("0x")
+	for ; shift >= 0; shift -= 4 {
+		d := v >> shift & 15
+		w.WriteString(digits[d : d+1])
+	}
+}
