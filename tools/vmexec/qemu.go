@@ -1,0 +1,34 @@
+package main
+
+import "strconv"
+
+// kernelArguments is Linux's command line. A panic reboots at once, which ends the
+// machine (-no-reboot); so does init's reboot at the end, by the quickest way there is.
+const kernelArguments = "console=ttyS0,115200 loglevel=4 panic=-1 oops=panic reboot=t " +
+	"tsc=reliable no_timer_check nokaslr mitigations=off random.trust_cpu=on"
+
+// File descriptors of the channels in QEMU: os/exec hands over the first at 3.
+const (
+	fdOutput = "/dev/fd/3"
+	fdReport = "/dev/fd/4"
+	fdFiles  = "/dev/fd/5"
+)
+
+// qemuArguments is QEMU's command line for the machine. One CPU: with two, TCG of
+// QEMU 7.2 can hang where Linux patches its own code.
+func qemuArguments(o *options, initrd, console string) []string {
+	args := []string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-machine", "q35", "-accel", "tcg", "-cpu", o.cpu, "-smp", "1", "-m", strconv.Itoa(o.mem),
+		"-kernel", o.rig + "/vmlinuz", "-initrd", initrd, "-append", kernelArguments,
+	}
+	// The order makes them ttyS0 to ttyS3.
+	for i, path := range []string{console, fdOutput, fdReport, fdFiles} {
+		id := "serial" + strconv.Itoa(i)
+		args = append(args, "-chardev", "file,id="+id+",path="+path, "-serial", "chardev:"+id)
+	}
+	if o.icount {
+		args = append(args, "-icount", "shift=0,sleep=off", "-seed", "1", "-rtc", "base=2024-01-01,clock=vm")
+	}
+	return args
+}
