@@ -68,3 +68,11 @@ const (
 	ExitPanic     = 101 // the kernel panicked
 	ExitBadBoot   = 102 // the kernel cannot use what the monitor handed it
 )
+
+// The image's ELF note by which a monitor knows that it may enter by the direct door:
+// name NoteName, type NoteBoot, a 4-byte descriptor that holds BootVersion.
+const (
+	NoteName    = "Kapsel"
+	NoteBoot    = 1
+	BootVersion = 1
+)

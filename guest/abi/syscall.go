@@ -70,10 +70,12 @@ const (
 )
 
 // ErrorCode says why a call failed: 1 to 13 from the kernel (TRD104, section 3.3).
+// OK is not a failure; as an upcall argument it is the status of success.
 type ErrorCode uint32
 
 // Error codes.
 const (
+	OK          ErrorCode = 0
 	FAIL        ErrorCode = 1  // failed for no more specific reason
 	BUSY        ErrorCode = 2  // try again later
 	ALREADY     ErrorCode = 3  // the state asked for is the state there is
@@ -90,7 +92,7 @@ const (
 )
 
 var errorNames = [...]string{
-	FAIL: "FAIL", BUSY: "BUSY", ALREADY: "ALREADY", OFF: "OFF", RESERVE: "RESERVE",
+	OK: "OK", FAIL: "FAIL", BUSY: "BUSY", ALREADY: "ALREADY", OFF: "OFF", RESERVE: "RESERVE",
 	INVAL: "INVAL", SIZE: "SIZE", CANCEL: "CANCEL", NOMEM: "NOMEM", NOSUPPORT: "NOSUPPORT",
 	NODEVICE: "NODEVICE", UNINSTALLED: "UNINSTALLED", NOACK: "NOACK",
 }

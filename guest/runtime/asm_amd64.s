@@ -1,0 +1,204 @@
+//go:build kapsel
+
+#include "textflag.h"
+
+// Functions that compiled code calls. In package runtime assembly may use Go's register
+// calling convention: arguments in AX, BX, CX, DI, SI, R8..., g in R14, X15 zero.
+
+TEXT runtime·mapinitnoop<ABIInternal>(SB), NOSPLIT, $0
+	RET
+
+TEXT runtime·getfp<ABIInternal>(SB), NOSPLIT|NOFRAME, $0
+	MOVQ BP, AX
+	RET
+
+// morestack is where a function's first instructions go when the stack is too small for it.
+// The stack does not grow: the program dies, on a stack of its own for that.
+TEXT runtime·morestack_noctxt(SB), NOSPLIT|NOFRAME, $0
+	JMP runtime·morestack(SB)
+
+TEXT runtime·morestack(SB), NOSPLIT|NOFRAME, $0
+	MOVQ 0(SP), AX                        // the function that needed more
+	MOVQ BP, BX
+	LEAQ runtime·panicStack(SB), CX
+	MOVQ CX, 16(R14)                      // g.stackguard0
+	LEAQ 8192(CX), SP
+	XORL BP, BP
+	CALL runtime·stackOverflow<ABIInternal>(SB)
+	INT  $3
+
+// panicBounds saves the registers that may hold the index and the limit, in the machine's
+// numbering, for boundsFailed.
+TEXT runtime·panicBounds<ABIInternal>(SB), NOSPLIT, $144-0
+	MOVQ AX, 16(SP)
+	MOVQ CX, 24(SP)
+	MOVQ DX, 32(SP)
+	MOVQ BX, 40(SP)
+	MOVQ SP, 48(SP)
+	MOVQ BP, 56(SP)
+	MOVQ SI, 64(SP)
+	MOVQ DI, 72(SP)
+	MOVQ R8, 80(SP)
+	MOVQ R9, 88(SP)
+	MOVQ R10, 96(SP)
+	MOVQ R11, 104(SP)
+	MOVQ R12, 112(SP)
+	MOVQ R13, 120(SP)
+	MOVQ R14, 128(SP)
+	MOVQ R15, 136(SP)
+	MOVQ 8(BP), AX                        // the address behind the call
+	MOVQ 0(BP), CX                        // the caller's frame pointer
+	LEAQ 16(SP), BX
+	CALL runtime·boundsFailed<ABIInternal>(SB)
+	INT  $3
+
+// func memequal(p, q unsafe.Pointer, n uintptr) bool
+TEXT runtime·memequal<ABIInternal>(SB), NOSPLIT, $0-25
+	CMPQ AX, BX
+	JEQ  equal
+	CMPQ CX, $8
+	JB   bytes
+words:
+	MOVQ (AX), DX
+	CMPQ DX, (BX)
+	JNE  differ
+	ADDQ $8, AX
+	ADDQ $8, BX
+	SUBQ $8, CX
+	CMPQ CX, $8
+	JAE  words
+bytes:
+	TESTQ CX, CX
+	JEQ  equal
+byte:
+	MOVB (AX), DX
+	CMPB DX, (BX)
+	JNE  differ
+	INCQ AX
+	INCQ BX
+	DECQ CX
+	JNE  byte
+equal:
+	MOVL $1, AX
+	RET
+differ:
+	XORL AX, AX
+	RET
+
+// The closure word in DX holds the size.
+TEXT runtime·memequal_varlen<ABIInternal>(SB), NOSPLIT, $0-17
+	MOVQ 8(DX), CX
+	JMP  runtime·memequal<ABIInternal>(SB)
+
+// func memclrNoHeapPointers(p unsafe.Pointer, n uintptr)
+TEXT runtime·memclrNoHeapPointers<ABIInternal>(SB), NOSPLIT, $0-16
+	CMPQ BX, $16
+	JB   small
+	MOVUPS X15, -16(AX)(BX*1)             // the tail, however long
+	SHRQ $4, BX
+	CMPQ BX, $32
+	JAE  large
+blocks:
+	MOVUPS X15, (AX)
+	ADDQ $16, AX
+	DECQ BX
+	JNE  blocks
+	RET
+large:
+	MOVQ AX, DI
+	LEAQ (BX)(BX*1), CX                   // 16-byte blocks to words
+	XORL AX, AX
+	REP; STOSQ
+	RET
+small:
+	TESTQ BX, BX
+	JEQ  done
+	MOVB $0, (AX)
+	INCQ AX
+	DECQ BX
+	JMP  small
+done:
+	RET
+
+// func memmove(to, from unsafe.Pointer, n uintptr)
+// Overlapping ranges are copied as if through a buffer.
+TEXT runtime·memmove<ABIInternal>(SB), NOSPLIT, $0-24
+	CMPQ CX, $16
+	JA   over16
+	CMPQ CX, $8
+	JAE  from8to16
+	CMPQ CX, $4
+	JAE  from4to7
+	TESTQ CX, CX
+	JEQ  done
+	MOVQ CX, R8                           // 1 to 3: first, middle and last byte
+	SHRQ $1, R8
+	MOVB (BX), DX
+	MOVB (BX)(R8*1), DI
+	MOVB -1(BX)(CX*1), SI
+	MOVB DX, (AX)
+	MOVB DI, (AX)(R8*1)
+	MOVB SI, -1(AX)(CX*1)
+	RET
+from4to7:
+	MOVL (BX), DX
+	MOVL -4(BX)(CX*1), SI
+	MOVL DX, (AX)
+	MOVL SI, -4(AX)(CX*1)
+	RET
+from8to16:
+	MOVQ (BX), DX
+	MOVQ -8(BX)(CX*1), SI
+	MOVQ DX, (AX)
+	MOVQ SI, -8(AX)(CX*1)
+	RET
+over16:
+	MOVQ AX, DX
+	SUBQ BX, DX                           // to - from, wrapping: below n means that a
+	CMPQ DX, CX                           // forward copy would overwrite what it still reads
+	JB   backward
+	MOVUPS -16(BX)(CX*1), X0              // the tail, read first
+	LEAQ -16(AX)(CX*1), DX
+	CMPQ CX, $512
+	JAE  words
+forward:
+	MOVUPS (BX), X1
+	MOVUPS X1, (AX)
+	ADDQ $16, BX
+	ADDQ $16, AX
+	CMPQ AX, DX
+	JB   forward
+	MOVUPS X0, (DX)
+	RET
+words:
+	MOVQ AX, DI
+	MOVQ BX, SI
+	SHRQ $3, CX
+	REP; MOVSQ
+	MOVUPS X0, (DX)
+	RET
+backward:
+	MOVUPS (BX), X0                       // the head, read first
+	MOVQ AX, DX
+back:
+	SUBQ $16, CX
+	MOVUPS (BX)(CX*1), X1
+	MOVUPS X1, (AX)(CX*1)
+	CMPQ CX, $16
+	JA   back
+	MOVUPS X0, (DX)
+done:
+	RET
+
+// start runs the program on the stack that ends at SP and begins at AX.
+TEXT runtime·start(SB), NOSPLIT|NOFRAME, $0
+	LEAQ runtime·g0(SB), R14
+	MOVQ AX, 0(R14)                       // g.stackLow
+	MOVQ SP, 8(R14)                       // g.stackHigh
+	ADDQ $928, AX                         // what a chain of NOSPLIT functions may use (abi.StackSmall+...)
+	MOVQ AX, 16(R14)                      // g.stackguard0
+	MOVQ AX, 24(R14)                      // g.stackguard1
+	XORPS X15, X15
+	XORL BP, BP                           // ends a walk over frame pointers
+	CALL runtime·run<ABIInternal>(SB)
+	INT  $3

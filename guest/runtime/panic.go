@@ -1,0 +1,146 @@
+//go:build kapsel
+
+package runtime
+
+import (
+	"internal/abi"
+	"unsafe"
+)
+
+// die ends the program with a message. pc and fp are the address and the frame pointer
+// of the code that panicked, where a trace is to begin. It does not return.
+//
+//go:linkname die kapsel.die
+func die(message string, pc, fp uintptr)
+
+// fatal panics on behalf of its caller's caller.
+//
+//go:noinline
+func fatal(message string) {
+	frame := (*[2]uintptr)(*(*unsafe.Pointer)(getfp())) // of fatal's caller: its caller's frame, its return address
+	die(message, frame[1]-1, frame[0])
+}
+
+//go:noinline
+func panicdivide() { fatal("integer divide by zero") }
+
+//go:noinline
+func panicshift() { fatal("negative shift amount") }
+
+//go:noinline
+func panicwrap() { fatal("method called with a nil pointer receiver") }
+
+//go:noinline
+func panicnildottype(want *abi.Type) { fatal("type assertion on a nil interface") }
+
+//go:noinline
+func panicdottypeE(have, want, iface *abi.Type) { fatal("type assertion to another type") }
+
+//go:noinline
+func panicdottypeI(have *abi.ITab, want, iface *abi.Type) { fatal("type assertion to another type") }
+
+//go:noinline
+func panicunsafeslicelen() { fatal("unsafe.Slice: length out of range") }
+
+//go:noinline
+func panicunsafeslicenilptr() { fatal("unsafe.Slice: nil pointer with a length") }
+
+//go:noinline
+func panicunsafestringlen() { fatal("unsafe.String: length out of range") }
+
+//go:noinline
+func panicunsafestringnilptr() { fatal("unsafe.String: nil pointer with a length") }
+
+// unreachableMethod stands in the place of methods that the linker left out. The linker
+// keeps it, and thereby the types that it looks up for DWARF.
+//
+//go:noinline
+func unreachableMethod() {
+	keep = &dwarfTypes
+	fatal("unreachable method called: linker bug")
+}
+
+//go:noinline
+func gopanic(v any) {
+	switch v := v.(type) {
+	case string:
+		fatal(v)
+	case nil:
+		fatal("panic(nil)")
+	default:
+		fatal("panic with a value that is not a string")
+	}
+}
+
+// panicStack is where the program dies when its own stack is used up.
+var panicStack [8192]byte
+
+// stackOverflow is entered on panicStack, from morestack.
+func stackOverflow(pc, fp uintptr) { die("stack overflow", pc, fp) }
+
+// boundsText holds a bounds failure's message: there is nowhere else to put it.
+var boundsText [96]byte
+
+// boundsFormats are Go's own words, by internal/abi.BoundsErrorCode: %x is the index, %y the limit.
+var boundsFormats = [...]string{
+	abi.BoundsIndex:      "index out of range [%x] with length %y",
+	abi.BoundsSliceAlen:  "slice bounds out of range [:%x] with length %y",
+	abi.BoundsSliceAcap:  "slice bounds out of range [:%x] with capacity %y",
+	abi.BoundsSliceB:     "slice bounds out of range [%x:%y]",
+	abi.BoundsSlice3Alen: "slice bounds out of range [::%x] with length %y",
+	abi.BoundsSlice3Acap: "slice bounds out of range [::%x] with capacity %y",
+	abi.BoundsSlice3B:    "slice bounds out of range [:%x:%y]",
+	abi.BoundsSlice3C:    "slice bounds out of range [%x:%y:]",
+	abi.BoundsConvert:    "cannot convert slice with length %x to array or pointer to array with length %y",
+}
+
+// boundsFailed is called by panicBounds with the address behind the check and the
+// registers at it, in the machine's numbering. Which of them are the index and the
+// limit stands in a table of the function's.
+func boundsFailed(pc uintptr, regs *[16]int64, fp uintptr) {
+	code, signed, xIsReg, yIsReg, xVal, yVal := abi.BoundsDecode(int(pcdata(pc-1, abi.PCDATA_PanicBounds)))
+	x, y := int64(xVal), int64(yVal)
+	if xIsReg {
+		x = regs[xVal]
+	}
+	if yIsReg {
+		y = regs[yVal]
+	}
+	n := 0
+	format := boundsFormats[code]
+	for i := 0; i < len(format); i++ {
+		switch {
+		case format[i] != '%':
+			boundsText[n] = format[i]
+			n++
+			continue
+		case format[i+1] == 'x':
+			n = putInt(boundsText[:], n, x, signed)
+		default:
+			n = putInt(boundsText[:], n, y, true)
+		}
+		i++
+	}
+	die(unsafe.String(&boundsText[0], n), pc-1, fp)
+}
+
+// putInt writes v in decimal at b[n:] and returns the index behind it.
+func putInt(b []byte, n int, v int64, signed bool) int {
+	u := uint64(v)
+	if signed && v < 0 {
+		b[n] = '-'
+		n++
+		u = -u
+	}
+	var digits [20]byte
+	i := len(digits)
+	for {
+		i--
+		digits[i] = byte('0' + u%10)
+		u /= 10
+		if u == 0 {
+			break
+		}
+	}
+	return n + copy(b[n:], digits[i:])
+}

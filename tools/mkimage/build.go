@@ -1,0 +1,73 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"kapsel/guest/abi"
+)
+
+// A program is a freestanding Go program and where it is linked.
+type program struct {
+	pkg   string
+	tags  string
+	entry string // symbol
+	text  uint64 // address of its first instruction
+}
+
+// kernelText is the kernel's physical address. Its virtual one is KernelBase higher: the
+// top 2 GiB, where 32-bit relative and sign-extended addresses reach, as in Linux.
+const kernelText = 2 << 20
+
+func kernelProgram(pkg string) program {
+	return program{pkg: pkg, tags: "kapsel,kapsel_kernel", entry: archPackage + ".entry", text: abi.KernelBase + kernelText}
+}
+
+func taskProgram(pkg string, text uint64) program {
+	return program{pkg: pkg, tags: "kapsel,kapsel_task", entry: "runtime.entry", text: text}
+}
+
+// build compiles and links p to the ELF file out.
+func (tc *toolchain) build(p program, out string) error {
+	overlay, err := os.CreateTemp("", "kapsel-overlay-*.json")
+	if err != nil {
+		return err
+	}
+	overlay.Close()
+	defer os.Remove(overlay.Name())
+	if err := tc.writeOverlay(overlay.Name()); err != nil {
+		return err
+	}
+	// -wb=false: no write barriers, as nothing collects. The linker takes -T as a signed number.
+	flags := []string{"-trimpath", "-buildvcs=false", "-overlay", overlay.Name(), "-tags", p.tags}
+	link := fmt.Sprintf("-buildid= -E %s -T %d", p.entry, int64(p.text))
+	abs, err := filepath.Abs(out)
+	if err != nil {
+		return err
+	}
+	args := append([]string{"build", "-gcflags=all=-wb=false", "-ldflags", link, "-o", abs}, flags...)
+	said, err := combinedOutput(tc.command(append(args, p.pkg)...))
+	if err == nil {
+		return nil
+	}
+	missing := missingRuntime(said)
+	if len(missing) == 0 {
+		return fmt.Errorf("building %s failed:\n%s", p.pkg, said)
+	}
+	// The compiler's listing tells which line calls what is missing.
+	args = append([]string{"build", "-gcflags=all=-wb=false -S", "-o", os.DevNull}, flags...)
+	listing, _ := combinedOutput(tc.command(append(args, p.pkg)...))
+	return explain(p.pkg, missing, listing, said)
+}
+
+// combinedOutput runs a command and returns all it said.
+func combinedOutput(cmd *exec.Cmd) (string, error) {
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	err := cmd.Run()
+	return strings.TrimSpace(said.String()), err
+}

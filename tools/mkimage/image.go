@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"kapsel/guest/abi"
+)
+
+// The kernel's symbols that mkimage looks for, all in its machine layer.
+const (
+	archPackage = "kapsel/guest/arch/amd64"
+	symbolPVH   = archPackage + ".pvhEntry"   // the 32-bit door
+	symbolTasks = archPackage + ".imageTasks" // two words: where the image's task objects are
+	noteXen     = 18                          // XEN_ELFNOTE_PHYS32_ENTRY (Xen public/elfnote.h)
+)
+
+// A segment is a piece of the image in memory.
+type segment struct {
+	flags elf.ProgFlag
+	addr  uint64 // virtual
+	data  []byte
+	size  uint64 // in memory; what is beyond data is zero
+}
+
+// packImage lays the kernel's segments, the task objects and the notes out as one ELF file
+// that every door can be entered by (docs/architecture.md, "The image"). The kernel's own
+// file cannot serve: Go's linker knows no physical addresses and no PVH note.
+func packImage(kernelELF string, tasks []byte) ([]byte, *sizeTable, error) {
+	f, err := elf.Open(kernelELF)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	symbols, err := symbolTable(f)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", kernelELF, err)
+	}
+	for _, name := range []string{symbolPVH, symbolTasks} {
+		if symbols[name] == 0 {
+			return nil, nil, fmt.Errorf("%s has no symbol %s: is its main package a board that imports %s?", kernelELF, name, archPackage)
+		}
+	}
+	segments, err := loadSegments(f)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", kernelELF, err)
+	}
+	data := segments[len(segments)-1]
+	if len(tasks) > 0 {
+		addr := roundUp(data.addr+data.size, abi.PageSize)
+		if err := patch(data, symbols[symbolTasks], addr-abi.KernelBase, uint64(len(tasks))); err != nil {
+			return nil, nil, err
+		}
+		segments = append(segments, segment{flags: elf.PF_R, addr: addr, data: tasks, size: uint64(len(tasks))})
+	}
+	door := binary.LittleEndian.AppendUint64(nil, symbols[symbolPVH]-abi.KernelBase)
+	version := binary.LittleEndian.AppendUint32(nil, abi.BootVersion)
+	notes := append(note("Xen", noteXen, door), note(abi.NoteName, abi.NoteBoot, version)...)
+	return encodeELF(f.Entry, segments, notes), measure(f, tasks), nil
+}
+
+// symbolTable maps the names of a file's symbols to their addresses.
+func symbolTable(f *elf.File) (map[string]uint64, error) {
+	symbols, err := f.Symbols()
+	if err != nil {
+		return nil, err
+	}
+	table := make(map[string]uint64, len(symbols))
+	for _, s := range symbols {
+		table[s.Name] = s.Value
+	}
+	return table, nil
+}
+
+// loadSegments returns the code, constants and data that Go's linker made. Go's linker puts the file's
+// headers in front of the code, in the same segment: they are left out.
+func loadSegments(f *elf.File) ([]segment, error) {
+	text := f.Section(".text")
+	if text == nil {
+		return nil, fmt.Errorf("no .text section")
+	}
+	var segments []segment
+	for _, p := range f.Progs {
+		if p.Type != elf.PT_LOAD {
+			continue
+		}
+		skip := uint64(0)
+		if p.Flags&elf.PF_X != 0 {
+			skip = text.Addr - p.Vaddr
+		}
+		data := make([]byte, p.Filesz-skip)
+		if _, err := p.ReadAt(data, int64(skip)); err != nil {
+			return nil, err
+		}
+		segments = append(segments, segment{flags: p.Flags, addr: p.Vaddr + skip, data: data, size: p.Memsz - skip})
+	}
+	if len(segments) != 3 || segments[2].flags&elf.PF_W == 0 {
+		return nil, fmt.Errorf("%d loadable segments, want code, constants and data", len(segments))
+	}
+	return segments, nil
+}
+
+// patch writes words into a segment's initial data.
+func patch(s segment, addr uint64, words ...uint64) error {
+	off := addr - s.addr
+	if addr < s.addr || off+uint64(8*len(words)) > uint64(len(s.data)) {
+		return fmt.Errorf("%s at %#x is not in the kernel's initialised data", symbolTasks, addr)
+	}
+	for i, w := range words {
+		binary.LittleEndian.PutUint64(s.data[off+uint64(8*i):], w)
+	}
+	return nil
+}
+
+// note encodes an ELF note (gABI, "Note Section"): names and descriptors fill whole words.
+func note(name string, kind uint32, desc []byte) []byte {
+	le := binary.LittleEndian
+	b := le.AppendUint32(nil, uint32(len(name)+1))
+	b = le.AppendUint32(b, uint32(len(desc)))
+	b = le.AppendUint32(b, kind)
+	b = append(b, make([]byte, roundUp(uint64(len(name)+1), 4))...)
+	copy(b[12:], name)
+	return append(b, desc...)
+}
+
+// encodeELF writes an executable of these segments. Each lies in the file at an offset
+// congruent to its address, so that a monitor may map it.
+func encodeELF(entry uint64, segments []segment, notes []byte) []byte {
+	const ehdr, phdr = 64, 56
+	header := elf.Header64{
+		Ident:   [16]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
+		Type:    uint16(elf.ET_EXEC),
+		Machine: uint16(elf.EM_X86_64),
+		Version: uint32(elf.EV_CURRENT),
+		Entry:   entry,
+		Phoff:   ehdr,
+		Ehsize:  ehdr, Phentsize: phdr, Phnum: uint16(len(segments) + 1),
+	}
+	at := uint64(ehdr + phdr*(len(segments)+1))
+	progs := []elf.Prog64{{Type: uint32(elf.PT_NOTE), Flags: uint32(elf.PF_R), Off: at,
+		Filesz: uint64(len(notes)), Memsz: uint64(len(notes)), Align: 4}}
+	body := bytes.NewBuffer(notes)
+	start := at
+	for _, s := range segments {
+		at = roundUp(start+uint64(body.Len()), abi.PageSize) + s.addr%abi.PageSize
+		body.Write(make([]byte, at-start-uint64(body.Len())))
+		body.Write(s.data)
+		progs = append(progs, elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: uint32(s.flags), Off: at,
+			Vaddr: s.addr, Paddr: s.addr - abi.KernelBase, Filesz: uint64(len(s.data)), Memsz: s.size, Align: abi.PageSize})
+	}
+	var file bytes.Buffer
+	binary.Write(&file, binary.LittleEndian, header)
+	binary.Write(&file, binary.LittleEndian, progs)
+	file.Write(body.Bytes())
+	return file.Bytes()
+}
+
+func roundUp(n, unit uint64) uint64 { return (n + unit - 1) / unit * unit }
+
+// A sizeTable says what an image is made of, in bytes.
+type sizeTable struct{ text, rodata, pclntab, data, bss, tasks uint64 }
+
+func measure(f *elf.File, tasks []byte) *sizeTable {
+	t := &sizeTable{tasks: uint64(len(tasks))}
+	for _, s := range f.Sections {
+		switch {
+		case s.Flags&elf.SHF_ALLOC == 0:
+		case s.Name == ".text":
+			t.text += s.Size
+		case s.Name == ".gopclntab":
+			t.pclntab += s.Size
+		case s.Type == elf.SHT_NOBITS:
+			t.bss += s.Size
+		case s.Flags&elf.SHF_WRITE != 0:
+			t.data += s.Size
+		case !strings.HasPrefix(s.Name, ".note"):
+			t.rodata += s.Size
+		}
+	}
+	return t
+}
+
+func (t *sizeTable) String() string {
+	return fmt.Sprintf("text %d + rodata %d = %d bytes; pclntab %d, data %d, bss %d, tasks %d",
+		t.text, t.rodata, t.text+t.rodata, t.pclntab, t.data, t.bss, t.tasks)
+}

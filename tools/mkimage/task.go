@@ -1,0 +1,223 @@
+package main
+
+import (
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel/tbf"
+	"kapsel/guest/kernel/tbf/tbfbuild"
+)
+
+// How a Go task lies in its object. Go's linker puts data right behind the constants,
+// so the data's initial values go in front of the code, and RAM begins where the data is
+// linked, on the page behind the object:
+//
+//	flash  header | start table | initial data | writeable region | code | constants
+//	RAM    data | zeroed data | stack | heap ... grants
+//
+// The start table tells guest/runtime's entry where things go (task_amd64.s).
+const (
+	binaryOffset   = 256  // bytes from the object's start to the start table
+	startTableSize = 48   // bytes
+	grantReserve   = 4096 // bytes of RAM that a task leaves to the kernel's grants
+)
+
+// A manifest is what a task's sources ask for with directives:
+//
+//	//kapsel:stack 8192
+//	//kapsel:heap 65536
+//	//kapsel:flash 4096
+//
+// in bytes. flash is a region of the object that the task may write and that outlives a restart.
+type manifest struct{ stack, heap, flash uint64 }
+
+// buildTask builds a Go package into NAME.elf and NAME.tbf in dir and returns the object.
+func (tc *toolchain) buildTask(pkg, dir string) ([]byte, error) {
+	source, err := output(tc.command("list", "-tags", "kapsel,kapsel_task", "-f", "{{.Name}}\n{{.Dir}}", pkg))
+	if err != nil {
+		return nil, fmt.Errorf("task %s: %w", pkg, err)
+	}
+	kind, folder, _ := strings.Cut(source, "\n")
+	if kind != "main" {
+		return nil, fmt.Errorf("task %s is package %s, want a main package", pkg, kind)
+	}
+	m, err := readManifest(folder)
+	if err != nil {
+		return nil, err
+	}
+	name := filepath.Base(folder)
+	path := filepath.Join(dir, name+".elf")
+	f, err := tc.linkTask(pkg, path, m)
+	if err != nil {
+		return nil, err
+	}
+	object, err := tbfbuild.Build(f.spec(name, m))
+	if err != nil {
+		return nil, fmt.Errorf("task %s: %w", pkg, err)
+	}
+	if end := abi.FlashStart + uint64(len(object)); end > f.data.Addr {
+		return nil, fmt.Errorf("task %s: its object ends at %#x, behind the start of its data at %#x", pkg, end, f.data.Addr)
+	}
+	return object, os.WriteFile(filepath.Join(dir, name+".tbf"), object, 0o644)
+}
+
+// readObject reads a ready-made TBF file and pads it to whole pages, as objects lie in an image.
+func readObject(path string) ([]byte, error) {
+	object, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := tbfbuild.Check(object); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if size := uint64(len(object)); size%abi.PageSize != 0 {
+		return nil, fmt.Errorf("%s is %d bytes long, want a multiple of %d: pad it as elf2tab does for x86", path, size, abi.PageSize)
+	}
+	return object, nil
+}
+
+// readManifest collects the directives of a package's Go files.
+func readManifest(folder string) (manifest, error) {
+	m := manifest{stack: 16 << 10, heap: 64 << 10}
+	fields := map[string]*uint64{"stack": &m.stack, "heap": &m.heap, "flash": &m.flash}
+	paths, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	if err != nil {
+		return m, err
+	}
+	for _, path := range paths {
+		fset := token.NewFileSet()
+		file, err := parser.ParseFile(fset, path, nil, parser.ParseComments)
+		if err != nil {
+			return m, err
+		}
+		for _, group := range file.Comments {
+			for _, c := range group.List {
+				directive, ok := strings.CutPrefix(c.Text, "//kapsel:")
+				if !ok {
+					continue
+				}
+				key, value, _ := strings.Cut(directive, " ")
+				n, err := strconv.ParseUint(strings.TrimSpace(value), 0, 30)
+				if fields[key] == nil || err != nil {
+					return m, fmt.Errorf("%s: %s: want //kapsel:stack, heap or flash and a number of bytes below 1 GiB", fset.Position(c.Pos()), c.Text)
+				}
+				*fields[key] = n
+			}
+		}
+	}
+	m.stack = roundUp(m.stack, 16)
+	m.flash = roundUp(m.flash, abi.PageSize)
+	return m, nil
+}
+
+// A taskFile is a linked task.
+type taskFile struct {
+	entry              uint64
+	text, rodata, data segmentBytes
+	dataEnd            uint64 // end of the zeroed data
+}
+
+type segmentBytes struct {
+	Addr  uint64
+	Bytes []byte
+}
+
+// linkTask links twice: the place of the code depends on the size of the data.
+func (tc *toolchain) linkTask(pkg, path string, m manifest) (*taskFile, error) {
+	text := uint64(abi.FlashStart + abi.PageSize)
+	for range 3 {
+		if err := tc.build(taskProgram(pkg, text), path); err != nil {
+			return nil, err
+		}
+		f, err := readTask(path)
+		if err != nil {
+			return nil, err
+		}
+		want := f.textAddress(m)
+		if want == text {
+			return f, nil
+		}
+		text = want
+	}
+	return nil, fmt.Errorf("task %s: the size of its data depends on where its code is", pkg)
+}
+
+// regionOffset is where the writeable region begins, in bytes from the object's start.
+func (f *taskFile) regionOffset() uint64 {
+	return roundUp(binaryOffset+startTableSize+uint64(len(f.data.Bytes)), abi.PageSize)
+}
+
+func (f *taskFile) textAddress(m manifest) uint64 {
+	return abi.FlashStart + f.regionOffset() + m.flash
+}
+
+// readTask takes a linked task apart.
+func readTask(path string) (*taskFile, error) {
+	e, err := elf.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer e.Close()
+	segments, err := loadSegments(e)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	f := &taskFile{entry: e.Entry}
+	for i, s := range []*segmentBytes{&f.text, &f.rodata, &f.data} {
+		*s = segmentBytes{segments[i].addr, segments[i].data}
+	}
+	f.data.Bytes = append(f.data.Bytes, make([]byte, -len(f.data.Bytes)&7)...)
+	f.dataEnd = segments[2].addr + segments[2].size
+	if f.data.Addr%abi.PageSize != 0 {
+		return nil, errors.New("the linker put the data across a page: " + path)
+	}
+	return f, nil
+}
+
+// spec describes the object of a linked task.
+func (f *taskFile) spec(name string, m manifest) tbfbuild.Spec {
+	const start = abi.FlashStart + binaryOffset // address of the binary
+	stackLow := roundUp(f.dataEnd, 16)
+	stackTop := stackLow + m.stack
+	firstBreak := roundUp(stackTop, abi.PageSize)
+
+	binary := make([]byte, f.rodata.Addr+uint64(len(f.rodata.Bytes))-start)
+	copy(binary, startTable(start+startTableSize, f.data.Addr, uint64(len(f.data.Bytes)), stackLow, stackTop, firstBreak))
+	copy(binary[startTableSize:], f.data.Bytes)
+	copy(binary[f.text.Addr-start:], f.text.Bytes)
+	copy(binary[f.rodata.Addr-start:], f.rodata.Bytes)
+
+	s := tbfbuild.Spec{
+		Name:         name,
+		Binary:       binary,
+		BinaryOffset: binaryOffset,
+		Init:         uint32(f.entry - start),
+		MinimumRAM:   uint32(firstBreak - f.data.Addr + m.heap + grantReserve),
+		ABI64:        true,
+		FixedAddresses: &tbf.FixedAddresses{
+			RAM:   uint32(f.data.Addr),
+			Flash: start,
+		},
+	}
+	if m.flash > 0 {
+		s.Writeable = []tbf.Region{{Offset: uint32(f.regionOffset() - binaryOffset), Size: uint32(m.flash)}}
+	}
+	return s
+}
+
+func startTable(words ...uint64) []byte {
+	var b []byte
+	for _, w := range words {
+		b = binary.LittleEndian.AppendUint64(b, w)
+	}
+	return b
+}
