@@ -1,0 +1,124 @@
+package kvm
+
+import (
+	"fmt"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// request is an ioctl number: direction, argument size, KVM's type 0xae and a number, as
+// _IO, _IOR, _IOW and _IOWR of linux/asm-generic/ioctl.h pack them.
+type request uintptr
+
+const (
+	dirWrite = 1 << 30
+	dirRead  = 2 << 30
+	kvmio    = 0xae << 8
+	sizePos  = 16
+)
+
+// The requests (linux/uapi/linux/kvm.h). A cpuid or routing table counts with its header alone.
+const (
+	getAPIVersion       request = kvmio | 0x00
+	createVM            request = kvmio | 0x01
+	checkExtension      request = kvmio | 0x03
+	getVCPUMmapSize     request = kvmio | 0x04
+	getSupportedCPUID   request = dirRead | dirWrite | cpuidHeader<<sizePos | kvmio | 0x05
+	createVCPU          request = kvmio | 0x41
+	setUserMemoryRegion request = dirWrite | request(unsafe.Sizeof(MemoryRegion{}))<<sizePos | kvmio | 0x46
+	setGSIRouting       request = dirWrite | routingHeader<<sizePos | kvmio | 0x6a
+	runVCPU             request = kvmio | 0x80
+	getRegs             request = dirRead | request(unsafe.Sizeof(Regs{}))<<sizePos | kvmio | 0x81
+	setRegs             request = dirWrite | request(unsafe.Sizeof(Regs{}))<<sizePos | kvmio | 0x82
+	getSregs            request = dirRead | request(unsafe.Sizeof(Sregs{}))<<sizePos | kvmio | 0x83
+	setSregs            request = dirWrite | request(unsafe.Sizeof(Sregs{}))<<sizePos | kvmio | 0x84
+	translate           request = dirRead | dirWrite | request(unsafe.Sizeof(Translation{}))<<sizePos | kvmio | 0x85
+	setCPUID2           request = dirWrite | cpuidHeader<<sizePos | kvmio | 0x90
+	getTSCKHz           request = kvmio | 0xa3
+	enableCap           request = dirWrite | request(unsafe.Sizeof(capability{}))<<sizePos | kvmio | 0xa3
+	signalMSI           request = dirWrite | request(unsafe.Sizeof(MSI{}))<<sizePos | kvmio | 0xa5
+)
+
+var requestNames = map[request]string{
+	getAPIVersion:       "KVM_GET_API_VERSION",
+	createVM:            "KVM_CREATE_VM",
+	checkExtension:      "KVM_CHECK_EXTENSION",
+	getVCPUMmapSize:     "KVM_GET_VCPU_MMAP_SIZE",
+	getSupportedCPUID:   "KVM_GET_SUPPORTED_CPUID",
+	createVCPU:          "KVM_CREATE_VCPU",
+	setUserMemoryRegion: "KVM_SET_USER_MEMORY_REGION",
+	setGSIRouting:       "KVM_SET_GSI_ROUTING",
+	runVCPU:             "KVM_RUN",
+	getRegs:             "KVM_GET_REGS",
+	setRegs:             "KVM_SET_REGS",
+	getSregs:            "KVM_GET_SREGS",
+	setSregs:            "KVM_SET_SREGS",
+	translate:           "KVM_TRANSLATE",
+	setCPUID2:           "KVM_SET_CPUID2",
+	getTSCKHz:           "KVM_GET_TSC_KHZ",
+	enableCap:           "KVM_ENABLE_CAP",
+	signalMSI:           "KVM_SIGNAL_MSI",
+}
+
+// String returns KVM's name of the request.
+func (r request) String() string {
+	if name, ok := requestNames[r]; ok {
+		return name
+	}
+	return fmt.Sprintf("KVM request %#x", uintptr(r))
+}
+
+// Error is a KVM call that the host's kernel refused. It unwraps to the errno.
+type Error struct {
+	Call  string // KVM's name: "KVM_CREATE_VM"
+	Errno syscall.Errno
+}
+
+// Error returns the call and the errno in words and by name.
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s: %v (%s)", e.Call, e.Errno, unix.ErrnoName(e.Errno))
+}
+
+// Unwrap returns the errno.
+func (e *Error) Unwrap() error { return e.Errno }
+
+// ioctlPointer makes a call that takes a structure, and again if a signal came between.
+func ioctlPointer(fd int, r request, arg unsafe.Pointer) (int, error) {
+	for {
+		n, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), uintptr(r), uintptr(arg))
+		if errno == 0 {
+			return int(n), nil
+		}
+		if errno != syscall.EINTR {
+			return 0, &Error{r.String(), errno}
+		}
+	}
+}
+
+// ioctl makes a call that takes a number, and again if a signal came between.
+func ioctl(fd int, r request, arg uintptr) (int, error) {
+	for {
+		n, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), uintptr(r), arg)
+		if errno == 0 {
+			return int(n), nil
+		}
+		if errno != syscall.EINTR {
+			return 0, &Error{r.String(), errno}
+		}
+	}
+}
+
+// closeFD closes *fd once; -1 marks it closed.
+func closeFD(fd *int, name string) error {
+	if *fd < 0 {
+		return nil
+	}
+	err := unix.Close(*fd)
+	*fd = -1
+	if err != nil {
+		return fmt.Errorf("closing the %s: %w", name, err)
+	}
+	return nil
+}

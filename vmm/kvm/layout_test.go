@@ -1,0 +1,137 @@
+package kvm
+
+import (
+	"testing"
+	"unsafe"
+
+	gokvm "github.com/bobuhiro11/gokvm/kvm"
+	"github.com/stretchr/testify/assert"
+)
+
+// The right-hand numbers are what a C compiler says about the headers linux/kvm.h and
+// asm/kvm.h of Linux 6.1 on x86-64 (sizeof, offsetof, and the macros of the requests).
+
+func TestSizes(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		got, want uintptr
+	}{
+		{"kvm_regs", unsafe.Sizeof(Regs{}), 144},
+		{"kvm_sregs", unsafe.Sizeof(Sregs{}), 312},
+		{"kvm_segment", unsafe.Sizeof(Segment{}), 24},
+		{"kvm_dtable", unsafe.Sizeof(Descriptor{}), 16},
+		{"kvm_userspace_memory_region", unsafe.Sizeof(MemoryRegion{}), 32},
+		{"kvm_cpuid_entry2", unsafe.Sizeof(CPUIDEntry{}), 40},
+		{"kvm_cpuid2 without entries", cpuidHeader, 8},
+		{"kvm_enable_cap", unsafe.Sizeof(capability{}), 104},
+		{"kvm_msi", unsafe.Sizeof(MSI{}), 32},
+		{"kvm_irq_routing without entries", routingHeader, 8},
+		{"kvm_irq_routing_entry", unsafe.Sizeof(route{}), 48},
+		{"kvm_translation", unsafe.Sizeof(Translation{}), 24},
+		{"kvm_run up to its union's end", unsafe.Sizeof(runHeader{}), 32 + 256},
+	} {
+		assert.Equal(t, tt.want, tt.got, tt.name)
+	}
+}
+
+func TestOffsets(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		got, want uintptr
+	}{
+		{"kvm_regs.rsp", unsafe.Offsetof(Regs{}.RSP), 48},
+		{"kvm_regs.rdi", unsafe.Offsetof(Regs{}.RDI), 40},
+		{"kvm_regs.rip", unsafe.Offsetof(Regs{}.RIP), 128},
+		{"kvm_regs.rflags", unsafe.Offsetof(Regs{}.RFLAGS), 136},
+		{"kvm_sregs.ldt", unsafe.Offsetof(Sregs{}.LDT), 168},
+		{"kvm_sregs.gdt", unsafe.Offsetof(Sregs{}.GDT), 192},
+		{"kvm_sregs.idt", unsafe.Offsetof(Sregs{}.IDT), 208},
+		{"kvm_sregs.cr0", unsafe.Offsetof(Sregs{}.CR0), 224},
+		{"kvm_sregs.cr4", unsafe.Offsetof(Sregs{}.CR4), 248},
+		{"kvm_sregs.efer", unsafe.Offsetof(Sregs{}.EFER), 264},
+		{"kvm_sregs.apic_base", unsafe.Offsetof(Sregs{}.ApicBase), 272},
+		{"kvm_sregs.interrupt_bitmap", unsafe.Offsetof(Sregs{}.InterruptBitmap), 280},
+		{"kvm_segment.limit", unsafe.Offsetof(Segment{}.Limit), 8},
+		{"kvm_segment.selector", unsafe.Offsetof(Segment{}.Selector), 12},
+		{"kvm_segment.type", unsafe.Offsetof(Segment{}.Typ), 14},
+		{"kvm_segment.l", unsafe.Offsetof(Segment{}.L), 19},
+		{"kvm_segment.unusable", unsafe.Offsetof(Segment{}.Unusable), 22},
+		{"kvm_dtable.limit", unsafe.Offsetof(Descriptor{}.Limit), 8},
+		{"kvm_userspace_memory_region.guest_phys_addr", unsafe.Offsetof(MemoryRegion{}.GuestPhysAddr), 8},
+		{"kvm_userspace_memory_region.userspace_addr", unsafe.Offsetof(MemoryRegion{}.UserspaceAddr), 24},
+		{"kvm_cpuid_entry2.flags", unsafe.Offsetof(CPUIDEntry{}.Flags), 8},
+		{"kvm_cpuid_entry2.eax", unsafe.Offsetof(CPUIDEntry{}.Eax), 12},
+		{"kvm_cpuid_entry2.edx", unsafe.Offsetof(CPUIDEntry{}.Edx), 24},
+		{"kvm_cpuid2.entries", unsafe.Offsetof(cpuidTable{}.Entries), 8},
+		{"kvm_enable_cap.args", unsafe.Offsetof(capability{}.Args), 8},
+		{"kvm_msi.address_lo", unsafe.Offsetof(MSI{}.AddressLow), 0},
+		{"kvm_msi.address_hi", unsafe.Offsetof(MSI{}.AddressHigh), 4},
+		{"kvm_msi.data", unsafe.Offsetof(MSI{}.Data), 8},
+		{"kvm_msi.flags", unsafe.Offsetof(MSI{}.Flags), 12},
+		{"kvm_irq_routing.entries", unsafe.Offsetof(routeTable{}.Entries), 8},
+		{"kvm_irq_routing_entry.type", unsafe.Offsetof(route{}.Type), 4},
+		{"kvm_irq_routing_entry.u.msi.address_lo", unsafe.Offsetof(route{}.AddressLow), 16},
+		{"kvm_irq_routing_entry.u.msi.address_hi", unsafe.Offsetof(route{}.AddressHigh), 20},
+		{"kvm_irq_routing_entry.u.msi.data", unsafe.Offsetof(route{}.Data), 24},
+		{"kvm_translation.physical_address", unsafe.Offsetof(Translation{}.PhysicalAddress), 8},
+		{"kvm_translation.valid", unsafe.Offsetof(Translation{}.Valid), 16},
+		{"kvm_run.immediate_exit", unsafe.Offsetof(runHeader{}.ImmediateExit), 1},
+		{"kvm_run.exit_reason", offReason, 8},
+		{"kvm_run.io.direction", offIODirection, 32},
+		{"kvm_run.io.size", offIOSize, 33},
+		{"kvm_run.io.port", offIOPort, 34},
+		{"kvm_run.io.count", offIOCount, 36},
+		{"kvm_run.io.data_offset", offIOData, 40},
+		{"kvm_run.mmio.phys_addr", offMMIOAddress, 32},
+		{"kvm_run.mmio.data", offMMIOData, 40},
+		{"kvm_run.mmio.len", offMMIOLength, 48},
+		{"kvm_run.mmio.is_write", offMMIOWrite, 52},
+		{"kvm_run.hw.hardware_exit_reason", offHardwareReason, 32},
+		{"kvm_run.fail_entry.cpu", offFailCPU, 40},
+		{"kvm_run.eoi.vector", offEOIVector, 32},
+		{"kvm_run.system_event.type", offEventType, 32},
+		{"kvm_run.internal.suberror", offSuberror, 32},
+		{"kvm_run.internal.ndata", offNData, 36},
+		{"kvm_run.emulation_failure.flags", offFlags, 40},
+		{"kvm_run.emulation_failure.insn_size", offInsnSize, 48},
+		{"kvm_run.emulation_failure.insn_bytes", offInsnBytes, 49},
+	} {
+		assert.Equal(t, tt.want, tt.got, tt.name)
+	}
+	assert.EqualValues(t, immediateExit, 1<<(8*unsafe.Offsetof(runHeader{}.ImmediateExit)), "the bit that Kick sets")
+}
+
+func TestRequests(t *testing.T) {
+	want := map[request]uintptr{
+		getAPIVersion:       0xae00,
+		createVM:            0xae01,
+		checkExtension:      0xae03,
+		getVCPUMmapSize:     0xae04,
+		getSupportedCPUID:   0xc008ae05,
+		createVCPU:          0xae41,
+		setUserMemoryRegion: 0x4020ae46,
+		setGSIRouting:       0x4008ae6a,
+		runVCPU:             0xae80,
+		getRegs:             0x8090ae81,
+		setRegs:             0x4090ae82,
+		getSregs:            0x8138ae83,
+		setSregs:            0x4138ae84,
+		translate:           0xc018ae85,
+		setCPUID2:           0x4008ae90,
+		getTSCKHz:           0xaea3,
+		enableCap:           0x4068aea3,
+		signalMSI:           0x4020aea5,
+	}
+	assert.Len(t, requestNames, len(want), "every request has a name and a number to compare with")
+	for r, number := range want {
+		assert.Equal(t, number, uintptr(r), r.String())
+	}
+}
+
+// gokvm lays out some structures differently from the kernel: those we must not share.
+// When this test fails because gokvm was corrected, types.go may use its definition.
+func TestGokvmTypesThatDiffer(t *testing.T) {
+	assert.EqualValues(t, 24, unsafe.Sizeof(gokvm.IRQRoutingEntry{}), "kvm_irq_routing_entry has 48 bytes")
+	assert.NotEqual(t, unsafe.Sizeof(routeTable{}.Entries[0]), unsafe.Sizeof(gokvm.IRQRoutingEntry{}))
+	assert.EqualValues(t, 32, unsafe.Sizeof(gokvm.CPUID{}), "its entries are a slice: kvm_cpuid2 has them in place")
+}
