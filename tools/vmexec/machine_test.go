@@ -69,10 +69,10 @@ var payloads = map[string]func(args []string) int{
 		unix.Kill(unix.Getpid(), unix.SIGKILL)
 		return 0
 	},
-	"spin": func([]string) int {
-		fmt.Println("spinning")
-		for {
-		}
+	"sleep": func([]string) int {
+		fmt.Println("sleeping")
+		time.Sleep(time.Hour)
+		return 0
 	},
 	"crash": func([]string) int {
 		os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0)
@@ -136,9 +136,9 @@ func TestMachineProgramEndedBySignal(t *testing.T) {
 }
 
 func TestMachineTimeout(t *testing.T) {
-	status, stdout, stderr := inMachine(t, "spin", []string{"-timeout", "15s"}, nil)
+	status, stdout, stderr := inMachine(t, "sleep", []string{"-timeout", "15s"}, nil)
 	assert.Equal(t, statusFailed, status)
-	assert.Equal(t, "spinning\n", stdout)
+	assert.Equal(t, "sleeping\n", stdout)
 	assert.Contains(t, stderr, "the machine ended after the timeout of 15s")
 }
 
@@ -150,13 +150,13 @@ func TestMachineKernelPanic(t *testing.T) {
 }
 
 func TestMachineEndedBySignal(t *testing.T) {
-	cmd := vmexecCommand(t, "spin", nil, nil)
+	cmd := vmexecCommand(t, "sleep", nil, nil)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	line := make([]byte, len("spinning"))
+	line := make([]byte, len("sleeping"))
 	_, err = stdout.Read(line) // the program is running now
 	require.NoError(t, err)
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))

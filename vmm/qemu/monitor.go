@@ -1,0 +1,98 @@
+package qemu
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+)
+
+// A monitor is our end of QEMU's control socket. The protocol (QMP, docs/interop/qmp-spec
+// in QEMU's sources) is JSON objects: a greeting, then an answer to each command, with
+// events in between.
+type monitor struct {
+	conn    net.Conn
+	decoder *json.Decoder
+}
+
+// newMonitor takes over the socket fd.
+func newMonitor(fd int) (*monitor, error) {
+	f := os.NewFile(uintptr(fd), "monitor")
+	defer f.Close() // FileConn has a descriptor of its own
+	conn, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("socket for QEMU's monitor: %w", err)
+	}
+	return &monitor{conn: conn, decoder: json.NewDecoder(conn)}, nil
+}
+
+func (m *monitor) close() { m.conn.Close() }
+
+// A message is anything that QEMU sends.
+type message struct {
+	Greeting json.RawMessage `json:"QMP"`
+	Event    string          `json:"event"`
+	Return   json.RawMessage `json:"return"`
+	Error    *struct {
+		Description string `json:"desc"`
+	} `json:"error"`
+}
+
+// start waits until QEMU is ready and starts the machine.
+func (m *monitor) start() error {
+	m.conn.SetReadDeadline(time.Now().Add(answerTime))
+	var greeting message
+	if err := m.decoder.Decode(&greeting); err != nil {
+		return fmt.Errorf("no greeting from its monitor: %w", err)
+	}
+	if greeting.Greeting == nil {
+		return errors.New("its monitor did not greet")
+	}
+	if _, err := m.command("qmp_capabilities", nil); err != nil {
+		return err
+	}
+	_, err := m.command("cont", nil)
+	return err
+}
+
+// registers stops the machine and returns its registers as text.
+func (m *monitor) registers() (string, error) {
+	if _, err := m.command("stop", nil); err != nil {
+		return "", err
+	}
+	answer, err := m.command("human-monitor-command", map[string]string{"command-line": "info registers"})
+	if err != nil {
+		return "", err
+	}
+	var text string
+	if err := json.Unmarshal(answer, &text); err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n")) + "\n", nil
+}
+
+// command gives one command and waits for its answer, passing over events.
+func (m *monitor) command(name string, arguments any) (json.RawMessage, error) {
+	m.conn.SetDeadline(time.Now().Add(answerTime))
+	request := map[string]any{"execute": name}
+	if arguments != nil {
+		request["arguments"] = arguments
+	}
+	if err := json.NewEncoder(m.conn).Encode(request); err != nil {
+		return nil, fmt.Errorf("command %s: %w", name, err)
+	}
+	for {
+		var answer message
+		switch err := m.decoder.Decode(&answer); {
+		case err != nil:
+			return nil, fmt.Errorf("command %s: %w", name, err)
+		case answer.Error != nil:
+			return nil, fmt.Errorf("command %s: %s", name, answer.Error.Description)
+		case answer.Return != nil:
+			return answer.Return, nil
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package qemu
+
+import (
+	"bufio"
+	"encoding/json"
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const greeting = `{"QMP": {"version": {}, "capabilities": []}}`
+
+// fakeQEMU is a monitor whose QEMU sends the greeting and then, to each command, the next
+// of the answers. Commands lists the names of the commands once the monitor is done.
+func fakeQEMU(greeting string, answers ...string) (m *monitor, commands func() []string) {
+	ours, theirs := net.Pipe()
+	var names []string
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer theirs.Close()
+		if greeting != "" { // an empty Write would wait for a Read
+			theirs.Write([]byte(greeting))
+		}
+		in := bufio.NewScanner(theirs)
+		for _, answer := range answers {
+			if !in.Scan() {
+				return
+			}
+			var request struct{ Execute string }
+			json.Unmarshal(in.Bytes(), &request)
+			names = append(names, request.Execute)
+			theirs.Write([]byte(answer))
+		}
+	}()
+	m = &monitor{conn: ours, decoder: json.NewDecoder(ours)}
+	return m, func() []string { m.close(); <-done; return names }
+}
+
+func TestMonitorStart(t *testing.T) {
+	m, commands := fakeQEMU(greeting, `{"return": {}}`, `{"event": "RESUME"} {"return": {}}`)
+	require.NoError(t, m.start())
+	assert.Equal(t, []string{"qmp_capabilities", "cont"}, commands())
+}
+
+func TestMonitorRegisters(t *testing.T) {
+	m, commands := fakeQEMU("", `{"event": "STOP"} {"return": {}}`, `{"return": "\r\nEAX=1\r\nEIP=2\r\n"}`)
+	text, err := m.registers()
+	require.NoError(t, err)
+	assert.Equal(t, "EAX=1\nEIP=2\n", text)
+	assert.Equal(t, []string{"stop", "human-monitor-command"}, commands())
+}
+
+func TestMonitorErrors(t *testing.T) {
+	for _, test := range []struct {
+		name, greeting string
+		answers        []string
+		want           string
+	}{
+		{"closed before the greeting", "", nil, "no greeting"},
+		{"not QEMU", `{"hello": 1}`, nil, "did not greet"},
+		{"no JSON", "hello\n", nil, "no greeting"},
+		{"an error", greeting, []string{`{"error": {"class": "X", "desc": "not now"}}`}, "command qmp_capabilities: not now"},
+		{"closed before the answer", greeting, []string{`{"return": {}}`, ``}, "command cont: EOF"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m, commands := fakeQEMU(test.greeting, test.answers...)
+			assert.ErrorContains(t, m.start(), test.want)
+			commands()
+		})
+	}
+}

@@ -1,0 +1,227 @@
+// Package qemu runs a boot image under QEMU's emulator instead of KVM: the same
+// configuration, the same ends, through the image's PVH door. It is what a host without
+// usable KVM falls back to; it is slower and knows nothing of exits.
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kapsel/guest/abi"
+	"kapsel/vmm"
+)
+
+// Command is the emulator's name, looked up in PATH.
+const Command = "qemu-system-x86_64"
+
+// File descriptors in QEMU: os/exec hands over the first of ExtraFiles at 3.
+const (
+	fdMonitor = "3"
+	fdModules = "/dev/fd/4"
+)
+
+// answerTime is how long QEMU may take to answer on its monitor.
+const answerTime = 10 * time.Second
+
+// Machine is a virtual machine under QEMU.
+type Machine struct {
+	cmd     *exec.Cmd
+	monitor *monitor
+	input   io.Reader
+	log     func(format string, args ...any)
+	stdin   io.WriteCloser
+	stderr  bytes.Buffer
+	files   []*os.File // our copies of what QEMU inherits
+	dump    string
+	once    sync.Once
+}
+
+// New prepares a machine for the image in the file at path; nothing runs yet. Of c it
+// takes Modules, Memory, Cmdline, Console, Input and Log. Close it after use.
+func New(path string, c vmm.Config) (*Machine, error) {
+	command, err := exec.LookPath(Command)
+	if err != nil {
+		return nil, fmt.Errorf("no QEMU on this host: %w; install the package qemu-system-x86", err)
+	}
+	m := &Machine{input: c.Input, log: c.Log}
+	if err := m.prepare(command, path, c); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
+}
+
+func (m *Machine) prepare(command, path string, c vmm.Config) error {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("socket for QEMU's monitor: %w", err)
+	}
+	theirs := os.NewFile(uintptr(pair[1]), "monitor")
+	m.files = append(m.files, theirs)
+	if m.monitor, err = newMonitor(pair[0]); err != nil {
+		return err
+	}
+	if len(c.Modules) > 0 {
+		f, err := moduleFile(c.Modules)
+		if err != nil {
+			return err
+		}
+		m.files = append(m.files, f)
+	}
+	m.cmd = exec.Command(command, arguments(path, c)...)
+	m.cmd.ExtraFiles = m.files
+	m.cmd.Stdout, m.cmd.Stderr = c.Console, &m.stderr
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setpgid:   true,            // a Ctrl-C is for us, not for QEMU
+		Pdeathsig: syscall.SIGKILL, // QEMU ends with the thread that starts it: see Run
+	}
+	m.stdin, err = m.cmd.StdinPipe()
+	return err
+}
+
+// arguments is QEMU's command line. The machine starts stopped, so that an early failure
+// of QEMU (exit code 1) is not taken for the guest's status 0 (exit code 1 as well).
+func arguments(path string, c vmm.Config) []string {
+	memory := c.Memory
+	if memory == 0 {
+		memory = vmm.DefaultMemory
+	}
+	args := []string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S",
+		"-machine", "q35", "-accel", "tcg", "-cpu", "max,la57=off",
+		"-m", fmt.Sprintf("%dk", memory>>10),
+		"-kernel", path, "-append", c.Cmdline,
+		"-chardev", "stdio,id=com1,signal=off", "-serial", "chardev:com1",
+		"-device", fmt.Sprintf("isa-debug-exit,iobase=%#x,iosize=4", abi.PortDebugExit),
+		"-chardev", "socket,id=monitor,fd=" + fdMonitor, "-mon", "chardev=monitor,mode=control",
+	}
+	if len(c.Modules) > 0 {
+		args = append(args, "-initrd", fdModules)
+	}
+	return args
+}
+
+// moduleFile is a file in memory with the modules back to back, each padded to a page.
+func moduleFile(modules [][]byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate("modules", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("file for the modules: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "modules")
+	var all []byte
+	for _, m := range modules {
+		all = append(all, m...)
+		all = append(all, make([]byte, -len(m)&(abi.PageSize-1))...)
+	}
+	_, err = f.Write(all)
+	return f, err
+}
+
+// Run runs the machine until the guest ends, ctx does, or QEMU fails, and says which. The
+// error is nil unless Exit.Reason is vmm.Failed. A machine runs once.
+func (m *Machine) Run(ctx context.Context) (vmm.Exit, error) {
+	if m.log != nil {
+		m.log("%s", strings.Join(m.cmd.Args, " "))
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := m.cmd.Start(); err != nil {
+		return vmm.Exit{Reason: vmm.Failed}, fmt.Errorf("start QEMU: %w", err)
+	}
+	m.closeFiles()
+	ended := make(chan struct{})
+	go func() {
+		m.cmd.Wait() // how QEMU ended is told by its state
+		close(ended)
+	}()
+	if err := m.monitor.start(); err != nil {
+		m.cmd.Process.Kill()
+		<-ended
+		return vmm.Exit{Reason: vmm.Failed}, m.failure(err)
+	}
+	if m.input != nil {
+		go io.Copy(m.stdin, m.input) // ends with the input or with QEMU
+	}
+	select {
+	case <-ended:
+		return m.exit()
+	case <-ctx.Done():
+		m.takeDump()
+		m.cmd.Process.Kill()
+		<-ended
+		return vmm.Exit{Reason: vmm.Cancelled}, nil
+	}
+}
+
+// takeDump keeps the registers for Dump while there is a QEMU to ask.
+func (m *Machine) takeDump() {
+	text, err := m.monitor.registers()
+	if err != nil {
+		text = fmt.Sprintf("QEMU did not tell the registers: %v\n", err)
+	}
+	m.dump = text
+}
+
+// exit translates QEMU's exit code: odd ones are the guest's, by isa-debug-exit; 0 means
+// that the processor was reset, as a triple fault does; all else is QEMU's failure.
+func (m *Machine) exit() (vmm.Exit, error) {
+	code := m.cmd.ProcessState.ExitCode()
+	switch {
+	case code == 0:
+		return vmm.Exit{Reason: vmm.Shutdown}, nil
+	case code > 0 && code%2 == 1:
+		return vmm.Exit{Reason: vmm.GuestExit, Status: code / 2}, nil
+	}
+	return vmm.Exit{Reason: vmm.Failed}, m.failure(errors.New(m.cmd.ProcessState.String()))
+}
+
+// failure is err with what QEMU said.
+func (m *Machine) failure(err error) error {
+	said := strings.TrimSpace(m.stderr.String())
+	if said == "" {
+		said = "it said nothing"
+	}
+	return fmt.Errorf("QEMU failed: %w: %s", err, said)
+}
+
+// Dump writes the processor's registers as QEMU shows them, after a Run that was cancelled.
+func (m *Machine) Dump(w io.Writer) {
+	text := m.dump
+	if text == "" {
+		text = "QEMU tells the registers only of a machine that was still running.\n"
+	}
+	io.WriteString(w, text)
+}
+
+// Close gives everything back. Calling it again does nothing.
+func (m *Machine) Close() error {
+	m.once.Do(func() {
+		m.closeFiles()
+		if m.monitor != nil {
+			m.monitor.close()
+		}
+		if m.stdin != nil {
+			m.stdin.Close()
+		}
+	})
+	return nil
+}
+
+// closeFiles closes our copies of what QEMU inherited.
+func (m *Machine) closeFiles() {
+	for _, f := range m.files {
+		f.Close()
+	}
+	m.files = nil
+}

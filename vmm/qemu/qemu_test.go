@@ -1,0 +1,135 @@
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"kapsel/vmm"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestArguments(t *testing.T) {
+	for _, test := range []struct {
+		golden string
+		config vmm.Config
+	}{
+		{"testdata/default.golden", vmm.Config{}},
+		{"testdata/full.golden", vmm.Config{Memory: 24 << 20, Cmdline: "a b", Modules: [][]byte{{1}}}},
+	} {
+		t.Run(test.golden, func(t *testing.T) {
+			got := strings.Join(arguments("image.elf", test.config), "\n") + "\n"
+			if *update {
+				require.NoError(t, os.WriteFile(test.golden, []byte(got), 0o644))
+			}
+			want, err := os.ReadFile(test.golden)
+			require.NoError(t, err)
+			assert.Equal(t, string(want), got)
+		})
+	}
+}
+
+func TestModuleFilePadsEachModuleToAPage(t *testing.T) {
+	f, err := moduleFile([][]byte{bytes.Repeat([]byte{1}, 4096), {2}, nil, bytes.Repeat([]byte{3}, 4097)})
+	require.NoError(t, err)
+	defer f.Close()
+	got := make([]byte, 5*4096)
+	n, _ := f.ReadAt(got, 0)
+	assert.Equal(t, 4*4096, n)
+	assert.Equal(t, []byte{1, 2, 0, 3, 3, 3, 0}, []byte{got[4095], got[4096], got[4097], got[8192], got[12287], got[12288], got[12289]})
+}
+
+// newMachine makes a machine that runs the fragments of code.
+func newMachine(t *testing.T, c vmm.Config, fragments ...[]byte) *Machine {
+	t.Helper()
+	if _, err := exec.LookPath(Command); err != nil {
+		t.Skipf("needs QEMU: %v", err)
+	}
+	m, err := New(pvhImage(t, fragments...), c)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, m.Close()) })
+	return m
+}
+
+func testContext(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestRun(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		code    [][]byte
+		config  vmm.Config
+		want    vmm.Exit
+		console string
+	}{
+		{"status 5", [][]byte{codeSayHi, codeExit5}, vmm.Config{}, vmm.Exit{Reason: vmm.GuestExit, Status: 5}, "hi\n"},
+		{"status 0", [][]byte{codeExit0}, vmm.Config{}, vmm.Exit{Reason: vmm.GuestExit}, ""},
+		{"triple fault", [][]byte{codeTripleFault}, vmm.Config{}, vmm.Exit{Reason: vmm.Shutdown}, ""},
+		{"input", [][]byte{codeEchoNext}, vmm.Config{Input: strings.NewReader("A")}, vmm.Exit{Reason: vmm.GuestExit}, "B"},
+		{"modules", [][]byte{codePrintModules, codeExit0}, vmm.Config{Modules: [][]byte{[]byte("one"), []byte("two")}},
+			vmm.Exit{Reason: vmm.GuestExit}, pad("one") + pad("two")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var console bytes.Buffer
+			test.config.Console = &console
+			m := newMachine(t, test.config, test.code...)
+			exit, err := m.Run(testContext(t))
+			require.NoError(t, err)
+			assert.Equal(t, test.want, exit)
+			assert.Equal(t, test.console, console.String())
+		})
+	}
+}
+
+// pad is s filled up to a page with zeros.
+func pad(s string) string { return s + strings.Repeat("\x00", 4096-len(s)) }
+
+func TestRunCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(testContext(t))
+	m := newMachine(t, vmm.Config{Console: writerFunc(func([]byte) { cancel() })}, codeSayHi, codeSpin)
+	exit, err := m.Run(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, vmm.Exit{Reason: vmm.Cancelled}, exit)
+
+	var dump bytes.Buffer
+	m.Dump(&dump)
+	assert.Contains(t, dump.String(), "EAX=1234abcd")
+}
+
+// writerFunc calls itself for each Write.
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
+
+func TestRunQEMUFails(t *testing.T) {
+	if _, err := exec.LookPath(Command); err != nil {
+		t.Skipf("needs QEMU: %v", err)
+	}
+	m, err := New("/nonexistent/image.elf", vmm.Config{})
+	require.NoError(t, err)
+	defer m.Close()
+	exit, err := m.Run(testContext(t))
+	assert.Equal(t, vmm.Exit{Reason: vmm.Failed}, exit)
+	assert.ErrorContains(t, err, "QEMU failed")
+	assert.ErrorContains(t, err, "/nonexistent/image.elf")
+}
+
+func TestNewWithoutQEMU(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	_, err := New("image.elf", vmm.Config{})
+	assert.True(t, errors.Is(err, exec.ErrNotFound), err)
+	assert.ErrorContains(t, err, "install the package qemu-system-x86")
+}
