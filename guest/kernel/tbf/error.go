@@ -1,5 +1,7 @@
 package tbf
 
+import "kapsel/guest/kernel/format"
+
 // Error says what is wrong with an object: which field, where it is, what it
 // holds and what rule that breaks. The zero Error means that nothing is wrong.
 // It is a plain value, so that making one allocates nothing; tbfbuild.Check
@@ -49,7 +51,7 @@ const (
 
 var fieldNames = [fieldCount]string{
 	NoField:             "nothing is wrong",
-	FieldObject:         "bytes there are",
+	FieldObject:         "number of bytes",
 	FieldVersion:        "format version",
 	FieldHeaderSize:     "header size",
 	FieldTotalSize:      "total size",
@@ -60,7 +62,7 @@ var fieldNames = [fieldCount]string{
 	FieldWriteable:      "length of the Writeable Flash Regions element",
 	FieldRegionStart:    "start of a writeable flash region",
 	FieldRegionEnd:      "end of a writeable flash region",
-	FieldName:           "character in the package name",
+	FieldName:           "byte of the package name",
 	FieldFixedAddresses: "length of the Fixed Addresses element",
 	FieldPermissions:    "length of the Permissions element",
 	FieldStorage:        "length of the Storage Permissions element",
@@ -95,7 +97,7 @@ const (
 	AtMost                 // Got must not be above Want
 	Below                  // Got must be below Want
 	MultipleOf             // Got must be a multiple of Want
-	Printable              // Got must be a printable character, in UTF-8
+	Printable              // Got must begin a printable character in UTF-8
 	Present                // the object must have the field; Got and Want are 0
 )
 
@@ -123,14 +125,9 @@ func (r Rule) String() string {
 // OK reports whether nothing is wrong.
 func (e Error) OK() bool { return e.Field == NoField }
 
-// Writer takes text.
-type Writer interface {
-	WriteString(s string)
-}
-
 // Describe writes the error as one line without its end, such as
 // "header checksum is 0x12, want 0x34 (at byte 0xc)".
-func (e Error) Describe(w Writer) {
+func (e Error) Describe(w format.Writer) {
 	w.WriteString(e.Field.String())
 	if e.OK() {
 		return
@@ -141,27 +138,13 @@ func (e Error) Describe(w Writer) {
 		return
 	}
 	w.WriteString(" is ")
-	writeHex(w, e.Got)
+	format.Hex(w, e.Got)
 	w.WriteString(", ")
 	w.WriteString(e.Rule.String())
 	if e.Rule != Printable {
-		writeHex(w, e.Want)
+		format.Hex(w, e.Want)
 	}
 	w.WriteString(" (at byte ")
-	writeHex(w, uint64(e.Offset))
+	format.Hex(w, uint64(e.Offset))
 	w.WriteString(")")
-}
-
-// writeHex writes v in hexadecimal, digit by digit so that no memory is needed.
-func writeHex(w Writer, v uint64) {
-	const digits = "0123456789abcdef"
-	shift := 60
-	for shift > 0 && v>>shift == 0 {
-		shift -= 4
-	}
-	w.WriteString("0x")
-	for ; shift >= 0; shift -= 4 {
-		d := v >> shift & 15
-		w.WriteString(digits[d : d+1])
-	}
 }

@@ -44,6 +44,9 @@ type Storage struct {
 // Build makes the object. Its size is a multiple of abi.PageSize, filled up with
 // a reserved footer. An error names what in the Spec does not fit the format.
 func Build(s Spec) ([]byte, error) {
+	if err := s.checkBinary(); err != nil {
+		return nil, fmt.Errorf("task %q: %w", s.Name, err)
+	}
 	header := elements(s, layout{})
 	l, err := arrange(s, len(header))
 	if err != nil {
@@ -89,6 +92,20 @@ type words struct{ strings.Builder }
 
 func (w *words) WriteString(s string) { w.Builder.WriteString(s) }
 
+// checkBinary checks that what the Spec names lies inside the binary.
+func (s *Spec) checkBinary() error {
+	size := uint64(len(s.Binary))
+	if uint64(s.Init) >= size {
+		return fmt.Errorf("init function is at %#x of the binary, want it below the binary's size, %#x", s.Init, size)
+	}
+	for _, r := range s.Writeable {
+		if end := uint64(r.Offset) + uint64(r.Size); end > size {
+			return fmt.Errorf("writeable region at %#x of the binary ends at %#x, want it inside the binary's %#x bytes", r.Offset, end, size)
+		}
+	}
+	return nil
+}
+
 // layout is where the parts of an object lie, in bytes from its start.
 type layout struct {
 	header int // its size
@@ -108,6 +125,9 @@ func arrange(s Spec, header int) (layout, error) {
 	}
 	if l.binary < header {
 		return l, fmt.Errorf("binary offset is %#x, want at least %#x, the size of the header", l.binary, header)
+	}
+	if l.binary%4 != 0 {
+		return l, fmt.Errorf("binary offset is %#x, want a multiple of 4", l.binary)
 	}
 	l.end = roundUp(l.binary+len(s.Binary), 4)
 	l.total = roundUp(l.end, abi.PageSize)
