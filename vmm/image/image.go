@@ -1,13 +1,48 @@
-// Package image reads boot images and lays them out in guest memory.
+// Package image reads boot images and lays them out in guest memory, ready for the direct
+// door of package kapsel/guest/abi. It trusts neither: an image that would be loaded
+// outside its memory, overlaps itself or lacks the boot note is refused in one clear line.
 package image
 
-import "errors"
+import (
+	"fmt"
+	"io"
+	"os"
+)
+
+// MaxFileSize is the largest image file that Open reads, in bytes.
+const MaxFileSize = 256 << 20
 
 // Image is a checked boot image.
-type Image struct{}
+type Image struct {
+	entry    uint64 // virtual address
+	segments []segment
+	end      uint64 // physical, page aligned: the first byte behind the image
+}
+
+// segment is a range of guest memory and its first bytes; the rest is zero.
+type segment struct {
+	address uint64 // physical
+	size    uint64 // bytes in memory, at least len(data)
+	data    []byte
+}
 
 // Open reads and checks the image in the file at path.
-func Open(path string) (*Image, error) { return nil, errors.New("not built yet") }
-
-// Parse checks the image in data, which it keeps: an ELF64 executable with Kapsel's boot note.
-func Parse(data []byte) (*Image, error) { return nil, errors.New("not built yet") }
+func Open(path string) (*Image, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, MaxFileSize+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > MaxFileSize {
+		return nil, fmt.Errorf("%s: larger than %d MiB, no image is", path, MaxFileSize>>20)
+	}
+	img, err := Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return img, nil
+}

@@ -1,0 +1,194 @@
+package image
+
+import (
+	"bytes"
+	"cmp"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"kapsel/guest/abi"
+)
+
+// Sizes of ELF64 structures (System V ABI, chapters 4 and 5).
+const (
+	headerSize        = 64
+	programHeaderSize = 56
+	maxProgramHeaders = 64
+)
+
+// The boot note: an ELF note with this name and type, whose descriptor is the version of
+// the boot contract, four bytes.
+const (
+	noteName    = "Kapsel\x00"
+	noteType    = 1
+	noteVersion = 1
+)
+
+var little = binary.LittleEndian
+
+// Parse checks the image in data and keeps data: an ELF64 executable for x86-64 with the
+// boot note, loaded between abi.LowMemoryEnd and BootWindow, and linked at its physical
+// addresses plus abi.KernelBase.
+func Parse(data []byte) (*Image, error) {
+	header, err := parseHeader(data)
+	if err != nil {
+		return nil, err
+	}
+	programs, err := parsePrograms(data, header)
+	if err != nil {
+		return nil, err
+	}
+	img := &Image{entry: header.Entry}
+	if err := img.addSegments(data, programs); err != nil {
+		return nil, err
+	}
+	if err := checkEntry(header.Entry, programs); err != nil {
+		return nil, err
+	}
+	if err := checkNote(data, programs); err != nil {
+		return nil, err
+	}
+	return img, nil
+}
+
+func parseHeader(data []byte) (elf.Header64, error) {
+	var h elf.Header64
+	if !bytes.HasPrefix(data, []byte(elf.ELFMAG)) {
+		return h, errors.New("not an ELF file")
+	}
+	if _, err := binary.Decode(data, little, &h); err != nil {
+		return h, fmt.Errorf("truncated: the ELF header has %d bytes, the file %d", headerSize, len(data))
+	}
+	switch {
+	case h.Ident[elf.EI_CLASS] != byte(elf.ELFCLASS64) || h.Ident[elf.EI_DATA] != byte(elf.ELFDATA2LSB):
+		return h, errors.New("not a little-endian 64-bit ELF file")
+	case elf.Machine(h.Machine) != elf.EM_X86_64:
+		return h, fmt.Errorf("an ELF file for %v, not for x86-64", elf.Machine(h.Machine))
+	case elf.Type(h.Type) != elf.ET_EXEC:
+		return h, fmt.Errorf("an ELF file of type %v, not an executable with fixed addresses (ET_EXEC)", elf.Type(h.Type))
+	case h.Phentsize != programHeaderSize:
+		return h, fmt.Errorf("ELF program headers of %d bytes, %d are the standard", h.Phentsize, programHeaderSize)
+	case h.Phnum == 0 || h.Phnum > maxProgramHeaders:
+		return h, fmt.Errorf("%d ELF program headers, 1 to %d are possible", h.Phnum, maxProgramHeaders)
+	}
+	return h, nil
+}
+
+// parsePrograms reads the program headers and checks that each lies within the file.
+func parsePrograms(data []byte, h elf.Header64) ([]elf.Prog64, error) {
+	programs := make([]elf.Prog64, h.Phnum)
+	table, ok := cut(data, h.Phoff, uint64(h.Phnum)*programHeaderSize)
+	if _, err := binary.Decode(table, little, programs); err != nil || !ok {
+		return nil, fmt.Errorf("truncated: the program headers lie at %#x, the file ends at %#x", h.Phoff, len(data))
+	}
+	for i, p := range programs {
+		if _, ok := cut(data, p.Off, p.Filesz); !ok {
+			return nil, fmt.Errorf("truncated: segment %d has %#x bytes at %#x, the file ends at %#x", i, p.Filesz, p.Off, len(data))
+		}
+	}
+	return programs, nil
+}
+
+// cut returns the size bytes of data at offset, or false if they are not all there.
+func cut(data []byte, offset, size uint64) ([]byte, bool) {
+	length := uint64(len(data))
+	if offset > length || size > length-offset {
+		return nil, false
+	}
+	return data[offset : offset+size : offset+size], true
+}
+
+func (img *Image) addSegments(data []byte, programs []elf.Prog64) error {
+	for i, p := range programs {
+		if elf.ProgType(p.Type) != elf.PT_LOAD || p.Memsz == 0 {
+			continue
+		}
+		if err := checkSegment(p); err != nil {
+			return fmt.Errorf("segment %d: %w", i, err)
+		}
+		bytes, _ := cut(data, p.Off, p.Filesz) // parsePrograms checked it
+		img.segments = append(img.segments, segment{p.Paddr, p.Memsz, bytes})
+	}
+	if len(img.segments) == 0 {
+		return errors.New("nothing to load: the ELF file has no PT_LOAD segment")
+	}
+	slices.SortFunc(img.segments, func(a, b segment) int { return cmp.Compare(a.address, b.address) })
+	for i, s := range img.segments[1:] {
+		if before := img.segments[i]; before.address+before.size > s.address {
+			return fmt.Errorf("segments overlap: %#x to %#x and %#x to %#x",
+				before.address, before.address+before.size, s.address, s.address+s.size)
+		}
+	}
+	last := img.segments[len(img.segments)-1]
+	img.end = pageUp(last.address + last.size)
+	return nil
+}
+
+func checkSegment(p elf.Prog64) error {
+	switch {
+	case p.Filesz > p.Memsz:
+		return fmt.Errorf("%#x bytes in the file, only %#x in memory", p.Filesz, p.Memsz)
+	case p.Paddr < abi.LowMemoryEnd:
+		return fmt.Errorf("loaded at %#x: memory below %#x is the monitor's", p.Paddr, uint64(abi.LowMemoryEnd))
+	case p.Paddr > BootWindow || p.Memsz > BootWindow-p.Paddr:
+		return fmt.Errorf("%#x bytes at %#x end above %d MiB, beyond what is mapped at boot", p.Memsz, p.Paddr, BootWindow>>20)
+	case p.Vaddr != abi.KernelBase+p.Paddr:
+		return fmt.Errorf("linked at %#x: physical address %#x is mapped at %#x", p.Vaddr, p.Paddr, abi.KernelBase+p.Paddr)
+	}
+	return nil
+}
+
+func checkEntry(entry uint64, programs []elf.Prog64) error {
+	for _, p := range programs {
+		if elf.ProgType(p.Type) == elf.PT_LOAD && elf.ProgFlag(p.Flags)&elf.PF_X != 0 &&
+			entry >= p.Vaddr && entry-p.Vaddr < p.Filesz {
+			return nil
+		}
+	}
+	return fmt.Errorf("the entry %#x lies in no executable segment", entry)
+}
+
+func checkNote(data []byte, programs []elf.Prog64) error {
+	for _, p := range programs {
+		if elf.ProgType(p.Type) != elf.PT_NOTE {
+			continue
+		}
+		notes, _ := cut(data, p.Off, p.Filesz) // parsePrograms checked it
+		version, ok := findNote(notes)
+		if !ok {
+			continue
+		}
+		if version != noteVersion {
+			return fmt.Errorf("the image wants version %d of the boot contract, this monitor has version %d", version, noteVersion)
+		}
+		return nil
+	}
+	return errors.New("no Kapsel boot note: not an image for this monitor (mkimage makes them)")
+}
+
+// findNote looks for the boot note among notes and returns its version. A note is three
+// words (sizes of name and descriptor, type), the name and the descriptor, each padded to
+// four bytes (System V ABI, "Note Section").
+func findNote(notes []byte) (version uint32, ok bool) {
+	for len(notes) >= 12 {
+		nameSize, descSize := uint64(little.Uint32(notes)), uint64(little.Uint32(notes[4:]))
+		kind := little.Uint32(notes[8:])
+		descStart := 12 + (nameSize+3)&^3
+		name, nameOK := cut(notes, 12, nameSize)
+		desc, descOK := cut(notes, descStart, descSize)
+		if !nameOK || !descOK {
+			return 0, false
+		}
+		if string(name) == noteName && kind == noteType && descSize == 4 {
+			return little.Uint32(desc), true
+		}
+		next := min(descStart+(descSize+3)&^3, uint64(len(notes)))
+		notes = notes[next:]
+	}
+	return 0, false
+}
+
+func pageUp(n uint64) uint64 { return (n + abi.PageSize - 1) &^ (abi.PageSize - 1) }

@@ -1,0 +1,56 @@
+package image
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+
+	"kapsel/guest/abi"
+)
+
+// FlatAddress is the physical address at which Flat's code is loaded and entered.
+const FlatAddress = 2 << 20
+
+// Flat returns the file of the smallest image there is: code, entered at its first byte in
+// one executable segment, followed by bss zero bytes. Probes and one-page guests are made so.
+func Flat(code []byte, bss uint64) []byte {
+	const notesAt = headerSize + 2*programHeaderSize
+	notes := bootNote()
+	codeAt := uint64(notesAt + len(notes))
+
+	header := elf.Header64{
+		Type: uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: uint32(elf.EV_CURRENT),
+		Entry: abi.KernelBase + FlatAddress,
+		Phoff: headerSize, Ehsize: headerSize, Phentsize: programHeaderSize, Phnum: 2,
+	}
+	copy(header.Ident[:], elf.ELFMAG)
+	header.Ident[elf.EI_CLASS] = byte(elf.ELFCLASS64)
+	header.Ident[elf.EI_DATA] = byte(elf.ELFDATA2LSB)
+	header.Ident[elf.EI_VERSION] = byte(elf.EV_CURRENT)
+
+	load := elf.Prog64{
+		Type: uint32(elf.PT_LOAD), Flags: uint32(elf.PF_R | elf.PF_W | elf.PF_X),
+		Off: codeAt, Vaddr: abi.KernelBase + FlatAddress, Paddr: FlatAddress,
+		Filesz: uint64(len(code)), Memsz: uint64(len(code)) + bss,
+	}
+	note := elf.Prog64{
+		Type: uint32(elf.PT_NOTE), Flags: uint32(elf.PF_R),
+		Off: notesAt, Filesz: uint64(len(notes)), Memsz: uint64(len(notes)), Align: 4,
+	}
+
+	var file bytes.Buffer
+	for _, part := range []any{header, load, note, notes, code} {
+		binary.Write(&file, little, part) // a bytes.Buffer takes everything
+	}
+	return file.Bytes()
+}
+
+// bootNote returns the note that marks an image.
+func bootNote() []byte {
+	note := little.AppendUint32(nil, uint32(len(noteName)))
+	note = little.AppendUint32(note, 4)
+	note = little.AppendUint32(note, noteType)
+	note = append(note, noteName...)
+	note = append(note, 0) // padding to four bytes
+	return little.AppendUint32(note, noteVersion)
+}
