@@ -156,7 +156,7 @@ func (o *Object) loadProgram() Error {
 		return Error{FieldEntry, Below, where.at, entry, end}
 	}
 	o.start = Program{
-		Init:          uint32(entry),
+		InitOffset:    uint32(entry),
 		ProtectedSize: uint32(protected),
 		MinimumRAM:    le32(value, 8),
 		BinaryEnd:     uint32(end),

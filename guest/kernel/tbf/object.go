@@ -37,7 +37,7 @@ func (o *Object) bytes(s span) []byte { return o.data[s.at : s.at+s.size] }
 
 // Program says how to start a task. It merges the elements Main and Program.
 type Program struct {
-	Init          uint32 // the init function, in bytes from the object's start
+	InitOffset    uint32 // the init function, in bytes from the object's start
 	ProtectedSize uint32 // bytes from the object's start that the task may not use
 	MinimumRAM    uint32 // bytes that the task needs, grants not counted
 	BinaryEnd     uint32 // end of the binary, in bytes from the object's start

@@ -51,7 +51,7 @@ func TestParseHandmade(t *testing.T) {
 
 	program, ok := o.Program()
 	require.True(t, ok)
-	assert.Equal(t, tbf.Program{Init: 81, ProtectedSize: 80, MinimumRAM: 6144, BinaryEnd: 96, Version: 7}, program)
+	assert.Equal(t, tbf.Program{InitOffset: 81, ProtectedSize: 80, MinimumRAM: 6144, BinaryEnd: 96, Version: 7}, program)
 	assert.Equal(t, "zoo", string(o.Name()))
 	version, _ := o.KernelVersion()
 	assert.Equal(t, tbf.KernelVersion{Major: 2, Minor: 1}, version)

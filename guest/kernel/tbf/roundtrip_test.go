@@ -18,7 +18,7 @@ func TestRoundTrip(t *testing.T) {
 	require.NoError(t, tbfbuild.Words(o.Runnable()))
 
 	program, _ := o.Program()
-	assert.Equal(t, tbf.Program{Init: 0x1040, ProtectedSize: 0x1000, MinimumRAM: 16 << 10, BinaryEnd: 0x4000, Version: 9}, program)
+	assert.Equal(t, tbf.Program{InitOffset: 0x1040, ProtectedSize: 0x1000, MinimumRAM: 16 << 10, BinaryEnd: 0x4000, Version: 9}, program)
 	assert.Equal(t, "everything", string(o.Name()))
 	assert.True(t, o.Sticky())
 	assert.True(t, o.Is64Bit())

@@ -60,7 +60,7 @@ func TestBuildPlacesTheBinary(t *testing.T) {
 			require.NoError(t, tbfbuild.Words(o.Runnable()))
 			program, _ := o.Program()
 			assert.Equal(t, c.binary, program.ProtectedSize)
-			assert.Equal(t, c.binary, program.Init)
+			assert.Equal(t, c.binary, program.InitOffset)
 			assert.Equal(t, c.end, program.BinaryEnd)
 			assert.Equal(t, c.total, o.Size())
 			assert.Equal(t, binary, object[c.binary:int(c.binary)+c.size])
