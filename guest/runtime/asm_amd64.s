@@ -28,27 +28,27 @@ TEXT runtime·morestack(SB), NOSPLIT|NOFRAME, $0
 	INT  $3
 
 // panicBounds saves the registers that may hold the index and the limit, in the machine's
-// numbering, for boundsFailed.
-TEXT runtime·panicBounds<ABIInternal>(SB), NOSPLIT, $144-0
-	MOVQ AX, 16(SP)
-	MOVQ CX, 24(SP)
-	MOVQ DX, 32(SP)
-	MOVQ BX, 40(SP)
-	MOVQ SP, 48(SP)
-	MOVQ BP, 56(SP)
-	MOVQ SI, 64(SP)
-	MOVQ DI, 72(SP)
-	MOVQ R8, 80(SP)
-	MOVQ R9, 88(SP)
-	MOVQ R10, 96(SP)
-	MOVQ R11, 104(SP)
-	MOVQ R12, 112(SP)
-	MOVQ R13, 120(SP)
-	MOVQ R14, 128(SP)
-	MOVQ R15, 136(SP)
+// numbering, for boundsFailed. Below them is room for it to spill its three arguments.
+TEXT runtime·panicBounds<ABIInternal>(SB), NOSPLIT, $152-0
+	MOVQ AX, 24(SP)
+	MOVQ CX, 32(SP)
+	MOVQ DX, 40(SP)
+	MOVQ BX, 48(SP)
+	MOVQ SP, 56(SP)
+	MOVQ BP, 64(SP)
+	MOVQ SI, 72(SP)
+	MOVQ DI, 80(SP)
+	MOVQ R8, 88(SP)
+	MOVQ R9, 96(SP)
+	MOVQ R10, 104(SP)
+	MOVQ R11, 112(SP)
+	MOVQ R12, 120(SP)
+	MOVQ R13, 128(SP)
+	MOVQ R14, 136(SP)
+	MOVQ R15, 144(SP)
 	MOVQ 8(BP), AX                        // the address behind the call
 	MOVQ 0(BP), CX                        // the caller's frame pointer
-	LEAQ 16(SP), BX
+	LEAQ 24(SP), BX
 	CALL runtime·boundsFailed<ABIInternal>(SB)
 	INT  $3
 

@@ -52,7 +52,7 @@ func (tc *toolchain) build(p program, out string) error {
 	args := append([]string{"build", "-gcflags=all=-wb=false", "-ldflags", link, "-o", abs}, flags...)
 	said, err := combinedOutput(tc.command(append(args, p.pkg)...))
 	if err == nil {
-		return nil
+		return bindG(out)
 	}
 	missing := missingRuntime(said)
 	if len(missing) == 0 {
