@@ -51,17 +51,11 @@ type Entry struct {
 // abi.MMIOHole at most, with boot page tables, boot information, command line and modules.
 // ram is zero. Only pages that get content are written.
 func (img *Image) Place(ram []byte, p Params) (Entry, error) {
-	if len(p.Cmdline) > abi.CmdlineMax {
-		return Entry{}, fmt.Errorf("a command line of %d bytes, %d are possible", len(p.Cmdline), abi.CmdlineMax)
-	}
-	modulesSize, err := sizeOf(p.Modules)
+	modulesSize, err := img.fit(uint64(len(ram)), p)
 	if err != nil {
 		return Entry{}, err
 	}
 	free := img.end + modulesSize // both below 2^40
-	if free > uint64(len(ram)) {
-		return Entry{}, tooSmall(free, uint64(len(ram)))
-	}
 
 	for _, s := range img.segments {
 		copy(ram[s.address:], s.data)
@@ -88,6 +82,28 @@ func (img *Image) Place(ram []byte, p Params) (Entry, error) {
 		return Entry{}, fmt.Errorf("writing the boot information: %w", err)
 	}
 	return Entry{RIP: img.entry, CR3: pml4Address, RDI: infoAddress}, nil
+}
+
+// Fits says in words why the image, with what p adds, does not fit into ramLow bytes of RAM
+// from physical 0 up to abi.MMIOHole at most; nil if it does.
+func (img *Image) Fits(ramLow uint64, p Params) error {
+	_, err := img.fit(ramLow, p)
+	return err
+}
+
+// fit checks as Fits does and returns the bytes that the modules take.
+func (img *Image) fit(ramLow uint64, p Params) (uint64, error) {
+	if len(p.Cmdline) > abi.CmdlineMax {
+		return 0, fmt.Errorf("a command line of %d bytes, %d are possible", len(p.Cmdline), abi.CmdlineMax)
+	}
+	modulesSize, err := sizeOf(p.Modules)
+	if err != nil {
+		return 0, err
+	}
+	if need := img.end + modulesSize; need > ramLow {
+		return 0, tooSmall(need, ramLow)
+	}
+	return modulesSize, nil
 }
 
 // sizeOf returns the bytes that the padded modules take.

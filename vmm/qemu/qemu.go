@@ -51,15 +51,49 @@ type Machine struct {
 // New prepares a machine for the image in the file at path; nothing runs yet. Of c it
 // takes Modules, Memory, Cmdline, Console, Input and Log. Close it after use.
 func New(path string, c vmm.Config) (*Machine, error) {
-	command, err := exec.LookPath(Command)
+	command, err := find()
 	if err != nil {
-		return nil, fmt.Errorf("no QEMU on this host: %w; install the package qemu-system-x86", err)
+		return nil, err
 	}
 	m := &Machine{input: c.Input, log: c.Log}
 	if err := m.prepare(command, path, c); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
+}
+
+// find returns QEMU's path.
+func find() (string, error) {
+	path, err := exec.LookPath(Command)
+	if err != nil {
+		return "", fmt.Errorf("%w: install QEMU, in Debian the package qemu-system-x86", err)
+	}
+	return path, nil
+}
+
+// Version asks this host's QEMU for its version, such as "7.2.22".
+func Version(ctx context.Context) (string, error) {
+	path, err := find()
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("%s --version: %w", path, err)
+	}
+	return parseVersion(string(out))
+}
+
+// parseVersion reads what QEMU says of itself: "QEMU emulator version 7.2.22 (...)".
+func parseVersion(out string) (string, error) {
+	_, version, found := strings.Cut(out, "version ")
+	fields := strings.Fields(version)
+	if !found || len(fields) == 0 {
+		return "", fmt.Errorf("%s --version: want a version, found %.40q", Command, out)
+	}
+	return fields[0], nil
 }
 
 func (m *Machine) prepare(command, path string, c vmm.Config) error {

@@ -131,5 +131,24 @@ func TestNewWithoutQEMU(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	_, err := New("image.elf", vmm.Config{})
 	assert.True(t, errors.Is(err, exec.ErrNotFound), err)
-	assert.ErrorContains(t, err, "install the package qemu-system-x86")
+	assert.ErrorContains(t, err, "install QEMU")
+}
+
+func TestParseVersion(t *testing.T) {
+	for _, test := range []struct{ name, out, want, err string }{
+		{"Debian", "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)\nCopyright", "7.2.22", ""},
+		{"plain", "QEMU emulator version 9.0.50", "9.0.50", ""},
+		{"nothing", "", "", "want a version"},
+		{"no number", "QEMU emulator version ", "", "want a version"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := parseVersion(test.out)
+			assert.Equal(t, test.want, got)
+			if test.err == "" {
+				assert.NoError(t, err)
+			} else {
+				assert.ErrorContains(t, err, test.err)
+			}
+		})
+	}
 }

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"time"
+
+	"kapsel/vmm"
+	"kapsel/vmm/qemu"
+)
+
+// probeTime is more than the few instructions of vmm.Probe can ever need.
+const probeTime = 10 * time.Second
+
+// A machine runs a guest once: vmm.Machine, or qemu.Machine.
+type machine interface {
+	Run(context.Context) (vmm.Exit, error)
+	Dump(io.Writer)
+	Close() error
+}
+
+// newMachine makes a machine with accelerator a for the image in the file at path.
+func newMachine(a accelerator, path string, c vmm.Config) (machine, error) {
+	if a == accelQEMU {
+		return qemu.New(path, c)
+	}
+	return vmm.New(c)
+}
+
+// probe says why this host cannot run the kernel under KVM; nil if it can.
+func probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	return vmm.Probe(ctx)
+}
+
+// choose turns auto into an accelerator that this host has and says why in words.
+func choose(ctx context.Context, a accelerator) (accelerator, string, error) {
+	if a != accelAuto {
+		return a, "as asked", nil
+	}
+	noKVM := probe(ctx)
+	if noKVM == nil {
+		return accelKVM, "it works on this host", nil
+	}
+	if _, err := exec.LookPath(qemu.Command); err != nil {
+		return "", "", errors.Join(
+			errors.New("neither KVM nor QEMU can be used here; see \"kapsel doctor\""),
+			fmt.Errorf("  KVM: %w", noKVM), fmt.Errorf("  QEMU: %w", err))
+	}
+	return accelQEMU, fmt.Sprintf("KVM cannot be used: %v", noKVM), nil
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"kapsel/vmm"
+	"kapsel/vmm/kvm"
+	"kapsel/vmm/qemu"
+)
+
+// A finding is one line of the doctor's table.
+type finding struct {
+	what   string
+	state  string
+	detail string
+}
+
+// A diagnosis is what the doctor found on a host.
+type diagnosis struct {
+	cpu          []finding
+	device       error // why the KVM device cannot be used at all
+	capabilities []vmm.Capability
+	probe        error // why KVM cannot run the kernel
+	qemuVersion  string
+	qemu         error // why there is no QEMU
+}
+
+// doctorCommand is "kapsel doctor": status 0 if something here can run an image.
+func doctorCommand(args []string, std stdio) (int, error) {
+	if err := noArguments(args); err != nil {
+		return statusUsage, err
+	}
+	d := examine(context.Background())
+	d.write(std.out)
+	if d.probe != nil && d.qemu != nil {
+		return 1, nil
+	}
+	return 0, nil
+}
+
+// examine looks at this host.
+func examine(ctx context.Context) diagnosis {
+	var d diagnosis
+	cpuinfo, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		d.cpu = []finding{{"processor", "?", err.Error()}}
+	} else {
+		d.cpu = cpuFindings(string(cpuinfo))
+	}
+	device, err := kvm.Open(vmm.DefaultKVM)
+	if err != nil {
+		d.device, d.probe = err, err
+	} else {
+		device.Close()
+		if d.capabilities, err = vmm.Capabilities(); err != nil {
+			d.device = err
+		}
+		d.probe = probe(ctx)
+	}
+	d.qemuVersion, d.qemu = qemu.Version(ctx)
+	return d
+}
+
+// write prints the table and, below it, what follows from it.
+func (d diagnosis) write(w io.Writer) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, f := range d.findings() {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", f.what, f.state, f.detail)
+	}
+	t.Flush()
+	fmt.Fprintln(w)
+	for _, line := range d.advice() {
+		fmt.Fprintln(w, line)
+	}
+}
+
+// findings is the table.
+func (d diagnosis) findings() []finding {
+	all := append(d.cpu, check(vmm.DefaultKVM, d.device, "present, permitted, right version"))
+	for _, c := range d.capabilities {
+		all = append(all, capabilityFinding(c))
+	}
+	if d.device == nil {
+		all = append(all, check("KVM runs the kernel", d.probe, "ring 0, SSE and system calls work"))
+	}
+	return append(all, check(qemu.Command, d.qemu, "version "+d.qemuVersion))
+}
+
+// check is a finding about something that works or says why not.
+func check(what string, err error, detail string) finding {
+	if err != nil {
+		return finding{what, "no", err.Error()}
+	}
+	return finding{what, "yes", detail}
+}
+
+func capabilityFinding(c vmm.Capability) finding {
+	f := finding{"  " + c.Name, "yes", c.Use}
+	switch {
+	case !c.Have && c.Needed:
+		f.state, f.detail = "no", "needed: "+c.Use
+	case !c.Have:
+		f.state, f.detail = "no", "optional: "+c.Use
+	}
+	return f
+}
+
+// advice says what "kapsel run" will do here and how to make it better.
+func (d diagnosis) advice() []string {
+	switch {
+	case d.probe == nil:
+		return []string{`"kapsel run" will use KVM: nothing to do.`}
+	case d.qemu == nil:
+		return []string{`"kapsel run" will use QEMU, which emulates every instruction: right, but slow.`,
+			"For KVM: " + d.probe.Error()}
+	}
+	return []string{`"kapsel run" cannot work here: make one of these two work.`,
+		"KVM: " + d.probe.Error(), "QEMU: " + d.qemu.Error()}
+}
+
+// cpuFlags are the processor features worth knowing, in the order of the table, as
+// Linux names them in /proc/cpuinfo.
+var cpuFlags = []string{"vmx", "svm", "hypervisor", "nx", "smep", "smap", "umip", "pcid", "invpcid",
+	"constant_tsc", "tsc_deadline_timer", "x2apic", "fsgsbase", "pku", "la57"}
+
+// cpuFindings reads the first processor of a /proc/cpuinfo.
+func cpuFindings(cpuinfo string) []finding {
+	first, _, _ := strings.Cut(cpuinfo, "\n\n")
+	field := map[string]string{}
+	for line := range strings.Lines(first) {
+		name, value, _ := strings.Cut(line, ":")
+		field[strings.TrimSpace(name)] = strings.TrimSpace(value)
+	}
+	has := map[string]bool{}
+	for _, f := range strings.Fields(field["flags"]) {
+		has[f] = true
+	}
+	var have, lack []string
+	for _, f := range cpuFlags {
+		if has[f] {
+			have = append(have, f)
+		} else {
+			lack = append(lack, f)
+		}
+	}
+	return []finding{
+		{"processor", "", strings.TrimSpace(field["vendor_id"] + " " + field["model name"])},
+		{"  has", "", strings.Join(have, " ")},
+		{"  lacks", "", strings.Join(lack, " ")},
+	}
+}

@@ -1,0 +1,34 @@
+package main
+
+// helpText is all of kapsel's help.
+const helpText = `kapsel boots Kapsel images in a virtual machine.
+
+usage:
+  kapsel run [flags] IMAGE [TASK.tbf...]   boot IMAGE; further tasks ride along
+  kapsel doctor                            say what this host can do, and what to do about it
+  kapsel version                           say what this command was built from
+  kapsel help                              show this text
+
+flags of run, anywhere on the line:
+  --accel auto|kvm|qemu   what runs the machine (default auto: KVM if a short program
+                          with SSE and a system call works in it here, else QEMU)
+  --mem SIZE              the machine's memory: bytes, or with K, M or G (default 64M)
+  --timeout TIME          end the machine after TIME: 30s, 2m (default: never)
+  --cmdline TEXT          the kernel's command line
+  -v                      say what is going on, on standard error
+
+console:
+  What the guest prints goes to standard output; standard input goes to the guest. On a
+  terminal every key does, Ctrl-C too, but these:
+  Ctrl-A x        leave
+  Ctrl-A h        show these keys
+  Ctrl-A Ctrl-A   send Ctrl-A to the guest
+
+exit status of run:
+  0 to 127   the guest's own: 0 all tasks ended well, 100 a task was stopped by a fault,
+             101 the kernel panicked, 102 the kernel could not boot
+  2          the command line or the image cannot be used
+  124        ended by --timeout; the processor's state is on standard error
+  125        the monitor, QEMU or the host failed, or the guest's processor shut down
+  130        left with Ctrl-A x; in general 128+n when ended by signal n
+`

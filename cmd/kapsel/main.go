@@ -1,0 +1,95 @@
+// Command kapsel boots a Kapsel image in a virtual machine and says what this host can
+// do for it. See "kapsel help".
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+)
+
+// Exit statuses of the command, besides the guest's own (0 to abi.ExitStatusMax).
+const (
+	statusUsage   = 2   // the command line or the image cannot be used
+	statusTimeout = 124 // ended by --timeout, as timeout(1) has it
+	statusFailed  = 125 // the monitor, QEMU or the host failed, or the guest triple-faulted
+	statusSignal  = 128 // plus the signal's number
+	statusLeft    = 130 // left with Ctrl-A x: the same as by SIGINT
+)
+
+// stdio is where the command reads and writes.
+type stdio struct {
+	in       *os.File
+	out, err io.Writer
+}
+
+func main() {
+	os.Exit(command(os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// command runs the command with its arguments and returns its exit status.
+func command(args []string, std stdio) int {
+	if len(args) == 0 {
+		fmt.Fprint(std.err, helpText)
+		return statusUsage
+	}
+	name, args := args[0], args[1:]
+	var status int
+	var err error
+	switch name {
+	case "run":
+		status, err = runCommand(args, std)
+	case "doctor":
+		status, err = doctorCommand(args, std)
+	case "version", "--version", "-version":
+		status, err = versionCommand(args, std)
+	case "help", "--help", "-help", "-h":
+		fmt.Fprint(std.out, helpText)
+	default:
+		err = usageError{fmt.Errorf("no command %q: want run, doctor, version or help", name)}
+	}
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(std.out, helpText)
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintf(std.err, "kapsel: %v\n", err)
+		if errors.As(err, &usageError{}) {
+			return statusUsage
+		}
+	}
+	return status
+}
+
+// A usageError is the user's to mend: it leads to statusUsage.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// noArguments refuses arguments that a command does not take.
+func noArguments(args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if a := args[0]; a == "-h" || a == "-help" || a == "--help" {
+		return flag.ErrHelp
+	}
+	return usageError{fmt.Errorf("unexpected argument %q", args[0])}
+}
+
+// versionCommand prints what this command was built from.
+func versionCommand(args []string, std stdio) (int, error) {
+	if err := noArguments(args); err != nil {
+		return statusUsage, err
+	}
+	version := "unknown version"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		version = info.Main.Version
+	}
+	fmt.Fprintf(std.out, "kapsel %s, %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return 0, nil
+}

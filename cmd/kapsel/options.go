@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"time"
+
+	"kapsel/guest/abi"
+	"kapsel/vmm"
+)
+
+// runOptions is the command line of "kapsel run".
+type runOptions struct {
+	image   string
+	tasks   []string
+	accel   accelerator
+	memory  byteSize
+	timeout time.Duration // 0: none
+	cmdline string
+	verbose bool
+}
+
+// parseRun reads the arguments of "kapsel run": flags and files in any order; all that
+// follows "--" is files.
+func parseRun(args []string) (*runOptions, error) {
+	o := &runOptions{accel: accelAuto, memory: vmm.DefaultMemory}
+	f := flag.NewFlagSet("run", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.Var(&o.accel, "accel", "")
+	f.Var(&o.memory, "mem", "")
+	f.DurationVar(&o.timeout, "timeout", 0, "")
+	f.StringVar(&o.cmdline, "cmdline", "", "")
+	f.BoolVar(&o.verbose, "v", false, "")
+	files, err := parseMixed(f, args)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case len(files) == 0:
+		return nil, errors.New("no image given: kapsel run [flags] IMAGE [TASK.tbf...]")
+	case o.timeout < 0:
+		return nil, fmt.Errorf("--timeout %s: want a positive time, as 30s", o.timeout)
+	case o.memory > vmm.MaxMemory:
+		return nil, fmt.Errorf("--mem %s: a machine can have at most %dG", &o.memory, vmm.MaxMemory>>30)
+	case len(o.cmdline) > abi.CmdlineMax:
+		return nil, fmt.Errorf("--cmdline of %d bytes: the kernel reads at most %d", len(o.cmdline), abi.CmdlineMax)
+	}
+	o.image, o.tasks = files[0], files[1:]
+	return o, nil
+}
+
+// parseMixed parses flags that may stand before, between and behind the other arguments,
+// which it returns.
+func parseMixed(f *flag.FlagSet, args []string) (others []string, err error) {
+	for {
+		if err := f.Parse(args); err != nil {
+			return nil, err
+		}
+		rest := f.Args()
+		if len(rest) == 0 {
+			return others, nil
+		}
+		if parsed := len(args) - len(rest); parsed > 0 && args[parsed-1] == "--" {
+			return append(others, rest...), nil
+		}
+		others = append(others, rest[0])
+		args = rest[1:]
+	}
+}
+
+// accelerator is a flag: what runs the machine.
+type accelerator string
+
+const (
+	accelAuto accelerator = "auto"
+	accelKVM  accelerator = "kvm"
+	accelQEMU accelerator = "qemu"
+)
+
+func (a *accelerator) String() string { return string(*a) }
+
+// Set takes one of the accelerators' names.
+func (a *accelerator) Set(text string) error {
+	switch v := accelerator(text); v {
+	case accelAuto, accelKVM, accelQEMU:
+		*a = v
+		return nil
+	}
+	return errors.New("want auto, kvm or qemu")
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"kapsel/guest/abi"
+	"kapsel/vmm"
+	"kapsel/vmm/image"
+)
+
+// Why a machine is ended from outside.
+var (
+	errLeft    = errors.New("left with Ctrl-A x")
+	errTimeout = errors.New("ended by --timeout")
+)
+
+// A signalError says that a signal ended the machine.
+type signalError struct{ syscall.Signal }
+
+func (e signalError) Error() string { return "ended by signal: " + e.Signal.String() }
+
+// runCommand is "kapsel run": it boots an image and returns the guest's exit status.
+func runCommand(args []string, std stdio) (int, error) {
+	o, err := parseRun(args)
+	if err != nil {
+		return statusUsage, usageError{err}
+	}
+	config, err := o.config(std)
+	if err != nil {
+		return statusUsage, usageError{err}
+	}
+	ctx, leave := context.WithCancelCause(context.Background())
+	defer leave(nil)
+	stop := leaveOnSignals(leave)
+	defer stop()
+
+	accel, why, err := choose(ctx, o.accel)
+	if err != nil {
+		return statusFailed, err
+	}
+	config.Log("accelerator %s: %s", accel, why)
+	con, err := openConsole(std.in, std.out, func() { leave(errLeft) })
+	if err != nil {
+		return statusFailed, err
+	}
+	defer con.restore()
+	config.Input = con.in
+	return o.boot(ctx, accel, config, std.err)
+}
+
+// config makes the machine's configuration: it reads and checks image and tasks.
+func (o *runOptions) config(std stdio) (vmm.Config, error) {
+	c := vmm.Config{
+		Memory:  uint64(o.memory),
+		Cmdline: o.cmdline,
+		Console: std.out,
+		Log:     func(string, ...any) {},
+	}
+	if o.verbose {
+		c.Log = func(format string, args ...any) {
+			fmt.Fprintf(std.err, "kapsel: "+strings.TrimSuffix(format, "\n")+"\n", args...)
+		}
+	}
+	var err error
+	if c.Image, err = image.Open(o.image); err != nil {
+		return c, err
+	}
+	for _, path := range o.tasks {
+		task, err := os.ReadFile(path)
+		if err != nil {
+			return c, err
+		}
+		if len(task) == 0 {
+			return c, fmt.Errorf("%s: want a task in Tock Binary Format, found an empty file", path)
+		}
+		c.Modules = append(c.Modules, task)
+	}
+	if err := c.Image.Fits(min(c.Memory, abi.MMIOHole), image.Params{Cmdline: c.Cmdline, Modules: c.Modules}); err != nil {
+		return c, fmt.Errorf("%s: %w", o.image, err)
+	}
+	return c, nil
+}
+
+// boot runs the machine to its end and returns the command's exit status.
+func (o *runOptions) boot(ctx context.Context, accel accelerator, c vmm.Config, stderr io.Writer) (int, error) {
+	m, err := newMachine(accel, o.image, c)
+	if err != nil {
+		return statusFailed, err
+	}
+	defer m.Close()
+	if o.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, o.timeout, errTimeout)
+		defer cancel()
+	}
+	exit, err := m.Run(ctx)
+	c.Log("%v", exit)
+	status, err := outcome(exit, err, context.Cause(ctx))
+	if status == statusTimeout || status == statusFailed {
+		m.Dump(stderr)
+	}
+	if errors.Is(err, errTimeout) {
+		err = fmt.Errorf("%w after %s", err, o.timeout)
+	}
+	return status, err
+}
+
+// outcome is the command's exit status and last word for how a machine ended: by itself,
+// by a failure, or cancelled for the cause.
+func outcome(exit vmm.Exit, failure, cause error) (int, error) {
+	switch exit.Reason {
+	case vmm.GuestExit:
+		return exit.Status, nil
+	case vmm.Shutdown:
+		return statusFailed, errors.New(exit.String())
+	case vmm.Cancelled:
+		var s signalError
+		switch {
+		case errors.Is(cause, errLeft):
+			return statusLeft, nil
+		case errors.Is(cause, errTimeout):
+			return statusTimeout, errTimeout
+		case errors.As(cause, &s):
+			return statusSignal + int(s.Signal), s
+		}
+		return statusFailed, cause
+	}
+	return statusFailed, failure
+}
+
+// leaveOnSignals calls leave at the signals that mean an end, until stop is called.
+func leaveOnSignals(leave context.CancelCauseFunc) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	go func() {
+		for s := range signals {
+			leave(signalError{s.(syscall.Signal)})
+		}
+	}()
+	return func() { signal.Stop(signals) }
+}

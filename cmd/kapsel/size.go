@@ -1,0 +1,43 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"kapsel/guest/abi"
+)
+
+// byteSize is a flag for an amount of memory in bytes.
+type byteSize uint64
+
+// String writes the size with the largest unit that divides it.
+func (s *byteSize) String() string {
+	n, unit := uint64(*s), ""
+	for _, u := range []string{"K", "M", "G"} {
+		if n == 0 || n%1024 != 0 {
+			break
+		}
+		n, unit = n/1024, u
+	}
+	return strconv.FormatUint(n, 10) + unit
+}
+
+// Set reads a positive number of pages: bytes, or a number with K, M or G.
+func (s *byteSize) Set(text string) error {
+	digits, unit := text, uint64(1)
+	if i := strings.IndexAny(text, "KMGkmg"); i >= 0 && i == len(text)-1 {
+		digits = text[:i]
+		unit = map[byte]uint64{'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30}[text[i]&^0x20]
+	}
+	n, err := strconv.ParseUint(digits, 10, 64)
+	switch {
+	case err != nil || n > math.MaxUint64/unit:
+		return fmt.Errorf("want a size as 64M: a number with K, M or G")
+	case n == 0 || n*unit%abi.PageSize != 0:
+		return fmt.Errorf("want a multiple of %d bytes above 0", abi.PageSize)
+	}
+	*s = byteSize(n * unit)
+	return nil
+}
