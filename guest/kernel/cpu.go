@@ -1,6 +1,9 @@
 package kernel
 
-import "kapsel/guest/abi"
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel/format"
+)
 
 // CPU is what the kernel asks of the machine layer. guest/arch/amd64 is the real one;
 // host tests use a fake. The CPU owns each task's registers and page tables and knows
@@ -110,8 +113,8 @@ const (
 	ReadWrite
 )
 
-// Writer takes text for a person: the serial line in a panic, a debug queue else.
-// It never fails and never blocks for long.
-type Writer interface {
-	WriteString(s string)
-}
+// NoVector is the Vector of a fault that the kernel found, not the CPU.
+const NoVector = 0xff
+
+// Writer takes text for a person.
+type Writer = format.Writer

@@ -1,0 +1,66 @@
+// Package capability holds the privileges of the system as values.
+//
+// A function that only trusted code may call takes one of these types. Each has an
+// unexported field that nothing outside this package can set, so the zero value is the
+// only one that other code can write down, and every user refuses it with Require.
+// Mint makes real ones; tools/capcheck proves that the board alone calls it. The types
+// differ in their field's name, so that Go converts none into another.
+package capability
+
+// Set is one of each capability.
+type Set struct {
+	MemoryAllocation MemoryAllocation
+	TaskManagement   TaskManagement
+	MainLoop         MainLoop
+	Hardware         Hardware
+}
+
+// Mint makes the capabilities. Only the board calls it.
+func Mint() Set {
+	return Set{
+		MemoryAllocation: MemoryAllocation{memoryAllocation: true},
+		TaskManagement:   TaskManagement{taskManagement: true},
+		MainLoop:         MainLoop{mainLoop: true},
+		Hardware:         Hardware{hardware: true},
+	}
+}
+
+// MemoryAllocation allows making grants: taking memory from tasks.
+type MemoryAllocation struct{ memoryAllocation bool }
+
+// Require panics unless the capability was minted.
+func (c MemoryAllocation) Require() {
+	if !c.memoryAllocation {
+		panic("capability: MemoryAllocation wanted, found its zero value: only the board mints")
+	}
+}
+
+// TaskManagement allows creating, stopping and restarting tasks.
+type TaskManagement struct{ taskManagement bool }
+
+// Require panics unless the capability was minted.
+func (c TaskManagement) Require() {
+	if !c.taskManagement {
+		panic("capability: TaskManagement wanted, found its zero value: only the board mints")
+	}
+}
+
+// MainLoop allows entering the kernel's main loop.
+type MainLoop struct{ mainLoop bool }
+
+// Require panics unless the capability was minted.
+func (c MainLoop) Require() {
+	if !c.mainLoop {
+		panic("capability: MainLoop wanted, found its zero value: only the board mints")
+	}
+}
+
+// Hardware allows making device registers from ports and addresses.
+type Hardware struct{ hardware bool }
+
+// Require panics unless the capability was minted.
+func (c Hardware) Require() {
+	if !c.hardware {
+		panic("capability: Hardware wanted, found its zero value: only the board mints")
+	}
+}

@@ -1,0 +1,59 @@
+package kernel
+
+import "math/bits"
+
+// maxDeferred is the number of deferred calls of the whole system.
+const maxDeferred = 32
+
+// DeferredClient is what a deferred call calls.
+type DeferredClient interface {
+	// HandleDeferredCall runs from the main loop, never from within Set.
+	HandleDeferredCall()
+}
+
+// DeferredCall lets a capsule ask to be called back by the main loop, so that it never
+// calls a client from within the client's own call. It is a field of the capsule.
+type DeferredCall struct {
+	calls *deferredCalls
+	mask  uint32
+}
+
+// Register ties the call to its client. It is called once for each DeferredCall, before
+// the main loop; a second time, or beyond 32 in the whole system, is a wiring error.
+func (d *DeferredCall) Register(k *Kernel, client DeferredClient) {
+	if d.calls != nil {
+		panic("kernel: a deferred call was registered twice")
+	}
+	if k.deferred.count == maxDeferred {
+		panic("kernel: more than 32 deferred calls: raise maxDeferred")
+	}
+	d.calls = &k.deferred
+	d.mask = 1 << k.deferred.count
+	k.deferred.clients[k.deferred.count] = client
+	k.deferred.count++
+}
+
+// Set asks for the call. Setting it again before it ran changes nothing.
+func (d *DeferredCall) Set() {
+	if d.calls == nil {
+		panic("kernel: a deferred call was set before it was registered")
+	}
+	d.calls.pending |= d.mask
+}
+
+// deferredCalls are the registered clients and those that wait to be called.
+type deferredCalls struct {
+	pending uint32
+	count   int
+	clients [maxDeferred]DeferredClient
+}
+
+// runLowest calls the pending client that was registered first, if there is one.
+func (d *deferredCalls) runLowest() {
+	if d.pending == 0 {
+		return
+	}
+	i := bits.TrailingZeros32(d.pending)
+	d.pending &^= 1 << i
+	d.clients[i].HandleDeferredCall()
+}

@@ -1,0 +1,106 @@
+package kernel
+
+import "kapsel/guest/kernel/format"
+
+// FaultAction is what becomes of a task that faulted.
+type FaultAction uint8
+
+// Actions.
+const (
+	StopTask    FaultAction = iota // it stays Faulted; the others go on
+	RestartTask                    // it starts again with clean memory
+	PanicKernel                    // the whole system stops
+)
+
+// FaultPolicy is the board's choice of what a fault means.
+type FaultPolicy interface {
+	// OnFault decides after a fault of t, before anything happened to t. With dump the
+	// kernel prints registers and memory map besides the line it always prints.
+	OnFault(t *Task) (action FaultAction, dump bool)
+}
+
+// AlwaysRestart as FaultLimit.Restarts puts no limit.
+const AlwaysRestart = ^uint32(0)
+
+// FaultLimit restarts a faulting task until it was restarted so many times (for any
+// reason), and then does something else. Tock's policies are
+//
+//	Panic                    {Then: PanicKernel}
+//	Stop                     {}
+//	Restart                  {Restarts: AlwaysRestart}
+//	ThresholdRestart         {Restarts: n}
+//	ThresholdRestartThenPanic {Restarts: n, Then: PanicKernel}
+//
+// each with Dump for its debugging form.
+type FaultLimit struct {
+	Restarts uint32
+	Then     FaultAction
+	Dump     bool
+}
+
+// OnFault implements FaultPolicy.
+func (p *FaultLimit) OnFault(t *Task) (FaultAction, bool) {
+	if p.Restarts == AlwaysRestart || t.restarts < p.Restarts {
+		return RestartTask, p.Dump
+	}
+	return p.Then, p.Dump
+}
+
+// fault stops a task for what it did, says so, and follows the board's policy.
+func (k *Kernel) fault(t *Task, f Fault) {
+	t.lastFault = f
+	t.faults++
+	action, dump := k.policy.OnFault(t)
+	k.printFault(t, f, action)
+	if dump {
+		k.cpu.PrintRegisters(t.slot, k.debug)
+		t.printMemory(k.debug)
+	}
+	switch action {
+	case RestartTask:
+		k.restart(t)
+	case PanicKernel:
+		k.end(t, Faulted)
+		panic("kernel: a task faulted, and the board's policy is to panic")
+	default:
+		k.end(t, Faulted)
+	}
+}
+
+var actionNames = [...]string{StopTask: "stopped", RestartTask: "restarting", PanicKernel: "panic"}
+
+// printFault says in one line which task did what, where, and what follows.
+func (k *Kernel) printFault(t *Task, f Fault, action FaultAction) {
+	w := k.debug
+	w.WriteString("task ")
+	format.Dec(w, uint64(t.id.serial))
+	w.WriteString(" ")
+	t.printName(w)
+	w.WriteString(" faulted: ")
+	printFault(w, f)
+	w.WriteString("; ")
+	if int(action) < len(actionNames) {
+		w.WriteString(actionNames[action])
+	}
+	w.WriteString("\n")
+}
+
+// printFault describes the fault itself.
+func printFault(w Writer, f Fault) {
+	w.WriteString(f.Name)
+	const pageFault = 14 // Intel SDM vol. 3, table 6-1
+	if f.Vector == pageFault {
+		w.WriteString(" at ")
+		format.Hex(w, f.Address)
+	}
+	if f.Vector != NoVector {
+		w.WriteString(", PC ")
+		format.Hex(w, f.PC)
+		w.WriteString(", vector ")
+		format.Dec(w, uint64(f.Vector))
+	}
+	if f.Vector != NoVector || f.Code != 0 {
+		w.WriteString(", code ")
+		format.Hex(w, f.Code)
+	}
+}

@@ -1,0 +1,142 @@
+package kernel
+
+import "kapsel/guest/abi"
+
+// Memory is a task's memory: the bytes behind its addresses, and which of them the task
+// may use. All ranges are half-open. Always:
+//
+//	ramStart <= appBreak < kernelBreak <= ramStart+len(ram)
+//	ramStart <= highWater <= appBreak
+//
+// The hardware lets the task at whole pages, so the page that holds the app break ends at
+// or below kernelBreak, above which the grants lie.
+type Memory struct {
+	flashStart uint64 // page aligned
+	flash      []byte // whole pages
+	flashSize  uint64 // bytes of the object, at most len(flash)
+	protected  uint64 // bytes at the start of flash that the task may not share
+
+	ramStart    uint64 // page aligned
+	ram         []byte // whole pages
+	appBreak    uint64
+	kernelBreak uint64
+	highWater   uint64 // highest end of a buffer that the task ever shared
+}
+
+// ReadU64 reads a little-endian word from the task's RAM below its break. It reports
+// false if any of the 8 bytes is not there.
+func (m *Memory) ReadU64(addr uint64) (uint64, bool) {
+	b, ok := m.readWrite(addr, 8)
+	if !ok {
+		return 0, false
+	}
+	return load64(b), true
+}
+
+// WriteU64 writes a little-endian word to the task's RAM below its break. It reports
+// false, writing nothing, if any of the 8 bytes is not there.
+func (m *Memory) WriteU64(addr, v uint64) bool {
+	b, ok := m.readWrite(addr, 8)
+	if ok {
+		store64(b, v)
+	}
+	return ok
+}
+
+// WriteU8 writes a byte to the task's RAM below its break. It reports false if addr is
+// not there.
+func (m *Memory) WriteU8(addr uint64, v uint8) bool {
+	b, ok := m.readWrite(addr, 1)
+	if ok {
+		b[0] = v
+	}
+	return ok
+}
+
+// readWrite is the n bytes at addr if all of them are RAM below the break.
+func (m *Memory) readWrite(addr, n uint64) ([]byte, bool) {
+	if !within(addr, n, m.ramStart, m.appBreak) {
+		return nil, false
+	}
+	at := addr - m.ramStart
+	return m.ram[at : at+n], true
+}
+
+// readOnly is the n bytes at addr if all of them are RAM below the break, or all are
+// flash behind the protected region.
+func (m *Memory) readOnly(addr, n uint64) ([]byte, bool) {
+	if within(addr, n, m.flashStart+m.protected, m.flashStart+m.flashSize) {
+		at := addr - m.flashStart
+		return m.flash[at : at+n], true
+	}
+	return m.readWrite(addr, n)
+}
+
+// within reports whether [addr, addr+n) lies in [start, end). start <= end.
+func within(addr, n, start, end uint64) bool {
+	return addr >= start && addr <= end && n <= end-addr
+}
+
+// keepShared makes the break stay above a buffer in RAM that the task shared.
+func (m *Memory) keepShared(addr, n uint64) {
+	if n != 0 && within(addr, n, m.ramStart, m.appBreak) {
+		m.highWater = max(m.highWater, addr+n)
+	}
+}
+
+// setBreak moves the app break and zeroes what it newly exposes. It reports false,
+// changing nothing, if the break would leave a shared buffer outside or meet the grants.
+func (m *Memory) setBreak(addr uint64) bool {
+	if addr < m.highWater || addr >= m.kernelBreak || pageUp(addr) > m.kernelBreak {
+		return false
+	}
+	if addr > m.appBreak {
+		clear(m.ram[m.appBreak-m.ramStart : addr-m.ramStart])
+	}
+	m.appBreak = addr
+	return true
+}
+
+// mappedEnd is the end of the pages of RAM that the task may use.
+func (m *Memory) mappedEnd() uint64 { return pageUp(m.appBreak) }
+
+// ramEnd is the first address above RAM.
+func (m *Memory) ramEnd() uint64 { return m.ramStart + uint64(len(m.ram)) }
+
+// allocateGrant takes size zeroed bytes from the top of free RAM. It returns their offset
+// in ram, or false if they would meet the pages of the task.
+func (m *Memory) allocateGrant(size int) (offset uint64, ok bool) {
+	need := (uint64(size) + 7) &^ 7
+	if need >= m.kernelBreak-m.appBreak || m.kernelBreak-need < m.mappedEnd() {
+		return 0, false
+	}
+	m.kernelBreak -= need
+	at := m.kernelBreak - m.ramStart
+	clear(m.ram[at : at+need])
+	return at, true
+}
+
+// reset zeroes the RAM and frees all of it.
+func (m *Memory) reset() {
+	clear(m.ram)
+	m.appBreak = m.ramStart
+	m.highWater = m.ramStart
+	m.kernelBreak = m.ramEnd()
+}
+
+// pageUp rounds up to a page. Addresses here are below abi.UserMax plus a page.
+func pageUp(addr uint64) uint64 { return (addr + abi.PageSize - 1) &^ (abi.PageSize - 1) }
+
+// load64 reads a little-endian word; the compiler makes it one load.
+func load64(b []byte) uint64 {
+	_ = b[7]
+	return uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
+		uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+}
+
+// store64 writes a little-endian word; the compiler makes it one store.
+func store64(b []byte, v uint64) {
+	_ = b[7]
+	b[0], b[1], b[2], b[3] = byte(v), byte(v>>8), byte(v>>16), byte(v>>24)
+	b[4], b[5], b[6], b[7] = byte(v>>32), byte(v>>40), byte(v>>48), byte(v>>56)
+}

@@ -1,0 +1,85 @@
+package kernel
+
+import "kapsel/guest/kernel/format"
+
+// PrintTasks writes a table of all tasks with their states and counters. A fault that a
+// task survived by a restart is shown too.
+func (k *Kernel) PrintTasks(w Writer) {
+	w.WriteString("PID   Name              State       Restarts   Syscalls  Dropped  Expired  Ended by\n")
+	for slot := range k.loaded {
+		k.tasks[slot].printRow(w)
+	}
+}
+
+func (t *Task) printRow(w Writer) {
+	format.DecRight(w, uint64(t.id.serial), 4)
+	w.WriteString("  ")
+	t.printName(w)
+	format.Left(w, "", 18-len(t.object.Name()))
+	format.Left(w, t.state.String(), 11)
+	format.DecRight(w, uint64(t.restarts), 9)
+	format.DecRight(w, t.syscalls, 11)
+	format.DecRight(w, t.dropped, 9)
+	format.DecRight(w, t.expired, 9)
+	w.WriteString("  ")
+	t.printEnd(w)
+	w.WriteString("\n")
+}
+
+// printEnd says how the task's last run ended, if one did.
+func (t *Task) printEnd(w Writer) {
+	switch {
+	case t.state == Terminated:
+		w.WriteString("exit with code ")
+		format.Dec(w, uint64(t.completion))
+	case t.faults != 0:
+		printFault(w, t.lastFault)
+	default:
+		w.WriteString("-")
+	}
+}
+
+// printMemory writes the task's memory map, from its highest address down.
+func (t *Task) printMemory(w Writer) {
+	m := &t.memory
+	printMapRow(w, m.kernelBreak, m.ramEnd(), "grants")
+	printMapRow(w, m.appBreak, m.kernelBreak, "unused")
+	if t.heapStart > m.ramStart && t.heapStart < m.appBreak {
+		printMapRow(w, t.heapStart, m.appBreak, "heap")
+		printMapRow(w, m.ramStart, t.heapStart, "data and stack")
+	} else {
+		printMapRow(w, m.ramStart, m.appBreak, "RAM, read and write")
+	}
+	if t.stackTop != 0 {
+		w.WriteString("  stack from ")
+		format.Hex(w, t.stackTop)
+		w.WriteString(" down\n")
+	}
+	printMapRow(w, m.flashStart+m.protected, m.flashStart+m.flashSize, "flash, read and execute")
+	printMapRow(w, m.flashStart, m.flashStart+m.protected, "flash, protected header")
+}
+
+func printMapRow(w Writer, start, end uint64, what string) {
+	w.WriteString("  ")
+	printRange(w, start, end)
+	w.WriteString(" ")
+	format.DecRight(w, end-start, 9)
+	w.WriteString(" bytes  ")
+	w.WriteString(what)
+	w.WriteString("\n")
+}
+
+func printRange(w Writer, start, end uint64) {
+	format.HexWidth(w, start, 8)
+	w.WriteString("..")
+	format.HexWidth(w, end, 8)
+}
+
+// printName writes the task's name, with anything but ASCII made visible.
+func (t *Task) printName(w Writer) {
+	if len(t.object.Name()) == 0 {
+		w.WriteString("(no name)")
+		return
+	}
+	format.Text(w, t.object.Name())
+}

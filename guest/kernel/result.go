@@ -1,0 +1,33 @@
+package kernel
+
+import "kapsel/guest/abi"
+
+// Result is a system call's answer: a variant and its payload. The zero Result is
+// Failure with no error code; make one with the functions below.
+type Result struct {
+	variant abi.Variant
+	a, b, c uint64
+}
+
+// Failed is Failure: the call failed for the reason e.
+func Failed(e abi.ErrorCode) Result { return Result{variant: abi.Failure, a: uint64(e)} }
+
+// Done is Success with no value.
+func Done() Result { return Result{variant: abi.Success} }
+
+// Value is Success with one 32-bit value.
+func Value(v uint32) Result { return Result{variant: abi.SuccessU32, a: uint64(v)} }
+
+// Value64 is Success with one 64-bit value.
+func Value64(v uint64) Result { return Result{variant: abi.SuccessU64, a: v} }
+
+// Outcome is Success for abi.OK, else Failure.
+func Outcome(e abi.ErrorCode) Result {
+	if e == abi.OK {
+		return Done()
+	}
+	return Failed(e)
+}
+
+// address is Success with a user address (Memop).
+func address(v uint64) Result { return Result{variant: abi.SuccessAddress, a: v} }

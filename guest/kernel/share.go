@@ -1,0 +1,129 @@
+package kernel
+
+import "kapsel/guest/abi"
+
+// functionSize is how many bytes of a function a task must own to subscribe it: a pointer's.
+const functionSize = 8
+
+// pair is what Subscribe and Allow swap: function and userdata, or address and length.
+type pair struct{ a, b uint64 }
+
+// answerPair gives a task the result of Subscribe or Allow: the pair that was replaced,
+// or with an error the pair that was passed.
+func (k *Kernel) answerPair(t *Task, success, failure abi.Variant, e abi.ErrorCode, p pair) {
+	if e != abi.OK {
+		k.cpu.Return(t.slot, uint64(failure), uint64(e), p.a, p.b)
+		return
+	}
+	k.cpu.Return(t.slot, uint64(success), p.a, p.b, 0)
+}
+
+// subscribe makes fn the upcall of an event, or none if fn is 0, and drops the events
+// that waited for the one before.
+func (k *Kernel) subscribe(t *Task, to event, fn, userdata uint64) {
+	old, e := k.swapUpcall(t, to, pair{fn, userdata})
+	k.answerPair(t, abi.SuccessFnUserdata, abi.FailureFnUserdata, e, old)
+}
+
+// swapUpcall returns the pair that was replaced, or the passed one with an error.
+func (k *Kernel) swapUpcall(t *Task, to event, passed pair) (pair, abi.ErrorCode) {
+	if _, ok := t.memory.readOnly(passed.a, functionSize); !ok && passed.a != 0 {
+		return passed, abi.INVAL
+	}
+	s, e := k.slots(t, to.driver)
+	if e != abi.OK {
+		return passed, e
+	}
+	if to.number >= uint32(s.counts.Upcalls) {
+		return passed, abi.NOSUPPORT
+	}
+	if !s.allocate(t) {
+		return passed, abi.NOMEM
+	}
+	slot := s.upcall(t, to.number)
+	old := pair{load64(slot[slotFn:]), load64(slot[slotUserdata:])}
+	store64(slot[slotFn:], passed.a)
+	store64(slot[slotUserdata:], passed.b)
+	store64(slot[slotEventMore:], 0)
+	t.queue.remove(to)
+	return old, abi.OK
+}
+
+// allow shares a buffer with a driver, or takes it back if the new one is empty.
+func (k *Kernel) allow(t *Task, class abi.Class, to event, addr, length uint64) {
+	old, e := k.swapBuffer(t, class, to, pair{addr, length})
+	k.answerPair(t, abi.SuccessAddrLen, abi.FailureAddrLen, e, old)
+}
+
+// swapBuffer returns the pair that was replaced, or the passed one with an error.
+// AllowUserspaceReadable is checked like the others, but no driver supports it.
+func (k *Kernel) swapBuffer(t *Task, class abi.Class, to event, passed pair) (pair, abi.ErrorCode) {
+	if !t.memory.mayShare(class, passed) {
+		return passed, abi.INVAL
+	}
+	s, e := k.slots(t, to.driver)
+	if e != abi.OK {
+		return passed, e
+	}
+	slot, e := s.bufferSlot(t, class, to.number)
+	if e != abi.OK {
+		return passed, e
+	}
+	old := pair{load64(slot[slotAddr:]), load64(slot[slotLen:])}
+	store64(slot[slotAddr:], passed.a)
+	store64(slot[slotLen:], passed.b)
+	t.memory.keepShared(passed.a, passed.b)
+	return old, abi.OK
+}
+
+// mayShare reports whether the task may share that buffer. An empty one may lie anywhere,
+// for nothing is ever done with its address but to hand it back.
+func (m *Memory) mayShare(class abi.Class, buffer pair) bool {
+	if buffer.b == 0 {
+		return true
+	}
+	if class == abi.AllowReadOnly {
+		_, ok := m.readOnly(buffer.a, buffer.b)
+		return ok
+	}
+	_, ok := m.readWrite(buffer.a, buffer.b)
+	return ok
+}
+
+// bufferSlot is the slot of an allow number, its grant allocated.
+func (s *Slots) bufferSlot(t *Task, class abi.Class, n uint32) ([]byte, abi.ErrorCode) {
+	var count uint8
+	switch class {
+	case abi.AllowReadOnly:
+		count = s.counts.ReadOnly
+	case abi.AllowReadWrite:
+		count = s.counts.ReadWrite
+	}
+	if n >= uint32(count) {
+		return nil, abi.NOSUPPORT
+	}
+	if !s.allocate(t) {
+		return nil, abi.NOMEM
+	}
+	if class == abi.AllowReadOnly {
+		return s.readOnly(t, n), abi.OK
+	}
+	return s.readWrite(t, n), abi.OK
+}
+
+// slots finds the grant of a driver that the task may use: abi.NODEVICE if there is no
+// such driver, abi.NOSUPPORT if it has no grant.
+func (k *Kernel) slots(t *Task, driver uint32) (*Slots, abi.ErrorCode) {
+	if t.restricted && !t.object.AllowsDriver(driver) {
+		return nil, abi.NODEVICE
+	}
+	d := k.platform.Driver(driver)
+	if d == nil {
+		return nil, abi.NODEVICE
+	}
+	s := d.Slots()
+	if s == nil {
+		return nil, abi.NOSUPPORT
+	}
+	return s, abi.OK
+}

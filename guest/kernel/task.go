@@ -1,0 +1,175 @@
+package kernel
+
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel/tbf"
+)
+
+// TaskID names one run of a task, from its start to its end. It goes stale when the task
+// ends or restarts, and then every use of it fails.
+type TaskID struct {
+	slot   uint32
+	serial uint32 // counts all runs of all tasks, from 1
+}
+
+// Number identifies the run among all runs of all tasks since boot.
+func (id TaskID) Number() uint32 { return id.serial }
+
+// State is what a task does.
+type State uint8
+
+// States.
+const (
+	Unused     State = iota // no task has this slot
+	Running                 // it runs when the scheduler chooses it
+	Yielded                 // it waits for any upcall
+	YieldedFor              // it waits for one event
+	Terminated              // it ended itself
+	Faulted                 // a fault ended it
+)
+
+var stateNames = [...]string{"Unused", "Running", "Yielded", "YieldedFor", "Terminated", "Faulted"}
+
+// String is the state's name, as Tock prints it.
+func (s State) String() string {
+	if int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return "unknown"
+}
+
+// Task is a program in ring 3.
+type Task struct {
+	slot       int
+	id         TaskID
+	state      State
+	restricted bool // the object lists what the task may use
+	object     tbf.Object
+	entry      uint64
+	memory     Memory
+	queue      upcallQueue
+	grants     [maxGrants]uint64 // offset of each grant's block in RAM, 0: none
+
+	awaited event // the event that YieldedFor waits for
+
+	syscalls   uint64
+	dropped    uint64 // upcalls that found the queue full
+	expired    uint64 // slices used up
+	restarts   uint32
+	completion uint32 // code of the last Exit
+	exited     bool   // completion is valid
+	faults     uint32
+	lastFault  Fault  // valid if faults is not 0
+	stackTop   uint64 // told by the task, for dumps; 0: not told
+	heapStart  uint64 // likewise
+}
+
+// ID names the task's present run.
+func (t *Task) ID() TaskID { return t.id }
+
+// State is what the task does now.
+func (t *Task) State() State { return t.state }
+
+// Restarts is how often the task was restarted.
+func (t *Task) Restarts() uint32 { return t.restarts }
+
+// NameIs reports whether the task's package name is name.
+func (t *Task) NameIs(name string) bool { return string(t.object.Name()) == name }
+
+// LastFault is the task's last fault. It reports false if there was none.
+func (t *Task) LastFault() (Fault, bool) { return t.lastFault, t.faults != 0 }
+
+// alive reports whether the task may run again by itself.
+func (t *Task) alive() bool {
+	return t.state == Running || t.state == Yielded || t.state == YieldedFor
+}
+
+// ready reports whether the task can run now. Events for YieldedFor make it Running when
+// they happen, so nothing but the queue needs a look.
+func (t *Task) ready() bool {
+	return t.state == Running || t.state == Yielded && t.queue.count != 0
+}
+
+// task finds the task that id names, or nil if id is stale.
+func (k *Kernel) task(id TaskID) *Task {
+	if id.slot >= MaxTasks {
+		return nil
+	}
+	t := &k.tasks[id.slot]
+	if t.id != id || !t.alive() {
+		return nil
+	}
+	return t
+}
+
+// start gives the task a fresh identity, empty memory below its initial break, and its
+// first registers.
+func (k *Kernel) start(t *Task) {
+	k.serial++
+	t.id = TaskID{slot: uint32(t.slot), serial: k.serial}
+	m := &t.memory
+	k.cpu.Unmap(t.slot, m.ramStart, uint64(len(m.ram)))
+	m.reset()
+	k.moveBreak(t, m.ramStart+abi.InitialRAM)
+	k.cpu.Start(t.slot, StartState{
+		Entry:        t.entry,
+		AppStart:     m.flashStart + m.protected,
+		RAMStart:     m.ramStart,
+		RAMSize:      uint64(len(m.ram)),
+		InitialBreak: m.appBreak,
+	})
+	t.state = Running
+	k.live++
+}
+
+// end takes everything from the task that the kernel or capsules hold for it. Its id is
+// stale from now on.
+func (k *Kernel) end(t *Task, s State) {
+	t.state = s
+	t.queue.clear()
+	t.grants = [maxGrants]uint64{}
+	t.stackTop, t.heapStart = 0, 0
+	k.cpu.Clear(t.slot)
+	k.live--
+}
+
+// restart ends the task's run and starts another.
+func (k *Kernel) restart(t *Task) {
+	k.end(t, Terminated)
+	t.restarts++
+	k.start(t)
+}
+
+// moveBreak moves the app break and the mapped pages with it. It reports false, changing
+// nothing, if the break may not be there.
+func (k *Kernel) moveBreak(t *Task, addr uint64) bool {
+	m := &t.memory
+	before := m.mappedEnd()
+	if !m.setBreak(addr) {
+		return false
+	}
+	after := m.mappedEnd()
+	if after > before {
+		k.cpu.Map(t.slot, before, m.ram[before-m.ramStart:after-m.ramStart], ReadWrite)
+	} else if after < before {
+		k.cpu.Unmap(t.slot, after, before-after)
+	}
+	return true
+}
+
+// ExitStatus is the machine's exit status when Run has returned (abi.ExitOK and others):
+// abi.ExitTaskFault if a fault stopped a task, else the first completion code that is
+// not 0, at most 99.
+func (k *Kernel) ExitStatus() uint32 {
+	status := uint32(abi.ExitOK)
+	for slot := range k.loaded {
+		t := &k.tasks[slot]
+		if t.state == Faulted {
+			return abi.ExitTaskFault
+		}
+		if status == abi.ExitOK && t.exited {
+			status = min(t.completion, abi.ExitTaskFault-1)
+		}
+	}
+	return status
+}

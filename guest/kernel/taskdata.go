@@ -1,0 +1,131 @@
+package kernel
+
+import "kapsel/guest/abi"
+
+// TaskData is a task as a capsule sees it from within a grant entry: its upcalls and the
+// buffers that it shared with the driver. Kept beyond the entry it is dead: buffers have
+// length 0 and upcalls fail.
+type TaskData struct {
+	slots *Slots
+	task  *Task // nil outside an entry
+	id    TaskID
+	entry uint64 // counts entries, so that buffers of an earlier one are told apart
+}
+
+func (d *TaskData) open(t *Task) {
+	d.task = t
+	d.id = t.id
+	d.entry++
+}
+
+func (d *TaskData) close() { d.task = nil }
+
+// live reports whether the entry goes on and the task with it.
+func (d *TaskData) live() bool {
+	return d.task != nil && d.task.id == d.id && d.task.alive() && d.task.grants[d.slots.index] != 0
+}
+
+// ID names the task.
+func (d *TaskData) ID() TaskID { return d.id }
+
+// ScheduleUpcall makes an event of subscribe number n happen: the task runs its upcall
+// with these arguments in a later Yield, or gets them as the answer to its Yield-WaitFor.
+// Without a subscription the event waits for a Yield-WaitFor alone, and a newer one
+// replaces it. It returns abi.INVAL if the entry is over or n is out of range, and
+// abi.NOMEM if the task's queue is full: then the event is lost and counted.
+func (d *TaskData) ScheduleUpcall(n uint32, a0, a1, a2 uint32) abi.ErrorCode {
+	if !d.live() || n >= uint32(d.slots.counts.Upcalls) {
+		return abi.INVAL
+	}
+	t := d.task
+	happened := event{d.slots.driver, n}
+	if t.state == YieldedFor && t.awaited == happened {
+		d.slots.kernel.answerWaitFor(t, [3]uint32{a0, a1, a2})
+		return abi.OK
+	}
+	slot := d.slots.upcall(t, n)
+	fn := load64(slot[slotFn:])
+	if fn == 0 {
+		store64(slot[slotEvent:], uint64(a0)|uint64(a1)<<32)
+		store64(slot[slotEventMore:], uint64(a2)|eventWaits)
+		return abi.OK
+	}
+	call := Upcall{Fn: fn, Args: [3]uint32{a0, a1, a2}, Userdata: load64(slot[slotUserdata:])}
+	if !t.queue.push(queuedUpcall{happened, call}) {
+		t.dropped++
+		return abi.NOMEM
+	}
+	return abi.OK
+}
+
+// ReadOnly is the buffer that the task shares by Allow Read-Only number n. Where there is
+// none its length is 0. It is valid until the entry ends.
+func (d *TaskData) ReadOnly(n uint32) ReadOnlyBuffer {
+	if !d.live() || n >= uint32(d.slots.counts.ReadOnly) {
+		return ReadOnlyBuffer{}
+	}
+	slot := d.slots.readOnly(d.task, n)
+	return ReadOnlyBuffer{buffer{d, d.entry, load64(slot[slotAddr:]), load64(slot[slotLen:])}}
+}
+
+// ReadWrite is the buffer that the task shares by Allow Read-Write number n. Where there
+// is none its length is 0. It is valid until the entry ends.
+func (d *TaskData) ReadWrite(n uint32) ReadWriteBuffer {
+	if !d.live() || n >= uint32(d.slots.counts.ReadWrite) {
+		return ReadWriteBuffer{}
+	}
+	slot := d.slots.readWrite(d.task, n)
+	return ReadWriteBuffer{ReadOnlyBuffer{buffer{d, d.entry, load64(slot[slotAddr:]), load64(slot[slotLen:])}}}
+}
+
+// buffer is a stretch of a task's memory. Each access checks that the entry it came from
+// still goes on and that the task may still use the bytes.
+type buffer struct {
+	data      *TaskData
+	entry     uint64
+	addr, len uint64
+}
+
+func (b *buffer) live() bool {
+	return b.data != nil && b.data.entry == b.entry && b.data.live()
+}
+
+// ReadOnlyBuffer is a task's buffer that a driver may read.
+type ReadOnlyBuffer struct{ b buffer }
+
+// ReadWriteBuffer is a task's buffer that a driver may read and write.
+type ReadWriteBuffer struct{ ReadOnlyBuffer }
+
+// Len is the buffer's length in bytes.
+func (r ReadOnlyBuffer) Len() uint64 {
+	if !r.b.live() {
+		return 0
+	}
+	return r.b.len
+}
+
+// ReadAt copies bytes from the buffer's offset on to p, and returns how many: less than
+// len(p) where the buffer ends before.
+func (r ReadOnlyBuffer) ReadAt(p []byte, offset uint64) int {
+	if offset >= r.Len() {
+		return 0
+	}
+	bytes, ok := r.b.data.task.memory.readOnly(r.b.addr, r.b.len)
+	if !ok {
+		return 0
+	}
+	return copy(p, bytes[offset:])
+}
+
+// WriteAt copies p to the buffer's offset on, and returns how many bytes: less than
+// len(p) where the buffer ends before.
+func (w ReadWriteBuffer) WriteAt(p []byte, offset uint64) int {
+	if offset >= w.Len() {
+		return 0
+	}
+	bytes, ok := w.b.data.task.memory.readWrite(w.b.addr, w.b.len)
+	if !ok {
+		return 0
+	}
+	return copy(bytes[offset:], p)
+}
