@@ -1,0 +1,360 @@
+package device
+
+import (
+	"io"
+	"sync"
+)
+
+// Serial is a 16550A UART (Texas Instruments PC16550D datasheet) whose transmitter is
+// instantaneous and whose line is a byte stream. The guest's ports and Feed may be used at
+// once by different goroutines.
+//
+// OUT2 does not gate the interrupt line, as in QEMU's model.
+type Serial struct {
+	out io.Writer
+	irq func(level bool)
+
+	mu       sync.Mutex
+	space    sync.Cond // there is room in queue, or the end has come
+	queue    []byte    // received by the host side, not yet in the FIFO
+	closed   bool
+	fifo     [fifoSize]byte
+	fifoLen  int
+	fifoOn   bool
+	trigger  int  // received bytes that raise the interrupt
+	thre     bool // the transmitter-empty interrupt is pending
+	overrun  bool
+	ier      byte
+	lcr      byte
+	mcr      byte
+	scratch  byte
+	divisor  [2]byte
+	asserted bool // the interrupt line's level
+}
+
+const (
+	fifoSize  = 16
+	queueSize = 4096
+)
+
+// Register offsets (PC16550D, table II). With lcrDLAB set, the first two are the divisor.
+const (
+	regData         = 0 // RBR, THR
+	regIntEnable    = 1 // IER
+	regIntID        = 2 // IIR reads, FCR writes
+	regLineControl  = 3 // LCR
+	regModemControl = 4 // MCR
+	regLineStatus   = 5 // LSR
+	regModemStatus  = 6 // MSR
+	regScratch      = 7 // SCR
+	registers       = 8
+)
+
+// Register bits.
+const (
+	ierReceived     = 1 << 0
+	ierTransmitted  = 1 << 1
+	ierLineStatus   = 1 << 2
+	ierImplemented  = 0x0f
+	fcrEnable       = 1 << 0
+	fcrClearReceive = 1 << 1
+	lcrDLAB         = 1 << 7
+	mcrLoop         = 1 << 4
+	mcrImplemented  = 0x1f
+	lsrDataReady    = 1 << 0
+	lsrOverrun      = 1 << 1
+	lsrTransmitted  = 1<<5 | 1<<6 // holding and shift register empty
+
+	iirNone        = 0x01
+	iirTransmitted = 0x02
+	iirReceived    = 0x04
+	iirLineStatus  = 0x06
+	iirTimeout     = 0x0c
+	iirFIFO        = 0xc0
+
+	msrCTS = 1 << 4
+	msrDSR = 1 << 5
+	msrRI  = 1 << 6
+	msrDCD = 1 << 7
+)
+
+// NewSerial returns a UART that sends to out and drives its interrupt line by irq, which is
+// called whenever the level changes and must not call the UART.
+func NewSerial(out io.Writer, irq func(level bool)) *Serial {
+	s := &Serial{out: out, irq: irq, trigger: 1}
+	s.space.L = &s.mu
+	return s
+}
+
+// Feed gives p to the receiver, waiting for the guest to read when its queue is full. It
+// returns io.ErrClosedPipe after Close.
+func (s *Serial) Feed(p []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(p) > 0 && !s.closed {
+		n := min(len(p), queueSize-len(s.queue))
+		if n == 0 {
+			s.space.Wait()
+			continue
+		}
+		s.queue = append(s.queue, p[:n]...)
+		p = p[n:]
+		s.receive()
+		s.update()
+	}
+	if s.closed {
+		return io.ErrClosedPipe
+	}
+	return nil
+}
+
+// Close ends every Feed, now and later. The guest's side goes on.
+func (s *Serial) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.space.Broadcast()
+}
+
+// ReadPort reads registers. An access of several bytes reads as many registers, and those
+// that do not exist as all ones.
+func (s *Serial) ReadPort(port uint16, size int, data []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range data {
+		data[i] = s.read(register(port, size, i))
+	}
+	s.update()
+}
+
+// WritePort writes registers. Bytes to the transmitter in one access reach the output in one
+// Write.
+func (s *Serial) WritePort(port uint16, size int, data []byte) {
+	if size == 1 && port%registers == regData && s.sends() {
+		s.out.Write(data) // whoever made the UART knows whether its Writer fails
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.transmitted()
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, b := range data {
+		s.write(register(port, size, i), b)
+	}
+	s.update()
+}
+
+// register returns the register that byte i of an access to port means.
+func register(port uint16, size, i int) int { return int(port%registers) + i%size }
+
+// sends reports whether a byte written to the data register goes out.
+func (s *Serial) sends() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lcr&lcrDLAB == 0 && s.mcr&mcrLoop == 0
+}
+
+// transmitted raises the transmitter-empty interrupt anew, with a low interval before it if
+// nothing else holds the line: an edge, as each byte makes one.
+func (s *Serial) transmitted() {
+	s.thre = false
+	s.update()
+	s.thre = true
+	s.update()
+}
+
+func (s *Serial) read(reg int) byte {
+	switch reg {
+	case regData:
+		if s.lcr&lcrDLAB != 0 {
+			return s.divisor[0]
+		}
+		return s.readData()
+	case regIntEnable:
+		if s.lcr&lcrDLAB != 0 {
+			return s.divisor[1]
+		}
+		return s.ier
+	case regIntID:
+		return s.readIntID()
+	case regLineControl:
+		return s.lcr
+	case regModemControl:
+		return s.mcr
+	case regLineStatus:
+		return s.readLineStatus()
+	case regModemStatus:
+		return s.modemStatus()
+	case regScratch:
+		return s.scratch
+	}
+	return 0xff
+}
+
+func (s *Serial) readData() byte {
+	if s.fifoLen == 0 {
+		return 0
+	}
+	b := s.fifo[0]
+	copy(s.fifo[:], s.fifo[1:s.fifoLen])
+	s.fifoLen--
+	s.receive()
+	return b
+}
+
+// readIntID tells the most urgent interrupt. Reading a transmitter interrupt clears it.
+func (s *Serial) readIntID() byte {
+	id := s.pending()
+	if id == iirTransmitted {
+		s.thre = false
+	}
+	if s.fifoOn {
+		id |= iirFIFO
+	}
+	return id
+}
+
+func (s *Serial) readLineStatus() byte {
+	status := byte(lsrTransmitted)
+	if s.fifoLen > 0 {
+		status |= lsrDataReady
+	}
+	if s.overrun {
+		status |= lsrOverrun
+		s.overrun = false
+	}
+	return status
+}
+
+// modemStatus shows a connected peer, or the outputs in loopback (PC16550D, section 8.7).
+// The lines never change by themselves, so the delta bits are 0.
+func (s *Serial) modemStatus() byte {
+	if s.mcr&mcrLoop == 0 {
+		return msrCTS | msrDSR | msrDCD
+	}
+	const dtr, rts, out1, out2 = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+	var status byte
+	for _, wire := range [...]struct{ from, to byte }{{rts, msrCTS}, {dtr, msrDSR}, {out1, msrRI}, {out2, msrDCD}} {
+		if s.mcr&wire.from != 0 {
+			status |= wire.to
+		}
+	}
+	return status
+}
+
+func (s *Serial) write(reg int, b byte) {
+	switch reg {
+	case regData:
+		s.writeData(b)
+	case regIntEnable:
+		s.writeIntEnable(b)
+	case regIntID:
+		s.writeFIFOControl(b)
+	case regLineControl:
+		s.lcr = b
+	case regModemControl:
+		s.mcr = b & mcrImplemented
+		s.receive()
+	case regScratch:
+		s.scratch = b
+	}
+}
+
+func (s *Serial) writeData(b byte) {
+	switch {
+	case s.lcr&lcrDLAB != 0:
+		s.divisor[0] = b
+	case s.mcr&mcrLoop != 0:
+		if s.fifoLen == s.capacity() {
+			s.overrun = true
+		} else {
+			s.push(b)
+		}
+		s.transmitted()
+	default: // one byte of a wider access
+		s.out.Write([]byte{b})
+		s.transmitted()
+	}
+}
+
+// writeIntEnable raises the transmitter interrupt when it is enabled: the transmitter is
+// always empty.
+func (s *Serial) writeIntEnable(b byte) {
+	if s.lcr&lcrDLAB != 0 {
+		s.divisor[1] = b
+		return
+	}
+	if b&^s.ier&ierTransmitted != 0 {
+		s.thre = true
+	}
+	s.ier = b & ierImplemented
+}
+
+// writeFIFOControl turns the FIFOs on or off, which empties them, or empties the receiver's.
+func (s *Serial) writeFIFOControl(b byte) {
+	on := b&fcrEnable != 0
+	if on != s.fifoOn || on && b&fcrClearReceive != 0 {
+		s.fifoLen = 0
+	}
+	s.fifoOn = on
+	s.trigger = 1
+	if on {
+		s.trigger = [...]int{1, 4, 8, 14}[b>>6]
+	}
+	s.receive()
+}
+
+func (s *Serial) capacity() int {
+	if s.fifoOn {
+		return fifoSize
+	}
+	return 1
+}
+
+func (s *Serial) push(b byte) {
+	s.fifo[s.fifoLen] = b
+	s.fifoLen++
+}
+
+// receive moves bytes from the queue into the FIFO while it has room: the line never
+// overruns. In loopback the line is disconnected.
+func (s *Serial) receive() {
+	if s.mcr&mcrLoop != 0 {
+		return
+	}
+	n := 0
+	for n < len(s.queue) && s.fifoLen < s.capacity() {
+		s.push(s.queue[n])
+		n++
+	}
+	if n > 0 {
+		s.queue = s.queue[:copy(s.queue, s.queue[n:])]
+		s.space.Broadcast()
+	}
+}
+
+// pending returns the most urgent enabled interrupt (PC16550D, table IV). Bytes below the
+// trigger level count as timed out at once: the line is idle as soon as they are there.
+func (s *Serial) pending() byte {
+	switch {
+	case s.overrun && s.ier&ierLineStatus != 0:
+		return iirLineStatus
+	case s.fifoLen >= s.trigger && s.ier&ierReceived != 0:
+		return iirReceived
+	case s.fifoLen > 0 && s.ier&ierReceived != 0:
+		return iirTimeout
+	case s.thre && s.ier&ierTransmitted != 0:
+		return iirTransmitted
+	}
+	return iirNone
+}
+
+// update drives the interrupt line.
+func (s *Serial) update() {
+	level := s.pending() != iirNone
+	if level != s.asserted {
+		s.asserted = level
+		s.irq(level)
+	}
+}
