@@ -12,10 +12,11 @@ import (
 const FlatAddress = 2 << 20
 
 // Flat returns the file of the smallest image there is: code, entered at its first byte in
-// one executable segment, followed by bss zero bytes. Probes and one-page guests are made so.
+// one executable segment, followed by bss zero bytes. Probes and one-page guests are made
+// so. The PVH door leads to the same byte, in 32-bit mode.
 func Flat(code []byte, bss uint64) []byte {
 	const notesAt = headerSize + 2*programHeaderSize
-	notes := bootNote()
+	notes := append(pvhNote(FlatAddress), bootNote()...)
 	codeAt := uint64(notesAt + len(notes))
 
 	header := elf.Header64{
@@ -33,24 +34,30 @@ func Flat(code []byte, bss uint64) []byte {
 		Off: codeAt, Vaddr: abi.KernelBase + FlatAddress, Paddr: FlatAddress,
 		Filesz: uint64(len(code)), Memsz: uint64(len(code)) + bss,
 	}
-	note := elf.Prog64{
+	noteHeader := elf.Prog64{
 		Type: uint32(elf.PT_NOTE), Flags: uint32(elf.PF_R),
 		Off: notesAt, Filesz: uint64(len(notes)), Memsz: uint64(len(notes)), Align: 4,
 	}
 
 	var file bytes.Buffer
-	for _, part := range []any{header, load, note, notes, code} {
+	for _, part := range []any{header, load, noteHeader, notes, code} {
 		binary.Write(&file, little, part) // a bytes.Buffer takes everything
 	}
 	return file.Bytes()
 }
 
 // bootNote returns the note that marks an image.
-func bootNote() []byte {
-	note := little.AppendUint32(nil, uint32(len(noteName)))
-	note = little.AppendUint32(note, 4)
-	note = little.AppendUint32(note, noteType)
-	note = append(note, noteName...)
-	note = append(note, 0) // padding to four bytes
-	return little.AppendUint32(note, noteVersion)
+func bootNote() []byte { return note(noteName, noteType, noteVersion) }
+
+// pvhNote returns the note that names the 32-bit door (Xen's PVH, XEN_ELFNOTE_PHYS32_ENTRY).
+func pvhNote(entry uint32) []byte { return note("Xen\x00", 18, entry) }
+
+// note returns an ELF note whose descriptor is four bytes.
+func note(name string, kind, desc uint32) []byte {
+	n := little.AppendUint32(nil, uint32(len(name)))
+	n = little.AppendUint32(n, 4)
+	n = little.AppendUint32(n, kind)
+	n = append(n, name...)
+	n = append(n, make([]byte, -len(name)&3)...) // padding to four bytes
+	return little.AppendUint32(n, desc)
 }

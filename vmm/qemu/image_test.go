@@ -2,12 +2,13 @@ package qemu
 
 import (
 	"bytes"
-	"encoding/binary"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"kapsel/vmm/image"
 )
 
 // Fragments of 32-bit code for the PVH door, where EBX points to hvm_start_info.
@@ -31,28 +32,10 @@ var (
 	codePrintModules = []byte{0x8b, 0x43, 0x10, 0x8b, 0x30, 0x8b, 0x48, 0x08, 0x66, 0xba, 0xf8, 0x03, 0xf3, 0x6e}
 )
 
-// pvhImage writes a minimal ELF64 with a PVH note that enters the code, and returns its path.
-func pvhImage(t *testing.T, fragments ...[]byte) string {
+// imageFile writes an image that runs the fragments, and returns its path.
+func imageFile(t *testing.T, fragments ...[]byte) string {
 	t.Helper()
-	const base, noteOffset, codeOffset = 0x100000, 0xb0, 0x100
-	code := bytes.Join(fragments, nil)
-	var b bytes.Buffer
-	put := func(fields ...any) {
-		for _, f := range fields {
-			require.NoError(t, binary.Write(&b, binary.LittleEndian, f))
-		}
-	}
-	size := uint64(codeOffset + len(code))
-	put([16]byte{0x7f, 'E', 'L', 'F', 2, 1, 1}, uint16(2), uint16(62), uint32(1), // ET_EXEC, EM_X86_64
-		uint64(base+codeOffset), uint64(64), uint64(0), uint32(0),
-		uint16(64), uint16(56), uint16(2), uint16(0), uint16(0), uint16(0))
-	put(uint32(1), uint32(7), uint64(0), uint64(base), uint64(base), size, size, uint64(4096)) // PT_LOAD
-	put(uint32(4), uint32(4), uint64(noteOffset), uint64(base+noteOffset), uint64(base+noteOffset),
-		uint64(20), uint64(20), uint64(4)) // PT_NOTE
-	put(uint32(4), uint32(4), uint32(18), [4]byte{'X', 'e', 'n'}, uint32(base+codeOffset))
-	put(make([]byte, codeOffset-b.Len()), code)
-
 	path := filepath.Join(t.TempDir(), "image.elf")
-	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o644))
+	require.NoError(t, os.WriteFile(path, image.Flat(bytes.Join(fragments, nil), 0), 0o644))
 	return path
 }

@@ -55,7 +55,7 @@ func newMachine(t *testing.T, c vmm.Config, fragments ...[]byte) *Machine {
 	if _, err := exec.LookPath(Command); err != nil {
 		t.Skipf("needs QEMU: %v", err)
 	}
-	m, err := New(pvhImage(t, fragments...), c)
+	m, err := New(imageFile(t, fragments...), c)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, m.Close()) })
 	return m
