@@ -1,0 +1,112 @@
+// Package debugwriter is the kernel's voice: a kernel.Writer that queues text and sends
+// it over a serial line while tasks run.
+package debugwriter
+
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/format"
+	"kapsel/guest/kernel/hil"
+)
+
+// queueSize is how much text waits at most, in bytes: a few fault dumps.
+const queueSize = 16 << 10
+
+// chunkSize is how much is sent at once, in bytes.
+const chunkSize = 256
+
+// Writer queues text. What finds the queue full is lost, and the loss is reported once
+// there is room.
+type Writer struct {
+	line    hil.Transmitter
+	send    kernel.DeferredCall
+	queue   [queueSize]byte
+	head    int
+	count   int
+	lost    uint64 // bytes
+	chunk   [chunkSize]byte
+	sending int // bytes at head that are being sent from chunk
+}
+
+// Init ties the writer to its line, of which it is the only transmit client. Text may be
+// written before Init: it waits.
+func (w *Writer) Init(k *kernel.Kernel, line hil.Transmitter) {
+	w.line = line
+	w.send.Register(k, w)
+	line.SetTransmitClient(w)
+	if w.count != 0 {
+		w.send.Set()
+	}
+}
+
+// WriteString implements kernel.Writer. It returns at once.
+func (w *Writer) WriteString(s string) {
+	n := min(len(s), queueSize-w.count)
+	tail := (w.head + w.count) % queueSize
+	first := copy(w.queue[tail:], s[:n])
+	copy(w.queue[:], s[first:n])
+	w.count += n
+	w.lost += uint64(len(s) - n)
+	if w.sending == 0 && w.line != nil {
+		w.send.Set()
+	}
+}
+
+// HandleDeferredCall sends the next chunk, if none is under way.
+func (w *Writer) HandleDeferredCall() {
+	if w.sending != 0 {
+		return
+	}
+	n := w.fillChunk()
+	if n != 0 && w.line.Transmit(w.chunk[:], n) == abi.OK {
+		w.sending = n
+	}
+}
+
+// Transmitted implements hil.TransmitClient.
+func (w *Writer) Transmitted([]byte, int, abi.ErrorCode) {
+	w.drop(w.sending)
+	w.sending = 0
+	w.reportLoss()
+	w.HandleDeferredCall()
+}
+
+// Drain sends by polling all that still waits, at the machine's end. Where the line is
+// shared, drain that first: it may hold the chunk that is being sent.
+func (w *Writer) Drain(line hil.PollingTransmitter) {
+	line.TransmitPolling(nil)
+	w.drop(w.sending)
+	w.sending = 0
+	for w.count != 0 {
+		n := w.fillChunk()
+		line.TransmitPolling(w.chunk[:n])
+		w.drop(n)
+		w.reportLoss()
+	}
+}
+
+// fillChunk copies the oldest text to chunk, and returns how many bytes.
+func (w *Writer) fillChunk() int {
+	n := min(w.count, chunkSize)
+	first := copy(w.chunk[:n], w.queue[w.head:])
+	copy(w.chunk[first:n], w.queue[:])
+	return n
+}
+
+// drop removes the oldest n bytes.
+func (w *Writer) drop(n int) {
+	w.head = (w.head + n) % queueSize
+	w.count -= n
+}
+
+// reportLoss says how much was lost, as soon as all before it is sent.
+func (w *Writer) reportLoss() {
+	if w.lost == 0 || w.count != 0 {
+		return
+	}
+	lost := w.lost
+	w.lost = 0
+	w.WriteString("\n[")
+	format.Dec(w, lost)
+	w.WriteString(" bytes of kernel messages were lost here]\n")
+}
