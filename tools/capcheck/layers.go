@@ -1,0 +1,106 @@
+package main
+
+import (
+	"slices"
+	"strings"
+)
+
+// A layer is a set of packages under the same rules.
+type layer struct {
+	packages string // a directory, or one and everything below it: "guest/arch/..."
+	kind     kind
+	imports  []string // what it may import of this module, in the same notation
+	library  []string // what it may import of the standard library, if its kind restricts that
+	unsafe   []string // files that may use unsafe although the kind forbids it
+}
+
+// A kind is what code is trusted with.
+type kind int
+
+const (
+	host    kind = iota // runs on the host: only its imports of this module are checked
+	task                // ring 3, confined by page tables: likewise
+	trusted             // ring 0 with unsafe and assembly
+	runtime             // trusted; stands in for Go's runtime and is imported by none
+	kernel              // ring 0, safe Go
+	capsule             // ring 0, safe Go without any state or power of its own
+)
+
+var kindNames = map[kind]string{trusted: "trusted", runtime: "trusted", kernel: "kernel", capsule: "capsule"}
+
+// ring0 reports whether the code is part of the kernel's image.
+func (k kind) ring0() bool { return k == trusted || k == runtime || k == kernel || k == capsule }
+
+// safe reports whether the code has to do without unsafe and assembly.
+func (k kind) safe() bool { return k == kernel || k == capsule }
+
+// layers, the first that fits a package counts.
+var layers = []layer{
+	{packages: "guest/abi", kind: kernel},
+	{packages: "guest/kernel/capability", kind: kernel},
+	{packages: "guest/kernel/format", kind: kernel},
+	{packages: "guest/kernel/hil/...", kind: kernel, imports: []string{"guest/abi"}},
+	{packages: "guest/kernel/tbf", kind: kernel,
+		imports: []string{"guest/abi", "guest/kernel/format"},
+		library: []string{"unicode/utf8"}},
+	{packages: "guest/kernel/tbf/tbfbuild", kind: host,
+		imports: []string{"guest/abi", "guest/kernel/tbf"}},
+	{packages: "guest/kernel", kind: kernel,
+		imports: []string{"guest/abi", "guest/kernel/capability", "guest/kernel/format", "guest/kernel/hil/...", "guest/kernel/tbf"},
+		library: []string{"math/bits"},
+		unsafe:  []string{"guest/kernel/memory_unsafe.go"}},
+
+	{packages: "guest/capsules/...", kind: capsule,
+		imports: []string{"guest/abi", "guest/kernel", "guest/kernel/capability", "guest/kernel/format", "guest/kernel/hil/...", "guest/mmio", "guest/dma"},
+		library: []string{"math/bits"}},
+
+	{packages: "guest/mmio", kind: trusted,
+		imports: []string{"guest/abi", "guest/kernel/capability"}},
+	{packages: "guest/dma", kind: trusted,
+		imports: []string{"guest/abi", "guest/kernel/capability"}},
+	{packages: "guest/arch/...", kind: trusted,
+		imports: []string{"guest/abi", "guest/arch/...", "guest/kernel", "guest/kernel/format"},
+		library: []string{"math/bits"}},
+	{packages: "guest/board/...", kind: trusted,
+		imports: []string{"guest/abi", "guest/arch/...", "guest/board/...", "guest/capsules/...", "guest/dma", "guest/kernel",
+			"guest/kernel/capability", "guest/kernel/format", "guest/kernel/hil/...", "guest/kernel/tbf", "guest/mmio"},
+		library: []string{"math/bits"}},
+	{packages: "guest/runtime", kind: runtime,
+		library: []string{"internal/..."}},
+
+	{packages: "guest/task/...", kind: task, imports: []string{"guest/abi", "guest/task/..."}},
+	{packages: "guest/tasks/...", kind: task, imports: []string{"guest/abi", "guest/task/...", "guest/tasks/..."}},
+
+	{packages: "vmm/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "vmm/..."}},
+	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "guest/kernel/tbf/tbfbuild", "vmm/...", "cmd/..."}},
+	{packages: "tools/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "guest/kernel/tbf/tbfbuild", "vmm/...", "tools/..."}},
+}
+
+// mints are the packages whose package-level functions make privileges: capabilities,
+// device registers, device buffers. Only the packages of minter may name them.
+var (
+	mints  = []string{"guest/kernel/capability", "guest/mmio", "guest/dma"}
+	minter = "guest/board/..."
+)
+
+// layerOf finds the layer of a directory, or nil.
+func layerOf(dir string) *layer {
+	for i := range layers {
+		if within(dir, layers[i].packages) {
+			return &layers[i]
+		}
+	}
+	return nil
+}
+
+// within reports whether a directory is the one that pattern names, or lies below it if
+// pattern ends in "/...".
+func within(dir, pattern string) bool {
+	base, tree := strings.CutSuffix(pattern, "/...")
+	return dir == base || tree && strings.HasPrefix(dir, base+"/")
+}
+
+// withinAny reports whether one of the patterns fits.
+func withinAny(dir string, patterns []string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return within(dir, p) })
+}

@@ -1,0 +1,72 @@
+// Command capcheck proves what the compiler does not: that imports point down, that
+// unsafe code and assembly stay in the packages that are trusted with them, and that
+// capsules contain nothing that could get around their types. It then prints how large
+// the trusted part is.
+//
+//	capcheck [-markdown] [DIR]
+//
+// DIR is the root of the module, the current directory if it is not given. Every breach
+// of a rule is printed with its file and line. The exit status is 0 if there is none, 1
+// if there are some, 2 if the module cannot be read.
+//
+// The rules stand in layers.go, as tables.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+)
+
+func main() {
+	markdown := flag.Bool("markdown", false, "print the table in Markdown")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: capcheck [-markdown] [DIR]")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	dir := "."
+	switch flag.NArg() {
+	case 0:
+	case 1:
+		dir = flag.Arg(0)
+	default:
+		flag.Usage()
+		os.Exit(2)
+	}
+	os.Exit(run(os.DirFS(dir), *markdown, os.Stdout, os.Stderr))
+}
+
+// run checks the module whose root is root and returns the exit status.
+func run(root fs.FS, markdown bool, out, errs io.Writer) int {
+	m, err := load(root)
+	if err != nil {
+		fmt.Fprintln(errs, "capcheck:", err)
+		return 2
+	}
+	breaches, err := check(m)
+	if err != nil {
+		fmt.Fprintln(errs, "capcheck:", err)
+		return 2
+	}
+	for _, b := range breaches {
+		fmt.Fprintln(errs, b)
+	}
+	if len(breaches) > 0 {
+		fmt.Fprintf(errs, "capcheck: %d breaches of the rules\n", len(breaches))
+		return 1
+	}
+	t := measure(m)
+	if n := t.unsafeIn(capsule); n != 0 {
+		fmt.Fprintf(errs, "capcheck: %d lines of capsules touch unsafe, want 0: the rules have a hole\n", n)
+		return 1
+	}
+	if markdown {
+		t.printMarkdown(out)
+	} else {
+		t.print(out)
+	}
+	return 0
+}
