@@ -30,17 +30,23 @@ type diagnosis struct {
 	qemu         error // why there is no QEMU
 }
 
-// doctorCommand is "kapsel doctor": status 0 if something here can run an image.
+// doctorCommand is "kapsel doctor": status 0 if the accelerator asked for works here, 1 if not.
 func doctorCommand(args []string, std stdio) (int, error) {
-	if err := noArguments(args); err != nil {
-		return statusUsage, err
+	accel, err := parseDoctor(args)
+	if err != nil {
+		return statusUsage, usageError{err}
 	}
 	d := examine(context.Background())
 	d.write(std.out)
-	if d.probe != nil && d.qemu != nil {
+	if !d.works(accel) {
 		return 1, nil
 	}
 	return 0, nil
+}
+
+// works says whether accelerator a can run an image here.
+func (d diagnosis) works(a accelerator) bool {
+	return a != accelQEMU && d.probe == nil || a != accelKVM && d.qemu == nil
 }
 
 // examine looks at this host.

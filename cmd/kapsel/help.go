@@ -5,7 +5,7 @@ const helpText = `kapsel boots Kapsel images in a virtual machine.
 
 usage:
   kapsel run [flags] IMAGE [TASK.tbf...]   boot IMAGE; further tasks ride along
-  kapsel doctor                            say what this host can do, and what to do about it
+  kapsel doctor [--accel NAME]             say what this host can do, and what to do about it
   kapsel version                           say what this command was built from
   kapsel help                              show this text
 
@@ -31,4 +31,6 @@ exit status of run:
   124        ended by --timeout; the processor's state is on standard error
   125        the monitor, QEMU or the host failed, or the guest's processor shut down
   130        left with Ctrl-A x; in general 128+n when ended by signal n
+exit status of doctor:
+  0 if what --accel names works here (default auto: either), else 1
 `

@@ -70,21 +70,10 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// noArguments refuses arguments that a command does not take.
-func noArguments(args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	if a := args[0]; a == "-h" || a == "-help" || a == "--help" {
-		return flag.ErrHelp
-	}
-	return usageError{fmt.Errorf("unexpected argument %q", args[0])}
-}
-
 // versionCommand prints what this command was built from.
 func versionCommand(args []string, std stdio) (int, error) {
-	if err := noArguments(args); err != nil {
-		return statusUsage, err
+	if err := parseOnly(newFlags("version"), args); err != nil {
+		return statusUsage, usageError{err}
 	}
 	version := "unknown version"
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {

@@ -26,8 +26,7 @@ type runOptions struct {
 // follows "--" is files.
 func parseRun(args []string) (*runOptions, error) {
 	o := &runOptions{accel: accelAuto, memory: vmm.DefaultMemory}
-	f := flag.NewFlagSet("run", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
+	f := newFlags("run")
 	f.Var(&o.accel, "accel", "")
 	f.Var(&o.memory, "mem", "")
 	f.DurationVar(&o.timeout, "timeout", 0, "")
@@ -49,6 +48,31 @@ func parseRun(args []string) (*runOptions, error) {
 	}
 	o.image, o.tasks = files[0], files[1:]
 	return o, nil
+}
+
+// parseDoctor reads the arguments of "kapsel doctor".
+func parseDoctor(args []string) (accelerator, error) {
+	accel := accelAuto
+	f := newFlags("doctor")
+	f.Var(&accel, "accel", "")
+	err := parseOnly(f, args)
+	return accel, err
+}
+
+// parseOnly parses flags and refuses other arguments.
+func parseOnly(f *flag.FlagSet, args []string) error {
+	others, err := parseMixed(f, args)
+	if err == nil && len(others) > 0 {
+		err = fmt.Errorf("unexpected argument %q", others[0])
+	}
+	return err
+}
+
+// newFlags makes a flag set that leaves errors and help to the caller.
+func newFlags(name string) *flag.FlagSet {
+	f := flag.NewFlagSet(name, flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	return f
 }
 
 // parseMixed parses flags that may stand before, between and behind the other arguments,

@@ -106,6 +106,7 @@ func vmexecCommand(t *testing.T, payload string, flags, args []string) *exec.Cmd
 }
 
 func TestMachineStatusAndOutput(t *testing.T) {
+	t.Parallel()
 	dir, err := os.Getwd()
 	require.NoError(t, err)
 	status, stdout, stderr := inMachine(t, "hello", nil, []string{"a", "b c"})
@@ -115,11 +116,13 @@ func TestMachineStatusAndOutput(t *testing.T) {
 }
 
 func TestMachineHasKVM(t *testing.T) {
+	t.Parallel()
 	status, stdout, stderr := inMachine(t, "kvm", nil, nil)
 	assert.Equal(t, 0, status, stdout+stderr)
 }
 
 func TestMachineFilesGoInAndComeBack(t *testing.T) {
+	t.Parallel()
 	in, out := filepath.Join(t.TempDir(), "in"), filepath.Join(t.TempDir(), "out")
 	require.NoError(t, os.WriteFile(in, []byte("content"), 0o644))
 	status, stdout, stderr := inMachine(t, "files", []string{"-add", in, "-out", out}, []string{in, out})
@@ -130,12 +133,14 @@ func TestMachineFilesGoInAndComeBack(t *testing.T) {
 }
 
 func TestMachineProgramEndedBySignal(t *testing.T) {
+	t.Parallel()
 	status, _, stderr := inMachine(t, "signal", nil, nil)
 	assert.Equal(t, 128+9, status)
 	assert.Contains(t, stderr, "the program was ended by signal 9 (killed)")
 }
 
 func TestMachineTimeout(t *testing.T) {
+	t.Parallel()
 	status, stdout, stderr := inMachine(t, "sleep", []string{"-timeout", "15s"}, nil)
 	assert.Equal(t, statusFailed, status)
 	assert.Equal(t, "sleeping\n", stdout)
@@ -143,6 +148,7 @@ func TestMachineTimeout(t *testing.T) {
 }
 
 func TestMachineKernelPanic(t *testing.T) {
+	t.Parallel()
 	status, _, stderr := inMachine(t, "crash", nil, nil)
 	assert.Equal(t, statusFailed, status)
 	assert.Contains(t, stderr, "the machine ended without a report")
@@ -150,6 +156,7 @@ func TestMachineKernelPanic(t *testing.T) {
 }
 
 func TestMachineEndedBySignal(t *testing.T) {
+	t.Parallel()
 	cmd := vmexecCommand(t, "sleep", nil, nil)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -168,6 +175,7 @@ func TestMachineEndedBySignal(t *testing.T) {
 // TestMachineIcountRepeats runs the same program twice with -icount: time is counted
 // in instructions, so both see the same clock.
 func TestMachineIcountRepeats(t *testing.T) {
+	t.Parallel()
 	status1, first, stderr := inMachine(t, "clock", []string{"-icount"}, nil)
 	require.Equal(t, 0, status1, stderr)
 	status2, second, stderr := inMachine(t, "clock", []string{"-icount"}, nil)

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"encoding/binary"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"kapsel/vmm/image"
+	"kapsel/vmm/qemu"
+)
+
+// playKapsel makes the test binary be the command.
+const playKapsel = "KAPSEL_TEST_PLAY_KAPSEL"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(playKapsel) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// kapsel is the command with arguments, as a process of its own.
+func kapsel(t *testing.T, args ...string) (cmd *exec.Cmd, stdout, stderr *bytes.Buffer) {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	stdout, stderr = new(bytes.Buffer), new(bytes.Buffer)
+	cmd = exec.CommandContext(ctx, self, args...)
+	cmd.Env = append(os.Environ(), playKapsel+"=1")
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	return cmd, stdout, stderr
+}
+
+// Code that means the same in 32-bit mode (PVH, QEMU) and in 64-bit mode (KVM).
+var (
+	// mov dx, 0x3f8; mov al, '>'; out dx, al
+	codePrompt = []byte{0x66, 0xba, 0xf8, 0x03, 0xb0, '>', 0xee}
+	// mov eax, 42; out 0xf4, eax
+	codeExit42 = []byte{0xb8, 42, 0, 0, 0, 0xe7, 0xf4}
+	// jmp $
+	codeSpin = []byte{0xeb, 0xfe}
+	// mov dx, 0x3fd; l: in al, dx; test al, 1; jz l; mov dx, 0x3f8; in al, dx; out dx, al
+	codeEcho = []byte{0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 1, 0x74, 0xfb, 0x66, 0xba, 0xf8, 0x03, 0xec, 0xee}
+)
+
+// imageFile writes an image that runs the code and returns its path.
+func imageFile(t *testing.T, code ...[]byte) string {
+	t.Helper()
+	return file(t, "image.elf", image.Flat(bytes.Join(code, nil), 0))
+}
+
+func file(t *testing.T, name string, content []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	require.NoError(t, os.WriteFile(path, content, 0o644))
+	return path
+}
+
+// withoutNotes is an image whose note segment is none any more.
+func withoutNotes(t *testing.T) []byte {
+	t.Helper()
+	content := image.Flat(codeSpin, 0)
+	const noteHeader = 64 + 56 // the second program header
+	require.EqualValues(t, elf.PT_NOTE, binary.LittleEndian.Uint32(content[noteHeader:]))
+	binary.LittleEndian.PutUint32(content[noteHeader:], uint32(elf.PT_NULL))
+	return content
+}
+
+func TestUnusableImages(t *testing.T) {
+	good := image.Flat(codeSpin, 0)
+	missing := filepath.Join(t.TempDir(), "missing.elf")
+	for _, test := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"missing file", []string{missing}, "no such file"},
+		{"folder", []string{t.TempDir()}, "is a directory"},
+		{"empty file", []string{file(t, "empty", nil)}, "empty"},
+		{"text file", []string{file(t, "text", []byte("hello, this is no image at all\n"))}, "text"},
+		{"truncated ELF", []string{file(t, "cut.elf", good[:len(good)-1])}, "cut.elf"},
+		{"truncated header", []string{file(t, "head.elf", good[:40])}, "head.elf"},
+		{"an ELF without our entry", []string{file(t, "other.elf", withoutNotes(t))}, "no Kapsel boot note"},
+		{"a Linux program", []string{"/proc/self/exe"}, "exe"},
+		{"4 GiB of bss", []string{file(t, "bss.elf", image.Flat(codeSpin, 4<<30))}, "bss.elf"},
+		{"1 MiB of memory", []string{file(t, "good.elf", good), "--mem", "1M"}, "needs at least 3 MiB of memory, 1 MiB given: pass --mem 4M or more"},
+		{"missing task", []string{file(t, "good.elf", good), missing}, "no such file"},
+		{"empty task", []string{file(t, "good.elf", good), file(t, "empty.tbf", nil)}, "found an empty file"},
+		{"too little memory for the tasks", []string{file(t, "good.elf", good), file(t, "big.tbf", make([]byte, 4<<20)), "--mem", "4M"}, "pass --mem 8M or more"},
+	} {
+		for _, accel := range []string{"kvm", "qemu"} {
+			t.Run(test.name+" "+accel, func(t *testing.T) {
+				cmd, stdout, stderr := kapsel(t, append([]string{"run", "--accel", accel}, test.args...)...)
+				cmd.Run()
+				assert.Equal(t, statusUsage, cmd.ProcessState.ExitCode())
+				assert.Empty(t, stdout.String())
+				assertOneLine(t, stderr.String(), test.want)
+			})
+		}
+	}
+}
+
+// assertOneLine checks that the command said one line, with want in it.
+func assertOneLine(t *testing.T, stderr, want string) {
+	t.Helper()
+	assert.Regexp(t, `^kapsel: [^\n]+\n$`, stderr)
+	assert.Contains(t, stderr, want)
+}
+
+func TestUsageErrors(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"unknown command", []string{"start"}, `no command "start"`},
+		{"no image", []string{"run"}, "no image given"},
+		{"unknown flag", []string{"run", "--fast", "x"}, "-fast"},
+		{"argument of doctor", []string{"doctor", "now"}, `unexpected argument "now"`},
+		{"argument of version", []string{"version", "now"}, `unexpected argument "now"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cmd, stdout, stderr := kapsel(t, test.args...)
+			cmd.Run()
+			assert.Equal(t, statusUsage, cmd.ProcessState.ExitCode())
+			assert.Empty(t, stdout.String())
+			assertOneLine(t, stderr.String(), test.want)
+		})
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"help", []string{"help"}, helpText},
+		{"flag", []string{"--help"}, helpText},
+		{"help of run", []string{"run", "--help"}, helpText},
+		{"help of doctor", []string{"doctor", "-h"}, helpText},
+		{"version", []string{"version"}, "kapsel "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cmd, stdout, stderr := kapsel(t, test.args...)
+			require.NoError(t, cmd.Run())
+			assert.Contains(t, stdout.String(), test.want)
+			assert.Empty(t, stderr.String())
+		})
+	}
+}
+
+func TestNoArgumentsShowsHelpAndFails(t *testing.T) {
+	cmd, stdout, stderr := kapsel(t)
+	cmd.Run()
+	assert.Equal(t, statusUsage, cmd.ProcessState.ExitCode())
+	assert.Empty(t, stdout.String())
+	assert.Equal(t, helpText, stderr.String())
+}
+
+// needQEMU skips a test where there is no QEMU.
+func needQEMU(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath(qemu.Command); err != nil {
+		t.Skipf("needs QEMU: %v", err)
+	}
+}
+
+func TestRunUnderQEMU(t *testing.T) {
+	needQEMU(t)
+	cmd, stdout, stderr := kapsel(t, "run", imageFile(t, codePrompt, codeEcho, codeExit42), "--accel", "qemu")
+	cmd.Stdin = strings.NewReader("x")
+	cmd.Run()
+	assert.Equal(t, 42, cmd.ProcessState.ExitCode(), stderr)
+	assert.Equal(t, ">x", stdout.String())
+	assert.Empty(t, stderr.String())
+}
+
+func TestRunTimeout(t *testing.T) {
+	needQEMU(t)
+	cmd, stdout, stderr := kapsel(t, "run", "--accel", "qemu", "--timeout", "2s", imageFile(t, codePrompt, codeSpin))
+	cmd.Run()
+	assert.Equal(t, statusTimeout, cmd.ProcessState.ExitCode())
+	assert.Equal(t, ">", stdout.String())
+	assert.Contains(t, stderr.String(), "EIP=", "a dump of the registers")
+	assert.Contains(t, stderr.String(), "kapsel: ended by --timeout after 2s\n")
+}
+
+func TestRunEndedBySignal(t *testing.T) {
+	needQEMU(t)
+	for signal, status := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
+		t.Run(signal.String(), func(t *testing.T) {
+			cmd, _, stderr := kapsel(t, "run", "--accel", "qemu", imageFile(t, codePrompt, codeSpin))
+			cmd.Stdout = nil
+			console, err := cmd.StdoutPipe()
+			require.NoError(t, err)
+			require.NoError(t, cmd.Start())
+			_, err = io.ReadFull(console, make([]byte, 1)) // the guest runs
+			require.NoError(t, err)
+			require.NoError(t, cmd.Process.Signal(signal))
+			cmd.Wait()
+			assert.Equal(t, status, cmd.ProcessState.ExitCode(), stderr)
+		})
+	}
+}
+
+func TestRunLeftFromTheTerminal(t *testing.T) {
+	needQEMU(t)
+	user, terminal := openTerminal(t)
+	cmd, _, stderr := kapsel(t, "run", "--accel", "qemu", imageFile(t, codePrompt, codeEcho, codeSpin))
+	cmd.Stdin = terminal
+	cmd.Stdout = nil
+	console, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	seen := make([]byte, 2)
+	_, err = io.ReadFull(console, seen[:1])
+	require.NoError(t, err)
+	user.Write([]byte("\x03"))
+	_, err = io.ReadFull(console, seen[1:])
+	require.NoError(t, err)
+	assert.Equal(t, ">\x03", string(seen), "Ctrl-C reaches the guest")
+	user.Write([]byte("\x01x"))
+	cmd.Wait()
+	assert.Equal(t, statusLeft, cmd.ProcessState.ExitCode(), stderr)
+}
+
+func TestNoAccelerator(t *testing.T) {
+	cmd, _, stderr := kapsel(t, "run", "--accel", "qemu", imageFile(t, codeSpin))
+	cmd.Env = append(cmd.Env, "PATH="+t.TempDir())
+	cmd.Run()
+	assert.Equal(t, statusFailed, cmd.ProcessState.ExitCode())
+	assertOneLine(t, stderr.String(), "install QEMU")
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"flag"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"kapsel/guest/abi"
+	"kapsel/vmm"
+)
+
+func TestParseRun(t *testing.T) {
+	defaults := runOptions{image: "i", tasks: []string{}, accel: accelAuto, memory: vmm.DefaultMemory}
+	full := runOptions{image: "i", tasks: []string{"a.tbf", "b.tbf"}, accel: accelQEMU, memory: 16 << 20,
+		timeout: 90 * time.Second, cmdline: "x y", verbose: true}
+	for _, test := range []struct {
+		name string
+		args string
+		want runOptions
+	}{
+		{"only an image", "i", defaults},
+		{"flags before", "--accel|qemu|--mem|16M|--timeout|90s|--cmdline|x y|-v|i|a.tbf|b.tbf", full},
+		{"flags behind", "i|a.tbf|b.tbf|--accel|qemu|--mem|16M|--timeout|1m30s|--cmdline|x y|-v", full},
+		{"flags between", "-v|i|--accel=qemu|a.tbf|--mem=16M|-timeout=90s|b.tbf|-cmdline=x y", full},
+		{"files behind two dashes", "-v|--|-i|--accel", runOptions{image: "-i", tasks: []string{"--accel"}, accel: accelAuto, memory: vmm.DefaultMemory, verbose: true}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := parseRun(strings.Split(test.args, "|"))
+			require.NoError(t, err)
+			assert.Equal(t, &test.want, got)
+		})
+	}
+}
+
+func TestParseRunErrors(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"no image", nil, "no image given"},
+		{"only flags", []string{"-v"}, "no image given"},
+		{"unknown flag", []string{"i", "--fast"}, "-fast"},
+		{"unknown accelerator", []string{"--accel", "xen", "i"}, "want auto, kvm or qemu"},
+		{"help", []string{"i", "-h"}, flag.ErrHelp.Error()},
+		{"bad size", []string{"--mem", "lots", "i"}, "want a size as 64M"},
+		{"too much memory", []string{"--mem", "2048G", "i"}, "--mem 2048G: a machine can have at most 1024G"},
+		{"bad time", []string{"--timeout", "60", "i"}, "60"},
+		{"negative time", []string{"--timeout", "-1s", "i"}, "want a positive time"},
+		{"long command line", []string{"--cmdline", strings.Repeat("x", abi.CmdlineMax+1), "i"}, "reads at most 2048"},
+		{"a flag without its value", []string{"i", "--mem"}, "needs an argument"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := parseRun(test.args)
+			assert.ErrorContains(t, err, test.want)
+		})
+	}
+}
+
+func TestByteSize(t *testing.T) {
+	for _, test := range []struct {
+		text string
+		want byteSize
+		back string
+	}{
+		{"4096", 4096, "4K"},
+		{"64M", 64 << 20, "64M"},
+		{"64m", 64 << 20, "64M"},
+		{"12K", 12 << 10, "12K"},
+		{"1536M", 1536 << 20, "1536M"},
+		{"4G", 4 << 30, "4G"},
+		{"1024K", 1 << 20, "1M"},
+	} {
+		t.Run(test.text, func(t *testing.T) {
+			var s byteSize
+			require.NoError(t, s.Set(test.text))
+			assert.Equal(t, test.want, s)
+			assert.Equal(t, test.back, s.String())
+		})
+	}
+}
+
+func TestByteSizeErrors(t *testing.T) {
+	for _, test := range []struct{ name, text, want string }{
+		{"empty", "", "want a size"},
+		{"no digits", "M", "want a size"},
+		{"negative", "-4096", "want a size"},
+		{"unknown unit", "4T", "want a size"},
+		{"two units", "4MK", "want a size"},
+		{"behind the unit", "4M4", "want a size"},
+		{"fraction", "1.5G", "want a size"},
+		{"overflow of the number", "99999999999999999999", "want a size"},
+		{"overflow of the product", "17179869184G", "want a size"},
+		{"zero", "0", "want a multiple of 4096"},
+		{"no page", "4097", "want a multiple of 4096"},
+		{"half a page", "2K", "want a multiple of 4096"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var s byteSize
+			assert.ErrorContains(t, s.Set(test.text), test.want)
+			assert.Zero(t, s)
+		})
+	}
+}
+
+func TestByteSizeZeroPrints(t *testing.T) {
+	assert.Equal(t, "0", new(byteSize).String())
+}
+
+func TestParseDoctor(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		args []string
+		want accelerator
+		err  string
+	}{
+		{"nothing", nil, accelAuto, ""},
+		{"one", []string{"--accel", "kvm"}, accelKVM, ""},
+		{"unknown", []string{"--accel", "xen"}, accelAuto, "want auto, kvm or qemu"},
+		{"an argument", []string{"x"}, accelAuto, `unexpected argument "x"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := parseDoctor(test.args)
+			assert.Equal(t, test.want, got)
+			if test.err == "" {
+				assert.NoError(t, err)
+			} else {
+				assert.ErrorContains(t, err, test.err)
+			}
+		})
+	}
+}

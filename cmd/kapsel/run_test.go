@@ -1,0 +1,42 @@
+package main
+
+import (
+	"errors"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"kapsel/vmm"
+)
+
+func TestOutcome(t *testing.T) {
+	failure := errors.New("ioctl failed")
+	for _, test := range []struct {
+		name           string
+		exit           vmm.Exit
+		failure, cause error
+		status         int
+		err            string
+	}{
+		{"guest ends well", vmm.Exit{Reason: vmm.GuestExit}, nil, nil, 0, ""},
+		{"guest's status", vmm.Exit{Reason: vmm.GuestExit, Status: 101}, nil, nil, 101, ""},
+		{"guest ends as the time does", vmm.Exit{Reason: vmm.GuestExit, Status: 3}, nil, errTimeout, 3, ""},
+		{"triple fault", vmm.Exit{Reason: vmm.Shutdown}, nil, nil, 125, "triple fault"},
+		{"failure", vmm.Exit{Reason: vmm.Failed}, failure, nil, 125, "ioctl failed"},
+		{"timeout", vmm.Exit{Reason: vmm.Cancelled}, nil, errTimeout, 124, "ended by --timeout"},
+		{"left", vmm.Exit{Reason: vmm.Cancelled}, nil, errLeft, 130, ""},
+		{"SIGINT", vmm.Exit{Reason: vmm.Cancelled}, nil, signalError{syscall.SIGINT}, 130, "interrupt"},
+		{"SIGTERM", vmm.Exit{Reason: vmm.Cancelled}, nil, signalError{syscall.SIGTERM}, 143, "terminated"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			status, err := outcome(test.exit, test.failure, test.cause)
+			assert.Equal(t, test.status, status)
+			if test.err == "" {
+				assert.NoError(t, err)
+			} else {
+				assert.ErrorContains(t, err, test.err)
+			}
+		})
+	}
+}
