@@ -1,49 +1,217 @@
 package vmm
 
 import (
-	"context"
 	"errors"
 	"io"
+	"sync"
+	"sync/atomic"
+
+	"kapsel/guest/abi"
+	"kapsel/vmm/device"
+	"kapsel/vmm/image"
+	"kapsel/vmm/kvm"
 )
 
-var errNotYet = errors.New("not built yet")
-
 // Machine is a virtual machine with one processor.
-type Machine struct{}
+type Machine struct {
+	config Config
+	memory *memory
+	vm     *kvm.VM
+	thread *thread
+
+	kick sync.Mutex // held while the processor is kicked or goes away
+	cpu  *kvm.VCPU
+
+	exit   device.DebugExit
+	serial *device.Serial
+	ioapic *device.IOAPIC
+	ports  []portRange
+	mmio   []mmioRange
+	routes []kvm.MSI // of the I/O APIC's pins; guarded by the I/O APIC's lock
+
+	stats   stats
+	history history
+	strange strangers
+
+	started   atomic.Bool
+	cancelled atomic.Bool
+	closing   sync.Once
+	closeErr  error
+}
 
 // New makes a machine with the image loaded, ready to run. Close it after use.
-func New(c Config) (*Machine, error) { return nil, errNotYet }
-
-// Run runs the machine until the guest ends, the context does, or KVM fails, and says
-// which. The error is nil unless Exit.Reason is Failed. A machine runs once.
-func (m *Machine) Run(ctx context.Context) (Exit, error) { return Exit{}, errNotYet }
-
-// Close stops the machine and gives everything back. Calling it again does nothing.
-func (m *Machine) Close() error { return errNotYet }
-
-// Dump writes the processor's state to w, for a person: after Run has returned, or before.
-func (m *Machine) Dump(w io.Writer) {}
-
-// Stats counts a machine's exits.
-type Stats struct {
-	IO, MMIO, EOI, Interrupted, Other uint64 // exits by cause
-	UnknownPort, UnknownMMIO          uint64 // accesses that no device answers
+func New(c Config) (_ *Machine, err error) {
+	c, err = c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{config: c, thread: newThread()}
+	defer func() {
+		if err != nil {
+			m.Close()
+		}
+	}()
+	host, err := kvm.Open(c.KVM)
+	if err != nil {
+		return nil, err
+	}
+	defer host.Close()
+	if err := checkCapabilities(host); err != nil {
+		return nil, err
+	}
+	if m.memory, err = newMemory(c.Memory); err != nil {
+		return nil, err
+	}
+	if err := m.createVM(host); err != nil {
+		return nil, err
+	}
+	m.addDevices()
+	m.thread.do(func() { err = m.createCPU(host) })
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
-// Stats returns the counters. It may be called at any time.
-func (m *Machine) Stats() Stats { return Stats{} }
-
-// Probe runs a few instructions in a machine of its own, SSE and a system call from ring 3
-// among them, and says in words why this host cannot run the kernel, or nil if it can.
-func Probe(ctx context.Context) error { return errNotYet }
-
-// Capability is something that KVM may offer.
-type Capability struct {
-	Name   string // KVM's name: "KVM_CAP_SPLIT_IRQCHIP"
-	Use    string // what the monitor uses it for
-	Have   bool
-	Needed bool // the monitor cannot work without it
+// createVM makes the VM with its memory and without devices. Memory comes before the
+// interrupt controller: adding a slot later costs much more.
+func (m *Machine) createVM(host *kvm.Device) (err error) {
+	if m.vm, err = host.CreateVM(); err != nil {
+		return err
+	}
+	if err := m.memory.attach(m.vm); err != nil {
+		return err
+	}
+	return m.vm.SplitIRQChip(device.Pins)
 }
 
-// Capabilities asks the KVM device what it offers of what the monitor uses.
-func Capabilities() ([]Capability, error) { return nil, errNotYet }
+// createCPU makes the processor and puts it before the image's first instruction. It runs
+// on the machine's thread.
+func (m *Machine) createCPU(host *kvm.Device) (err error) {
+	if m.cpu, err = m.vm.CreateVCPU(0); err != nil {
+		return err
+	}
+	supported, err := host.SupportedCPUID()
+	if err != nil {
+		return err
+	}
+	deadline, err := host.Extension(kvm.CapTSCDeadlineTimer)
+	if err != nil {
+		return err
+	}
+	if err := m.cpu.SetCPUID(guestCPUID(supported, deadline > 0)); err != nil {
+		return err
+	}
+	entry, err := m.config.Image.Place(m.memory.low, image.Params{
+		RAMHigh: uint64(len(m.memory.high)),
+		Cmdline: m.config.Cmdline,
+		Modules: m.config.Modules,
+		TSCHz:   m.tscHz(),
+		LAPICHz: lapicHz,
+	})
+	if err != nil {
+		return err
+	}
+	return enterLongMode(m.cpu, entry)
+}
+
+// tscHz returns the guest's TSC frequency, or 0, so that the guest measures it, if KVM
+// does not know: the host's counter is not stable.
+func (m *Machine) tscHz() uint64 {
+	khz, err := m.cpu.TSCKHz()
+	if err != nil {
+		m.config.Log("the TSC frequency is unknown: %v", err)
+		return 0
+	}
+	return uint64(khz) * 1000
+}
+
+func (m *Machine) addDevices() {
+	m.routes = make([]kvm.MSI, device.Pins)
+	m.ioapic = device.NewIOAPIC(m.sendInterrupt, m.routeInterrupt)
+	console := &console{w: m.config.Console, log: m.config.Log}
+	m.serial = device.NewSerial(console, func(level bool) { m.ioapic.SetLine(abi.IRQCOM1, level) })
+	m.ports = []portRange{
+		{abi.PortCOM1, 8, m.serial},
+		{abi.PortDebugExit, 4, &m.exit},
+	}
+	m.mmio = []mmioRange{
+		{abi.IOAPICBase, device.IOAPICSize, m.ioapic},
+	}
+}
+
+// sendInterrupt delivers a message of the I/O APIC. That no local APIC takes it is the
+// guest's affair.
+func (m *Machine) sendInterrupt(message device.MSI) {
+	msi := kvmMessage(message)
+	if _, err := m.vm.Signal(&msi); err != nil {
+		m.config.Log("an interrupt was lost: %v", err)
+	}
+}
+
+// routeInterrupt makes KVM report the end of a level-triggered pin's interrupts.
+func (m *Machine) routeInterrupt(pin int, message device.MSI) {
+	m.routes[pin] = kvmMessage(message)
+	if err := m.vm.SetRoutes(m.routes); err != nil {
+		m.config.Log("interrupts of I/O APIC pin %d will stall: %v", pin, err)
+	}
+}
+
+func kvmMessage(m device.MSI) kvm.MSI {
+	return kvm.MSI{AddressLow: uint32(m.Address), AddressHigh: uint32(m.Address >> 32), Data: m.Data}
+}
+
+// Close stops the machine and gives everything back. Calling it again does nothing but
+// return the same error.
+func (m *Machine) Close() error {
+	m.closing.Do(func() { m.closeErr = m.close() })
+	return m.closeErr
+}
+
+func (m *Machine) close() error {
+	var errs []error
+	if m.serial != nil {
+		m.serial.Close()
+	}
+	errs = append(errs, m.cancel())
+	m.thread.do(func() { errs = append(errs, m.closeCPU()) }) // waits for Run's end
+	m.thread.close()
+	if m.vm != nil {
+		errs = append(errs, m.vm.Close())
+	}
+	if m.memory != nil {
+		errs = append(errs, m.memory.close())
+	}
+	return errors.Join(errs...)
+}
+
+// closeCPU makes the processor go away, on the machine's thread.
+func (m *Machine) closeCPU() error {
+	m.kick.Lock()
+	defer m.kick.Unlock()
+	if m.cpu == nil {
+		return nil
+	}
+	err := m.cpu.Close()
+	m.cpu = nil
+	return err
+}
+
+// console passes the UART's output on until it fails for the first time.
+type console struct {
+	w      io.Writer
+	log    func(format string, args ...any)
+	failed bool
+}
+
+func (c *console) Write(p []byte) (int, error) {
+	if c.failed {
+		return len(p), nil
+	}
+	n, err := c.w.Write(p)
+	if err != nil {
+		c.failed = true
+		c.log("the console is lost: %v", err)
+	}
+	return n, err
+}

@@ -36,6 +36,7 @@ const (
 	setSregs            request = dirWrite | request(unsafe.Sizeof(Sregs{}))<<sizePos | kvmio | 0x84
 	translate           request = dirRead | dirWrite | request(unsafe.Sizeof(Translation{}))<<sizePos | kvmio | 0x85
 	setCPUID2           request = dirWrite | cpuidHeader<<sizePos | kvmio | 0x90
+	getMPState          request = dirRead | 4<<sizePos | kvmio | 0x98
 	getTSCKHz           request = kvmio | 0xa3
 	enableCap           request = dirWrite | request(unsafe.Sizeof(capability{}))<<sizePos | kvmio | 0xa3
 	signalMSI           request = dirWrite | request(unsafe.Sizeof(MSI{}))<<sizePos | kvmio | 0xa5
@@ -57,6 +58,7 @@ var requestNames = map[request]string{
 	setSregs:            "KVM_SET_SREGS",
 	translate:           "KVM_TRANSLATE",
 	setCPUID2:           "KVM_SET_CPUID2",
+	getMPState:          "KVM_GET_MP_STATE",
 	getTSCKHz:           "KVM_GET_TSC_KHZ",
 	enableCap:           "KVM_ENABLE_CAP",
 	signalMSI:           "KVM_SIGNAL_MSI",

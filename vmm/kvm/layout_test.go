@@ -118,6 +118,7 @@ func TestRequests(t *testing.T) {
 		setSregs:            0x4138ae84,
 		translate:           0xc018ae85,
 		setCPUID2:           0x4008ae90,
+		getMPState:          0x8004ae98,
 		getTSCKHz:           0xaea3,
 		enableCap:           0x4068aea3,
 		signalMSI:           0x4020aea5,

@@ -112,6 +112,16 @@ func (c *VCPU) SetSregs(s *Sregs) error {
 // TSCKHz returns the frequency of the guest's time-stamp counter in kHz.
 func (c *VCPU) TSCKHz() (int, error) { return ioctl(c.fd, getTSCKHz, 0) }
 
+// mpHalted is the state of a processor that waits in HLT (KVM_MP_STATE_HALTED).
+const mpHalted = 3
+
+// Halted reports whether the processor waits in HLT for an interrupt.
+func (c *VCPU) Halted() (bool, error) {
+	var state uint32 // struct kvm_mp_state
+	_, err := ioctlPointer(c.fd, getMPState, unsafe.Pointer(&state))
+	return state == mpHalted, err
+}
+
 // Translate returns the physical address of a virtual one by the guest's page tables, and
 // whether it is mapped.
 func (c *VCPU) Translate(virtual uint64) (physical uint64, ok bool, err error) {

@@ -1,0 +1,117 @@
+package vmm
+
+import (
+	"slices"
+
+	"kapsel/vmm/image"
+	"kapsel/vmm/kvm"
+)
+
+// Control register and EFER bits (Intel SDM vol. 3, sections 2.2.1 and 2.5).
+const (
+	cr0PE = 1 << 0
+	cr0MP = 1 << 1
+	cr0ET = 1 << 4
+	cr0NE = 1 << 5
+	cr0WP = 1 << 16
+	cr0PG = 1 << 31
+
+	cr4PAE        = 1 << 5
+	cr4OSFXSR     = 1 << 9
+	cr4OSXMMEXCPT = 1 << 10
+
+	eferSCE = 1 << 0
+	eferLME = 1 << 8
+	eferLMA = 1 << 10
+	eferNXE = 1 << 11
+
+	rflagsReserved = 1 << 1 // always 1
+)
+
+// lapicHz is the input frequency of KVM's local APIC timer: its bus cycle is 1 ns
+// (APIC_BUS_CYCLE_NS in linux/arch/x86/kvm/lapic.h).
+const lapicHz = 1_000_000_000
+
+// enterLongMode gives the processor the state of abi's direct door, on top of what it has
+// after reset.
+func enterLongMode(cpu *kvm.VCPU, entry image.Entry) error {
+	s, err := cpu.Sregs()
+	if err != nil {
+		return err
+	}
+	s.CR0 = cr0PE | cr0MP | cr0ET | cr0NE | cr0WP | cr0PG
+	s.CR3 = entry.CR3
+	s.CR4 = cr4PAE | cr4OSFXSR | cr4OSXMMEXCPT
+	s.EFER = eferSCE | eferLME | eferLMA | eferNXE
+	s.CS = kvm.Segment{Selector: 0x08, Limit: 0xffff_ffff, Typ: 11, Present: 1, S: 1, L: 1, G: 1}
+	data := kvm.Segment{Selector: 0x10, Limit: 0xffff_ffff, Typ: 3, Present: 1, S: 1, DB: 1, G: 1}
+	s.DS, s.ES, s.FS, s.GS, s.SS = data, data, data, data, data
+	// VM entry demands a busy 64-bit TSS (Intel SDM vol. 3, section 28.3.1.2).
+	s.TR = kvm.Segment{Limit: 0x67, Typ: 11, Present: 1}
+	s.LDT = kvm.Segment{Unusable: 1}
+	// No descriptor tables: an exception before the guest has its own is a triple fault.
+	s.GDT, s.IDT = kvm.Descriptor{}, kvm.Descriptor{}
+	if err := cpu.SetSregs(s); err != nil {
+		return err
+	}
+	return cpu.SetRegs(&kvm.Regs{RIP: entry.RIP, RDI: entry.RDI, RFLAGS: rflagsReserved})
+}
+
+// CPUID leaves and bits that depend on the machine (Intel SDM vol. 2, CPUID; AMD APM vol. 3,
+// appendix E).
+const (
+	leafFeatures     = 0x1
+	leafCache        = 0x4
+	leafTopology     = 0xb
+	leafTopologyV2   = 0x1f
+	leafAMDFeatures  = 0x8000_0001
+	leafAMDCores     = 0x8000_0008
+	leafAMDCache     = 0x8000_001d
+	leafAMDTopology  = 0x8000_001e
+	featureVMX       = 1 << 5  // leaf 1 ECX
+	featureDeadline  = 1 << 24 // leaf 1 ECX
+	featureGuest     = 1 << 31 // leaf 1 ECX
+	featureHTT       = 1 << 28 // leaf 1 EDX
+	featureAMDLegacy = 1 << 1  // leaf 0x80000001 ECX: several cores without HTT
+	featureSVM       = 1 << 2  // leaf 0x80000001 ECX
+)
+
+// guestCPUID returns what the guest's CPUID shall answer, given what KVM supports: one
+// processor with APIC id 0 under a hypervisor, without nested virtualization, and with the TSC-deadline timer
+// if deadline says that KVM emulates it. KVM's own leaves (0x40000000 on) stay.
+func guestCPUID(supported []kvm.CPUIDEntry, deadline bool) []kvm.CPUIDEntry {
+	entries := slices.Clone(supported)
+	for i := range entries {
+		e := &entries[i]
+		switch e.Function {
+		case leafFeatures:
+			e.Ebx = e.Ebx&0xffff | 1<<16 // APIC id 0, one logical processor
+			e.Ecx = e.Ecx&^(featureVMX|featureDeadline) | featureGuest
+			if deadline {
+				e.Ecx |= featureDeadline
+			}
+			e.Edx &^= featureHTT
+		case leafCache, leafAMDCache:
+			e.Eax &= 0x3fff // nobody shares a cache; one core
+		case leafTopology, leafTopologyV2:
+			oneProcessor(e)
+		case leafAMDFeatures:
+			e.Ecx &^= featureSVM | featureAMDLegacy
+		case leafAMDCores:
+			e.Ecx = 0
+		case leafAMDTopology:
+			e.Eax, e.Ebx, e.Ecx = 0, 0, 0
+		}
+	}
+	return entries
+}
+
+// oneProcessor fills a topology level: a thread level and a core level with one processor
+// each, nothing above; x2APIC id 0.
+func oneProcessor(e *kvm.CPUIDEntry) {
+	e.Eax, e.Ebx, e.Ecx, e.Edx = 0, 0, e.Index, 0
+	if e.Index < 2 {
+		e.Ebx = 1
+		e.Ecx |= (e.Index + 1) << 8 // level type: 1 thread, 2 core
+	}
+}

@@ -1,0 +1,72 @@
+package vmm
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"kapsel/guest/abi"
+	"kapsel/vmm/kvm"
+)
+
+// hugePage is the size that the host can back guest memory with at best.
+const hugePage = 2 << 20
+
+// memory is a guest's RAM: one mapping, of which low appears at physical 0 and high, if
+// there is more than fits below the MMIO hole, at 4 GiB. Nothing of it is touched, and so
+// takes host memory, before somebody uses it.
+type memory struct {
+	mapping   []byte
+	low, high []byte
+}
+
+// newMemory maps size bytes of zeroed RAM, aligned for huge pages.
+func newMemory(size uint64) (*memory, error) {
+	mapping, err := unix.Mmap(-1, 0, int(size)+hugePage, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("mapping %d MiB of guest memory: %w", size>>20, err)
+	}
+	start := -uint64(uintptr(unsafe.Pointer(&mapping[0]))) % hugePage
+	ram := mapping[start : start+size]
+	// Without huge pages the guest runs all the same, only slower.
+	_ = unix.Madvise(ram, unix.MADV_HUGEPAGE)
+	lowSize := min(size, abi.MMIOHole)
+	return &memory{mapping, ram[:lowSize:lowSize], ram[lowSize:]}, nil
+}
+
+// attach makes the RAM the VM's memory.
+func (m *memory) attach(vm *kvm.VM) error {
+	if err := vm.SetMemory(0, 0, m.low); err != nil {
+		return err
+	}
+	if len(m.high) == 0 {
+		return nil
+	}
+	return vm.SetMemory(1, abi.MMIOHoleEnd, m.high)
+}
+
+// at returns up to n bytes of RAM at a physical address: fewer where the RAM ends, none
+// where there is none.
+func (m *memory) at(address uint64, n int) []byte {
+	ram := m.low
+	if address >= abi.MMIOHoleEnd {
+		ram, address = m.high, address-abi.MMIOHoleEnd
+	}
+	if address >= uint64(len(ram)) {
+		return nil
+	}
+	ram = ram[address:]
+	return ram[:min(n, len(ram))]
+}
+
+// close unmaps the RAM. No VM may use it any more.
+func (m *memory) close() error {
+	if m.mapping == nil {
+		return nil
+	}
+	err := unix.Munmap(m.mapping)
+	*m = memory{}
+	return err
+}
