@@ -104,10 +104,12 @@ func main() {
 	amd64.Halt()
 }
 `,
-	"guest/task/task.go":        "package task\n\nimport _ \"unsafe\"\n",
-	"guest/tasks/hello/main.go": "package main\n\nimport _ \"kapsel/guest/task\"\n\nfunc main() { m := map[int]int{}; go println(m) }\n",
-	"vmm/vmm.go":                "package vmm\n\nimport (\n\t_ \"os\"\n\n\t_ \"kapsel/guest/abi\"\n)\n",
-	"cmd/kapsel/main.go":        "package main\n\nimport _ \"kapsel/vmm\"\n\nfunc main() {}\n",
+	"guest/runtime/heap_task.go": "//go:build kapsel_task\n\npackage runtime\n\nimport _ \"unsafe\"\n",
+	"guest/runtime/heap_task.s":  "//go:build kapsel_task\n\nTEXT ·f(SB), 4, $0\n\tRET\n",
+	"guest/task/task.go":         "package task\n\nimport _ \"unsafe\"\n",
+	"guest/tasks/hello/main.go":  "package main\n\nimport _ \"kapsel/guest/task\"\n\nfunc main() { m := map[int]int{}; go println(m) }\n",
+	"vmm/vmm.go":                 "package vmm\n\nimport (\n\t_ \"os\"\n\n\t_ \"kapsel/guest/abi\"\n)\n",
+	"cmd/kapsel/main.go":         "package main\n\nimport _ \"kapsel/vmm\"\n\nfunc main() {}\n",
 }
 
 // checkTree runs the command on sound with some files added or replaced.
@@ -184,6 +186,8 @@ func TestBreaches(t *testing.T) {
 			"guest/capsules/led/led.syso:1: it is not Go: " + string(ruleUnsafe)},
 		{"assembly in the kernel", "guest/kernel/fast_amd64.s", "TEXT ·f(SB), 4, $0\n\tRET\n",
 			"guest/kernel/fast_amd64.s:1: it is not Go: " + string(ruleUnsafe)},
+		{"object code in a trusted package", "guest/mmio/fast.syso", "x",
+			"guest/mmio/fast.syso:1: it is neither Go nor assembly: " + string(ruleSource)},
 		{"linkname", led, "package led\n\n//go:linkname mint kapsel/guest/kernel/capability.Mint\nfunc mint()\n",
 			led + ":3: directive //go:linkname: " + string(ruleDirective)},
 		{"build tag in a capsule", led, "//go:build kapsel\n\npackage led\n",

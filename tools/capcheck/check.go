@@ -15,6 +15,7 @@ const (
 	ruleImports   rule = "imports point down: board, capsules, kernel, abi (tools/capcheck/layers.go)"
 	ruleLibrary   rule = "ring 0 imports only what its layer lists of the standard library (tools/capcheck/layers.go)"
 	ruleUnsafe    rule = "unsafe code and assembly stay in the trusted packages"
+	ruleSource    rule = "all of ring 0 is source that is counted"
 	ruleDirective rule = "safe packages give the compiler no directives"
 	ruleCapsule   rule = "a capsule has no goroutine, channel, map, package variable or init function"
 	ruleShared    rule = "capsules share no variables"

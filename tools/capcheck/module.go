@@ -33,17 +33,17 @@ type pkg struct {
 	other []*source // what is neither Go nor a document: assembly, C, objects
 }
 
-// A source is a file's path, relative to the module's root, and contents.
+// A source is a file: its path, relative to the module's root, and its contents.
 type source struct {
-	path string
-	text []byte
+	path   string
+	text   []byte
+	kernel bool // it belongs to the kernel's build
 }
 
 // A file is a parsed Go file.
 type file struct {
 	source
 	syntax *ast.File
-	kernel bool // it belongs to the kernel's build
 }
 
 // roots are the directories in which packages are looked for.
@@ -117,7 +117,11 @@ func (m *module) loadFile(root fs.FS, p *pkg, name string) error {
 	if err != nil {
 		return err
 	}
-	s := source{path: name, text: text}
+	kernel, err := inKernelBuild(root, name)
+	if err != nil {
+		return err
+	}
+	s := source{path: name, text: text, kernel: kernel}
 	if path.Ext(name) != ".go" {
 		p.other = append(p.other, &s)
 		return nil
@@ -126,11 +130,7 @@ func (m *module) loadFile(root fs.FS, p *pkg, name string) error {
 	if err != nil {
 		return err
 	}
-	kernel, err := inKernelBuild(root, name)
-	if err != nil {
-		return err
-	}
-	p.files = append(p.files, &file{source: s, syntax: syntax, kernel: kernel})
+	p.files = append(p.files, &file{source: s, syntax: syntax})
 	return nil
 }
 

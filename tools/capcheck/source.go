@@ -3,23 +3,40 @@ package main
 import (
 	"go/ast"
 	"go/token"
+	"path"
 	"strings"
 )
 
-// checkSource checks what the files of a safe package contain.
+// checkSource checks what the files of a package in ring 0 contain.
 func (m *module) checkSource(p *pkg) []breach {
-	if p.layer == nil || !p.layer.kind.safe() {
+	if p.layer == nil || !p.layer.kind.ring0() {
 		return nil
 	}
-	var found []breach
-	for _, s := range p.other {
-		found = append(found, breach{s.path, 1, "it is not Go", ruleUnsafe})
+	found := checkOther(p)
+	if !p.layer.kind.safe() {
+		return found
 	}
 	for _, f := range p.files {
 		found = append(found, m.checkDirectives(p, f)...)
 		found = append(found, m.checkVariables(p, f)...)
 		if p.layer.kind == capsule {
 			found = append(found, m.checkConstructs(f)...)
+		}
+	}
+	return found
+}
+
+// checkOther checks the files that are not Go: trusted packages may have assembly and its
+// headers, others nothing.
+func checkOther(p *pkg) []breach {
+	var found []breach
+	for _, s := range p.other {
+		ext := path.Ext(s.path)
+		switch {
+		case p.layer.kind.safe():
+			found = append(found, breach{s.path, 1, "it is not Go", ruleUnsafe})
+		case ext != ".s" && ext != ".h":
+			found = append(found, breach{s.path, 1, "it is neither Go nor assembly", ruleSource})
 		}
 	}
 	return found

@@ -6,7 +6,6 @@ import (
 	"go/scanner"
 	"go/token"
 	"io"
-	"path"
 	"strconv"
 	"strings"
 )
@@ -25,8 +24,8 @@ type row struct {
 // A table measures ring 0.
 type table []row
 
-// measure counts the lines of every package in ring 0, in all files that any build of
-// the kernel may use, tests left out.
+// measure counts the lines of every package in ring 0: of the files that are in the
+// kernel's build.
 func measure(m *module) table {
 	var t table
 	for _, p := range m.packages {
@@ -35,11 +34,13 @@ func measure(m *module) table {
 		}
 		r := row{dir: p.dir, kind: p.layer.kind}
 		for _, f := range p.files {
-			r.lines += len(codeLines(f.text))
-			r.unsafe += unsafeLines(m.fset, f.syntax)
+			if f.kernel {
+				r.lines += len(codeLines(f.text))
+				r.unsafe += unsafeLines(m.fset, f.syntax)
+			}
 		}
 		for _, s := range p.other {
-			if path.Ext(s.path) == ".s" {
+			if s.kernel {
 				n := assemblyLines(string(s.text))
 				r.lines += n
 				r.unsafe += n
