@@ -87,20 +87,23 @@ func (d diagnosis) write(w io.Writer) {
 
 // findings is the table.
 func (d diagnosis) findings() []finding {
-	all := append(d.cpu, check(vmm.DefaultKVM, d.device, "present, permitted, right version"))
+	all := append(d.cpu, checkKVM(vmm.DefaultKVM, d.device, "present, permitted, right version"))
 	for _, c := range d.capabilities {
 		all = append(all, capabilityFinding(c))
 	}
 	if d.device == nil {
-		all = append(all, check("KVM runs the kernel", d.probe, "ring 0, SSE and system calls work"))
+		all = append(all, checkKVM("KVM runs the kernel", d.probe, "ring 0, SSE and system calls work"))
 	}
-	return append(all, check(qemu.Command, d.qemu, "version "+d.qemuVersion))
+	if d.qemu != nil {
+		return append(all, finding{qemu.Command, "no", d.qemu.Error()})
+	}
+	return append(all, finding{qemu.Command, "yes", "version " + d.qemuVersion})
 }
 
-// check is a finding about something that works or says why not.
-func check(what string, err error, detail string) finding {
+// checkKVM is a finding about something of KVM that works or not; the advice says why.
+func checkKVM(what string, err error, detail string) finding {
 	if err != nil {
-		return finding{what, "no", err.Error()}
+		return finding{what, "no", "see below"}
 	}
 	return finding{what, "yes", detail}
 }
@@ -123,11 +126,14 @@ func (d diagnosis) advice() []string {
 		return []string{`"kapsel run" will use KVM: nothing to do.`}
 	case d.qemu == nil:
 		return []string{`"kapsel run" will use QEMU, which emulates every instruction: right, but slow.`,
-			"For KVM: " + d.probe.Error()}
+			"KVM cannot be used: " + d.probe.Error() + ".", betterHost}
 	}
 	return []string{`"kapsel run" cannot work here: make one of these two work.`,
-		"KVM: " + d.probe.Error(), "QEMU: " + d.qemu.Error()}
+		"KVM: " + d.probe.Error() + ".", betterHost, "QEMU: " + d.qemu.Error() + "."}
 }
+
+// betterHost is where KVM works as it should.
+const betterHost = "KVM works on bare metal with Intel VT-x or AMD-V enabled, and in a virtual machine with nested virtualization."
 
 // cpuFlags are the processor features worth knowing, in the order of the table, as
 // Linux names them in /proc/cpuinfo.

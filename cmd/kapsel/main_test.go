@@ -16,8 +16,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
+	"kapsel/vmm"
 	"kapsel/vmm/image"
+	"kapsel/vmm/kvm"
 	"kapsel/vmm/qemu"
 )
 
@@ -52,6 +55,10 @@ var (
 	codePrompt = []byte{0x66, 0xba, 0xf8, 0x03, 0xb0, '>', 0xee}
 	// mov eax, 42; out 0xf4, eax
 	codeExit42 = []byte{0xb8, 42, 0, 0, 0, 0xe7, 0xf4}
+	// mov esp, 0x80000; push 0; push 0; lidt [esp]: no interrupt can be delivered any more
+	codeNoIDT = []byte{0xbc, 0x00, 0x00, 0x08, 0x00, 0x6a, 0, 0x6a, 0, 0x0f, 0x01, 0x1c, 0x24}
+	// ud2
+	codeUndefined = []byte{0x0f, 0x0b}
 	// jmp $
 	codeSpin = []byte{0xeb, 0xfe}
 	// mov dx, 0x3fd; l: in al, dx; test al, 1; jz l; mov dx, 0x3f8; in al, dx; out dx, al
@@ -173,71 +180,112 @@ func TestNoArgumentsShowsHelpAndFails(t *testing.T) {
 	assert.Equal(t, helpText, stderr.String())
 }
 
-// needQEMU skips a test where there is no QEMU.
-func needQEMU(t *testing.T) {
-	t.Helper()
-	if _, err := exec.LookPath(qemu.Command); err != nil {
-		t.Skipf("needs QEMU: %v", err)
-	}
+// onEach runs a test with each accelerator. The guests here are plain integer code, which
+// every KVM can run, software or not.
+func onEach(t *testing.T, test func(t *testing.T, accel string)) {
+	t.Run("qemu", func(t *testing.T) {
+		if _, err := exec.LookPath(qemu.Command); err != nil {
+			t.Skipf("needs QEMU: %v", err)
+		}
+		test(t, "qemu")
+	})
+	t.Run("kvm", func(t *testing.T) {
+		device, err := kvm.Open(vmm.DefaultKVM)
+		if err != nil {
+			t.Skipf("needs KVM: %v", err)
+		}
+		device.Close()
+		test(t, "kvm")
+	})
 }
 
-func TestRunUnderQEMU(t *testing.T) {
-	needQEMU(t)
-	cmd, stdout, stderr := kapsel(t, "run", imageFile(t, codePrompt, codeEcho, codeExit42), "--accel", "qemu")
-	cmd.Stdin = strings.NewReader("x")
-	cmd.Run()
-	assert.Equal(t, 42, cmd.ProcessState.ExitCode(), stderr)
-	assert.Equal(t, ">x", stdout.String())
-	assert.Empty(t, stderr.String())
+func TestRun(t *testing.T) {
+	onEach(t, func(t *testing.T, accel string) {
+		cmd, stdout, stderr := kapsel(t, "run", imageFile(t, codePrompt, codeEcho, codeExit42), "--accel", accel)
+		cmd.Stdin = strings.NewReader("x")
+		cmd.Run()
+		assert.Equal(t, 42, cmd.ProcessState.ExitCode(), stderr)
+		assert.Equal(t, ">x", stdout.String())
+		assert.Empty(t, stderr.String())
+	})
+}
+
+func TestRunWithoutInput(t *testing.T) {
+	onEach(t, func(t *testing.T, accel string) {
+		cmd, stdout, stderr := kapsel(t, "run", imageFile(t, codePrompt, codeExit42), "--accel", accel)
+		cmd.Run() // standard input is /dev/null
+		assert.Equal(t, 42, cmd.ProcessState.ExitCode(), stderr)
+		assert.Equal(t, ">", stdout.String())
+	})
+}
+
+func TestRunTripleFault(t *testing.T) {
+	onEach(t, func(t *testing.T, accel string) {
+		cmd, _, stderr := kapsel(t, "run", imageFile(t, codeNoIDT, codeUndefined), "--accel", accel)
+		cmd.Run()
+		assert.Equal(t, statusFailed, cmd.ProcessState.ExitCode())
+		assert.Contains(t, stderr.String(), "kapsel: the guest's processor shut down (triple fault)\n")
+	})
 }
 
 func TestRunTimeout(t *testing.T) {
-	needQEMU(t)
-	cmd, stdout, stderr := kapsel(t, "run", "--accel", "qemu", "--timeout", "2s", imageFile(t, codePrompt, codeSpin))
-	cmd.Run()
-	assert.Equal(t, statusTimeout, cmd.ProcessState.ExitCode())
-	assert.Equal(t, ">", stdout.String())
-	assert.Contains(t, stderr.String(), "EIP=", "a dump of the registers")
-	assert.Contains(t, stderr.String(), "kapsel: ended by --timeout after 2s\n")
+	onEach(t, func(t *testing.T, accel string) {
+		cmd, stdout, stderr := kapsel(t, "run", "--accel", accel, "--timeout", "2s", imageFile(t, codePrompt, codeSpin))
+		cmd.Run()
+		assert.Equal(t, statusTimeout, cmd.ProcessState.ExitCode())
+		assert.Equal(t, ">", stdout.String())
+		assert.Regexp(t, `(?i)(e|r)ip[ =]+[0-9a-f]*20000[0-9a-f]`, stderr.String(), "a dump of the registers")
+		assert.Contains(t, stderr.String(), "kapsel: ended by --timeout after 2s\n")
+	})
 }
 
 func TestRunEndedBySignal(t *testing.T) {
-	needQEMU(t)
-	for signal, status := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
-		t.Run(signal.String(), func(t *testing.T) {
-			cmd, _, stderr := kapsel(t, "run", "--accel", "qemu", imageFile(t, codePrompt, codeSpin))
-			cmd.Stdout = nil
-			console, err := cmd.StdoutPipe()
-			require.NoError(t, err)
-			require.NoError(t, cmd.Start())
-			_, err = io.ReadFull(console, make([]byte, 1)) // the guest runs
-			require.NoError(t, err)
+	onEach(t, func(t *testing.T, accel string) {
+		for signal, status := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
+			cmd, _, stderr := kapsel(t, "run", "--accel", accel, imageFile(t, codePrompt, codeSpin))
+			console := startUntilPrompt(t, cmd)
 			require.NoError(t, cmd.Process.Signal(signal))
+			io.Copy(io.Discard, console)
 			cmd.Wait()
 			assert.Equal(t, status, cmd.ProcessState.ExitCode(), stderr)
-		})
-	}
+		}
+	})
 }
 
 func TestRunLeftFromTheTerminal(t *testing.T) {
-	needQEMU(t)
-	user, terminal := openTerminal(t)
-	cmd, _, stderr := kapsel(t, "run", "--accel", "qemu", imageFile(t, codePrompt, codeEcho, codeSpin))
-	cmd.Stdin = terminal
+	onEach(t, func(t *testing.T, accel string) {
+		user, terminal := openTerminal(t)
+		before, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+		require.NoError(t, err)
+		cmd, _, stderr := kapsel(t, "run", "--accel", accel, imageFile(t, codePrompt, codeEcho, codeSpin))
+		cmd.Stdin = terminal
+		console := startUntilPrompt(t, cmd)
+		user.Write([]byte("\x03"))
+		echo := make([]byte, 1)
+		_, err = io.ReadFull(console, echo)
+		require.NoError(t, err)
+		assert.Equal(t, "\x03", string(echo), "Ctrl-C reaches the guest")
+		user.Write([]byte("\x01x"))
+		cmd.Wait()
+		assert.Equal(t, statusLeft, cmd.ProcessState.ExitCode(), stderr)
+		after, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+		require.NoError(t, err)
+		assert.Equal(t, before, after, "the terminal is as it was")
+	})
+}
+
+// startUntilPrompt starts the command and waits for the guest's prompt.
+func startUntilPrompt(t *testing.T, cmd *exec.Cmd) (console io.Reader) {
+	t.Helper()
 	cmd.Stdout = nil
 	console, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	seen := make([]byte, 2)
-	_, err = io.ReadFull(console, seen[:1])
+	prompt := make([]byte, 1)
+	_, err = io.ReadFull(console, prompt)
 	require.NoError(t, err)
-	user.Write([]byte("\x03"))
-	_, err = io.ReadFull(console, seen[1:])
-	require.NoError(t, err)
-	assert.Equal(t, ">\x03", string(seen), "Ctrl-C reaches the guest")
-	user.Write([]byte("\x01x"))
-	cmd.Wait()
-	assert.Equal(t, statusLeft, cmd.ProcessState.ExitCode(), stderr)
+	require.Equal(t, ">", string(prompt))
+	return console
 }
 
 func TestNoAccelerator(t *testing.T) {

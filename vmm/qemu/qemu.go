@@ -135,10 +135,13 @@ func arguments(path string, c vmm.Config) []string {
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S",
 		"-machine", "q35", "-accel", "tcg", "-cpu", "max,la57=off",
 		"-m", fmt.Sprintf("%dk", memory>>10),
-		"-kernel", path, "-append", c.Cmdline,
+		"-kernel", path,
 		"-chardev", "stdio,id=com1,signal=off", "-serial", "chardev:com1",
 		"-device", fmt.Sprintf("isa-debug-exit,iobase=%#x,iosize=4", abi.PortDebugExit),
 		"-chardev", "socket,id=monitor,fd=" + fdMonitor, "-mon", "chardev=monitor,mode=control",
+	}
+	if c.Cmdline != "" {
+		args = append(args, "-append", c.Cmdline)
 	}
 	if len(c.Modules) > 0 {
 		args = append(args, "-initrd", fdModules)
