@@ -4,7 +4,7 @@ import "kapsel/guest/kernel/format"
 
 // Error says what is wrong with an object: which field, where it is, what it
 // holds and what rule that breaks. The zero Error means that nothing is wrong.
-// It is a plain value, so that making one allocates nothing; tbfbuild.Check
+// It is a plain value, so that making one allocates nothing; tbfbuild.Words
 // turns it into an ordinary error.
 type Error struct {
 	Field  Field
@@ -75,8 +75,8 @@ var fieldNames = [fieldCount]string{
 	FieldEntry:          "offset of the init function",
 	FieldTask:           "Program element",
 	FieldEnabled:        "enabled flag",
-	FieldKernelMajor:    "kernel's major version",
-	FieldKernelMinor:    "kernel's minor version",
+	FieldKernelMajor:    "required kernel's major version",
+	FieldKernelMinor:    "required kernel's minor version",
 }
 
 // String names the field in words.
