@@ -1,0 +1,84 @@
+package onepage
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"kapsel/guest/abi"
+	"kapsel/vmm/image"
+)
+
+// Guests are written as bytes, an instruction each; join makes them one.
+
+func join(instructions ...[]byte) []byte { return bytes.Join(instructions, nil) }
+
+func imm32(opcode byte, v uint32) []byte {
+	return binary.LittleEndian.AppendUint32([]byte{opcode}, v)
+}
+
+func movEAX(v uint32) []byte { return imm32(0xb8, v) } // mov $v, %eax
+func movECX(v uint32) []byte { return imm32(0xb9, v) } // mov $v, %ecx
+func movEDX(v uint32) []byte { return imm32(0xba, v) } // mov $v, %edx
+func movEBX(v uint32) []byte { return imm32(0xbb, v) } // mov $v, %ebx
+
+// cmpEAX is cmp $v, %eax.
+func cmpEAX(v uint32) []byte { return imm32(0x3d, v) }
+
+// jneFail jumps over whatever stands between it and the end of a guest that closes with fail:
+// jne +distance.
+func jne(distance int8) []byte { return []byte{0x75, byte(distance)} }
+
+var (
+	ud2       = []byte{0x0f, 0x0b}                         // ud2
+	spin      = []byte{0xeb, 0xfe}                         // 1: jmp 1b
+	haltLoop  = []byte{0xf4, 0xeb, 0xfd}                   // 1: hlt; jmp 1b
+	outDXAL   = []byte{0xee}                               // out %al, (%dx)
+	outDXAX   = []byte{0x66, 0xef}                         // out %ax, (%dx)
+	outDXEAX  = []byte{0xef}                               // out %eax, (%dx)
+	inALDX    = []byte{0xec}                               // in (%dx), %al
+	inEAXDX   = []byte{0xed}                               // in (%dx), %eax
+	exitEAX   = []byte{0xe7, abi.PortDebugExit}            // out %eax, $0xf4
+	repOUTSB  = []byte{0xf3, 0x6e}                         // rep outsb
+	repINSB   = []byte{0xf3, 0x6c}                         // rep insb
+	rsiRDI    = []byte{0x48, 0x89, 0xfe}                   // mov %rdi, %rsi
+	rbpWindow = []byte{0x48, 0xc7, 0xc5, 0, 0, 0, 0x80}    // mov $KernelBase, %rbp
+	rsiWindow = []byte{0x48, 0x01, 0xee}                   // add %rbp, %rsi
+	rsiEnd    = []byte{0x48, 0x8d, 0x35, 0, 0, 0, 0}       // lea 0(%rip), %rsi
+	halfEAX   = []byte{0xd1, 0xe8}                         // shr %eax
+	loadEAX   = []byte{0x8b, 0x03}                         // mov (%rbx), %eax
+	storeEAX  = []byte{0x89, 0x03}                         // mov %eax, (%rbx)
+	loadRAX   = []byte{0x48, 0x8b, 0x03}                   // mov (%rbx), %rax
+	loadAL    = []byte{0x8a, 0x03}                         // mov (%rbx), %al
+	rbxMMIO   = []byte{0x48, 0xc7, 0xc3, 0, 0, 0xe0, 0xbf} // mov $mmioWindow, %rbx
+)
+
+// exit is what ends a guest with a status: 7 bytes.
+func exit(status uint32) []byte { return join(movEAX(status), exitEAX) }
+
+// outString writes the n bytes at %rsi to the UART.
+func outString(n int) []byte {
+	return join(movECX(uint32(n)), movEDX(abi.PortCOM1), repOUTSB)
+}
+
+// mapMMIO maps the 2 MiB page at a physical address at mmioWindow, the last 2 MiB of the boot
+// page tables' window: movl $entry, pd+511*8(%rbp). The page directory is where the
+// entry state's page tables say.
+func mapMMIO(physical uint32) []byte {
+	const present, writable, uncached, large = 1, 2, 0x18, 0x80
+	entry := physical&^(2<<20-1) | present | writable | uncached | large
+	return join(rbpWindow, walkToPD,
+		binary.LittleEndian.AppendUint32([]byte{0xc7, 0x84, 0x28, 0xf8, 0x0f, 0, 0}, entry), // movl $entry, 0xff8(%rax,%rbp)
+		rbxMMIO)
+}
+
+// walkToPD leaves the physical address of the page directory of KernelBase in %rax.
+var walkToPD = []byte{
+	0x0f, 0x20, 0xd8, //                          mov %cr3, %rax
+	0x48, 0x8b, 0x84, 0x28, 0xf8, 0x0f, 0, 0, //  mov 511*8(%rax,%rbp), %rax
+	0x25, 0, 0xf0, 0xff, 0xff, //                 and $0xfffff000, %eax
+	0x48, 0x8b, 0x84, 0x28, 0xf0, 0x0f, 0, 0, //  mov 510*8(%rax,%rbp), %rax
+	0x25, 0, 0xf0, 0xff, 0xff, //                 and $0xfffff000, %eax
+}
+
+// entry is the virtual address of a guest's first byte.
+const entry = abi.KernelBase + image.FlatAddress
