@@ -54,8 +54,11 @@ func guestRun() error {
 
 func mountAll() error {
 	for _, m := range []struct{ kind, dir string }{
-		{"devtmpfs", "/dev"}, {"proc", "/proc"}, {"sysfs", "/sys"},
+		{"devtmpfs", "/dev"}, {"devpts", "/dev/pts"}, {"proc", "/proc"}, {"sysfs", "/sys"},
 	} {
+		if err := os.MkdirAll(m.dir, 0o755); err != nil {
+			return err
+		}
 		if err := unix.Mount(m.kind, m.dir, m.kind, 0, ""); err != nil {
 			return fmt.Errorf("mount %s: %w", m.dir, err)
 		}

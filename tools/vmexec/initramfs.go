@@ -31,11 +31,15 @@ func rigModules(rig string) ([]string, error) {
 // buildInitramfs makes the machine's first file system: init is the program running
 // now, the rest what the job needs.
 func buildInitramfs(o *options, j *job) ([]byte, error) {
-	if err := checkStatic(j.Program); err != nil {
+	self, err := os.Executable() // it becomes init
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(checkStatic(self), checkStatic(j.Program)); err != nil {
 		return nil, err
 	}
 	a := newArchive()
-	if err := a.addSystem(o.rig, j); err != nil {
+	if err := a.addSystem(self, o.rig, j); err != nil {
 		return nil, err
 	}
 	if err := a.addFolders(j); err != nil {
@@ -67,9 +71,10 @@ func (a *archive) addFolders(j *job) error {
 	return err
 }
 
-// addSystem adds what makes the machine run: init, its job, mount points, modules.
-func (a *archive) addSystem(rig string, j *job) error {
-	self, err := os.ReadFile("/proc/self/exe")
+// addSystem adds what makes the machine run: init, which is the program in the file self,
+// its job, modules.
+func (a *archive) addSystem(self, rig string, j *job) error {
+	init, err := os.ReadFile(self)
 	if err != nil {
 		return err
 	}
@@ -78,10 +83,10 @@ func (a *archive) addSystem(rig string, j *job) error {
 		return err
 	}
 	err = errors.Join(
-		a.file("/init", 0o755, self),
+		a.file("/init", 0o755, init),
 		a.file(jobFile, 0o644, description),
 		a.device("/dev/console", 5, 1), // so that init's own words are seen before /dev is mounted
-		a.dir("/proc"), a.dir("/sys"), a.dir("/tmp"),
+		a.dir("/tmp"),
 	)
 	for _, m := range j.Modules {
 		content, readErr := os.ReadFile(filepath.Join(rig, m))
