@@ -24,8 +24,7 @@ func movEBX(v uint32) []byte { return imm32(0xbb, v) } // mov $v, %ebx
 // cmpEAX is cmp $v, %eax.
 func cmpEAX(v uint32) []byte { return imm32(0x3d, v) }
 
-// jneFail jumps over whatever stands between it and the end of a guest that closes with fail:
-// jne +distance.
+// jne is jne with a distance in bytes, from the next instruction.
 func jne(distance int8) []byte { return []byte{0x75, byte(distance)} }
 
 var (
@@ -49,7 +48,7 @@ var (
 	storeEAX  = []byte{0x89, 0x03}                         // mov %eax, (%rbx)
 	loadRAX   = []byte{0x48, 0x8b, 0x03}                   // mov (%rbx), %rax
 	loadAL    = []byte{0x8a, 0x03}                         // mov (%rbx), %al
-	rbxMMIO   = []byte{0x48, 0xc7, 0xc3, 0, 0, 0xe0, 0xbf} // mov $mmioWindow, %rbx
+	rbxMMIO   = []byte{0x48, 0xc7, 0xc3, 0, 0, 0xe0, 0xbf} // mov $KernelBase + 1 GiB - 2 MiB, %rbx
 )
 
 // exit is what ends a guest with a status: 7 bytes.
@@ -60,14 +59,14 @@ func outString(n int) []byte {
 	return join(movECX(uint32(n)), movEDX(abi.PortCOM1), repOUTSB)
 }
 
-// mapMMIO maps the 2 MiB page at a physical address at mmioWindow, the last 2 MiB of the boot
-// page tables' window: movl $entry, pd+511*8(%rbp). The page directory is where the
-// entry state's page tables say.
-func mapMMIO(physical uint32) []byte {
+// mapMMIO maps the 2 MiB page at a physical address into the last 2 MiB of the boot page tables' window,
+// uncached, and leaves its virtual address in %rbx.
+func mapMMIO(physical uint64) []byte {
 	const present, writable, uncached, large = 1, 2, 0x18, 0x80
 	entry := physical&^(2<<20-1) | present | writable | uncached | large
 	return join(rbpWindow, walkToPD,
-		binary.LittleEndian.AppendUint32([]byte{0xc7, 0x84, 0x28, 0xf8, 0x0f, 0, 0}, entry), // movl $entry, 0xff8(%rax,%rbp)
+		binary.LittleEndian.AppendUint64([]byte{0x48, 0xb9}, entry), // movabs $entry, %rcx
+		[]byte{0x48, 0x89, 0x8c, 0x28, 0xf8, 0x0f, 0, 0},            // mov %rcx, 511*8(%rax,%rbp)
 		rbxMMIO)
 }
 

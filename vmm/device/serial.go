@@ -155,11 +155,11 @@ func (s *Serial) sends() bool {
 	return s.lcr&lcrDLAB == 0 && s.mcr&mcrLoop == 0
 }
 
-// transmitted raises the transmitter-empty interrupt anew, with a low interval before it if
-// nothing else holds the line: an edge, as each byte makes one.
+// transmitted raises the transmitter-empty interrupt anew: an edge, as each byte makes one.
 func (s *Serial) transmitted() {
-	s.thre = false
-	s.update()
+	if s.thre && s.ier&ierTransmitted != 0 {
+		s.lower()
+	}
 	s.thre = true
 	s.update()
 }
@@ -199,8 +199,20 @@ func (s *Serial) readData() byte {
 	b := s.fifo[0]
 	copy(s.fifo[:], s.fifo[1:s.fifoLen])
 	s.fifoLen--
+	if s.fifoLen < s.trigger {
+		s.lower()
+	}
 	s.receive()
 	return b
+}
+
+// lower drops the interrupt line until the next update. On a real line the next byte, or the
+// FIFO's timeout, takes its time: a guest that reads a byte for each edge relies on it.
+func (s *Serial) lower() {
+	if s.asserted {
+		s.asserted = false
+		s.irq(false)
+	}
 }
 
 // readIntID tells the most urgent interrupt. Reading a transmitter interrupt clears it.

@@ -147,6 +147,22 @@ func TestSerialReceiveInterrupt(t *testing.T) {
 	assert.EqualValues(t, 0, u.in(regData), "nothing there")
 }
 
+// A guest that reads one byte for each edge gets them all.
+func TestSerialEdgeForEachByte(t *testing.T) {
+	for name, fcr := range map[string]byte{"without FIFO": 0, "with FIFO": fcrEnable | 0xc0} {
+		u := newUART()
+		u.outb(regIntID, fcr)
+		u.outb(regIntEnable, ierReceived)
+		require.NoError(t, u.Feed([]byte("abc")))
+		for i, b := range []byte("abc") {
+			assert.Equal(t, i+1, u.edges, name)
+			assert.True(t, u.level, name)
+			assert.Equal(t, b, u.in(regData), name)
+		}
+		assert.False(t, u.level, name)
+	}
+}
+
 func TestSerialTriggerLevel(t *testing.T) {
 	u := newUART()
 	u.outb(regIntID, fcrEnable|0x80) // 8 bytes
