@@ -180,23 +180,33 @@ func TestNoArgumentsShowsHelpAndFails(t *testing.T) {
 	assert.Equal(t, helpText, stderr.String())
 }
 
-// onEach runs a test with each accelerator. The guests here are plain integer code, which
-// every KVM can run, software or not.
+// onEach runs a test with each accelerator, or with the one that KAPSEL_ACCEL names. The
+// guests here are plain integer code, which every KVM can run, software or not.
 func onEach(t *testing.T, test func(t *testing.T, accel string)) {
-	t.Run("qemu", func(t *testing.T) {
-		if _, err := exec.LookPath(qemu.Command); err != nil {
-			t.Skipf("needs QEMU: %v", err)
+	for accel, missing := range map[string]func() error{"kvm": kvmMissing, "qemu": qemuMissing} {
+		if only := os.Getenv("KAPSEL_ACCEL"); only != "" && only != accel {
+			continue
 		}
-		test(t, "qemu")
-	})
-	t.Run("kvm", func(t *testing.T) {
-		device, err := kvm.Open(vmm.DefaultKVM)
-		if err != nil {
-			t.Skipf("needs KVM: %v", err)
-		}
-		device.Close()
-		test(t, "kvm")
-	})
+		t.Run(accel, func(t *testing.T) {
+			if err := missing(); err != nil {
+				t.Skipf("needs %s: %v", accel, err)
+			}
+			test(t, accel)
+		})
+	}
+}
+
+func qemuMissing() error {
+	_, err := exec.LookPath(qemu.Command)
+	return err
+}
+
+func kvmMissing() error {
+	device, err := kvm.Open(vmm.DefaultKVM)
+	if err != nil {
+		return err
+	}
+	return device.Close()
 }
 
 func TestRun(t *testing.T) {
