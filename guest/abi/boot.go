@@ -76,3 +76,13 @@ const (
 	NoteBoot    = 1
 	BootVersion = 1
 )
+
+// ImageInfo is how an image is laid out: mkimage writes it into the kernel's variable
+// amd64.image. Addresses are virtual, in the kernel's window; ranges are half-open and
+// those of the kernel begin on page boundaries.
+type ImageInfo struct {
+	Text, TextEnd     uint64 // code
+	Rodata, RodataEnd uint64 // constants
+	Data, DataEnd     uint64 // variables
+	Tasks, TasksEnd   uint64 // task objects, back to back; empty if there are none
+}

@@ -191,8 +191,8 @@ done:
 	RET
 
 // start runs the program on the stack that ends at SP and begins at AX.
-TEXT runtime·start(SB), NOSPLIT|NOFRAME, $0
-	LEAQ runtime·g0(SB), R14
+TEXT kapsel·start(SB), NOSPLIT|NOFRAME, $0
+	LEAQ kapsel·g0(SB), R14
 	MOVQ AX, 0(R14)                       // g.stackLow
 	MOVQ SP, 8(R14)                       // g.stackHigh
 	ADDQ $928, AX                         // what a chain of NOSPLIT functions may use (abi.StackSmall+...)

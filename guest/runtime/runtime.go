@@ -16,7 +16,7 @@ var (
 		alignme uint64
 	}
 	x86HasAVX, x86HasFMA, x86HasPOPCNT, x86HasSSE41 bool // false: baseline code only
-	zerobase                                         uintptr
+	zerobase                                        uintptr
 )
 
 // Variables that the linker sets.
@@ -29,7 +29,9 @@ type g struct {
 	stackguard0, stackguard1 uintptr
 }
 
-// g0 is the only thread of execution. The entry code points R14 at it.
+// g0 is the only thread of execution. Compiled code finds it in R14.
+//
+//go:linkname g0 kapsel.g0
 var g0 g
 
 // An initTask is the linker's list of one package's initialisers.

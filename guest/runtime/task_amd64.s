@@ -32,7 +32,7 @@ TEXT runtime·entry(SB), NOSPLIT|NOFRAME, $0
 	MOVQ SP, runtime·heapNext(SB)
 	MOVQ 40(R12), CX
 	MOVQ CX, runtime·heapEnd(SB)
-	JMP  runtime·start(SB)
+	JMP  kapsel·start(SB)
 nomem:
 	XORL DI, DI                           // Exit 0: terminate, with completion code NOMEM
 	MOVL $9, SI

@@ -15,7 +15,7 @@ import (
 //
 // Here there is one g for ever, and FS belongs to the tasks, so each of these becomes
 //
-//	LEAQ runtime.g0(SB), reg REX 8d modrm rel32; two-byte NOP
+//	LEAQ kapsel.g0(SB), reg REX 8d modrm rel32; two-byte NOP
 //
 // of the same length. The file is changed in place.
 func bindG(path string) error {
@@ -31,9 +31,9 @@ func bindG(path string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	g, text := symbols["runtime.g0"], f.Section(".text")
+	g, text := symbols["kapsel.g0"], f.Section(".text")
 	if g == 0 || text == nil {
-		return fmt.Errorf("%s has no .text or no symbol runtime.g0: was it built with guest/runtime?", path)
+		return fmt.Errorf("%s has no .text or no symbol kapsel.g0: was it built with guest/runtime?", path)
 	}
 	bindLoads(file[text.Offset:text.Offset+text.Size], text.Addr, g)
 	return os.WriteFile(path, file, 0o755)

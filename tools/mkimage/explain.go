@@ -56,7 +56,7 @@ var (
 	missingBuiltin = regexp.MustCompile(`reference to undefined builtin "runtime\.([^"]+)" from package "([^"]+)"`)
 	// The compiler's listing: a function's heading, and a call in it.
 	listingPackage = regexp.MustCompile(`^# (\S+)`)
-	listingCall    = regexp.MustCompile(`\t\(([^()]+:\d+)\)\tCALL\truntime\.(\w+)\(SB\)`)
+	listingCall    = regexp.MustCompile(`\(([^()]+:\d+)\)\s+CALL\s+runtime\.(\w+)\(SB\)`)
 )
 
 // missingRuntime finds in a failed build's output the runtime functions that were missing.

@@ -13,9 +13,9 @@ import (
 // The kernel's symbols that mkimage looks for, all in its machine layer.
 const (
 	archPackage = "kapsel/guest/arch/amd64"
-	symbolPVH   = archPackage + ".pvhEntry"   // the 32-bit door
-	symbolTasks = archPackage + ".imageTasks" // two words: where the image's task objects are
-	noteXen     = 18                          // XEN_ELFNOTE_PHYS32_ENTRY (Xen public/elfnote.h)
+	symbolPVH   = archPackage + ".pvhEntry" // the 32-bit door
+	symbolImage = archPackage + ".image"    // an abi.ImageInfo
+	noteXen     = 18                        // XEN_ELFNOTE_PHYS32_ENTRY (Xen public/elfnote.h)
 )
 
 // A segment is a piece of the image in memory.
@@ -25,6 +25,8 @@ type segment struct {
 	data  []byte
 	size  uint64 // in memory; what is beyond data is zero
 }
+
+func (s segment) end() uint64 { return s.addr + s.size }
 
 // packImage lays the kernel's segments, the task objects and the notes out as one ELF file
 // that every door can be entered by (docs/architecture.md, "The image"). The kernel's own
@@ -39,7 +41,7 @@ func packImage(kernelELF string, tasks []byte) ([]byte, *sizeTable, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", kernelELF, err)
 	}
-	for _, name := range []string{symbolPVH, symbolTasks} {
+	for _, name := range []string{symbolPVH, symbolImage} {
 		if symbols[name] == 0 {
 			return nil, nil, fmt.Errorf("%s has no symbol %s: is its main package a board that imports %s?", kernelELF, name, archPackage)
 		}
@@ -48,13 +50,18 @@ func packImage(kernelELF string, tasks []byte) ([]byte, *sizeTable, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", kernelELF, err)
 	}
-	data := segments[len(segments)-1]
+	text, rodata, data := segments[0], segments[1], segments[2]
+	info := abi.ImageInfo{
+		Text: text.addr, TextEnd: text.end(),
+		Rodata: rodata.addr, RodataEnd: rodata.end(),
+		Data: data.addr, DataEnd: data.end(),
+	}
 	if len(tasks) > 0 {
-		addr := roundUp(data.addr+data.size, abi.PageSize)
-		if err := patch(data, symbols[symbolTasks], addr-abi.KernelBase, uint64(len(tasks))); err != nil {
-			return nil, nil, err
-		}
-		segments = append(segments, segment{flags: elf.PF_R, addr: addr, data: tasks, size: uint64(len(tasks))})
+		segments = append(segments, segment{flags: elf.PF_R, addr: roundUp(data.end(), abi.PageSize), data: tasks, size: uint64(len(tasks))})
+		info.Tasks, info.TasksEnd = segments[3].addr, segments[3].end()
+	}
+	if err := patch(data, symbols[symbolImage], info); err != nil {
+		return nil, nil, err
 	}
 	door := binary.LittleEndian.AppendUint64(nil, symbols[symbolPVH]-abi.KernelBase)
 	version := binary.LittleEndian.AppendUint32(nil, abi.BootVersion)
@@ -103,16 +110,14 @@ func loadSegments(f *elf.File) ([]segment, error) {
 	return segments, nil
 }
 
-// patch writes words into a segment's initial data.
-func patch(s segment, addr uint64, words ...uint64) error {
+// patch writes info into a segment's initial data.
+func patch(s segment, addr uint64, info abi.ImageInfo) error {
 	off := addr - s.addr
-	if addr < s.addr || off+uint64(8*len(words)) > uint64(len(s.data)) {
-		return fmt.Errorf("%s at %#x is not in the kernel's initialised data", symbolTasks, addr)
+	if addr < s.addr || addr >= s.end() || off+uint64(binary.Size(info)) > uint64(len(s.data)) {
+		return fmt.Errorf("%s at %#x is not in the kernel's initialised data", symbolImage, addr)
 	}
-	for i, w := range words {
-		binary.LittleEndian.PutUint64(s.data[off+uint64(8*i):], w)
-	}
-	return nil
+	_, err := binary.Encode(s.data[off:], binary.LittleEndian, info)
+	return err
 }
 
 // note encodes an ELF note (gABI, "Note Section"): names and descriptors fill whole words.

@@ -26,9 +26,8 @@ import (
 //
 // The start table tells guest/runtime's entry where things go (task_amd64.s).
 const (
-	binaryOffset   = 256  // bytes from the object's start to the start table
-	startTableSize = 48   // bytes
-	grantReserve   = 4096 // bytes of RAM that a task leaves to the kernel's grants
+	binaryOffset   = 256 // bytes from the object's start to the start table
+	startTableSize = 48  // bytes
 )
 
 // A manifest is what a task's sources ask for with directives:
@@ -201,7 +200,7 @@ func (f *taskFile) spec(name string, m manifest) tbfbuild.Spec {
 		Binary:       binary,
 		BinaryOffset: binaryOffset,
 		Init:         uint32(f.entry - start),
-		MinimumRAM:   uint32(firstBreak - f.data.Addr + m.heap + grantReserve),
+		MinimumRAM:   uint32(firstBreak - f.data.Addr + m.heap),
 		ABI64:        true,
 		FixedAddresses: &tbf.FixedAddresses{
 			RAM:   uint32(f.data.Addr),

@@ -1,5 +1,12 @@
 package amd64
 
+import "kapsel/guest/abi"
+
+const (
+	pageSize  = abi.PageSize
+	stackSize = 32 << 10 // bytes of kernel stack
+)
+
 // Written by the doors (entry_amd64.s).
 var (
 	doorInfo uint64 // physical address of the BootInfo, by the direct door
@@ -7,12 +14,96 @@ var (
 	bootTSC  uint64 // the time-stamp counter at the first instruction
 )
 
-const (
-	pageSize  = 4096
-	stackSize = 32 << 10
+// Used by the doors. Both have room to begin on a page boundary.
+var (
+	stack      [pageSize + pageSize + stackSize]byte // alignment, guard page, stack
+	bootTables [pageSize + 3*pageSize]byte
 )
-var stack [stackSize + 2*pageSize]byte
-var bootTables [4 * pageSize]byte
-// imageTasks is written by mkimage: where the image's task objects are, physical, and
-// how many bytes they have. It must not be zero here, so that it lies in initialised data.
-var imageTasks = [2]uint64{^uint64(0), 0}
+
+// image is filled in by mkimage. It is not zero here, so that it lies in initialised data.
+var image = abi.ImageInfo{Text: abi.KernelBase}
+
+// A bootParameters is what the kernel knows of its machine, whichever door it came in by.
+type bootParameters struct {
+	ram         uint64 // bytes of RAM from 0 that are mapped
+	free        span   // RAM that nothing uses
+	modules     span   // TBF objects that the monitor added
+	cmdline     [abi.CmdlineMax]byte
+	cmdlineSize int
+	tscHz       uint64 // 0: unknown
+	lapicHz     uint64 // 0: unknown
+}
+
+// A span is a half-open range of physical memory.
+type span struct{ start, end uint64 }
+
+func (s span) size() uint64 { return s.end - s.start }
+
+// within reports whether s is a range at all and lies in [0, limit).
+func (s span) within(limit uint64) bool { return s.start <= s.end && s.end <= limit }
+
+// Reasons to refuse what the monitor handed over.
+const (
+	badMagic   = "the boot information does not begin with its magic number"
+	badVersion = "the boot information is shorter than this kernel needs"
+	badRAM     = "the boot information has no usable RAM behind the kernel"
+	badModules = "the boot module is not in RAM, or not on a page boundary"
+	badCmdline = "the command line is too long or not in RAM"
+)
+
+// fromBootInfo reads the direct door's information. It returns what is wrong with it, or "".
+func (p *bootParameters) fromBootInfo(info *abi.BootInfo) string {
+	const size = 11 * 8 // bytes of the fields known here
+	switch {
+	case info.Magic != abi.BootMagic:
+		return badMagic
+	case info.Size < size:
+		return badVersion
+	case info.RAMLow > abi.MMIOHole:
+		return badRAM
+	}
+	p.ram = info.RAMLow
+	p.free = span{pageUp(info.Free), pageDown(info.RAMLow)}
+	p.modules = span{info.Modules, info.Modules + info.ModulesSize}
+	p.tscHz, p.lapicHz = info.TSCHz, info.LAPICHz
+	return p.setCmdline(span{info.Cmdline, info.Cmdline + info.CmdlineSize})
+}
+
+// setCmdline copies the command line.
+func (p *bootParameters) setCmdline(s span) string {
+	if !s.within(p.ram) || s.size() > abi.CmdlineMax {
+		return badCmdline
+	}
+	if s.size() > 0 {
+		p.cmdlineSize = copy(p.cmdline[:], bytesAt(s.start, s.size()))
+	}
+	return ""
+}
+
+// check looks at what both doors must fulfil. imageEnd is the first byte behind the image.
+func (p *bootParameters) check(imageEnd uint64) string {
+	switch {
+	case p.free.start < imageEnd || !p.free.within(p.ram) || p.free.size() == 0:
+		return badRAM
+	case !p.modules.within(p.ram) || p.modules.start%pageSize != 0:
+		return badModules
+	case p.modules.size() > 0 && (p.modules.start < imageEnd || p.modules.start < p.free.end && p.free.start < p.modules.end):
+		return badModules
+	}
+	return ""
+}
+
+// readBootParameters reads what the door that was taken handed over.
+func (p *bootParameters) read() string {
+	imageEnd := pageUp(max(image.DataEnd, image.TasksEnd)) - abi.KernelBase
+	problem := ""
+	if doorPVH != 0 {
+		problem = p.fromPVH(at[pvhStartInfo](doorPVH), imageEnd)
+	} else {
+		problem = p.fromBootInfo(at[abi.BootInfo](doorInfo))
+	}
+	if problem == "" {
+		problem = p.check(imageEnd)
+	}
+	return problem
+}

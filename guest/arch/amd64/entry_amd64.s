@@ -26,7 +26,7 @@ TEXT ·common(SB), NOSPLIT|NOFRAME, $0
 	ANDQ $~(const_pageSize-1), AX
 	ADDQ $const_pageSize, AX              // above the guard page
 	LEAQ const_stackSize(AX), SP
-	JMP  runtime·start(SB)
+	JMP  kapsel·start(SB)
 
 // ·pvh is the PVH door's data.
 #define PVH_TSC    0                      // the time-stamp counter at the door

@@ -1,7 +1,130 @@
-//go:build kapsel
+//go:build kapsel_kernel
 
+// Command kvm is the kernel for a virtual machine under KVM or QEMU: it mints the
+// capabilities and wires the machine layer, the kernel and the capsules together.
 package main
 
-import "kapsel/guest/arch/amd64"
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/arch/amd64"
+	"kapsel/guest/capsules/alarm"
+	"kapsel/guest/capsules/console"
+	"kapsel/guest/capsules/debugwriter"
+	"kapsel/guest/capsules/lowleveldebug"
+	"kapsel/guest/capsules/uart16550"
+	"kapsel/guest/capsules/uartmux"
+	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/capability"
+	"kapsel/guest/kernel/format"
+	"kapsel/guest/mmio"
+)
 
-func main() { amd64.Test() }
+// faultRestarts is how often a task is restarted after a fault before it stays stopped.
+const faultRestarts = 32
+
+// A board is the whole system.
+type board struct {
+	machine *amd64.Machine
+	kernel  kernel.Kernel
+
+	scheduler kernel.RoundRobin
+	policy    kernel.FaultLimit
+
+	ports        mmio.Ports
+	uart         uart16550.UART
+	mux          uartmux.Mux
+	consoleShare uartmux.Device
+	debugShare   uartmux.Device
+
+	debug         debugwriter.Writer
+	console       console.Console
+	alarm         alarm.Alarm
+	lowLevelDebug lowleveldebug.LowLevelDebug
+}
+
+var system = board{policy: kernel.FaultLimit{Restarts: faultRestarts, Dump: true}}
+
+func main() {
+	b := &system
+	b.machine = amd64.Boot()
+	b.machine.OnPanic(b)
+	can := capability.Mint()
+	b.kernel.Init(kernel.Config{
+		CPU:       &b.machine.CPU,
+		Platform:  b,
+		Scheduler: &b.scheduler,
+		Policy:    &b.policy,
+		Debug:     &b.debug,
+		RAM:       b.machine.TaskRAM(),
+	})
+	b.wire(can)
+	b.printBanner()
+	b.kernel.Load(b.machine.ImageTasks(), can.TaskManagement)
+	b.kernel.Load(b.machine.ModuleTasks(), can.TaskManagement)
+	b.kernel.Run(can.MainLoop)
+	b.kernel.PrintTasks(&b.debug)
+	b.drain()
+	amd64.Exit(b.kernel.ExitStatus())
+}
+
+// wire connects the capsules, lines before their users.
+func (b *board) wire(can capability.Set) {
+	k := &b.kernel
+	b.ports = mmio.NewPorts(abi.PortCOM1, 8, can.Hardware)
+	b.uart.Init(k, &b.ports)
+	b.machine.Route(abi.IRQCOM1)
+	b.mux.Init(k, &b.uart)
+	b.consoleShare.Init(&b.mux)
+	b.debugShare.Init(&b.mux)
+	b.debug.Init(k, &b.debugShare)
+	b.console.Init(k, &b.consoleShare, can.MemoryAllocation)
+	b.alarm.Init(k, &b.machine.Timer, can.MemoryAllocation)
+	b.lowLevelDebug.Init(&b.debug)
+}
+
+// Driver implements kernel.Platform.
+func (b *board) Driver(number uint32) kernel.Driver {
+	switch number {
+	case abi.DriverAlarm:
+		return &b.alarm
+	case abi.DriverConsole:
+		return &b.console
+	case abi.DriverLowLevelDebug:
+		return &b.lowLevelDebug
+	}
+	return nil
+}
+
+// Interrupt implements kernel.Platform.
+func (b *board) Interrupt(line int) {
+	switch line {
+	case amd64.LineTimer:
+		b.machine.Timer.Interrupt()
+	case abi.IRQCOM1:
+		b.uart.HandleInterrupt()
+	}
+}
+
+// printBanner says what runs where.
+func (b *board) printBanner() {
+	w := &b.debug
+	w.WriteString("Kapsel ")
+	w.WriteString(abi.Version)
+	w.WriteString(" on ")
+	w.WriteString(b.machine.Accelerator())
+	w.WriteString(", ")
+	format.Dec(w, b.machine.RAM()>>10)
+	w.WriteString(" KiB of memory\n")
+}
+
+// drain sends by polling what still waits to be printed.
+func (b *board) drain() {
+	b.mux.Drain(&b.uart)
+	b.debug.Drain(&b.uart)
+}
+
+// KernelPanicked implements amd64.Mourner: what was printed before the panic, then the tasks.
+func (b *board) KernelPanicked(w kernel.Writer) {
+	b.drain()
+	b.kernel.PrintTasks(w)
+}

@@ -1,0 +1,90 @@
+package amd64
+
+import "kapsel/guest/abi"
+
+// The local APIC (SDM vol. 3, 11) takes interrupts to the CPU and has the timer. Registers
+// are named by their offset in memory; in x2APIC mode each is an MSR.
+const (
+	apicID           = 0x20
+	apicTaskPriority = 0x80
+	apicEOI          = 0xb0
+	apicSpurious     = 0xf0
+	apicTimer        = 0x320
+	apicLINT0        = 0x350
+	apicLINT1        = 0x360
+	apicInitialCount = 0x380
+	apicCurrentCount = 0x390
+	apicDivide       = 0x3e0
+
+	apicEnabled     = 1 << 8  // in apicSpurious
+	apicMasked      = 1 << 16 // in a vector register
+	apicTSCDeadline = 2 << 17 // in apicTimer
+	apicDivideBy1   = 0xb
+
+	apicBaseEnable = 1 << 11 // in msrAPICBase
+	apicBaseX2     = 1 << 10
+)
+
+type localAPIC struct{ x2 bool }
+
+// enable switches the APIC on, with the timer and all local lines masked.
+func (a *localAPIC) enable(x2 bool) {
+	a.x2 = x2
+	base := rdmsr(msrAPICBase) | apicBaseEnable
+	if x2 {
+		base |= apicBaseX2
+	}
+	wrmsr(msrAPICBase, base)
+	a.write(apicSpurious, apicEnabled|vectorSpurious)
+	a.write(apicTaskPriority, 0)
+	a.write(apicTimer, apicMasked)
+	a.write(apicLINT0, apicMasked) // the 8259, where there is one
+	a.write(apicLINT1, apicMasked)
+	a.write(apicDivide, apicDivideBy1)
+}
+
+func (a *localAPIC) read(reg uint32) uint32 {
+	if a.x2 {
+		return uint32(rdmsr(msrX2APIC + reg>>4))
+	}
+	return load32(uintptr(abi.DirectMap + abi.LAPICBase + uint64(reg)))
+}
+
+func (a *localAPIC) write(reg, v uint32) {
+	if a.x2 {
+		wrmsr(msrX2APIC+reg>>4, uint64(v))
+		return
+	}
+	store32(uintptr(abi.DirectMap+abi.LAPICBase+uint64(reg)), v)
+}
+
+// id is this CPU's number on the interrupt bus.
+func (a *localAPIC) id() uint32 {
+	if a.x2 {
+		return a.read(apicID)
+	}
+	return a.read(apicID) >> 24
+}
+
+// The I/O APIC (82093AA data sheet) takes device lines to the local APIC, through two
+// registers in memory: which register, and its value.
+const (
+	ioapicSelect   = 0x00
+	ioapicWindow   = 0x10
+	ioapicRedirect = 0x10 // first of two registers for each pin
+
+	// IOAPICPins is the number of lines that devices can have.
+	IOAPICPins = 24
+)
+
+func ioapicWrite(reg, v uint32) {
+	const base = abi.DirectMap + abi.IOAPICBase
+	store32(base+ioapicSelect, reg)
+	store32(base+ioapicWindow, v)
+}
+
+// route sends an edge-triggered pin to the interrupt line of the same number.
+func (a *localAPIC) route(pin uint32) {
+	ioapicWrite(ioapicRedirect+2*pin+1, a.id()<<24)
+	ioapicWrite(ioapicRedirect+2*pin, vectorLine0+pin)
+}

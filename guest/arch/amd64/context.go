@@ -1,0 +1,60 @@
+package amd64
+
+import "kapsel/guest/kernel"
+
+// A context is everything of a task that the CPU holds while it runs. The first part is
+// what a trap pushes, from its end downwards: the hardware the last five words, the entry
+// code the rest (trap_amd64.s). Contexts are 16-byte aligned, for FXSAVE and because the
+// CPU aligns the stack that it pushes to.
+type context struct {
+	r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8 uint64
+	rax, rcx, rdx, rsi, rdi                        uint64
+	vector, code                                   uint64
+	rip, cs, rflags, rsp, ss                       uint64
+
+	fx             [512]byte // FXSAVE64 area (SDM vol. 1, 10.5.1)
+	fsBase, gsBase uint64
+	ds, es, fs, gs uint16 // selectors: nothing depends on them in 64-bit mode, but they would be seen
+	_              uint64
+}
+
+// Values of context.vector beyond the CPU's own: how the task came in, and so goes back.
+const (
+	// cameBySyscall: back by SYSRET, with no vector registers.
+	cameBySyscall = 256
+	// leavesByIRET: by IRET because RCX matters, with no vector registers: an upcall.
+	leavesByIRET = 257
+)
+
+var contexts [kernel.MaxTasks]context
+
+// Written in trap_amd64.s or read there.
+var (
+	contextTop uint64 // end of the hardware's part of the running task's context, as RSP0
+	kernelSP   uint64 // the kernel's stack while a task runs
+	syscallSP  uint64 // scratch: the task's stack pointer during entry
+	pending    uint64 // interrupt lines that wait, by number
+)
+
+// switchTo runs the task until it traps.
+//
+// Precondition: contextTop, RSP0, the address space, the segments and the x87 state are
+// the task's (CPU.activate); its rip is canonical and in the low half.
+func switchTo(c *context)
+
+// idle sleeps until an interrupt, unless one waits in pending.
+func idle()
+
+// saveVectors and restoreVectors are FXSAVE64 and FXRSTOR64. The area is 16-byte aligned.
+func saveVectors(area *[512]byte)
+func restoreVectors(area *[512]byte)
+
+// saveSelectors and loadSelectors read and write DS, ES, FS, GS.
+func saveSelectors(c *context)
+func loadSelectors(c *context)
+
+// loadSegments reloads CS from the descriptor table and clears the others.
+func loadSegments()
+
+func trapStubsAddress() uint64
+func syscallEntryAddress() uint64

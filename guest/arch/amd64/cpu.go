@@ -1,0 +1,232 @@
+package amd64
+
+import (
+	"math/bits"
+
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
+)
+
+// CPU implements kernel.CPU.
+type CPU struct {
+	timer *Timer
+	apic  *localAPIC
+	pcid  bool
+	trap  kernel.Trap
+
+	// active is the slot whose segments, x87 state and page tables the processor holds, or
+	// none. While the kernel runs they stay as they are: it uses none of them.
+	active int
+	spaces [kernel.MaxTasks]addressSpace
+	stale  [kernel.MaxTasks]bool // the processor may remember mappings that have changed
+	kernel *addressSpace
+}
+
+const none = -1
+
+func (c *CPU) init(m *Machine) {
+	c.timer, c.apic, c.pcid, c.kernel = &m.Timer, &m.apic, m.features.pcid, &m.kernel
+	c.active = none
+	for i := range c.spaces {
+		c.spaces[i].frames = &m.frames
+	}
+}
+
+// Switch implements kernel.CPU.
+func (c *CPU) Switch(slot int) *kernel.Trap {
+	x := &contexts[slot]
+	if x.rip >= abi.UserMax { // SYSRET and IRET would fault in ring 0
+		c.trap.Reason = kernel.TrapFault
+		c.trap.Fault = kernel.Fault{Vector: vectorProtection, PC: x.rip, Name: "jump to an address that is not canonical"}
+		return &c.trap
+	}
+	if slot != c.active || c.stale[slot] {
+		c.activate(slot)
+	}
+	switchTo(x)
+	t := &c.trap
+	if x.vector == cameBySyscall {
+		t.Reason = kernel.TrapSyscall
+		t.Class = abi.Class(x.rax)
+		t.Args = [4]uint64{x.rdi, x.rsi, x.rdx, x.r10}
+		return t
+	}
+	c.classify(x)
+	return t
+}
+
+// activate makes the processor ready to run the slot.
+func (c *CPU) activate(slot int) {
+	x := &contexts[slot]
+	if slot != c.active {
+		if c.active != none {
+			deactivate(&contexts[c.active])
+		}
+		if x.vector >= cameBySyscall {
+			restoreVectors(&x.fx) // for x87 and MXCSR; else switchTo does it
+		}
+		loadSelectors(x)
+		wrmsr(msrFSBase, x.fsBase)
+		wrmsr(msrGSBase, x.gsBase)
+		contextTop = addressOf(&x.ss) + 8
+		setTSS(tssRSP0, contextTop)
+		c.active = slot
+	}
+	writeCR3(c.addressSpaceRegister(slot))
+	c.stale[slot] = false
+}
+
+// deactivate keeps what the processor holds of a task.
+func deactivate(x *context) {
+	if x.vector >= cameBySyscall {
+		saveVectors(&x.fx) // else the trap did it
+	}
+	saveSelectors(x)
+	x.fsBase, x.gsBase = rdmsr(msrFSBase), rdmsr(msrGSBase)
+}
+
+// addressSpaceRegister is the CR3 of a slot. With process-context identifiers the processor
+// keeps the translations of several tasks, and bit 63 says that they still hold (SDM vol. 3, 4.10.4.1).
+func (c *CPU) addressSpaceRegister(slot int) uint64 {
+	const keep = 1 << 63
+	v := c.spaces[slot].root
+	if !c.pcid {
+		return v
+	}
+	v |= uint64(slot + 1)
+	if !c.stale[slot] {
+		v |= keep
+	}
+	return v
+}
+
+// classify fills in the trap for anything but a system call.
+func (c *CPU) classify(x *context) {
+	switch {
+	case x.vector >= vectorLine0:
+		pending |= 1 << (x.vector - vectorLine0)
+		c.trap.Reason = kernel.TrapInterrupt
+	case x.vector == vectorNMI:
+		c.trap.Reason = kernel.TrapInterrupt
+	default:
+		c.trap.Reason = kernel.TrapFault
+		f := kernel.Fault{Vector: uint8(x.vector), Code: x.code, PC: x.rip}
+		if x.vector == vectorPageFault {
+			f.Address = readCR2()
+		}
+		f.Name = faultName(f.Vector, f.Code)
+		c.trap.Fault = f
+	}
+}
+
+// Start implements kernel.CPU.
+func (c *CPU) Start(slot int, s kernel.StartState) {
+	c.forget(slot)
+	contexts[slot] = context{
+		rip: s.Entry, cs: userCode, ss: userData, rflags: flagsFixed | flagIF,
+		rdi: s.AppStart, rsi: s.RAMStart, rdx: s.RAMSize, rcx: s.InitialBreak,
+		rsp: s.InitialBreak&^15 - 8, // the kernel has cleared what it points to
+	}
+	const controlWord, mxcsr = 0x037f, 0x1f80 // at reset (SDM vol. 1, 8.1.5 and 10.2.3)
+	fx := &contexts[slot].fx
+	fx[0], fx[1] = controlWord&0xff, controlWord>>8
+	fx[24], fx[25] = mxcsr&0xff, mxcsr>>8
+}
+
+// Clear implements kernel.CPU.
+func (c *CPU) Clear(slot int) {
+	c.forget(slot)
+	contexts[slot] = context{rip: abi.UserMax}
+}
+
+// forget drops what the processor holds of a slot without keeping it.
+func (c *CPU) forget(slot int) {
+	if c.active == slot {
+		c.active = none
+	}
+}
+
+// Return implements kernel.CPU. RAX, R8 and R9 are cleared on the way out.
+func (c *CPU) Return(slot int, r0, r1, r2, r3 uint64) {
+	x := &contexts[slot]
+	x.rdi, x.rsi, x.rdx, x.r10 = r0, r1, r2, r3
+}
+
+// Upcall implements kernel.CPU.
+func (c *CPU) Upcall(slot int, mem *kernel.Memory, u kernel.Upcall) bool {
+	x := &contexts[slot]
+	if !mem.WriteU64(x.rsp-8, x.rip) {
+		return false
+	}
+	x.rsp -= 8
+	x.rip = u.Fn
+	x.rdi, x.rsi, x.rdx, x.rcx = uint64(u.Args[0]), uint64(u.Args[1]), uint64(u.Args[2]), u.Userdata
+	x.rflags = flagsFixed | flagIF
+	x.vector = leavesByIRET
+	return true
+}
+
+// SetSegmentBase implements kernel.CPU.
+func (c *CPU) SetSegmentBase(slot int, op uint32, addr uint64) {
+	field, msr := &contexts[slot].fsBase, uint32(msrFSBase)
+	if op == abi.MemopSetGSBase {
+		field, msr = &contexts[slot].gsBase, msrGSBase
+	}
+	*field = addr
+	if slot == c.active {
+		wrmsr(msr, addr)
+	}
+}
+
+// Reserve implements kernel.CPU.
+func (c *CPU) Reserve(slot int, addr, size uint64) bool {
+	s := &c.spaces[slot]
+	if s.root == 0 {
+		root, ok := s.frames.take()
+		if !ok {
+			return false
+		}
+		s.root = root
+		s.shareKernel(c.kernel)
+	}
+	return s.reserve(addr, size)
+}
+
+// Map implements kernel.CPU.
+func (c *CPU) Map(slot int, addr uint64, mem []byte, rights kernel.Rights) {
+	bits := uint64(userRX)
+	if rights == kernel.ReadWrite {
+		bits = userRW
+	}
+	c.spaces[slot].mapPages(addr, physicalOf(mem), uint64(len(mem)), bits)
+	c.stale[slot] = true
+}
+
+// Unmap implements kernel.CPU.
+func (c *CPU) Unmap(slot int, addr, size uint64) {
+	c.spaces[slot].unmapPages(addr, size)
+	c.stale[slot] = true
+}
+
+// Now implements kernel.CPU.
+func (c *CPU) Now() uint64 { return c.timer.Now() }
+
+// SetSlice implements kernel.CPU.
+func (c *CPU) SetSlice(deadline uint64) { c.timer.setSlice(deadline) }
+
+// InterruptPending implements kernel.CPU.
+func (c *CPU) InterruptPending() bool { return pending != 0 }
+
+// NextInterrupt implements kernel.CPU.
+func (c *CPU) NextInterrupt() (line int, ok bool) {
+	if pending == 0 {
+		return 0, false
+	}
+	line = bits.TrailingZeros64(pending)
+	pending &^= 1 << line
+	c.apic.write(apicEOI, 0)
+	return line, true
+}
+
+// Idle implements kernel.CPU.
+func (c *CPU) Idle() { idle() }

@@ -1,0 +1,128 @@
+package amd64
+
+// Segment selectors. The order is SYSRET's: user data behind 32-bit user code, 64-bit user
+// code behind that (SDM vol. 3, 5.8.8).
+const (
+	kernelCode = 0x08
+	kernelData = 0x10
+	userCode32 = 0x18 | 3
+	userData   = 0x20 | 3
+	userCode   = 0x28 | 3
+	taskState  = 0x30
+)
+
+// gdt is the global descriptor table (SDM vol. 3, 3.4.5). A 64-bit TSS takes two entries.
+var gdt = [8]uint64{
+	kernelCode / 8: 0x00af9b00_0000ffff, // 64-bit code, ring 0
+	kernelData / 8: 0x00cf9300_0000ffff, // data, ring 0
+	userCode32 / 8: 0x00cffb00_0000ffff, // 32-bit code, ring 3
+	userData / 8:   0x00cff300_0000ffff, // data, ring 3
+	userCode / 8:   0x00affb00_0000ffff, // 64-bit code, ring 3
+}
+
+// Interrupt stacks: one for each event that may come where no other stack can be trusted.
+const (
+	istDebug = 1 + iota // #DB: after MOV SS it may wait until the kernel's first instruction
+	istNMI
+	istDoubleFault
+	istMachineCheck
+	istCount = iota
+
+	istSize = 4 << 10
+)
+
+var istStacks [istCount][istSize]byte
+
+// tss is the task state segment (SDM vol. 3, 8.7): RSP0 at byte 4, IST1 to IST7 from byte 36.
+// Its 64-bit fields are not aligned. The I/O map base is behind its end: no port for ring 3.
+var tss [26]uint32
+
+const (
+	tssRSP0  = 1
+	tssIST1  = 9
+	tssIOMap = 25
+)
+
+func setTSS(index int, addr uint64) {
+	tss[index] = uint32(addr)
+	tss[index+1] = uint32(addr >> 32)
+}
+
+// Vectors (SDM vol. 3, table 6-1). Device lines follow the exceptions.
+const (
+	vectorDebug        = 1
+	vectorNMI          = 2
+	vectorInvalidOp    = 6
+	vectorDoubleFault  = 8
+	vectorProtection   = 13
+	vectorPageFault    = 14
+	vectorMachineCheck = 18
+
+	vectorLine0    = 32 // interrupt line n has vector vectorLine0+n
+	vectorSpurious = 63
+	vectorCount    = 64
+	stubSize       = 8 // bytes of code of each entry (trap_amd64.s)
+)
+
+// A gate is an entry of the interrupt descriptor table (SDM vol. 3, 6.14.1).
+type gate [2]uint64
+
+// interruptGate makes a gate that enters ring 0 at handler with interrupts off, on the
+// stack ist, or, if that is 0, on RSP0 when it comes from ring 3.
+func interruptGate(handler uint64, ist int) gate {
+	const presentInterrupt = 0x8e
+	return gate{
+		handler&0xffff | kernelCode<<16 | uint64(ist)<<32 | presentInterrupt<<40 | handler>>16&0xffff<<48,
+		handler >> 32,
+	}
+}
+
+var idt [vectorCount]gate
+
+// tablePointer is the operand of LGDT and LIDT, aligned so that the base is.
+type tablePointer struct {
+	_     [3]uint16
+	limit uint16
+	base  uint64
+}
+
+// loadDescriptors makes the CPU use the tables above and sets up SYSCALL.
+func loadDescriptors() {
+	for i := range istStacks {
+		setTSS(tssIST1+2*i, addressOf(&istStacks[i][0])+istSize)
+	}
+	tss[tssIOMap] = uint32(len(tss)*4) << 16
+
+	base, limit := addressOf(&tss[0]), uint64(len(tss)*4-1)
+	gdt[taskState/8] = limit | base&0xffffff<<16 | 0x89<<40 | base>>24&0xff<<56
+	gdt[taskState/8+1] = base >> 32
+	lgdt(&tablePointer{limit: uint16(len(gdt)*8 - 1), base: addressOf(&gdt[0])})
+	loadSegments()
+	ltr(taskState)
+
+	stubs := trapStubsAddress()
+	for v := range idt {
+		idt[v] = interruptGate(stubs+uint64(v*stubSize), interruptStack(v))
+	}
+	lidt(&tablePointer{limit: uint16(len(idt)*16 - 1), base: addressOf(&idt[0])})
+
+	// SYSRET takes its selectors from 16 and 8 above the upper field (SDM vol. 2, SYSRET).
+	wrmsr(msrSTAR, kernelCode<<32|uint64(userCode32)<<48)
+	wrmsr(msrLSTAR, syscallEntryAddress())
+	wrmsr(msrFMASK, flagTF|flagIF|flagDF|flagIOPL|flagNT|flagAC)
+}
+
+// interruptStack is the IST that a vector uses, 0 for none.
+func interruptStack(vector int) int {
+	switch vector {
+	case vectorDebug:
+		return istDebug
+	case vectorNMI:
+		return istNMI
+	case vectorDoubleFault:
+		return istDoubleFault
+	case vectorMachineCheck:
+		return istMachineCheck
+	}
+	return 0
+}

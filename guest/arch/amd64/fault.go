@@ -1,0 +1,87 @@
+package amd64
+
+import (
+	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/format"
+)
+
+// exceptionNames are the exceptions in words (SDM vol. 3, table 6-1).
+var exceptionNames = [vectorLine0]string{
+	0:                  "divide error",
+	vectorDebug:        "debug exception",
+	vectorNMI:          "non-maskable interrupt",
+	3:                  "breakpoint",
+	4:                  "overflow",
+	5:                  "BOUND range exceeded",
+	vectorInvalidOp:    "invalid instruction",
+	7:                  "x87 not available",
+	vectorDoubleFault:  "double fault",
+	10:                 "invalid TSS",
+	11:                 "segment not present",
+	12:                 "stack segment fault",
+	vectorProtection:   "general protection: privileged instruction, bad selector or non-canonical address",
+	vectorPageFault:    "page fault",
+	16:                 "x87 floating-point error",
+	17:                 "alignment check",
+	vectorMachineCheck: "machine check",
+	19:                 "SIMD floating-point error",
+	20:                 "virtualization exception",
+	21:                 "control protection",
+}
+
+// Bits of a page fault's error code (SDM vol. 3, 4.7).
+const (
+	faultPresent = 1 << 0
+	faultWrite   = 1 << 1
+	faultUser    = 1 << 2
+	faultFetch   = 1 << 4
+)
+
+// faultName says what an exception is in words.
+func faultName(vector uint8, code uint64) string {
+	if vector != vectorPageFault {
+		if int(vector) < len(exceptionNames) && exceptionNames[vector] != "" {
+			return exceptionNames[vector]
+		}
+		return "reserved exception"
+	}
+	there := code&faultPresent != 0
+	switch {
+	case code&faultFetch != 0 && there:
+		return "page fault: execute of a page that it may not execute"
+	case code&faultFetch != 0:
+		return "page fault: execute where no page is"
+	case code&faultWrite != 0 && there:
+		return "page fault: write to a page that it may not write"
+	case code&faultWrite != 0:
+		return "page fault: write where no page is"
+	case there:
+		return "page fault: read of a page that it may not read"
+	}
+	return "page fault: read where no page is"
+}
+
+// PrintRegisters implements kernel.CPU.
+func (c *CPU) PrintRegisters(slot int, w kernel.Writer) { contexts[slot].print(w) }
+
+// print writes the registers, four on a line.
+func (x *context) print(w kernel.Writer) {
+	for i, r := range [...]struct {
+		name  string
+		value uint64
+	}{
+		{"RAX", x.rax}, {"RBX", x.rbx}, {"RCX", x.rcx}, {"RDX", x.rdx},
+		{"RSI", x.rsi}, {"RDI", x.rdi}, {"RBP", x.rbp}, {"RSP", x.rsp},
+		{"R8", x.r8}, {"R9", x.r9}, {"R10", x.r10}, {"R11", x.r11},
+		{"R12", x.r12}, {"R13", x.r13}, {"R14", x.r14}, {"R15", x.r15},
+		{"RIP", x.rip}, {"CS", x.cs}, {"RFL", x.rflags}, {"SS", x.ss},
+	} {
+		w.WriteString("  ")
+		format.Left(w, r.name, 3)
+		w.WriteString(" ")
+		format.HexWidth(w, r.value, 16)
+		if i%4 == 3 {
+			w.WriteString("\n")
+		}
+	}
+}

@@ -1,0 +1,79 @@
+package amd64
+
+// features are what the CPU and the hypervisor offer (SDM vol. 2, CPUID).
+type features struct {
+	pcid, x2apic, tscDeadline bool // leaf 1, ECX
+	smep, smap, umip          bool // leaf 7
+	gigabytePages             bool // leaf 0x8000_0001, EDX
+	hypervisor                [12]byte
+	tscKHz                    uint32 // as the hypervisor says, 0 if it does not
+}
+
+// cpuidFunc is the CPUID instruction, or a test's stand-in.
+type cpuidFunc func(leaf, subleaf uint32) (a, b, c, d uint32)
+
+func readFeatures(cpuid cpuidFunc) features {
+	var f features
+	basic, _, _, _ := cpuid(0, 0)
+	_, _, c, _ := cpuid(1, 0)
+	f.pcid = bit(c, 17)
+	f.x2apic = bit(c, 21)
+	f.tscDeadline = bit(c, 24)
+	if basic >= 7 {
+		_, b, c, _ := cpuid(7, 0)
+		f.smep = bit(b, 7)
+		f.smap = bit(b, 20)
+		f.umip = bit(c, 2)
+	}
+	if extended, _, _, _ := cpuid(0x8000_0000, 0); extended >= 0x8000_0001 {
+		_, _, _, d := cpuid(0x8000_0001, 0)
+		f.gigabytePages = bit(d, 26)
+	}
+	if bit(c, 31) {
+		f.readHypervisor(cpuid)
+	}
+	return f
+}
+
+// readHypervisor reads the leaves that hypervisors agree on: the name, and the time-stamp
+// counter's frequency where there is leaf 0x4000_0010.
+func (f *features) readHypervisor(cpuid cpuidFunc) {
+	last, b, c, d := cpuid(0x4000_0000, 0)
+	for i, word := range [3]uint32{b, c, d} {
+		for j := range 4 {
+			f.hypervisor[4*i+j] = byte(word >> (8 * j))
+		}
+	}
+	if last >= 0x4000_0010 {
+		f.tscKHz, _, _, _ = cpuid(0x4000_0010, 0)
+	}
+}
+
+// accelerator names what runs the machine, for a person.
+func (f *features) accelerator() string {
+	switch f.hypervisor {
+	case [12]byte([]byte("KVMKVMKVM\x00\x00\x00")):
+		return "KVM"
+	case [12]byte([]byte("TCGTCGTCGTCG")):
+		return "QEMU TCG"
+	case [12]byte{}:
+		return "no hypervisor"
+	}
+	return "an unknown hypervisor"
+}
+
+// cr4 is the control register with every protection that the CPU has.
+func (f *features) cr4() uint64 {
+	v := uint64(cr4PAE | cr4PGE | cr4OSFXSR | cr4OSXMMEXCPT)
+	for _, x := range [...]struct {
+		have bool
+		bit  uint64
+	}{{f.pcid, cr4PCIDE}, {f.smep, cr4SMEP}, {f.smap, cr4SMAP}, {f.umip, cr4UMIP}} {
+		if x.have {
+			v |= x.bit
+		}
+	}
+	return v
+}
+
+func bit(v uint32, n int) bool { return v>>n&1 != 0 }

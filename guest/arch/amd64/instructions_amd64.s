@@ -1,0 +1,127 @@
+#include "textflag.h"
+
+// func outb(port uint16, v byte)
+TEXT ·outb(SB), NOSPLIT, $0-3
+	MOVW port+0(FP), DX
+	MOVB v+2(FP), AX
+	OUTB
+	RET
+
+// func inb(port uint16) byte
+TEXT ·inb(SB), NOSPLIT, $0-9
+	MOVW port+0(FP), DX
+	INB
+	MOVB AX, ret+8(FP)
+	RET
+
+// func outl(port uint16, v uint32)
+TEXT ·outl(SB), NOSPLIT, $0-8
+	MOVW port+0(FP), DX
+	MOVL v+4(FP), AX
+	OUTL
+	RET
+
+// func rdmsr(msr uint32) uint64
+TEXT ·rdmsr(SB), NOSPLIT, $0-16
+	MOVL msr+0(FP), CX
+	RDMSR
+	SHLQ $32, DX
+	ORQ  DX, AX
+	MOVQ AX, ret+8(FP)
+	RET
+
+// func wrmsr(msr uint32, v uint64)
+TEXT ·wrmsr(SB), NOSPLIT, $0-16
+	MOVL msr+0(FP), CX
+	MOVQ v+8(FP), AX
+	MOVQ AX, DX
+	SHRQ $32, DX
+	WRMSR
+	RET
+
+// func rdtsc() uint64
+TEXT ·rdtsc(SB), NOSPLIT, $0-8
+	RDTSC
+	SHLQ $32, DX
+	ORQ  DX, AX
+	MOVQ AX, ret+0(FP)
+	RET
+
+// func cpuid(leaf, subleaf uint32) (a, b, c, d uint32)
+TEXT ·cpuid(SB), NOSPLIT, $0-24
+	MOVL leaf+0(FP), AX
+	MOVL subleaf+4(FP), CX
+	CPUID
+	MOVL AX, a+8(FP)
+	MOVL BX, b+12(FP)
+	MOVL CX, c+16(FP)
+	MOVL DX, d+20(FP)
+	RET
+
+// func readCR2() uint64
+TEXT ·readCR2(SB), NOSPLIT, $0-8
+	MOVQ CR2, AX
+	MOVQ AX, ret+0(FP)
+	RET
+
+// func writeCR0(v uint64)
+TEXT ·writeCR0(SB), NOSPLIT, $0-8
+	MOVQ v+0(FP), AX
+	MOVQ AX, CR0
+	RET
+
+// func readCR3() uint64
+TEXT ·readCR3(SB), NOSPLIT, $0-8
+	MOVQ CR3, AX
+	MOVQ AX, ret+0(FP)
+	RET
+
+// func writeCR3(v uint64)
+TEXT ·writeCR3(SB), NOSPLIT, $0-8
+	MOVQ v+0(FP), AX
+	MOVQ AX, CR3
+	RET
+
+// func writeCR4(v uint64)
+TEXT ·writeCR4(SB), NOSPLIT, $0-8
+	MOVQ v+0(FP), AX
+	MOVQ AX, CR4
+	RET
+
+// func lgdt(p *tablePointer)
+TEXT ·lgdt(SB), NOSPLIT, $0-8
+	MOVQ p+0(FP), AX
+	LGDT 6(AX)                            // limit and base follow the padding
+	RET
+
+// func lidt(p *tablePointer)
+TEXT ·lidt(SB), NOSPLIT, $0-8
+	MOVQ p+0(FP), AX
+	LIDT 6(AX)
+	RET
+
+// func ltr(selector uint16)
+TEXT ·ltr(SB), NOSPLIT, $0-2
+	MOVW selector+0(FP), AX
+	LTR  AX
+	RET
+
+// func load32(addr uintptr) uint32
+TEXT ·load32(SB), NOSPLIT, $0-12
+	MOVQ addr+0(FP), AX
+	MOVL (AX), AX
+	MOVL AX, ret+8(FP)
+	RET
+
+// func store32(addr uintptr, v uint32)
+TEXT ·store32(SB), NOSPLIT, $0-12
+	MOVQ addr+0(FP), AX
+	MOVL v+8(FP), CX
+	MOVL CX, (AX)
+	RET
+
+// func halt()
+TEXT ·halt(SB), NOSPLIT, $0-0
+	CLI
+	HLT
+	RET

@@ -1,0 +1,135 @@
+package amd64
+
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
+)
+
+// Machine is the machine the kernel was booted on. There is one; Boot returns it.
+type Machine struct {
+	CPU   CPU
+	Timer Timer
+
+	boot     bootParameters
+	features features
+	apic     localAPIC
+	frames   frames
+	kernel   addressSpace
+}
+
+var machine Machine
+
+// Boot takes the machine over from the monitor: final page tables, descriptors, system
+// calls, interrupts, time. It is called once, first. A machine that cannot be used ends
+// here with a message and status abi.ExitBadBoot.
+func Boot() *Machine {
+	m := &machine
+	if problem := m.boot.read(); problem != "" {
+		refuse(problem)
+	}
+	m.features = readFeatures(cpuid)
+	m.enterKernelSpace()
+	loadDescriptors()
+	m.apic.enable(m.features.x2apic)
+	m.startTimer()
+	m.CPU.init(m)
+	return m
+}
+
+func refuse(problem string) {
+	serial.WriteString("kapsel: cannot boot: ")
+	serial.WriteString(problem)
+	serial.WriteString("\n")
+	Exit(abi.ExitBadBoot)
+}
+
+// tableFrames is the most frames that tasks' page tables may take: a task needs about five.
+const tableFrames = 8 * kernel.MaxTasks
+
+// enterKernelSpace builds the kernel's page tables and switches to them, with every
+// protection that the CPU has. Behind its tables it sets frames aside for the tasks' ones.
+func (m *Machine) enterKernelSpace() {
+	m.frames = frames{m.boot.free.start, m.boot.free.end}
+	m.kernel = addressSpace{frames: &m.frames, huge: m.features.gigabytePages}
+	root, ok := m.frames.take()
+	m.kernel.root = root
+	guard := pageUp(addressOf(&stack[0]))
+	if !ok || !buildKernelSpace(&m.kernel, &image, guard, m.boot.ram) {
+		refuse("not enough memory for the kernel's page tables")
+	}
+	writeCR0(cr0)
+	wrmsr(msrEFER, efer)
+	writeCR3(root)
+	writeCR4(m.features.cr4())
+	window = abi.DirectMap
+
+	free := span{m.frames.next, m.boot.free.end}
+	m.frames.end = pageDown(min(free.start+tableFrames*pageSize, free.start+free.size()/4))
+	m.boot.free.start = m.frames.end
+}
+
+// startTimer finds out how fast the clocks run.
+func (m *Machine) startTimer() {
+	hz := m.boot.tscHz
+	if hz == 0 {
+		hz = uint64(m.features.tscKHz) * 1000
+	}
+	lapicHz := m.boot.lapicHz
+	if lapicHz == 0 {
+		lapicHz = hypervisorAPICHz
+	}
+	if hz == 0 {
+		hz = measureTSC(&m.apic, lapicHz)
+	}
+	m.Timer = Timer{clock: newClock(bootTSC, hz), apic: &m.apic, deadline: m.features.tscDeadline, hz: lapicHz}
+	m.Timer.start()
+}
+
+// hypervisorAPICHz is the frequency of the local APIC's timer in KVM (APIC_BUS_CYCLE_NS is
+// 1) and in QEMU: a count is a nanosecond.
+const hypervisorAPICHz = 1_000_000_000
+
+// measureTSC counts time-stamp ticks while the local APIC's timer counts 100 microseconds.
+func measureTSC(a *localAPIC, lapicHz uint64) uint64 {
+	wait := uint32(lapicHz / 10_000)
+	a.write(apicInitialCount, 1<<32-1)
+	startAPIC, start := a.read(apicCurrentCount), rdtsc()
+	for {
+		passed, now := startAPIC-a.read(apicCurrentCount), rdtsc()
+		if passed >= wait {
+			return (now - start) * lapicHz / uint64(passed)
+		}
+	}
+}
+
+// TaskRAM is the memory that tasks may have.
+func (m *Machine) TaskRAM() []byte { return bytesAt(m.boot.free.start, m.boot.free.size()) }
+
+// ImageTasks is the memory that holds the image's task objects.
+func (m *Machine) ImageTasks() []byte {
+	return bytesAt(image.Tasks-abi.KernelBase, pageUp(image.TasksEnd)-image.Tasks)
+}
+
+// ModuleTasks is the memory that holds the task objects that the monitor added.
+func (m *Machine) ModuleTasks() []byte {
+	return bytesAt(m.boot.modules.start, m.boot.modules.size())
+}
+
+// Cmdline is the monitor's command line.
+func (m *Machine) Cmdline() []byte { return m.boot.cmdline[:m.boot.cmdlineSize] }
+
+// RAM is the size of memory in bytes.
+func (m *Machine) RAM() uint64 { return m.boot.ram }
+
+// Accelerator names what runs the machine.
+func (m *Machine) Accelerator() string { return m.features.accelerator() }
+
+// TicksSinceBoot is the number of time-stamp ticks since the kernel's first instruction.
+func (m *Machine) TicksSinceBoot() uint64 { return rdtsc() - bootTSC }
+
+// Route sends a device's pin at the I/O APIC, edge-triggered, to the interrupt line of the
+// same number.
+func (m *Machine) Route(pin uint32) { m.apic.route(pin) }
+
+// Serial is the polled serial line.
+func (m *Machine) Serial() *Serial { return serial }

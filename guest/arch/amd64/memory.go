@@ -1,0 +1,52 @@
+package amd64
+
+import (
+	"unsafe"
+
+	"kapsel/guest/abi"
+)
+
+// window is the virtual address of physical 0: the kernel's window until the final page
+// tables are in place, then the direct map. Tests put an array of theirs here.
+var window uint64 = abi.KernelBase
+
+// at returns the object at a physical address.
+// Precondition: a T lies there, in RAM or in a device, within the window.
+func at[T any](phys uint64) *T {
+	return pointer[T](window + phys)
+}
+
+// pointer returns the object at a virtual address.
+func pointer[T any](virt uint64) *T {
+	return (*T)(unsafe.Add(unsafe.Pointer(nil), uintptr(virt)))
+}
+
+// bytesAt returns size bytes at a physical address.
+// Precondition: all of them are RAM within the window.
+func bytesAt(phys, size uint64) []byte {
+	return unsafe.Slice(at[byte](phys), size)
+}
+
+// physicalOf returns the physical address of a slice made by bytesAt.
+func physicalOf(b []byte) uint64 { return addressOf(unsafe.SliceData(b)) - window }
+
+// addressOf is the virtual address of a variable.
+func addressOf[T any](p *T) uint64 { return uint64(uintptr(unsafe.Pointer(p))) }
+
+// frames gives out page frames for page tables, upwards, and never takes one back.
+type frames struct{ next, end uint64 } // physical, page aligned
+
+// take returns a frame filled with zeros, or reports false if none is left.
+func (f *frames) take() (phys uint64, ok bool) {
+	if f.next >= f.end {
+		return 0, false
+	}
+	phys = f.next
+	f.next += abi.PageSize
+	*at[table](phys) = table{}
+	return phys, true
+}
+
+func pageDown(n uint64) uint64 { return n &^ (abi.PageSize - 1) }
+
+func pageUp(n uint64) uint64 { return pageDown(n + abi.PageSize - 1) }

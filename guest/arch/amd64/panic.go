@@ -1,0 +1,103 @@
+package amd64
+
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/format"
+)
+
+// Mourner is told of a panic, to print what it knows, after the trace. The board is it.
+type Mourner interface {
+	KernelPanicked(w kernel.Writer)
+}
+
+var (
+	mourner   Mourner
+	panicking bool
+)
+
+// OnPanic sets who is told of a panic.
+func (m *Machine) OnPanic(who Mourner) { mourner = who }
+
+// kernelFault is entered from trap_amd64.s: an exception in ring 0, or a machine check.
+func kernelFault(x *context) {
+	w := startPanic(faultName(uint8(x.vector), x.code))
+	w.WriteString("  vector ")
+	format.Dec(w, x.vector)
+	w.WriteString(", error code ")
+	format.Hex(w, x.code)
+	w.WriteString(", address ")
+	format.Hex(w, readCR2())
+	if x.vector == vectorDoubleFault {
+		w.WriteString(" (just below the stack: the stack overflowed)")
+	}
+	w.WriteString("\n")
+	printFrame(w, x.rip)
+	printTrace(w, x.rbp)
+	x.print(w)
+	endPanic(w)
+}
+
+// die takes the panics of package runtime. pc and fp tell where to begin the trace.
+func die(message string, pc, fp uintptr) {
+	w := startPanic(message)
+	printFrame(w, uint64(pc))
+	printTrace(w, uint64(fp))
+	endPanic(w)
+}
+
+func startPanic(message string) kernel.Writer {
+	if panicking {
+		serial.WriteString("\nkapsel: panic while panicking: ")
+		serial.WriteString(message)
+		serial.WriteString("\n")
+		Exit(abi.ExitPanic)
+	}
+	panicking = true
+	serial.WriteString("\nkapsel: kernel panic: ")
+	serial.WriteString(message)
+	serial.WriteString("\n")
+	return serial
+}
+
+func endPanic(w kernel.Writer) {
+	if mourner != nil {
+		mourner.KernelPanicked(w)
+	}
+	Exit(abi.ExitPanic)
+}
+
+// printTrace walks the chain of frame pointers: each points to the caller's frame pointer,
+// with the return address above it. It stops at anything that is not on a kernel stack.
+func printTrace(w kernel.Writer, fp uint64) {
+	const deepest = 64
+	for range deepest {
+		if fp%8 != 0 || fp < image.Data || fp+16 > image.DataEnd {
+			return
+		}
+		frame := pointer[[2]uint64](fp)
+		printFrame(w, frame[1]-1)
+		if frame[0] <= fp {
+			return
+		}
+		fp = frame[0]
+	}
+}
+
+// printFrame prints the function, file and line of an instruction.
+func printFrame(w kernel.Writer, pc uint64) {
+	name, file, line, ok := frame(uintptr(pc))
+	if !ok {
+		w.WriteString("  ")
+		format.Hex(w, pc)
+		w.WriteString(": not in the kernel's code\n")
+		return
+	}
+	w.WriteString("  ")
+	w.WriteString(name)
+	w.WriteString("\n      ")
+	w.WriteString(file)
+	w.WriteString(":")
+	format.Dec(w, uint64(line))
+	w.WriteString("\n")
+}

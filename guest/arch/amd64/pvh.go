@@ -1,0 +1,67 @@
+package amd64
+
+import "unsafe"
+
+// Structures of the PVH boot protocol (Xen, public/arch-x86/hvm/start_info.h).
+type (
+	pvhStartInfo struct {
+		magic, version      uint32
+		flags, modules      uint32
+		moduleList, cmdline uint64
+		rsdp, memoryMap     uint64
+		memoryMapEntries    uint32
+		_                   uint32
+	}
+	pvhModule struct{ addr, size, cmdline, _ uint64 }
+	pvhMemory struct {
+		addr, size uint64
+		kind, _    uint32
+	}
+)
+
+const (
+	pvhMagic  = 0x336ec578
+	pvhRAM    = 1  // pvhMemory.kind
+	pvhMapMax = 64 // entries that are looked at
+)
+
+const (
+	badPVHMagic = "hvm_start_info does not begin with its magic number"
+	badPVHMap   = "hvm_start_info has no memory map (its version must be 1 or more)"
+)
+
+// fromPVH reads the PVH door's information. imageEnd is the first byte behind the image;
+// above it lies free memory, but for a module, which loaders put at the memory's top or
+// right behind the image. It returns what is wrong, or "".
+func (p *bootParameters) fromPVH(info *pvhStartInfo, imageEnd uint64) string {
+	switch {
+	case info.magic != pvhMagic:
+		return badPVHMagic
+	case info.version < 1 || info.memoryMapEntries == 0 || info.memoryMapEntries > pvhMapMax:
+		return badPVHMap
+	}
+	for i := range uint64(info.memoryMapEntries) {
+		m := at[pvhMemory](info.memoryMap + i*uint64(unsafe.Sizeof(pvhMemory{})))
+		if m.kind == pvhRAM && m.addr < imageEnd && m.addr+m.size > imageEnd {
+			p.ram = pageDown(m.addr + m.size)
+		}
+	}
+	p.free = span{imageEnd, p.ram}
+	if info.modules > 0 {
+		m := at[pvhModule](info.moduleList)
+		p.modules = span{m.addr, m.addr + m.size}
+		if m.addr-imageEnd > p.ram/2 {
+			p.free.end = pageDown(m.addr)
+		} else {
+			p.free.start = pageUp(m.addr + m.size)
+		}
+	}
+	if info.cmdline == 0 {
+		return ""
+	}
+	end := info.cmdline
+	for end < p.ram && *at[byte](end) != 0 {
+		end++
+	}
+	return p.setCmdline(span{info.cmdline, end})
+}

@@ -1,0 +1,15 @@
+//go:build kapsel
+
+package amd64
+
+import _ "unsafe" // for linkname
+
+// What guest/runtime and the machine layer ask of each other, by link name.
+
+//go:linkname runtimeDie kapsel.die
+func runtimeDie(message string, pc, fp uintptr) { die(message, pc, fp) }
+
+// frame names the function, file and line of an instruction.
+//
+//go:linkname frame kapsel.frame
+func frame(pc uintptr) (name, file string, line int, ok bool)

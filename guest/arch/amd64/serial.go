@@ -1,0 +1,35 @@
+package amd64
+
+import "kapsel/guest/abi"
+
+// Registers of the 8250 UART on COM1, and the bit that says that it takes a byte.
+const (
+	uartData       = abi.PortCOM1
+	uartLineStatus = abi.PortCOM1 + 5
+	uartEmpty      = 1 << 5
+)
+
+// Serial writes to COM1 by waiting for it: for the first words and the last ones, when no
+// driver can be relied on. It implements kernel.Writer.
+type Serial struct{}
+
+// WriteString writes s. A line that takes no bytes is given up after a while.
+func (Serial) WriteString(s string) {
+	for i := range len(s) {
+		for n := 0; inb(uartLineStatus)&uartEmpty == 0 && n < 100_000; n++ {
+		}
+		outb(uartData, s[i])
+	}
+}
+
+// serial is Serial as an interface value that needs no allocation.
+var serial = &Serial{}
+
+// Exit ends the machine with a status of at most abi.ExitStatusMax.
+func Exit(status uint32) {
+	outl(abi.PortDebugExit, min(status, abi.ExitStatusMax))
+	serial.WriteString("kapsel: this machine has no debug-exit device; halted\n")
+	for {
+		halt()
+	}
+}

@@ -1,0 +1,105 @@
+package amd64
+
+import "kapsel/guest/kernel/hil"
+
+// LineTimer is the interrupt line of the local APIC's timer, behind the I/O APIC's.
+const LineTimer = IOAPICPins
+
+// Timer is the machine's clock and its only timer, which serves two: the kernel's time
+// slice and one alarm, a hil.Alarm in microseconds. The hardware is set to the
+// earlier of the two.
+//
+// Setting the hardware is an exit to the monitor on most machines, so it is done only to be
+// interrupted earlier than it already will be: an interrupt too many costs no more.
+type Timer struct {
+	clock    clock
+	apic     *localAPIC
+	deadline bool   // the timer takes a time-stamp counter value
+	hz       uint64 // else its frequency
+
+	slice, alarm uint64 // microseconds, 0: none
+	armed        uint64 // when the hardware will interrupt, 0: it will not
+	client       hil.AlarmClient
+}
+
+// start makes the local APIC's timer interrupt on its line when it is armed.
+func (t *Timer) start() {
+	const vector = vectorLine0 + LineTimer
+	if t.deadline {
+		t.apic.write(apicTimer, vector|apicTSCDeadline)
+		return
+	}
+	t.apic.write(apicInitialCount, 0)
+	t.apic.write(apicTimer, vector)
+}
+
+// Now implements hil.Time: microseconds since boot.
+func (t *Timer) Now() uint64 { return t.clock.micros(rdtsc()) }
+
+// Frequency implements hil.Time.
+func (t *Timer) Frequency() uint32 { return microsecond }
+
+// SetAlarmClient implements hil.Alarm.
+func (t *Timer) SetAlarmClient(client hil.AlarmClient) { t.client = client }
+
+// SetAlarm implements hil.Alarm.
+func (t *Timer) SetAlarm(deadline uint64) {
+	t.alarm = max(deadline, 1)
+	t.arm()
+}
+
+// Disarm implements hil.Alarm.
+func (t *Timer) Disarm() { t.alarm = 0 }
+
+// setSlice sets the end of the running task's slice, 0 for none.
+func (t *Timer) setSlice(deadline uint64) {
+	t.slice = deadline
+	t.arm()
+}
+
+// next is the earlier deadline, 0 if there is none.
+func (t *Timer) next() uint64 {
+	if t.alarm == 0 || t.slice != 0 && t.slice < t.alarm {
+		return t.slice
+	}
+	return t.alarm
+}
+
+// arm sets the hardware if it would interrupt too late.
+func (t *Timer) arm() {
+	next := t.next()
+	if next == 0 || t.armed != 0 && t.armed <= next {
+		return
+	}
+	t.armed = next
+	if t.deadline {
+		wrmsr(msrTSCDeadline, t.clock.tsc(next))
+		return
+	}
+	wait := uint64(0)
+	if now := t.Now(); next > now {
+		wait = next - now
+	}
+	const longest = 1<<32 - 1
+	count := ticks(wait, t.hz) + 1
+	if count > longest {
+		count = longest // it interrupts too early, and is armed again
+	}
+	t.apic.write(apicInitialCount, uint32(count))
+}
+
+// Interrupt serves LineTimer.
+func (t *Timer) Interrupt() {
+	now := t.Now()
+	t.armed = 0
+	if t.slice <= now {
+		t.slice = 0 // the kernel looks at the time itself
+	}
+	if t.alarm != 0 && t.alarm <= now {
+		t.alarm = 0
+		if t.client != nil {
+			t.client.AlarmFired()
+		}
+	}
+	t.arm()
+}

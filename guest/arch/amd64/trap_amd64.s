@@ -1,0 +1,301 @@
+#include "textflag.h"
+#include "go_asm.h"
+
+// Into the kernel and out of it. See context.go for what lies where.
+//
+// Entry from ring 3 saves the task's registers in its context and returns from switchTo on
+// the kernel's stack: to the kernel, a task's run is a function call. Entry from ring 0
+// is an interrupt at idle, which sets a bit, or an exception, which is fatal.
+//
+// FS and GS belong to the tasks throughout; the kernel uses neither, so there is no SWAPGS.
+
+// One CPU: a task's stack pointer and the like can be kept in variables.
+
+#define USER_CODE 0x2b
+#define USER_DATA 0x23
+#define FLAGS_CLEAR 2
+
+#define PUSH_REGISTERS \
+	PUSHQ DI  \
+	PUSHQ SI  \
+	PUSHQ DX  \
+	PUSHQ CX  \
+	PUSHQ AX  \
+	PUSHQ R8  \
+	PUSHQ R9  \
+	PUSHQ R10 \
+	PUSHQ R11 \
+	PUSHQ BX  \
+	PUSHQ BP  \
+	PUSHQ R12 \
+	PUSHQ R13 \
+	PUSHQ R14 \
+	PUSHQ R15
+
+#define POP_REGISTERS \
+	POPQ R15 \
+	POPQ R14 \
+	POPQ R13 \
+	POPQ R12 \
+	POPQ BP  \
+	POPQ BX  \
+	POPQ R11 \
+	POPQ R10 \
+	POPQ R9  \
+	POPQ R8  \
+	POPQ AX  \
+	POPQ CX  \
+	POPQ DX  \
+	POPQ SI  \
+	POPQ DI
+
+#define CLEAR_VECTORS \
+	XORPS X0, X0   \
+	XORPS X1, X1   \
+	XORPS X2, X2   \
+	XORPS X3, X3   \
+	XORPS X4, X4   \
+	XORPS X5, X5   \
+	XORPS X6, X6   \
+	XORPS X7, X7   \
+	XORPS X8, X8   \
+	XORPS X9, X9   \
+	XORPS X10, X10 \
+	XORPS X11, X11 \
+	XORPS X12, X12 \
+	XORPS X13, X13 \
+	XORPS X14, X14 \
+	XORPS X15, X15
+
+// Back into switchTo's caller, as Go expects it: g in R14, X15 zero, BP its own.
+#define RETURN_TO_KERNEL \
+	MOVQ  ·kernelSP(SB), SP    \
+	LEAQ  kapsel·g0(SB), R14 \
+	XORPS X15, X15            \
+	POPQ  BP                  \
+	BYTE  $0xc3 // RET: the assembler would miss the pushes that it pairs with
+
+// func switchTo(c *context)
+TEXT ·switchTo(SB), NOSPLIT|NOFRAME, $0-8
+	MOVQ 8(SP), AX                        // c
+	PUSHQ BP
+	MOVQ SP, ·kernelSP(SB)
+	MOVQ AX, SP
+	CMPQ context_vector(AX), $const_cameBySyscall
+	JB   interrupted
+	JA   upcall
+
+	CLEAR_VECTORS
+	POPQ R15
+	POPQ R14
+	POPQ R13
+	POPQ R12
+	POPQ BP
+	POPQ BX
+	MOVQ (context_r10-context_r11)(SP), R10
+	MOVQ (context_rdx-context_r11)(SP), DX
+	MOVQ (context_rsi-context_r11)(SP), SI
+	MOVQ (context_rdi-context_r11)(SP), DI
+	MOVQ (context_rip-context_r11)(SP), CX
+	MOVQ (context_rsp-context_r11)(SP), SP
+	MOVL $(const_flagsFixed+const_flagIF), R11
+	XORL AX, AX
+	XORL R8, R8
+	XORL R9, R9
+	BYTE $0x48; SYSRET
+
+interrupted:
+	FXRSTOR64 context_fx(AX)
+	JMP  iret
+upcall:
+	CLEAR_VECTORS
+iret:
+	POP_REGISTERS
+	ADDQ $16, SP                          // vector, code
+	IRETQ
+
+// syscallEntry is where SYSCALL goes: RCX = the task's RIP, R11 = its RFLAGS, interrupts off,
+// its stack pointer still in RSP. It completes the frame that a trap would have pushed.
+TEXT ·syscallEntry(SB), NOSPLIT|NOFRAME, $0
+	MOVQ  SP, ·syscallSP(SB)
+	MOVQ  ·contextTop(SB), SP
+	PUSHQ $USER_DATA
+	PUSHQ ·syscallSP(SB)
+	PUSHQ R11
+	PUSHQ $USER_CODE
+	PUSHQ CX
+	PUSHQ $0
+	PUSHQ $const_cameBySyscall
+	PUSH_REGISTERS
+	RETURN_TO_KERNEL
+
+// trapStubs has 8 bytes of code for each vector. Its call pushes an address that tells
+// which it was. Where the CPU pushes no error code, 0 is pushed in its place.
+#define TRAP      BYTE $0x6a; BYTE $0; CALL ·trap(SB); BYTE $0x90
+#define TRAP_CODE BYTE $0x66; BYTE $0x90; CALL ·trap(SB); BYTE $0x90
+#define TRAP_IST  BYTE $0x6a; BYTE $0; CALL ·trapOnIST(SB); BYTE $0x90
+#define FATAL      BYTE $0x6a; BYTE $0; CALL ·kernelTrap(SB); BYTE $0x90
+#define FATAL_CODE BYTE $0x66; BYTE $0x90; CALL ·kernelTrap(SB); BYTE $0x90
+#define TRAP4     TRAP; TRAP; TRAP; TRAP
+TEXT ·trapStubs(SB), NOSPLIT|NOFRAME, $0
+	TRAP; TRAP_IST; TRAP_IST; TRAP        // #DE #DB NMI #BP
+	TRAP4                                 // #OF #BR #UD #NM
+	FATAL_CODE; TRAP; TRAP_CODE; TRAP_CODE // #DF - #TS #NP
+	TRAP_CODE; TRAP_CODE; TRAP_CODE; TRAP // #SS #GP #PF -
+	TRAP; TRAP_CODE; FATAL; TRAP          // #MF #AC #MC #XM
+	TRAP; TRAP_CODE; TRAP; TRAP           // #VE #CP
+	TRAP4
+	TRAP; TRAP_CODE; TRAP_CODE; TRAP      // #HV #VC #SX
+	TRAP4                                 // lines 0 to 31
+	TRAP4
+	TRAP4
+	TRAP4
+	TRAP4
+	TRAP4
+	TRAP4
+	TRAP4
+
+// trap: 0(SP) address in trapStubs, 8 code, 16 RIP, 24 CS, 32 RFLAGS, 40 RSP, 48 SS. From
+// ring 3 SP is in the running task's context, because RSP0 was.
+TEXT ·trap(SB), NOSPLIT|NOFRAME, $0
+	TESTB $3, 24(SP)
+	JEQ   ring0
+	JMP   ·userTrap(SB)
+ring0:
+	JMP   ·kernelTrap(SB)
+
+// trapOnIST is trap for vectors with a stack of their own: from ring 3 the frame is moved
+// to the task's context. (#DF and #MC go to kernelTrap at once: they are fatal wherever they
+// come from.)
+TEXT ·trapOnIST(SB), NOSPLIT|NOFRAME, $0
+	TESTB $3, 24(SP)
+	JNE   ring3
+	JMP   ·kernelTrap(SB)
+ring3:
+	PUSHQ BP
+	MOVQ  ·contextTop(SB), BP
+	PUSHQ AX
+#define MOVE(from, to) MOVQ from(SP), AX; MOVQ AX, to(BP)
+	MOVE(16, -56)
+	MOVE(24, -48)
+	MOVE(32, -40)
+	MOVE(40, -32)
+	MOVE(48, -24)
+	MOVE(56, -16)
+	MOVE(64, -8)
+	POPQ  AX
+	MOVQ  BP, ·syscallSP(SB)
+	POPQ  BP
+	MOVQ  ·syscallSP(SB), SP
+	SUBQ  $56, SP
+	JMP   ·userTrap(SB)
+
+// userTrap saves all of a task: the kernel's code uses vector registers.
+TEXT ·userTrap(SB), NOSPLIT|NOFRAME, $0
+	PUSH_REGISTERS
+	FXSAVE64 context_fx(SP)
+	LEAQ ·trapStubs(SB), CX
+	MOVQ context_vector(SP), AX
+	SUBQ CX, AX
+	SHRQ $3, AX                           // stubSize; the address is behind the CALL, within the stub
+	MOVQ AX, context_vector(SP)
+	MOVQ ·kernelSP(SB), SP
+	PUSHQ $FLAGS_CLEAR
+	POPFQ                                 // AC would lift SMAP, DF would turn copies around
+	RETURN_TO_KERNEL
+
+// kernelTrap: the stack is as in trap. An interrupt line, at idle, sets its bit; an NMI is
+// nobody's; all else is fatal.
+TEXT ·kernelTrap(SB), NOSPLIT|NOFRAME, $0
+	PUSH_REGISTERS
+	LEAQ ·trapStubs(SB), CX
+	MOVQ context_vector(SP), AX
+	SUBQ CX, AX
+	SHRQ $3, AX
+	MOVQ AX, context_vector(SP)
+	CMPQ AX, $const_vectorLine0
+	JAE  line
+	CMPQ AX, $const_vectorNMI
+	JEQ  back
+	LEAQ kapsel·g0(SB), R14
+	MOVQ $0, 16(R14)                      // stack checks would only hide the first fault
+	MOVQ SP, BX
+	ANDQ $~15, SP
+	SUBQ $16, SP
+	MOVQ BX, 0(SP)
+	CALL ·kernelFault(SB)
+	INT  $3
+line:
+	SUBQ $const_vectorLine0, AX
+	BTSQ AX, ·pending(SB)
+back:
+	POP_REGISTERS
+	ADDQ $16, SP
+	IRETQ
+
+// func idle()
+TEXT ·idle(SB), NOSPLIT, $0-0
+	CMPQ ·pending(SB), $0
+	JNE  awake
+	STI                                   // takes effect behind HLT's start: no wake-up is lost
+	HLT
+	CLI
+awake:
+	RET
+
+// func saveVectors(area *[512]byte)
+TEXT ·saveVectors(SB), NOSPLIT, $0-8
+	MOVQ area+0(FP), AX
+	FXSAVE64 (AX)
+	RET
+
+// func restoreVectors(area *[512]byte)
+TEXT ·restoreVectors(SB), NOSPLIT, $0-8
+	MOVQ area+0(FP), AX
+	FXRSTOR64 (AX)
+	RET
+
+// func saveSelectors(c *context)
+TEXT ·saveSelectors(SB), NOSPLIT, $0-8
+	MOVQ c+0(FP), AX
+	MOVW DS, context_ds(AX)
+	MOVW ES, context_es(AX)
+	MOVW FS, context_fs(AX)
+	MOVW GS, context_gs(AX)
+	RET
+
+// func loadSelectors(c *context)
+TEXT ·loadSelectors(SB), NOSPLIT, $0-8
+	MOVQ c+0(FP), AX
+	MOVW context_ds(AX), DS
+	MOVW context_es(AX), ES
+	MOVW context_fs(AX), FS
+	MOVW context_gs(AX), GS
+	RET
+
+// func loadSegments()
+TEXT ·loadSegments(SB), NOSPLIT|NOFRAME, $0-0
+	MOVL $0x10, AX
+	MOVW AX, SS
+	XORL AX, AX
+	MOVW AX, DS
+	MOVW AX, ES
+	MOVW AX, FS
+	MOVW AX, GS
+	MOVQ 0(SP), AX                        // return with a far return: CS, then RIP
+	SUBQ $8, SP
+	MOVQ AX, 0(SP)
+	MOVQ $0x08, 8(SP)
+	BYTE $0x48; BYTE $0xcb                // LRETQ
+
+// func trapStubsAddress() uint64
+TEXT ·trapStubsAddress(SB), NOSPLIT, $0-8
+	LEAQ ·trapStubs(SB), AX
+	MOVQ AX, ret+0(FP)
+	RET
+
+// func syscallEntryAddress() uint64
+TEXT ·syscallEntryAddress(SB), NOSPLIT, $0-8
+	LEAQ ·syscallEntry(SB), AX
+	MOVQ AX, ret+0(FP)
+	RET
