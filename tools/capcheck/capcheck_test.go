@@ -83,8 +83,9 @@ func (l *LED) On() { l.grant.Enter(func(s *state) { s.on = true }) }
 
 func use(l hil.LED) { l.On() }
 `,
-	"guest/arch/amd64/cpu.go": "//go:build kapsel\n\npackage amd64\n\nimport (\n\t_ \"unsafe\"\n\n\t_ \"kapsel/guest/kernel\"\n)\n\nfunc Halt()\n",
-	"guest/runtime/stub.go":   "//go:build kapsel\n\npackage runtime\n\nimport \"internal/abi\"\n\ntype t = abi.Type\n",
+	"guest/arch/amd64/cpu.go":      "//go:build kapsel\n\npackage amd64\n\nimport (\n\t_ \"unsafe\"\n\n\t_ \"kapsel/guest/kernel\"\n)\n\nfunc Halt()\n",
+	"guest/arch/amd64/cpu_host.go": "//go:build !kapsel\n\npackage amd64\n\nimport _ \"runtime\"\n",
+	"guest/runtime/stub.go":        "//go:build kapsel\n\npackage runtime\n\nimport \"internal/abi\"\n\ntype t = abi.Type\n",
 	"guest/board/kvm/main.go": `//go:build kapsel
 
 package main
@@ -168,6 +169,8 @@ func TestBreaches(t *testing.T) {
 			"guest/kernel/more.go:3: guest/kernel imports unsafe: " + string(ruleUnsafe)},
 		{"kernel imports fmt", "guest/kernel/more.go", "package kernel\n\nimport _ \"fmt\"\n",
 			"guest/kernel/more.go:3: guest/kernel imports fmt: " + string(ruleLibrary)},
+		{"arch imports fmt", "guest/arch/amd64/more.go", "package amd64\n\nimport _ \"fmt\"\n",
+			"guest/arch/amd64/more.go:3: guest/arch/amd64 imports fmt: " + string(ruleLibrary)},
 		{"abi imports the kernel", "guest/abi/more.go", "package abi\n\nimport _ \"kapsel/guest/kernel\"\n",
 			"guest/abi/more.go:3: guest/abi imports kapsel/guest/kernel: " + string(ruleImports)},
 		{"board imports the runtime", "guest/board/kvm/more.go", "package main\n\nimport _ \"kapsel/guest/runtime\"\n",

@@ -30,6 +30,7 @@ func (m *module) checkImports(p *pkg) []breach {
 }
 
 // mayImport reports whether a file of a package may import name, and by which rule not.
+// What trusted packages have for the host alone may import anything of the library.
 func (m *module) mayImport(p *pkg, f *file, name string) (rule, bool) {
 	if m.own(name) {
 		dir := strings.TrimPrefix(name, m.path+"/")
@@ -42,6 +43,8 @@ func (m *module) mayImport(p *pkg, f *file, name string) (rule, bool) {
 		return ruleUnsafe, !p.layer.kind.safe() || slices.Contains(p.layer.unsafe, f.path)
 	case name == "C":
 		return ruleUnsafe, false
+	case !p.layer.kind.safe() && !f.kernel:
+		return "", true
 	}
 	return ruleLibrary, withinAny(name, p.layer.library)
 }
