@@ -55,7 +55,7 @@ func run(root fs.FS, markdown bool, out, errs io.Writer) int {
 		fmt.Fprintln(errs, b)
 	}
 	if len(breaches) > 0 {
-		fmt.Fprintf(errs, "capcheck: %d breaches of the rules\n", len(breaches))
+		fmt.Fprintf(errs, "capcheck: rules broken: %d\n", len(breaches))
 		return 1
 	}
 	t := measure(m)
