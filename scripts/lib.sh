@@ -35,7 +35,7 @@ with_apt() {
     ) 9>"${TMPDIR:-/tmp}/kapsel-apt-$(id -u).lock"
 }
 
-apt_options=(-qq -o DPkg::Lock::Timeout=300)
+apt_options=(-qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
 apt_updated=
 
 # apt_update: fetches the package lists, once per script.

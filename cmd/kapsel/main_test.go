@@ -59,6 +59,8 @@ var (
 	codeNoIDT = []byte{0xbc, 0x00, 0x00, 0x08, 0x00, 0x6a, 0, 0x6a, 0, 0x0f, 0x01, 0x1c, 0x24}
 	// ud2
 	codeUndefined = []byte{0x0f, 0x0b}
+	// l: out dx, al; jmp l, behind codePrompt
+	codeBabble = []byte{0xee, 0xeb, 0xfd}
 	// jmp $
 	codeSpin = []byte{0xeb, 0xfe}
 	// mov dx, 0x3fd; l: in al, dx; test al, 1; jz l; mov dx, 0x3f8; in al, dx; out dx, al
@@ -262,6 +264,16 @@ func TestRunEndedBySignal(t *testing.T) {
 	})
 }
 
+func TestRunConsoleNobodyReads(t *testing.T) {
+	onEach(t, func(t *testing.T, accel string) {
+		cmd, _, stderr := kapsel(t, "run", "--accel", accel, imageFile(t, codePrompt, codeBabble))
+		console := startUntilPrompt(t, cmd)
+		console.Close()
+		cmd.Wait()
+		assert.Equal(t, 128+int(syscall.SIGPIPE), cmd.ProcessState.ExitCode(), stderr)
+	})
+}
+
 func TestRunLeftFromTheTerminal(t *testing.T) {
 	onEach(t, func(t *testing.T, accel string) {
 		user, terminal := openTerminal(t)
@@ -285,7 +297,7 @@ func TestRunLeftFromTheTerminal(t *testing.T) {
 }
 
 // startUntilPrompt starts the command and waits for the guest's prompt.
-func startUntilPrompt(t *testing.T, cmd *exec.Cmd) (console io.Reader) {
+func startUntilPrompt(t *testing.T, cmd *exec.Cmd) (console io.ReadCloser) {
 	t.Helper()
 	cmd.Stdout = nil
 	console, err := cmd.StdoutPipe()

@@ -135,10 +135,11 @@ func outcome(exit vmm.Exit, failure, cause error) (int, error) {
 	return statusFailed, failure
 }
 
-// leaveOnSignals calls leave at the signals that mean an end, until stop is called.
+// leaveOnSignals calls leave at the signals that mean an end, until stop is called. SIGPIPE
+// is one of them, so that the terminal is restored when nobody reads the console any more.
 func leaveOnSignals(leave context.CancelCauseFunc) (stop func()) {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
 	go func() {
 		for s := range signals {
 			leave(signalError{s.(syscall.Signal)})

@@ -115,7 +115,11 @@ func (m *Machine) prepare(command, path string, c vmm.Config) error {
 	}
 	m.cmd = exec.Command(command, arguments(path, c)...)
 	m.cmd.ExtraFiles = m.files
-	m.cmd.Stdout, m.cmd.Stderr = c.Console, &m.stderr
+	m.cmd.Stderr = &m.stderr
+	if c.Console != nil {
+		// Behind a type of our own, a file is written by us, who notice errors, not by QEMU.
+		m.cmd.Stdout = struct{ io.Writer }{c.Console}
+	}
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setpgid:   true,            // a Ctrl-C is for us, not for QEMU
 		Pdeathsig: syscall.SIGKILL, // QEMU ends with the thread that starts it: see Run
