@@ -1,6 +1,7 @@
 package onepage
 
 import (
+	"context"
 	"encoding/binary"
 	"strings"
 	"testing"
@@ -190,4 +191,51 @@ func TestEntryState(t *testing.T) {
 	assert.EqualValues(t, 0x620, register(1), "CR4 = PAE|OSFXSR|OSXMMEXCPT")
 	assert.EqualValues(t, 0xd01, register(2), "EFER = SCE|LME|LMA|NXE")
 	assert.Zero(t, register(3)&3, "ring 0")
+}
+
+// The guest sees the hypervisor bit, itself as processor 0, and the timer that KVM has.
+func TestCPUID(t *testing.T) {
+	code := join(
+		movEAX(1), []byte{0x0f, 0xa2}, // cpuid
+		[]byte{0x89, 0x1c, 0x25, 0, 0x08, 0x20, 0x80}, // mov %ebx, entry+0x800
+		[]byte{0x89, 0x0c, 0x25, 4, 0x08, 0x20, 0x80}, // mov %ecx, entry+0x804
+		[]byte{0x48, 0xc7, 0xc6, 0, 0x08, 0x20, 0x80}, // mov $entry+0x800, %rsi
+		outString(8),
+		exit(0))
+	r := run(t, code, vmm.Config{})
+	require.Equal(t, guestExit(0), r.Exit)
+	require.Len(t, r.console, 8)
+	ebx := binary.LittleEndian.Uint32([]byte(r.console))
+	ecx := binary.LittleEndian.Uint32([]byte(r.console[4:]))
+	assert.Zero(t, ebx>>24, "APIC id")
+	assert.EqualValues(t, 1, ebx>>16&0xff, "processors")
+	assert.NotZero(t, ecx&(1<<31), "hypervisor")
+	assert.Zero(t, ecx&(1<<5), "VMX")
+	assert.Equal(t, capability(t, "KVM_CAP_TSC_DEADLINE_TIMER"), ecx&(1<<24) != 0, "TSC-deadline timer")
+}
+
+func capability(t *testing.T, name string) bool {
+	t.Helper()
+	list, err := vmm.Capabilities()
+	require.NoError(t, err)
+	for _, c := range list {
+		if c.Name == name {
+			return c.Have
+		}
+	}
+	require.Fail(t, "no such capability", name)
+	return false
+}
+
+// Where Probe says yes, a guest gets through an SSE instruction; else it says what is wrong.
+func TestProbe(t *testing.T) {
+	needKVM(t)
+	err := vmm.Probe(context.Background())
+	t.Logf("this host: %v", err)
+	if err != nil {
+		assert.ErrorContains(t, err, "this host's KVM cannot")
+		return
+	}
+	r := run(t, join([]byte{0x0f, 0x57, 0xc0}, exit(0)), vmm.Config{}) // xorps %xmm0, %xmm0
+	assert.Equal(t, guestExit(0), r.Exit)
 }

@@ -19,7 +19,7 @@ func TestInputPolled(t *testing.T) {
 		movEDX(abi.PortCOM1), inALDX, outDXAL, // echo
 		[]byte{0x3c, '.', 0x75, 0xeb}, // cmp $'.', %al; jne 1b
 		exit(0))
-	text := strings.Repeat("0123456789", 600) + "."
+	text := strings.Repeat("0123456789", 500) + "."
 	r := run(t, code, vmm.Config{Input: strings.NewReader(text)})
 	assert.Equal(t, guestExit(0), r.Exit)
 	assert.Equal(t, text, r.console)
