@@ -222,7 +222,7 @@ func (e event) String() string {
 	if e.port {
 		where = "I/O port"
 	}
-	return fmt.Sprintf("%s %s %#x, %d bytes wide", verb, where, e.address, e.size)
+	return fmt.Sprintf("%s %s %#x, %d bits", verb, where, e.address, 8*int(e.size))
 }
 
 // history holds the last events of a machine.

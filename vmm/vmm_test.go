@@ -207,9 +207,9 @@ func TestHistoryKeepsTheLast(t *testing.T) {
 	}
 	last := h.last()
 	require.Len(t, last, 8)
-	assert.Equal(t, "read physical address 0x3, 4 bytes wide", last[0].String())
-	assert.Equal(t, "read physical address 0xa, 4 bytes wide", last[7].String())
-	assert.Equal(t, "wrote to I/O port 0x80, 1 bytes wide", event{port: true, write: true, address: 0x80, size: 1}.String())
+	assert.Equal(t, "read physical address 0x3, 32 bits", last[0].String())
+	assert.Equal(t, "read physical address 0xa, 32 bits", last[7].String())
+	assert.Equal(t, "wrote to I/O port 0x80, 8 bits", event{port: true, write: true, address: 0x80, size: 1}.String())
 }
 
 func TestConsoleGivesUpOnce(t *testing.T) {

@@ -19,7 +19,6 @@ func imm32(opcode byte, v uint32) []byte {
 func movEAX(v uint32) []byte { return imm32(0xb8, v) } // mov $v, %eax
 func movECX(v uint32) []byte { return imm32(0xb9, v) } // mov $v, %ecx
 func movEDX(v uint32) []byte { return imm32(0xba, v) } // mov $v, %edx
-func movEBX(v uint32) []byte { return imm32(0xbb, v) } // mov $v, %ebx
 
 // cmpEAX is cmp $v, %eax.
 func cmpEAX(v uint32) []byte { return imm32(0x3d, v) }
@@ -33,17 +32,13 @@ var (
 	haltLoop  = []byte{0xf4, 0xeb, 0xfd}                   // 1: hlt; jmp 1b
 	outDXAL   = []byte{0xee}                               // out %al, (%dx)
 	outDXAX   = []byte{0x66, 0xef}                         // out %ax, (%dx)
-	outDXEAX  = []byte{0xef}                               // out %eax, (%dx)
 	inALDX    = []byte{0xec}                               // in (%dx), %al
 	inEAXDX   = []byte{0xed}                               // in (%dx), %eax
 	exitEAX   = []byte{0xe7, abi.PortDebugExit}            // out %eax, $0xf4
 	repOUTSB  = []byte{0xf3, 0x6e}                         // rep outsb
-	repINSB   = []byte{0xf3, 0x6c}                         // rep insb
 	rsiRDI    = []byte{0x48, 0x89, 0xfe}                   // mov %rdi, %rsi
 	rbpWindow = []byte{0x48, 0xc7, 0xc5, 0, 0, 0, 0x80}    // mov $KernelBase, %rbp
 	rsiWindow = []byte{0x48, 0x01, 0xee}                   // add %rbp, %rsi
-	rsiEnd    = []byte{0x48, 0x8d, 0x35, 0, 0, 0, 0}       // lea 0(%rip), %rsi
-	halfEAX   = []byte{0xd1, 0xe8}                         // shr %eax
 	loadEAX   = []byte{0x8b, 0x03}                         // mov (%rbx), %eax
 	storeEAX  = []byte{0x89, 0x03}                         // mov %eax, (%rbx)
 	loadRAX   = []byte{0x48, 0x8b, 0x03}                   // mov (%rbx), %rax

@@ -53,7 +53,7 @@ func TestCancelStopsASpinningGuest(t *testing.T) {
 	assert.Contains(t, text, "rip ffffffff8020000b", "behind hello")
 	assert.Contains(t, text, "code at rip  eb fe")
 	assert.Contains(t, text, "cr0 80010033 (PE MP ET NE WP PG)")
-	assert.Contains(t, text, "wrote to I/O port 0x3f8, 1 bytes wide")
+	assert.Contains(t, text, "wrote to I/O port 0x3f8, 8 bits")
 	assert.Contains(t, text, "Exits: 1 port, 0 memory")
 }
 

@@ -19,9 +19,9 @@ const (
 	sizePos  = 16
 )
 
-// The requests (linux/uapi/linux/kvm.h). A cpuid or routing table counts with its header alone.
+// The requests (linux/uapi/linux/kvm.h); getAPIVersion is number 0. A cpuid or routing table counts with its header alone.
 const (
-	getAPIVersion       request = kvmio | 0x00
+	getAPIVersion       request = kvmio
 	createVM            request = kvmio | 0x01
 	checkExtension      request = kvmio | 0x03
 	getVCPUMmapSize     request = kvmio | 0x04
