@@ -51,12 +51,11 @@ func panicunsafestringlen() { fatal("unsafe.String: length out of range") }
 //go:noinline
 func panicunsafestringnilptr() { fatal("unsafe.String: nil pointer with a length") }
 
-// unreachableMethod stands in the place of methods that the linker left out. The linker
-// keeps it, and thereby the types that it looks up for DWARF.
+// unreachableMethod stands in the place of methods that the linker left out.
 //
 //go:noinline
 func unreachableMethod() {
-	keep = &dwarfTypes
+	kept = &keepTypes[0]
 	fatal("unreachable method called: linker bug")
 }
 

@@ -42,10 +42,11 @@ type board struct {
 	lowLevelDebug lowleveldebug.LowLevelDebug
 }
 
-var system = board{policy: kernel.FaultLimit{Restarts: faultRestarts, Dump: true}}
+var system board
 
 func main() {
 	b := &system
+	b.policy = kernel.FaultLimit{Restarts: faultRestarts, Dump: true}
 	b.machine = amd64.Boot()
 	b.machine.OnPanic(b)
 	can := capability.Mint()
