@@ -107,6 +107,22 @@ func TestByteSizeErrors(t *testing.T) {
 	}
 }
 
+func FuzzByteSize(f *testing.F) {
+	for _, seed := range []string{"64M", "4096", "12k", "1.5G", "17179869184G", "-1", "M"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var s, back byteSize
+		if s.Set(text) != nil {
+			return
+		}
+		assert.NotZero(t, s)
+		assert.Zero(t, s%abi.PageSize)
+		require.NoError(t, back.Set(s.String()))
+		assert.Equal(t, s, back)
+	})
+}
+
 func TestByteSizeZeroPrints(t *testing.T) {
 	assert.Equal(t, "0", new(byteSize).String())
 }

@@ -32,8 +32,9 @@ const (
 	fdModules = "/dev/fd/4"
 )
 
-// answerTime is how long QEMU may take to answer on its monitor.
-const answerTime = 10 * time.Second
+// answerTime is how long QEMU may take to start and to answer on its monitor, on a host
+// that is busy with other things.
+const answerTime = 30 * time.Second
 
 // Machine is a virtual machine under QEMU.
 type Machine struct {
