@@ -35,26 +35,3 @@ var (
 	syscallSP  uint64 // scratch: the task's stack pointer during entry
 	pending    uint64 // interrupt lines that wait, by number
 )
-
-// switchTo runs the task until it traps.
-//
-// Precondition: contextTop, RSP0, the address space, the segments and the x87 state are
-// the task's (CPU.activate); its rip is canonical and in the low half.
-func switchTo(c *context)
-
-// idle sleeps until an interrupt, unless one waits in pending.
-func idle()
-
-// saveVectors and restoreVectors are FXSAVE64 and FXRSTOR64. The area is 16-byte aligned.
-func saveVectors(area *[512]byte)
-func restoreVectors(area *[512]byte)
-
-// saveSelectors and loadSelectors read and write DS, ES, FS, GS.
-func saveSelectors(c *context)
-func loadSelectors(c *context)
-
-// loadSegments reloads CS from the descriptor table and clears the others.
-func loadSegments()
-
-func trapStubsAddress() uint64
-func syscallEntryAddress() uint64

@@ -1,4 +1,8 @@
+//go:build kapsel
+
 package amd64
+
+// What Go cannot say. Host tests have stand-ins for all of it (processor_host.go).
 
 // Single instructions, in instructions_amd64.s. All are privileged or pointless in ring 3.
 
@@ -13,7 +17,6 @@ func cpuid(leaf, subleaf uint32) (a, b, c, d uint32)
 
 func readCR2() uint64
 func writeCR0(v uint64)
-func readCR3() uint64
 func writeCR3(v uint64)
 func writeCR4(v uint64)
 
@@ -32,42 +35,27 @@ func halt()
 func load32(addr uintptr) uint32
 func store32(addr uintptr, v uint32)
 
-// Model-specific registers (SDM vol. 4).
-const (
-	msrAPICBase    = 0x1b
-	msrTSCDeadline = 0x6e0
-	msrX2APIC      = 0x800 // the local APIC's registers, one MSR for 16 bytes
-	msrEFER        = 0xc0000080
-	msrSTAR        = 0xc0000081
-	msrLSTAR       = 0xc0000082
-	msrFMASK       = 0xc0000084
-	msrFSBase      = 0xc0000100
-	msrGSBase      = 0xc0000101
-)
+// Into tasks and out of them, in trap_amd64.s.
 
-// Bits of control registers (SDM vol. 3, 2.5) and of EFER (SDM vol. 3, 2.2.1).
-const (
-	cr0 = 1<<0 | 1<<1 | 1<<4 | 1<<5 | 1<<16 | 1<<31 // PE, MP, ET, NE, WP, PG
+// switchTo runs the task until it traps.
+//
+// Precondition: contextTop, RSP0, the address space, the segments and the x87 state are
+// the task's (CPU.activate); its rip is canonical and in the low half.
+func switchTo(c *context)
 
-	cr4PAE        = 1 << 5
-	cr4PGE        = 1 << 7
-	cr4OSFXSR     = 1 << 9
-	cr4OSXMMEXCPT = 1 << 10
-	cr4UMIP       = 1 << 11
-	cr4PCIDE      = 1 << 17
-	cr4SMEP       = 1 << 20
-	cr4SMAP       = 1 << 21
+// idle sleeps until an interrupt, unless one waits in pending.
+func idle()
 
-	efer = 1<<0 | 1<<8 | 1<<10 | 1<<11 // SCE, LME, LMA, NXE
-)
+// saveVectors and restoreVectors are FXSAVE64 and FXRSTOR64. The area is 16-byte aligned.
+func saveVectors(area *[512]byte)
+func restoreVectors(area *[512]byte)
 
-// Bits of RFLAGS (SDM vol. 1, 3.4.3).
-const (
-	flagsFixed = 1 << 1
-	flagTF     = 1 << 8
-	flagIF     = 1 << 9
-	flagDF     = 1 << 10
-	flagIOPL   = 3 << 12
-	flagNT     = 1 << 14
-	flagAC     = 1 << 18
-)
+// saveSelectors and loadSelectors read and write DS, ES, FS, GS.
+func saveSelectors(c *context)
+func loadSelectors(c *context)
+
+// loadSegments reloads CS from the descriptor table and clears the others.
+func loadSegments()
+
+func trapStubsAddress() uint64
+func syscallEntryAddress() uint64

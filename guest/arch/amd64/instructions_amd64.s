@@ -1,3 +1,5 @@
+//go:build kapsel
+
 #include "textflag.h"
 
 // func outb(port uint16, v byte)
@@ -68,12 +70,6 @@ TEXT ·readCR2(SB), NOSPLIT, $0-8
 TEXT ·writeCR0(SB), NOSPLIT, $0-8
 	MOVQ v+0(FP), AX
 	MOVQ AX, CR0
-	RET
-
-// func readCR3() uint64
-TEXT ·readCR3(SB), NOSPLIT, $0-8
-	MOVQ CR3, AX
-	MOVQ AX, ret+0(FP)
 	RET
 
 // func writeCR3(v uint64)

@@ -1,3 +1,5 @@
+//go:build kapsel
+
 #include "textflag.h"
 #include "go_asm.h"
 

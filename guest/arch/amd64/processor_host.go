@@ -1,0 +1,139 @@
+//go:build !kapsel
+
+package amd64
+
+import "kapsel/guest/abi"
+
+// A processor stands in for the machine on the host: the functions below, which are
+// assembly in the kernel's build, read and write it. So tests reach all of the machine
+// layer but its assembly.
+type processor struct {
+	msr                map[uint32]uint64
+	cr0, cr2, cr3, cr4 uint64
+	gdtr, idtr         tablePointer
+	taskRegister       uint16
+	ds, es, fs, gs     uint16
+	fx                 [512]byte               // x87 and vector state, as FXSAVE64 stores it
+	tsc                uint64                  // time-stamp counter
+	leaves             map[[2]uint32][4]uint32 // EAX to EDX by CPUID leaf and subleaf
+	device             map[uintptr]uint32      // device registers, by virtual address
+	console            []byte                  // what was sent to COM1
+	statuses           []uint32                // what was written to the debug-exit port
+	writes             []registerWrite         // of control and model-specific registers, in order
+	rests              int                     // times that it idled
+
+	task     func(*context) // runs in ring 3 until it traps
+	timeRead func()         // called before the time-stamp counter is read, if not nil
+}
+
+// A registerWrite is a value for a control register, by its name, or for a model-specific
+// one, "MSR", by its number.
+type registerWrite struct {
+	name   string
+	number uint32
+	value  uint64
+}
+
+// hostCPU is the processor of the functions below. Tests put one of theirs here.
+var hostCPU = newProcessor()
+
+func newProcessor() *processor {
+	return &processor{msr: map[uint32]uint64{}, leaves: map[[2]uint32][4]uint32{}, device: map[uintptr]uint32{}}
+}
+
+// halted is the panic of a processor that stopped for ever.
+type halted struct{}
+
+func outb(port uint16, v byte) {
+	if port == uartData {
+		hostCPU.console = append(hostCPU.console, v)
+	}
+}
+
+func inb(port uint16) byte {
+	if port == uartLineStatus {
+		return uartEmpty
+	}
+	return 0xff
+}
+
+func outl(port uint16, v uint32) {
+	if port == abi.PortDebugExit {
+		hostCPU.statuses = append(hostCPU.statuses, v)
+		panic(halted{})
+	}
+}
+
+func halt() { panic(halted{}) }
+
+func rdmsr(msr uint32) uint64 { return hostCPU.msr[msr] }
+
+func wrmsr(msr uint32, v uint64) {
+	hostCPU.msr[msr] = v
+	hostCPU.writes = append(hostCPU.writes, registerWrite{"MSR", msr, v})
+}
+
+func rdtsc() uint64 {
+	if hostCPU.timeRead != nil {
+		hostCPU.timeRead()
+	}
+	return hostCPU.tsc
+}
+
+func cpuid(leaf, subleaf uint32) (a, b, c, d uint32) {
+	r := hostCPU.leaves[[2]uint32{leaf, subleaf}]
+	return r[0], r[1], r[2], r[3]
+}
+
+func readCR2() uint64 { return hostCPU.cr2 }
+
+func writeCR0(v uint64) { hostCPU.writeControl("CR0", &hostCPU.cr0, v) }
+
+func writeCR3(v uint64) { hostCPU.writeControl("CR3", &hostCPU.cr3, v) }
+
+func writeCR4(v uint64) { hostCPU.writeControl("CR4", &hostCPU.cr4, v) }
+
+func (p *processor) writeControl(name string, register *uint64, v uint64) {
+	*register = v
+	p.writes = append(p.writes, registerWrite{name: name, value: v})
+}
+
+func load32(addr uintptr) uint32 { return hostCPU.device[addr] }
+
+func store32(addr uintptr, v uint32) { hostCPU.device[addr] = v }
+
+func lgdt(p *tablePointer) { hostCPU.gdtr = *p }
+
+func lidt(p *tablePointer) { hostCPU.idtr = *p }
+
+func ltr(selector uint16) { hostCPU.taskRegister = selector }
+
+func loadSegments() { loadSelectors(&context{}) }
+
+func saveSelectors(c *context) {
+	c.ds, c.es, c.fs, c.gs = hostCPU.ds, hostCPU.es, hostCPU.fs, hostCPU.gs
+}
+
+// loadSelectors clears the bases of FS and GS, as Intel's processors do.
+func loadSelectors(c *context) {
+	hostCPU.ds, hostCPU.es, hostCPU.fs, hostCPU.gs = c.ds, c.es, c.fs, c.gs
+	hostCPU.msr[msrFSBase], hostCPU.msr[msrGSBase] = 0, 0
+}
+
+func saveVectors(area *[512]byte) { *area = hostCPU.fx }
+
+func restoreVectors(area *[512]byte) { hostCPU.fx = *area }
+
+func switchTo(c *context) { hostCPU.task(c) }
+
+func idle() { hostCPU.rests++ }
+
+// Addresses of code that only the kernel's build has.
+const (
+	hostTrapStubs    = abi.KernelBase + 0x12345600
+	hostSyscallEntry = abi.KernelBase + 0x23456700
+)
+
+func trapStubsAddress() uint64 { return hostTrapStubs }
+
+func syscallEntryAddress() uint64 { return hostSyscallEntry }
