@@ -55,6 +55,8 @@ var (
 	codePrompt = []byte{0x66, 0xba, 0xf8, 0x03, 0xb0, '>', 0xee}
 	// mov eax, 42; out 0xf4, eax
 	codeExit42 = []byte{0xb8, 42, 0, 0, 0, 0xe7, 0xf4}
+	// mov eax, 124; out 0xf4, eax
+	codeExit124 = []byte{0xb8, 124, 0, 0, 0, 0xe7, 0xf4}
 	// mov esp, 0x80000; push 0; push 0; lidt [esp]: no interrupt can be delivered any more
 	codeNoIDT = []byte{0xbc, 0x00, 0x00, 0x08, 0x00, 0x6a, 0, 0x6a, 0, 0x0f, 0x01, 0x1c, 0x24}
 	// ud2
@@ -228,6 +230,15 @@ func TestRunWithoutInput(t *testing.T) {
 		cmd.Run() // standard input is /dev/null
 		assert.Equal(t, 42, cmd.ProcessState.ExitCode(), stderr)
 		assert.Equal(t, ">", stdout.String())
+	})
+}
+
+func TestRunGuestStatusLikeOurs(t *testing.T) {
+	onEach(t, func(t *testing.T, accel string) {
+		cmd, _, stderr := kapsel(t, "run", imageFile(t, codeExit124), "--accel", accel)
+		cmd.Run()
+		assert.Equal(t, 124, cmd.ProcessState.ExitCode())
+		assert.Empty(t, stderr.String(), "no dump: the guest ended by itself")
 	})
 }
 

@@ -103,7 +103,7 @@ func (o *runOptions) boot(ctx context.Context, accel accelerator, c vmm.Config, 
 	exit, err := m.Run(ctx)
 	c.Log("%v", exit)
 	status, err := outcome(exit, err, context.Cause(ctx))
-	if status == statusTimeout || status == statusFailed {
+	if exit.Reason == vmm.Shutdown || exit.Reason == vmm.Failed || errors.Is(err, errTimeout) {
 		m.Dump(stderr)
 	}
 	if errors.Is(err, errTimeout) {

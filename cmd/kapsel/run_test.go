@@ -21,6 +21,7 @@ func TestOutcome(t *testing.T) {
 	}{
 		{"guest ends well", vmm.Exit{Reason: vmm.GuestExit}, nil, nil, 0, ""},
 		{"guest's status", vmm.Exit{Reason: vmm.GuestExit, Status: 101}, nil, nil, 101, ""},
+		{"guest's status as one of ours", vmm.Exit{Reason: vmm.GuestExit, Status: 124}, nil, nil, 124, ""},
 		{"guest ends as the time does", vmm.Exit{Reason: vmm.GuestExit, Status: 3}, nil, errTimeout, 3, ""},
 		{"triple fault", vmm.Exit{Reason: vmm.Shutdown}, nil, nil, 125, "triple fault"},
 		{"failure", vmm.Exit{Reason: vmm.Failed}, failure, nil, 125, "ioctl failed"},
