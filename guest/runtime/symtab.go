@@ -145,6 +145,18 @@ func frame(pc uintptr) (name, file string, line int, ok bool) {
 	return name, file, int(pcvalue(f, f.pcln, pc)), true
 }
 
+// frameSize is how far the stack pointer is below the return address at an instruction, in
+// bytes; -1 if that is not known.
+//
+//go:linkname frameSize kapsel.frameSize
+func frameSize(pc uintptr) int {
+	f := findfunc(pc)
+	if f == nil {
+		return -1
+	}
+	return int(pcvalue(f, f.pcsp, pc))
+}
+
 func cstring(b []byte) string {
 	n := 0
 	for b[n] != 0 {

@@ -33,6 +33,9 @@ func kernelFault(x *context) {
 	}
 	w.WriteString("\n")
 	printFrame(w, x.rip)
+	if frameSize(uintptr(x.rip)) == 0 && onStack(x.rsp, 8) { // a function that keeps no frame pointer
+		printFrame(w, *pointer[uint64](x.rsp)-1)
+	}
 	printTrace(w, x.rbp)
 	x.print(w)
 	endPanic(w)
@@ -67,20 +70,39 @@ func endPanic(w kernel.Writer) {
 	Exit(abi.ExitPanic)
 }
 
+// onStack reports whether size bytes at addr are among the kernel's variables, as its stacks are.
+func onStack(addr, size uint64) bool {
+	return addr%8 == 0 && addr >= image.Data && addr+size <= image.DataEnd
+}
+
 // printTrace walks the chain of frame pointers: each points to the caller's frame pointer,
-// with the return address above it. It stops at anything that is not on a kernel stack.
+// with the return address above it. It stops at anything that is not on a kernel stack,
+// and says how often a frame comes again rather than printing it.
 func printTrace(w kernel.Writer, fp uint64) {
-	const deepest = 64
-	for range deepest {
-		if fp%8 != 0 || fp < image.Data || fp+16 > image.DataEnd {
-			return
-		}
+	const deepest = 1 << 16
+	last, again := uint64(0), uint64(0)
+	for n := 0; n < deepest && onStack(fp, 16); n++ {
 		frame := pointer[[2]uint64](fp)
-		printFrame(w, frame[1]-1)
+		if frame[1] == last {
+			again++
+		} else {
+			printAgain(w, again)
+			printFrame(w, frame[1]-1)
+			last, again = frame[1], 0
+		}
 		if frame[0] <= fp {
-			return
+			break
 		}
 		fp = frame[0]
+	}
+	printAgain(w, again)
+}
+
+func printAgain(w kernel.Writer, n uint64) {
+	if n > 0 {
+		w.WriteString("      ... and ")
+		format.Dec(w, n)
+		w.WriteString(" times more\n")
 	}
 }
 

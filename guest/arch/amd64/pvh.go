@@ -31,8 +31,8 @@ const (
 )
 
 // fromPVH reads the PVH door's information. imageEnd is the first byte behind the image;
-// above it lies free memory, but for a module, which loaders put at the memory's top or
-// right behind the image. It returns what is wrong, or "".
+// above it lies free memory, but for a module: of what is below and above that, the larger
+// part is used. It returns what is wrong, or "".
 func (p *bootParameters) fromPVH(info *pvhStartInfo, imageEnd uint64) string {
 	switch {
 	case info.magic != pvhMagic:
@@ -50,11 +50,7 @@ func (p *bootParameters) fromPVH(info *pvhStartInfo, imageEnd uint64) string {
 	if info.modules > 0 {
 		m := at[pvhModule](info.moduleList)
 		p.modules = span{m.addr, m.addr + m.size}
-		if m.addr-imageEnd > p.ram/2 {
-			p.free.end = pageDown(m.addr)
-		} else {
-			p.free.start = pageUp(m.addr + m.size)
-		}
+		p.free = larger(span{imageEnd, pageDown(m.addr)}, span{pageUp(m.addr + m.size), p.ram})
 	}
 	if info.cmdline == 0 {
 		return ""
@@ -64,4 +60,12 @@ func (p *bootParameters) fromPVH(info *pvhStartInfo, imageEnd uint64) string {
 		end++
 	}
 	return p.setCmdline(span{info.cmdline, end})
+}
+
+// larger returns the larger of two spans; one that ends before it starts counts as empty.
+func larger(a, b span) span {
+	if b.start < b.end && (a.start >= a.end || b.size() > a.size()) {
+		return b
+	}
+	return a
 }

@@ -13,3 +13,6 @@ func frame(pc uintptr) (name, file string, line int, ok bool) {
 	file, line = f.FileLine(pc)
 	return f.Name(), file, line, true
 }
+
+// frameSize is not known on the host.
+func frameSize(pc uintptr) int { return -1 }

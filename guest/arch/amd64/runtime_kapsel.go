@@ -13,3 +13,8 @@ func runtimeDie(message string, pc, fp uintptr) { die(message, pc, fp) }
 //
 //go:linkname frame kapsel.frame
 func frame(pc uintptr) (name, file string, line int, ok bool)
+
+// frameSize is how far the stack pointer is below the return address at an instruction.
+//
+//go:linkname frameSize kapsel.frameSize
+func frameSize(pc uintptr) int

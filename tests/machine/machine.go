@@ -1,0 +1,163 @@
+// Package machine boots images for tests, under the accelerator that KAPSEL_ACCEL names
+// ("kvm" or "qemu"; without it, KVM where it can run the kernel, else QEMU), so that
+// one test runs on all of them.
+package machine
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"kapsel/vmm"
+	"kapsel/vmm/image"
+	"kapsel/vmm/qemu"
+)
+
+// Timeout ends a guest that does not end: far more than any of them takes.
+const Timeout = 60 * time.Second
+
+// A Guest is what to boot.
+type Guest struct {
+	Image   string   // file name in the build folder
+	Modules [][]byte // further task objects
+	Cmdline string
+	Memory  uint64 // bytes, 0 for the default
+	Input   io.Reader
+
+	// Until ends the machine when the console has shown this; "" lets the guest end by itself.
+	Until string
+	// Timeout is when the machine is ended, 0 for the package's Timeout.
+	Timeout time.Duration
+	// Console, if not nil, takes what the guest prints as it comes.
+	Console io.Writer
+}
+
+// An Outcome is how it went.
+type Outcome struct {
+	Console string
+	Exit    vmm.Exit
+	Dump    string // the processor's state, if the machine was cancelled
+}
+
+// File returns the path of a file in the build folder, which scripts/build fills.
+func File(t testing.TB, name string) string {
+	t.Helper()
+	dir := os.Getenv("KAPSEL_BUILD")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "build")
+	}
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("%v: build it with scripts/build, or set KAPSEL_BUILD to the folder that holds it", err)
+	}
+	return path
+}
+
+// Object returns a task object from the build folder.
+func Object(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(File(t, name))
+	require.NoError(t, err)
+	return b
+}
+
+// runner is vmm.Machine or qemu.Machine.
+type runner interface {
+	Run(context.Context) (vmm.Exit, error)
+	Dump(io.Writer)
+	Close() error
+}
+
+// Accelerator returns the name of the accelerator that Boot uses.
+func Accelerator(t testing.TB) string {
+	switch a := os.Getenv("KAPSEL_ACCEL"); a {
+	case "kvm", "qemu":
+		return a
+	case "":
+		if vmm.Probe(t.Context()) == nil {
+			return "kvm"
+		}
+		return "qemu"
+	default:
+		t.Fatalf("KAPSEL_ACCEL is %q, want kvm or qemu", a)
+		return ""
+	}
+}
+
+func newRunner(t testing.TB, path string, c vmm.Config) (runner, error) {
+	if Accelerator(t) == "qemu" {
+		return qemu.New(path, c)
+	}
+	img, err := image.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	c.Image = img
+	return vmm.New(c)
+}
+
+// Boot runs the guest to its end. A test that fails afterwards shows the console.
+func Boot(t testing.TB, g Guest) Outcome {
+	t.Helper()
+	if g.Timeout == 0 {
+		g.Timeout = Timeout
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), g.Timeout)
+	defer cancel()
+	console := &console{until: g.Until, seen: cancel, also: g.Console}
+	m, err := newRunner(t, File(t, g.Image), vmm.Config{
+		Modules: g.Modules, Cmdline: g.Cmdline, Memory: g.Memory, Input: g.Input, Console: console, Log: t.Logf,
+	})
+	require.NoError(t, err)
+	defer m.Close()
+	exit, err := m.Run(ctx)
+	outcome := Outcome{Console: strings.ReplaceAll(console.String(), "\r", ""), Exit: exit}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%v; the console:\n%s\n%s", exit, outcome.Console, outcome.Dump)
+		}
+	})
+	if exit.Reason == vmm.Cancelled {
+		var dump bytes.Buffer
+		m.Dump(&dump)
+		outcome.Dump = dump.String()
+	}
+	require.NoError(t, err)
+	return outcome
+}
+
+// console collects what the guest prints.
+type console struct {
+	mu    sync.Mutex
+	text  bytes.Buffer
+	until string
+	seen  func()
+	also  io.Writer
+}
+
+func (c *console) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.text.Write(b)
+	if c.also != nil {
+		c.also.Write(b)
+	}
+	if c.until != "" && strings.Contains(c.text.String(), c.until) {
+		c.seen()
+	}
+	return len(b), nil
+}
+
+func (c *console) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.text.String()
+}
