@@ -1,0 +1,156 @@
+package amd64
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"kapsel/guest/abi"
+)
+
+const (
+	testText  = 2 * mib // where the image of the tests begins, physical
+	testGuard = abi.KernelBase + testText + 0x2a000
+)
+
+// testImage is 0x20 pages of code, 0x8 of constants and 0x18 of variables, none of them
+// full; the guard page is the third of the variables.
+var testImage = abi.ImageInfo{
+	Text: abi.KernelBase + testText, TextEnd: abi.KernelBase + testText + 0x1f123,
+	Rodata: abi.KernelBase + testText + 0x20000, RodataEnd: abi.KernelBase + testText + 0x27001,
+	Data: abi.KernelBase + testText + 0x28000, DataEnd: abi.KernelBase + testText + 0x3ffff,
+}
+
+func buildTestSpace(t *testing.T, huge bool, ramSize uint64) []region {
+	t.Helper()
+	r, s := newSpace(t, 100, huge)
+	require.True(t, buildKernelSpace(s, &testImage, testGuard, ramSize))
+	return r.walk(s.root)
+}
+
+// kernelWindow is what the image's own addresses map, whatever the machine.
+func kernelWindow() []region {
+	const v, p = abi.KernelBase + testText, testText
+	return []region{
+		{v, p, 0x20000, pageSize, "rxg"},
+		{v + 0x20000, p + 0x20000, 0x8000, pageSize, "rg"},
+		{v + 0x28000, p + 0x28000, 0x2000, pageSize, "rwg"},
+		{v + 0x2b000, p + 0x2b000, 0x15000, pageSize, "rwg"},
+	}
+}
+
+func TestKernelSpaceIsExactly(t *testing.T) {
+	const d, end = abi.DirectMap, testText + 0x40000 // end of the image's pages
+	apics := []region{
+		{d + 0xfec00000, 0xfec00000, pageSize, pageSize, "rwgd"},
+		{d + 0xfee00000, 0xfee00000, pageSize, pageSize, "rwgd"},
+	}
+	for _, tt := range []struct {
+		name   string
+		huge   bool
+		ram    uint64
+		direct []region
+	}{
+		{"one page of free memory", false, end + pageSize, []region{
+			{d, 0, 2 * mib, 2 * mib, "rwg"},
+			{d + end, end, pageSize, pageSize, "rwg"}}},
+		{"64 MiB", false, 64 * mib, []region{
+			{d, 0, 2 * mib, 2 * mib, "rwg"},
+			{d + end, end, 4*mib - end, pageSize, "rwg"},
+			{d + 4*mib, 4 * mib, 60 * mib, 2 * mib, "rwg"}}},
+		{"64 MiB and a page", true, 64*mib + pageSize, []region{
+			{d, 0, 2 * mib, 2 * mib, "rwg"},
+			{d + end, end, 4*mib - end, pageSize, "rwg"},
+			{d + 4*mib, 4 * mib, 60 * mib, 2 * mib, "rwg"},
+			{d + 64*mib, 64 * mib, pageSize, pageSize, "rwg"}}},
+		{"as much as there can be, huge pages", true, abi.MMIOHole, []region{
+			{d, 0, 2 * mib, 2 * mib, "rwg"},
+			{d + end, end, 4*mib - end, pageSize, "rwg"},
+			{d + 4*mib, 4 * mib, gib - 4*mib, 2 * mib, "rwg"},
+			{d + gib, gib, 2 * gib, gib, "rwg"}}},
+		{"as much as there can be, no huge pages", false, abi.MMIOHole, []region{
+			{d, 0, 2 * mib, 2 * mib, "rwg"},
+			{d + end, end, 4*mib - end, pageSize, "rwg"},
+			{d + 4*mib, 4 * mib, 3*gib - 4*mib, 2 * mib, "rwg"}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			want := append(append(tt.direct, apics...), kernelWindow()...)
+			assert.Equal(t, want, buildTestSpace(t, tt.huge, tt.ram))
+		})
+	}
+}
+
+func TestKernelSpaceProtects(t *testing.T) {
+	for _, huge := range []bool{false, true} {
+		for _, ramSize := range []uint64{64 * mib, 2*gib + 12*kib, abi.MMIOHole} {
+			found := buildTestSpace(t, huge, ramSize)
+			for _, f := range found {
+				assert.NotContains(t, f.rights, "u", "ring 3 may use %#x", f.virt)
+				assert.False(t, strings.Contains(f.rights, "w") && strings.Contains(f.rights, "x"), "%#x is writeable and executable", f.virt)
+				assert.GreaterOrEqual(t, f.virt, uint64(abi.DirectMap), "mapped in the low half")
+				if f.virt >= abi.KernelBase {
+					continue
+				}
+				assert.True(t, f.phys+f.size <= testText || f.phys >= testText+0x40000, "%#x is the image's, by the direct map", f.phys)
+				assert.True(t, f.phys+f.size <= ramSize || strings.Contains(f.rights, "d"), "%#x is not RAM", f.phys)
+			}
+		}
+	}
+}
+
+func TestKernelSpaceEdges(t *testing.T) {
+	found := buildTestSpace(t, false, 64*mib)
+	const k, d = abi.KernelBase + testText, abi.DirectMap
+	for _, tt := range []struct {
+		name   string
+		addr   uint64
+		rights string // of rwx
+	}{
+		{"below the code", k - 1, ""},
+		{"first byte of the code", k, "rx"},
+		{"last byte of the code's last page", k + 0x1ffff, "rx"},
+		{"first constant", k + 0x20000, "r"},
+		{"last byte of the constants' last page", k + 0x27fff, "r"},
+		{"first variable", k + 0x28000, "rw"},
+		{"below the guard page", testGuard - 1, "rw"},
+		{"first byte of the guard page", testGuard, ""},
+		{"last byte of the guard page", testGuard + 0xfff, ""},
+		{"lowest byte of the stack", testGuard + 0x1000, "rw"},
+		{"last byte of the variables' last page", k + 0x3ffff, "rw"},
+		{"behind the image", k + 0x40000, ""},
+		{"first byte of memory", d, "rw"},
+		{"last byte before the image", d + testText - 1, "rw"},
+		{"the image's first byte, in the direct map", d + testText, ""},
+		{"the image's last byte, in the direct map", d + testText + 0x3ffff, ""},
+		{"first byte behind the image", d + testText + 0x40000, "rw"},
+		{"last byte of memory", d + 64*mib - 1, "rw"},
+		{"behind memory", d + 64*mib, ""},
+		{"below the I/O APIC", d + 0xfebfffff, ""},
+		{"the I/O APIC", d + 0xfec00000, "rw"},
+		{"behind the I/O APIC", d + 0xfec01000, ""},
+		{"the local APIC", d + 0xfee00fff, "rw"},
+		{"behind the local APIC", d + 0xfee01000, ""},
+		{"address 0", 0, ""},
+		{"the last address", ^uint64(0), ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, kind := range []byte("rwx") {
+				assert.Equal(t, strings.IndexByte(tt.rights, kind) >= 0, access(found, tt.addr, kind), "%c at %#x", kind, tt.addr)
+			}
+		})
+	}
+}
+
+func TestKernelSpaceNeedsFrames(t *testing.T) {
+	_, s := newSpace(t, 100, false)
+	require.True(t, buildKernelSpace(s, &testImage, testGuard, 64*mib))
+	need := (s.frames.next - mib) / pageSize
+	for n := uint64(1); n < need; n++ {
+		_, s := newSpace(t, n, false)
+		assert.False(t, buildKernelSpace(s, &testImage, testGuard, 64*mib), "with %d frames of %d", n, need)
+	}
+	_, s = newSpace(t, need, false)
+	assert.True(t, buildKernelSpace(s, &testImage, testGuard, 64*mib), "with all %d frames", need)
+}
