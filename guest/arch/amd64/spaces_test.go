@@ -1,0 +1,120 @@
+package amd64
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
+)
+
+// kernelHalf is what newCPU maps for the kernel.
+var kernelHalf = region{abi.KernelBase, 0, pageSize, pageSize, "rg"}
+
+func TestSpacesShareTheKernelAndNothingElse(t *testing.T) {
+	r := newRAM(t, 4*mib)
+	c := newCPU(t, r, false)
+	for slot := range 3 {
+		require.True(t, c.Reserve(slot, abi.FlashStart, 4*pageSize))
+		require.True(t, c.Reserve(slot, abi.RAMStart, 4*pageSize))
+	}
+	c.Map(0, abi.FlashStart, r[0x10000:0x12000], kernel.ReadExecute)
+	c.Map(0, abi.RAMStart, r[0x20000:0x23000], kernel.ReadWrite)
+	c.Map(1, abi.FlashStart, r[0x10000:0x12000], kernel.ReadExecute)
+	c.Map(1, abi.RAMStart, r[0x30000:0x31000], kernel.ReadWrite)
+
+	assert.Equal(t, []region{
+		{abi.FlashStart, 0x10000, 0x2000, pageSize, "rxu"},
+		{abi.RAMStart, 0x20000, 0x3000, pageSize, "rwu"},
+		kernelHalf,
+	}, r.walk(c.spaces[0].root))
+	assert.Equal(t, []region{
+		{abi.FlashStart, 0x10000, 0x2000, pageSize, "rxu"},
+		{abi.RAMStart, 0x30000, 0x1000, pageSize, "rwu"},
+		kernelHalf,
+	}, r.walk(c.spaces[1].root))
+	assert.Equal(t, []region{kernelHalf}, r.walk(c.spaces[2].root), "a space with nothing mapped")
+	assert.Equal(t, []region{kernelHalf}, r.walk(c.kernel.root), "the kernel's own space")
+
+	for a := range 3 {
+		for b := range a {
+			for entry := uint64(0); entry < 256; entry++ {
+				ea, eb := r.word(c.spaces[a].root+8*entry), r.word(c.spaces[b].root+8*entry)
+				assert.False(t, ea != 0 && ea == eb, "spaces %d and %d share the tables of the low half's entry %d", a, b, entry)
+			}
+			assert.Equal(t, []byte(r[c.spaces[b].root+2048:][:2048]), []byte(r[c.spaces[a].root+2048:][:2048]), "upper halves")
+		}
+	}
+}
+
+func TestUnmapAndMapAnew(t *testing.T) {
+	r := newRAM(t, 4*mib)
+	c := newCPU(t, r, false)
+	require.True(t, c.Reserve(0, abi.RAMStart, 8*pageSize))
+	c.Map(0, abi.RAMStart, r[0x20000:0x28000], kernel.ReadWrite)
+
+	c.Unmap(0, abi.RAMStart+6*pageSize, 2*pageSize)
+	assert.Equal(t, []region{{abi.RAMStart, 0x20000, 0x6000, pageSize, "rwu"}, kernelHalf}, r.walk(c.spaces[0].root))
+
+	c.Map(0, abi.RAMStart+pageSize, r[0x40000:0x41000], kernel.ReadExecute)
+	assert.Equal(t, []region{
+		{abi.RAMStart, 0x20000, 0x1000, pageSize, "rwu"},
+		{abi.RAMStart + pageSize, 0x40000, 0x1000, pageSize, "rxu"},
+		{abi.RAMStart + 2*pageSize, 0x22000, 0x4000, pageSize, "rwu"},
+		kernelHalf,
+	}, r.walk(c.spaces[0].root), "Map replaces what was there")
+
+	c.Unmap(0, abi.RAMStart, 8*pageSize)
+	assert.Equal(t, []region{kernelHalf}, r.walk(c.spaces[0].root))
+}
+
+func TestReserveReportsThatFramesRanOut(t *testing.T) {
+	r := newRAM(t, 4*mib)
+	c := newCPU(t, r, false)
+	c.spaces[0].frames.end = c.spaces[0].frames.next
+	assert.False(t, c.Reserve(0, abi.RAMStart, pageSize), "no frame for the top table")
+	c.spaces[0].frames.end += 3 * pageSize
+	assert.False(t, c.Reserve(0, abi.RAMStart, pageSize), "no frame for the last table")
+	c.spaces[0].frames.end += pageSize
+	assert.True(t, c.Reserve(0, abi.RAMStart, pageSize))
+	assert.True(t, c.Reserve(0, abi.RAMStart, 2*mib), "the tables are there already")
+}
+
+// Most emulators have no process-context identifiers, so these two are the proof that CR3 is
+// right where there are some (SDM vol. 3, 4.10.4.1).
+
+func TestCR3WithoutPCID(t *testing.T) {
+	r := newRAM(t, 4*mib)
+	c := newCPU(t, r, false)
+	require.True(t, c.Reserve(3, abi.RAMStart, pageSize))
+	root := c.spaces[3].root
+	for _, stale := range []bool{false, true} {
+		c.stale[3] = stale
+		assert.Equal(t, root, c.addressSpaceRegister(3), "the table's address alone; stale %v", stale)
+	}
+}
+
+func TestCR3WithPCID(t *testing.T) {
+	r := newRAM(t, 4*mib)
+	c := newCPU(t, r, true)
+	seen := map[uint64]int{0: -1} // the kernel has identifier 0
+	for slot := range kernel.MaxTasks {
+		require.True(t, c.Reserve(slot, abi.RAMStart, pageSize))
+		assert.Zero(t, c.spaces[slot].root&0xfff, "the table is page aligned")
+
+		keep := c.addressSpaceRegister(slot)
+		assert.EqualValues(t, 1, keep>>63, "bit 63: what the processor remembers of slot %d still holds", slot)
+		assert.Equal(t, c.spaces[slot].root, keep&0x000f_ffff_ffff_f000)
+		id := keep & 0xfff
+		assert.NotContains(t, seen, id, "slot %d has an identifier of its own", slot)
+		seen[id] = slot
+
+		c.Map(slot, abi.RAMStart, r[0x20000:0x21000], kernel.ReadWrite)
+		assert.Equal(t, keep&^(1<<63), c.addressSpaceRegister(slot), "after Map the processor forgets slot %d", slot)
+		c.stale[slot] = false
+		c.Unmap(slot, abi.RAMStart, pageSize)
+		assert.Equal(t, keep&^(1<<63), c.addressSpaceRegister(slot), "after Unmap likewise")
+	}
+}
