@@ -1,0 +1,102 @@
+package kernel_test
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/kerneltest"
+)
+
+// interesting are the words at the edges of what a task may pass. A fuzzed word picks one
+// of them and adds a small offset.
+func interesting(k *kerneltest.Task) []uint64 {
+	return []uint64{
+		0, 1, probeDriver, otherDriver, absentDriver, probeSchedule, ^uint64(0), 1 << 63, 1 << 32,
+		k.Start.RAMStart, k.Start.InitialBreak, k.Start.RAMStart + k.Start.RAMSize,
+		abi.FlashStart, k.Start.AppStart, abi.FlashStart + abi.PageSize, abi.UserMax, abi.KernelBase,
+	}
+}
+
+// fuzzProgram makes the system calls that the bytes spell out, 13 bytes each, and checks
+// the task's memory after each.
+func fuzzProgram(t *testing.T, m *machine, calls []byte) kerneltest.Program {
+	return func(k *kerneltest.Task) {
+		k.Function(func([3]uint32, uint64) {})
+		words := interesting(k)
+		for len(calls) >= 13 {
+			call := calls[:13]
+			calls = calls[13:] // now, for the task may not come back from the call
+			var args [4]uint64
+			for i := range args {
+				b := call[1+3*i:]
+				args[i] = words[int(b[0])%len(words)] + uint64(int64(int16(binary.LittleEndian.Uint16(b[1:]))))
+			}
+			k.Syscall(abi.Class(call[0]%10), args[:]...)
+			checkMemory(t, m, k)
+		}
+	}
+}
+
+// checkMemory asserts what must always hold: the order of the breaks, and that the
+// hardware shows the task its own object and its RAM up to the break's page, all of it
+// and nothing else.
+func checkMemory(t *testing.T, m *machine, k *kerneltest.Task) {
+	_, start := k.Memop(abi.MemopRAMStart, 0)
+	_, brk := k.Memop(abi.MemopSbrk, 0)
+	_, grants := k.Memop(abi.MemopGrantStart, 0)
+	_, end := k.Memop(abi.MemopRAMEnd, 0)
+	require.True(t, start <= brk && brk < grants && grants <= end,
+		"RAM %#x, break %#x, grants %#x, end %#x", start, brk, grants, end)
+	var pages []uint64
+	k.Mapped(func(addr uint64, _ []byte, rights kernel.Rights) {
+		if rights == kernel.ReadWrite {
+			pages = append(pages, addr)
+		} else {
+			require.Equal(t, uint64(abi.FlashStart), addr, "the only page to execute")
+		}
+	})
+	slices.Sort(pages)
+	var want []uint64
+	for addr := start; addr < brk; addr += abi.PageSize {
+		want = append(want, addr)
+	}
+	require.Equal(t, want, pages, "pages to write, break %#x", brk)
+	require.LessOrEqual(t, start+uint64(len(pages))*abi.PageSize, grants, "no page reaches into the grants")
+	requireSeparate(t, m)
+}
+
+// requireSeparate asserts that no memory is mapped for two tasks.
+func requireSeparate(t *testing.T, m *machine) {
+	owner := map[*byte]int{}
+	for slot := range 2 {
+		m.Task(slot).Mapped(func(addr uint64, mem []byte, _ kernel.Rights) {
+			other, taken := owner[&mem[0]]
+			require.False(t, taken, "page %#x of slot %d is also mapped in slot %d", addr, slot, other)
+			owner[&mem[0]] = slot
+		})
+	}
+}
+
+func FuzzSystemCalls(f *testing.F) {
+	call := func(class byte, words ...byte) []byte { return append([]byte{class}, words...) }
+	f.Add(call(5, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 0), call(5, 1, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0))
+	f.Add(call(1, 2, 0, 0, 0, 0, 0, 13, 0, 0, 0, 0, 0), call(2, 2, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0))
+	f.Add(call(3, 2, 0, 0, 0, 0, 0, 9, 0, 0, 1, 16, 0), call(4, 2, 0, 0, 0, 0, 0, 10, 0xff, 0xff, 1, 0, 0))
+	f.Add(call(0, 0, 2, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0), call(6, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0))
+	f.Add(call(9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), call(7, 2, 0, 0, 0, 0, 0, 9, 0, 0, 1, 0, 0))
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		m := newMachine(t)
+		m.Policy = &kernel.FaultLimit{Restarts: 3, Dump: true}
+		m.probe.hook = func(kernel.TaskID, uint32, uint32) kernel.Result { return kernel.Done() }
+		m.other.hook = m.probe.hook
+		m.AddTask("first", fuzzProgram(t, m, first[:min(len(first), 1300)]), nil)
+		m.AddTask("second", fuzzProgram(t, m, second[:min(len(second), 1300)]), nil)
+		m.Run()
+		m.Tasks()
+	})
+}

@@ -1,0 +1,215 @@
+package kerneltest
+
+import (
+	"fmt"
+	"iter"
+	"math/bits"
+
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
+)
+
+// Program is what a task runs. When it returns, the task exits with code 0.
+type Program func(t *Task)
+
+// CPU is a kernel.CPU whose tasks are Programs, chosen by slot.
+type CPU struct {
+	Programs [kernel.MaxTasks]Program
+
+	// ReserveFails makes Reserve report that there is no memory for page tables.
+	ReserveFails bool
+	// OnIdle is called when the CPU sleeps and no alarm is set. Without it, sleeping is
+	// the end: Machine.Run returns.
+	OnIdle func()
+	// Slices counts the writes of the slice timer.
+	Slices int
+
+	slots   [kernel.MaxTasks]Task
+	pending uint64 // interrupt lines
+	clock   uint64
+	slice   uint64
+	alarm   uint64 // deadline, 0: none
+	trap    kernel.Trap
+}
+
+// alarmLine is the interrupt line of the alarm.
+const alarmLine = 0
+
+// asleep is what Idle panics with when nothing can wake the CPU.
+type asleep struct{}
+
+// killed is what ends a Program whose task ended or restarted.
+type killed struct{}
+
+// Switch implements kernel.CPU.
+func (c *CPU) Switch(slot int) *kernel.Trap {
+	t := &c.slots[slot]
+	if t.next == nil {
+		panic(fmt.Sprintf("kerneltest: Switch to slot %d, which was not started", slot))
+	}
+	c.Advance(1)
+	if c.interrupted() {
+		c.trap = kernel.Trap{Reason: kernel.TrapInterrupt}
+		return &c.trap
+	}
+	trap, ok := t.next()
+	if !ok {
+		panic("kerneltest: a program ended without a trap")
+	}
+	c.trap = trap
+	return &c.trap
+}
+
+// Start implements kernel.CPU.
+func (c *CPU) Start(slot int, s kernel.StartState) {
+	c.Clear(slot)
+	t := &c.slots[slot]
+	t.cpu, t.slot, t.Start = c, slot, s
+	t.SP = (s.InitialBreak &^ 15) - 64
+	t.upcall, t.words = nil, [4]uint64{}
+	program := c.Programs[slot]
+	t.next, t.stop = iter.Pull(func(yield func(kernel.Trap) bool) {
+		defer func() {
+			if r := recover(); r != nil && r != (killed{}) {
+				panic(r)
+			}
+		}()
+		t.yield = yield
+		program(t)
+		t.Syscall(abi.Exit, abi.ExitTerminate, 0)
+	})
+}
+
+// Clear implements kernel.CPU.
+func (c *CPU) Clear(slot int) {
+	t := &c.slots[slot]
+	t.functions = nil
+	if stop := t.stop; stop != nil {
+		t.next, t.stop = nil, nil
+		stop()
+	}
+}
+
+// Return implements kernel.CPU.
+func (c *CPU) Return(slot int, r0, r1, r2, r3 uint64) {
+	c.slots[slot].words = [4]uint64{r0, r1, r2, r3}
+}
+
+// Upcall implements kernel.CPU.
+func (c *CPU) Upcall(slot int, mem *kernel.Memory, u kernel.Upcall) bool {
+	t := &c.slots[slot]
+	if !mem.WriteU64(t.SP-8, t.Start.Entry) {
+		return false
+	}
+	t.upcall = &u
+	return true
+}
+
+// SetSegmentBase implements kernel.CPU.
+func (c *CPU) SetSegmentBase(slot int, op uint32, addr uint64) {
+	if op == abi.MemopSetFSBase {
+		c.slots[slot].FS = addr
+	} else {
+		c.slots[slot].GS = addr
+	}
+}
+
+// PrintRegisters implements kernel.CPU.
+func (c *CPU) PrintRegisters(_ int, w kernel.Writer) { w.WriteString("  (registers)\n") }
+
+// Reserve implements kernel.CPU.
+func (c *CPU) Reserve(slot int, addr, size uint64) bool {
+	checkPages("Reserve", addr, size)
+	t := &c.slots[slot]
+	t.reserved = append(t.reserved, [2]uint64{addr, addr + size})
+	return !c.ReserveFails
+}
+
+// Map implements kernel.CPU.
+func (c *CPU) Map(slot int, addr uint64, mem []byte, rights kernel.Rights) {
+	t := &c.slots[slot]
+	t.checkReserved("Map", addr, uint64(len(mem)))
+	if t.pages == nil {
+		t.pages = map[uint64]page{}
+	}
+	for at := uint64(0); at < uint64(len(mem)); at += abi.PageSize {
+		t.pages[addr+at] = page{mem[at : at+abi.PageSize], rights}
+	}
+}
+
+// Unmap implements kernel.CPU.
+func (c *CPU) Unmap(slot int, addr, size uint64) {
+	t := &c.slots[slot]
+	t.checkReserved("Unmap", addr, size)
+	for at := addr; at < addr+size; at += abi.PageSize {
+		delete(t.pages, at)
+	}
+}
+
+func checkPages(what string, addr, size uint64) {
+	if addr%abi.PageSize != 0 || size%abi.PageSize != 0 {
+		panic(fmt.Sprintf("kerneltest: %s of %#x, size %#x: not whole pages", what, addr, size))
+	}
+}
+
+func (t *Task) checkReserved(what string, addr, size uint64) {
+	checkPages(what, addr, size)
+	for _, r := range t.reserved {
+		if addr >= r[0] && addr+size <= r[1] {
+			return
+		}
+	}
+	panic(fmt.Sprintf("kerneltest: %s of %#x, size %#x: not reserved", what, addr, size))
+}
+
+// Now implements kernel.CPU.
+func (c *CPU) Now() uint64 { return c.clock }
+
+// SetSlice implements kernel.CPU.
+func (c *CPU) SetSlice(deadline uint64) {
+	c.slice = deadline
+	c.Slices++
+}
+
+// InterruptPending implements kernel.CPU.
+func (c *CPU) InterruptPending() bool { return c.pending != 0 }
+
+// NextInterrupt implements kernel.CPU.
+func (c *CPU) NextInterrupt() (line int, ok bool) {
+	if c.pending == 0 {
+		return 0, false
+	}
+	line = bits.TrailingZeros64(c.pending)
+	c.pending &^= 1 << line
+	return line, true
+}
+
+// Idle implements kernel.CPU.
+func (c *CPU) Idle() {
+	switch {
+	case c.pending != 0:
+	case c.alarm != 0:
+		c.Advance(c.alarm - min(c.clock, c.alarm))
+	case c.OnIdle != nil:
+		c.OnIdle()
+	default:
+		panic(asleep{})
+	}
+}
+
+// Raise makes an interrupt line wait to be served.
+func (c *CPU) Raise(line int) { c.pending |= 1 << line }
+
+// Advance moves the clock by so many microseconds.
+func (c *CPU) Advance(by uint64) {
+	c.clock += by
+	if c.alarm != 0 && c.clock >= c.alarm {
+		c.alarm = 0
+		c.Raise(alarmLine)
+	}
+}
+
+// interrupted reports whether a task would be interrupted now.
+func (c *CPU) interrupted() bool {
+	return c.pending != 0 || c.slice != 0 && c.clock >= c.slice
+}

@@ -1,0 +1,207 @@
+package kernel_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/capability"
+	"kapsel/guest/kernel/kerneltest"
+	"kapsel/guest/kernel/tbf"
+	"kapsel/guest/kernel/tbf/tbfbuild"
+)
+
+func nothing(*kerneltest.Task) {}
+
+func TestBadObjectsAreSkipped(t *testing.T) {
+	object := func(change func(*tbfbuild.Spec)) func(testing.TB) []byte {
+		return func(tb testing.TB) []byte { return kerneltest.Object(tb, "bad", change) }
+	}
+	fixed := func(ram, flash uint32) func(testing.TB) []byte {
+		return object(func(s *tbfbuild.Spec) { s.FixedAddresses = &tbf.FixedAddresses{RAM: ram, Flash: flash} })
+	}
+	for name, c := range map[string]struct {
+		object func(testing.TB) []byte
+		reason string
+	}{
+		"checksum": {func(tb testing.TB) []byte {
+			b := kerneltest.Object(tb, "bad", nil)
+			b[12] ^= 1
+			return b
+		}, "bad object: header checksum is "},
+		"disabled":       {object(func(s *tbfbuild.Spec) { s.Disabled = true }), "bad object: enabled flag is 0x0"},
+		"kernel version": {object(func(s *tbfbuild.Spec) { s.KernelVersion.Minor = 99 }), "bad object: .*minor version is 0x63"},
+		"32-bit":         {object(func(s *tbfbuild.Spec) { s.ABI64 = false }), "it is a 32-bit task"},
+		"RAM":            {object(func(s *tbfbuild.Spec) { s.MinimumRAM = 1 << 20 }), "not enough RAM left"},
+		"most RAM":       {object(func(s *tbfbuild.Spec) { s.MinimumRAM = 0xffff_ffff }), "would overlap|not enough RAM left"},
+		"writeable region within a page": {object(func(s *tbfbuild.Spec) {
+			s.Writeable = []tbf.Region{{Offset: 16, Size: 64}}
+		}), "does not consist of whole pages"},
+		"fixed RAM not on a page":        {fixed(0x9000_0010, tbf.Unset), "do not put flash and RAM on pages"},
+		"fixed flash not on a page":      {fixed(tbf.Unset, 0x5000_0000), "do not put flash and RAM on pages"},
+		"fixed flash without a header":   {fixed(tbf.Unset, 4), "leaves no room for its header"},
+		"fixed RAM below 64 KiB":         {fixed(0x1000, tbf.Unset), "below 64 KiB"},
+		"fixed RAM on the default flash": {fixed(abi.FlashStart, tbf.Unset), "would overlap"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.AddObject(c.object(t))
+			m.AddTask("good", nothing, nil)
+			assert.Equal(t, 1, m.Load(), "the next object makes a task")
+			assert.Regexp(t, "^task object at offset 0x0 skipped: .*("+c.reason+").*\n", m.Log.String())
+			assert.Contains(t, m.Log.String(), "good: flash 0x40000000..0x40001000, RAM 0x80000000..0x80005000, entry ")
+			assert.False(t, m.Continue())
+		})
+	}
+}
+
+func TestLoadStops(t *testing.T) {
+	for name, tail := range map[string][]byte{
+		"at the end of the objects": nil,
+		"at zeros":                  make([]byte, 5000),
+		"at less than a header":     {2, 0, 16},
+		"at an object cut off":      kerneltest.Object(t, "cut", nil)[:100],
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.AddTask("task", nothing, nil)
+			m.AddObject(tail)
+			assert.Equal(t, 1, m.Load())
+			assert.NotContains(t, m.Log.String(), "skipped")
+		})
+	}
+}
+
+func TestLastPageCutOff(t *testing.T) {
+	object := kerneltest.Object(t, "cut", nil)
+	size := 0xf80 // fewer bytes than the page that they are on
+	object[4], object[5] = byte(size), byte(size>>8)
+	tbfbuild.Seal(object)
+	m := newMachine(t)
+	m.AddObject(object[:size])
+	assert.Equal(t, 0, m.Load())
+	assert.Contains(t, m.Log.String(), "skipped: ")
+}
+
+func TestPaddingIsPassedOver(t *testing.T) {
+	padding := make([]byte, abi.PageSize)
+	padding[0], padding[2], padding[5] = tbf.Version, tbf.BaseSize, 0x10
+	tbfbuild.Seal(padding)
+	m := newMachine(t)
+	m.AddObject(padding)
+	m.AddTask("task", nothing, nil)
+	assert.Equal(t, 1, m.Load())
+	assert.NotContains(t, m.Log.String(), "skipped")
+}
+
+func TestAllSlotsInUse(t *testing.T) {
+	m := newMachine(t)
+	for i := range kernel.MaxTasks {
+		m.AddTask(fmt.Sprint("task", i), nothing, nil)
+	}
+	m.AddObject(kerneltest.Object(t, "more", nil))
+	assert.Equal(t, kernel.MaxTasks, m.Load())
+	assert.Contains(t, m.Log.String(), "skipped: all task slots are in use")
+	assert.False(t, m.Continue())
+}
+
+func TestNoPageTables(t *testing.T) {
+	m := newMachine(t)
+	m.CPU.ReserveFails = true
+	m.AddTask("task", nothing, nil)
+	assert.Equal(t, 0, m.Load())
+	assert.Contains(t, m.Log.String(), "skipped: not enough memory left for its page tables")
+	assert.False(t, m.Continue(), "no task: Run returns")
+}
+
+func TestFixedAddresses(t *testing.T) {
+	m := newMachine(t)
+	header := kerneltest.Object(t, "fixed", func(s *tbfbuild.Spec) {
+		s.FixedAddresses = &tbf.FixedAddresses{}
+	})[2]
+	m.AddTask("fixed", func(k *kerneltest.Task) {
+		_, ram := k.Memop(abi.MemopRAMStart, 0)
+		_, flash := k.Memop(abi.MemopFlashStart, 0)
+		assert.Equal(t, []uint64{0x2004_0000, 0x1_0000}, []uint64{ram, flash})
+		assert.Equal(t, uint64(0x1_0000)+uint64(header), k.Start.AppStart)
+	}, func(s *tbfbuild.Spec) {
+		s.FixedAddresses = &tbf.FixedAddresses{RAM: 0x2004_0000, Flash: 0x1_0000 + uint32(header)}
+	})
+	assert.False(t, m.Run())
+}
+
+func TestWriteableFlashRegions(t *testing.T) {
+	m := newMachine(t)
+	m.AddTask("task", func(k *kerneltest.Task) {
+		variant, n := k.Memop(abi.MemopFlashRegions, 0)
+		assert.Equal(t, [2]uint64{value, 1}, [2]uint64{variant, n})
+		_, start := k.Memop(abi.MemopRegionStart, 0)
+		_, end := k.Memop(abi.MemopRegionEnd, 0)
+		assert.Equal(t, []uint64{abi.FlashStart + 0x2000, abi.FlashStart + 0x3000}, []uint64{start, end})
+		k.Store(start, 1)
+		k.Store(end-1, 2)
+		assert.Equal(t, refused, k.AllowRW(probeDriver, 0, start, 8)[0], "it is no RAM")
+		assert.Equal(t, allowed, k.AllowRO(probeDriver, 0, start, 8)[0])
+		k.Store(end, 3)
+	}, func(s *tbfbuild.Spec) {
+		s.BinaryOffset = 0x1000
+		s.Binary = make([]byte, 0x3000)
+		s.Writeable = []tbf.Region{{Offset: 0x1000, Size: 0x1000}}
+	})
+	assert.False(t, m.Run())
+	assert.Contains(t, m.Log.String(), "faulted: page fault: write at 0x40003000")
+}
+
+func TestPermissions(t *testing.T) {
+	m := newMachine(t)
+	m.AddTask("task", func(k *kerneltest.Task) {
+		assert.Equal(t, [4]uint64{success}, k.Command(probeDriver, probeExists, 0, 0))
+		assert.Equal(t, failed(abi.NODEVICE), k.Command(probeDriver, probeCount, 0, 0), "a command not listed")
+		assert.Equal(t, failed(abi.NODEVICE), k.Command(otherDriver, probeExists, 0, 0), "a driver not listed")
+		assert.Equal(t, swapped, k.Subscribe(probeDriver, 0, 0, 0)[0])
+		assert.Equal(t, [4]uint64{unswapped, uint64(abi.NODEVICE), 0, 3}, k.Subscribe(otherDriver, 0, 0, 3))
+		assert.Equal(t, [4]uint64{refused, uint64(abi.NODEVICE), 0, 0}, k.AllowRO(otherDriver, 0, 0, 0))
+	}, func(s *tbfbuild.Spec) {
+		s.Permissions = []tbf.Permission{{Driver: probeDriver, Mask: 1 << probeExists}}
+	})
+	assert.False(t, m.Run())
+}
+
+func TestWiringErrors(t *testing.T) {
+	caps := capability.Mint()
+	for name, wrong := range map[string]func(){
+		"Init without a CPU":          func() { new(kernel.Kernel).Init(kernel.Config{}) },
+		"Run without its capability":  func() { new(kernel.Kernel).Run(capability.MainLoop{}) },
+		"Load without its capability": func() { new(kernel.Kernel).Load(nil, capability.TaskManagement{}) },
+		"a grant without its capability": func() {
+			new(probe).grant.Init(new(kernel.Kernel), 1, kernel.SlotCounts{}, capability.MemoryAllocation{})
+		},
+		"a grant made twice": func() {
+			p, k := new(probe), new(kernel.Kernel)
+			p.grant.Init(k, 1, kernel.SlotCounts{}, caps.MemoryAllocation)
+			p.grant.Init(k, 1, kernel.SlotCounts{}, caps.MemoryAllocation)
+		},
+		"a grant made after Load": func() {
+			m := newMachine(t)
+			m.Load()
+			new(probe).grant.Init(&m.Kernel, 1, kernel.SlotCounts{}, caps.MemoryAllocation)
+		},
+		"a deferred call set before it is registered": func() { new(kernel.DeferredCall).Set() },
+		"a deferred call registered twice": func() {
+			d, k := new(kernel.DeferredCall), new(kernel.Kernel)
+			d.Register(k, nil)
+			d.Register(k, nil)
+		},
+		"33 deferred calls": func() {
+			k := new(kernel.Kernel)
+			for range 33 {
+				new(kernel.DeferredCall).Register(k, nil)
+			}
+		},
+	} {
+		assert.Panics(t, wrong, name)
+	}
+}

@@ -1,0 +1,175 @@
+package kernel_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/kerneltest"
+)
+
+func TestRoundRobin(t *testing.T) {
+	preempted := func(slot int) kernel.Stop { return kernel.Stop{Slot: slot, Reason: kernel.StopPreempted} }
+	stopped := func(slot int) kernel.Stop { return kernel.Stop{Slot: slot, Reason: kernel.StopExpired} }
+	for name, c := range map[string]struct {
+		ready uint32
+		last  kernel.Stop
+		want  int
+	}{
+		"first of all":                    {0b1010, kernel.Stop{}, 1},
+		"slot 0 first of all":             {0b0011, kernel.Stop{}, 0},
+		"the next":                        {0b1011, stopped(1), 3},
+		"around the end":                  {0b0011, stopped(1), 0},
+		"the only one again":              {0b0010, stopped(1), 1},
+		"the last slot":                   {1 << 15, stopped(15), 15},
+		"after the last slot":             {0b1, stopped(15), 0},
+		"a preempted one goes on":         {0b1111, preempted(2), 2},
+		"unless it is not ready any more": {0b1011, preempted(2), 3},
+	} {
+		slot, slice := (&kernel.RoundRobin{}).Next(c.ready, c.last)
+		assert.Equal(t, c.want, slot, name)
+		assert.Equal(t, uint64(kernel.DefaultSlice), slice, name)
+	}
+	_, slice := (&kernel.RoundRobin{Slice: 5}).Next(1, kernel.Stop{})
+	assert.Equal(t, uint64(5), slice)
+}
+
+func TestSpinningTaskDoesNotStopOthers(t *testing.T) {
+	m := newMachine(t)
+	done := false
+	m.AddTask("spinner", func(k *kerneltest.Task) {
+		for !done {
+			k.Spin(1000)
+		}
+	}, nil)
+	m.AddTask("worker", func(k *kerneltest.Task) {
+		for range 30 {
+			k.Spin(1000)
+			k.Command(probeDriver, probeExists, 0, 0)
+		}
+		done = true
+	}, nil)
+	assert.False(t, m.Run())
+	assert.Regexp(t, `spinner +Terminated +0 +\d+ +0 +[2-9] `, m.Tasks(), "its slices expire")
+}
+
+func TestSystemCallsCostNoTimerWrite(t *testing.T) {
+	m := newMachine(t)
+	m.AddTask("task", func(k *kerneltest.Task) {
+		for range 1000 {
+			k.Command(probeDriver, probeExists, 0, 0)
+		}
+	}, nil)
+	assert.False(t, m.Run())
+	assert.Equal(t, 1, m.CPU.Slices)
+}
+
+func TestTaskThatOnlyCallsIsPreempted(t *testing.T) {
+	m := newMachine(t)
+	var order []int
+	for i := range 2 {
+		m.AddTask("task", func(k *kerneltest.Task) {
+			for range 15_000 {
+				k.Command(probeDriver, probeExists, 0, 0)
+			}
+			order = append(order, i)
+		}, nil)
+	}
+	assert.False(t, m.Run())
+	assert.Equal(t, []int{0, 1}, order)
+	assert.Regexp(t, `task +Terminated +0 +15001 +0 +1 `, m.Tasks())
+}
+
+// deferrer sets a deferred call from a command, and schedules an upcall when it runs.
+type deferrer struct {
+	probe *probe
+	call  kernel.DeferredCall
+	id    kernel.TaskID
+	order *[]string
+	name  string
+}
+
+func (d *deferrer) HandleDeferredCall() {
+	*d.order = append(*d.order, d.name)
+	d.probe.schedule(d.id, 0, 0)
+}
+
+func TestDeferredCalls(t *testing.T) {
+	m := newMachine(t)
+	var order []string
+	first := deferrer{probe: &m.probe, order: &order, name: "first"}
+	second := deferrer{probe: &m.probe, order: &order, name: "second"}
+	first.call.Register(&m.Kernel, &first)
+	second.call.Register(&m.Kernel, &second)
+	m.probe.hook = func(id kernel.TaskID, _, _ uint32) kernel.Result {
+		first.id, second.id = id, id
+		second.call.Set()
+		first.call.Set()
+		first.call.Set()
+		order = append(order, "command ends")
+		return kernel.Done()
+	}
+	m.AddTask("task", func(k *kerneltest.Task) {
+		k.Subscribe(probeDriver, 0, k.Function(func([3]uint32, uint64) { order = append(order, "upcall") }), 0)
+		k.Command(probeDriver, probeHook, 0, 0)
+		order = append(order, "task goes on")
+		k.Wait()
+		k.Wait()
+		assert.False(t, k.NoWait())
+	}, nil)
+	assert.False(t, m.Run())
+	assert.Equal(t, []string{"command ends", "first", "second", "task goes on", "upcall", "upcall"}, order)
+}
+
+// ticker is an alarm client that counts, and wakes a task.
+type ticker struct {
+	m     *machine
+	id    kernel.TaskID
+	fired int
+}
+
+func (c *ticker) AlarmFired() {
+	c.fired++
+	c.m.probe.schedule(c.id, 0, 0)
+	if c.fired < 5 {
+		c.m.Alarm.SetAlarm(c.m.Alarm.Now() + 3000)
+	}
+}
+
+func TestInterruptedTaskGoesOnWithItsSlice(t *testing.T) {
+	m := newMachine(t)
+	tick := &ticker{m: m}
+	m.Alarm.SetAlarmClient(tick)
+	m.Alarm.SetAlarm(3000)
+	m.AddTask("spinner", func(k *kerneltest.Task) { k.Spin(9000) }, nil)
+	m.AddTask("other", func(k *kerneltest.Task) {}, nil)
+	assert.False(t, m.Run())
+	assert.GreaterOrEqual(t, tick.fired, 2)
+	assert.Equal(t, 2, m.CPU.Slices, "one write for each task")
+	assert.Regexp(t, `spinner +Terminated +0 +1 +0 +0 `, m.Tasks())
+}
+
+func TestSleepUntilAnInterrupt(t *testing.T) {
+	m := newMachine(t)
+	tick := &ticker{m: m}
+	m.Alarm.SetAlarmClient(tick)
+	m.probe.hook = func(id kernel.TaskID, _, _ uint32) kernel.Result {
+		tick.id = id
+		m.Alarm.SetAlarm(m.Alarm.Now() + 1_000_000)
+		return kernel.Done()
+	}
+	woken := 0
+	m.AddTask("task", func(k *kerneltest.Task) {
+		k.Subscribe(probeDriver, 0, k.Function(func([3]uint32, uint64) { woken++ }), 0)
+		k.Command(probeDriver, probeHook, 0, 0)
+		for range 5 {
+			k.Wait()
+		}
+	}, nil)
+	assert.False(t, m.Run())
+	assert.Equal(t, 5, woken)
+	assert.Greater(t, m.Alarm.Now(), uint64(1_000_000))
+	assert.Equal(t, uint32(abi.ExitOK), m.Kernel.ExitStatus())
+}
