@@ -84,14 +84,15 @@ func (m *Memory) keepShared(addr, n uint64) {
 	}
 }
 
-// setBreak moves the app break and zeroes what it newly exposes. It reports false,
-// changing nothing, if the break would leave a shared buffer outside or meet the grants.
+// setBreak moves the app break and zeroes what it newly exposes, to the end of the page
+// that the hardware lets the task at. It reports false, changing nothing, if the break
+// would leave a shared buffer outside or meet the grants.
 func (m *Memory) setBreak(addr uint64) bool {
 	if addr < m.highWater || addr >= m.kernelBreak || pageUp(addr) > m.kernelBreak {
 		return false
 	}
 	if addr > m.appBreak {
-		clear(m.ram[m.appBreak-m.ramStart : addr-m.ramStart])
+		clear(m.ram[m.appBreak-m.ramStart : pageUp(addr)-m.ramStart])
 	}
 	m.appBreak = addr
 	return true
@@ -116,9 +117,8 @@ func (m *Memory) allocateGrant(size int) (offset uint64, ok bool) {
 	return at, true
 }
 
-// reset zeroes the RAM and frees all of it.
+// reset frees all RAM. What is in it is zeroed when it is used again.
 func (m *Memory) reset() {
-	clear(m.ram)
 	m.appBreak = m.ramStart
 	m.highWater = m.ramStart
 	m.kernelBreak = m.ramEnd()

@@ -64,7 +64,7 @@ func TestIntruder(t *testing.T) {
 
 	const (
 		write      = `page fault: write to a page that it may not write at `
-		execute    = `page fault: execute of a page that it may not execute at 0x4000`
+		execute    = `page fault: execute of a page that it may not execute at 0x400`
 		privileged = `general protection: .*, PC 0x4000`
 	)
 	for i, want := range []struct{ attempt, fault string }{

@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel/tbf/tbfbuild"
 	"kapsel/vmm"
 	"kapsel/vmm/image"
 	"kapsel/vmm/qemu"
@@ -29,6 +31,8 @@ type Guest struct {
 	Image   string   // file name in the build folder
 	Modules [][]byte // further task objects
 	Cmdline string
+	// Options are QEMU's, such as qemu.Deterministic. With any the machine runs under QEMU.
+	Options []string
 	Memory  uint64 // bytes, 0 for the default
 	Input   io.Reader
 
@@ -69,6 +73,15 @@ func Object(t testing.TB, name string) []byte {
 	return b
 }
 
+// Code makes a task object of machine code: it is entered at its first byte, has its
+// registers and memory as docs/abi.md says, and one page of RAM below its first break.
+func Code(t testing.TB, name string, code []byte) []byte {
+	t.Helper()
+	object, err := tbfbuild.Build(tbfbuild.Spec{Name: name, Binary: code, MinimumRAM: 4 * abi.PageSize, ABI64: true})
+	require.NoError(t, err)
+	return object
+}
+
 // runner is vmm.Machine or qemu.Machine.
 type runner interface {
 	Run(context.Context) (vmm.Exit, error)
@@ -92,9 +105,9 @@ func Accelerator(t testing.TB) string {
 	}
 }
 
-func newRunner(t testing.TB, path string, c vmm.Config) (runner, error) {
-	if Accelerator(t) == "qemu" {
-		return qemu.New(path, c)
+func newRunner(t testing.TB, path string, c vmm.Config, options []string) (runner, error) {
+	if Accelerator(t) == "qemu" || len(options) > 0 {
+		return qemu.New(path, c, options...)
 	}
 	img, err := image.Open(path)
 	if err != nil {
@@ -115,7 +128,7 @@ func Boot(t testing.TB, g Guest) Outcome {
 	console := &console{until: g.Until, seen: cancel, also: g.Console}
 	m, err := newRunner(t, File(t, g.Image), vmm.Config{
 		Modules: g.Modules, Cmdline: g.Cmdline, Memory: g.Memory, Input: g.Input, Console: console, Log: t.Logf,
-	})
+	}, g.Options)
 	require.NoError(t, err)
 	defer m.Close()
 	exit, err := m.Run(ctx)

@@ -49,15 +49,22 @@ type Machine struct {
 	once    sync.Once
 }
 
+// Deterministic are options for New that make a run the same each time: one instruction is
+// one nanosecond and one tick of the time-stamp counter (QEMU manual, "TCG Instruction Counting").
+var Deterministic = []string{
+	"-icount", "shift=0,sleep=off", "-seed", "1", "-rtc", "base=2024-01-01,clock=vm",
+}
+
 // New prepares a machine for the image in the file at path; nothing runs yet. Of c it
-// takes Modules, Memory, Cmdline, Console, Input and Log. Close it after use.
-func New(path string, c vmm.Config) (*Machine, error) {
+// takes Modules, Memory, Cmdline, Console, Input and Log; options are handed to QEMU
+// behind its own. Close it after use.
+func New(path string, c vmm.Config, options ...string) (*Machine, error) {
 	command, err := find()
 	if err != nil {
 		return nil, err
 	}
 	m := &Machine{input: c.Input, log: c.Log}
-	if err := m.prepare(command, path, c); err != nil {
+	if err := m.prepare(command, path, c, options); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
@@ -97,7 +104,7 @@ func parseVersion(out string) (string, error) {
 	return fields[0], nil
 }
 
-func (m *Machine) prepare(command, path string, c vmm.Config) error {
+func (m *Machine) prepare(command, path string, c vmm.Config, options []string) error {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("socket for QEMU's monitor: %w", err)
@@ -114,7 +121,7 @@ func (m *Machine) prepare(command, path string, c vmm.Config) error {
 		}
 		m.files = append(m.files, f)
 	}
-	m.cmd = exec.Command(command, arguments(path, c)...)
+	m.cmd = exec.Command(command, append(arguments(path, c), options...)...)
 	m.cmd.ExtraFiles = m.files
 	m.cmd.Stderr = &m.stderr
 	if c.Console != nil {

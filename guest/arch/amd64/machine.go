@@ -68,7 +68,8 @@ func (m *Machine) enterKernelSpace() {
 	m.boot.free.start = m.frames.end
 }
 
-// startTimer finds out how fast the clocks run.
+// startTimer finds out how fast the clocks run. Where nobody says how fast the time-stamp
+// counter is, it is measured against the local APIC's timer while the kernel goes on booting.
 func (m *Machine) startTimer() {
 	hz := m.boot.tscHz
 	if hz == 0 {
@@ -78,29 +79,17 @@ func (m *Machine) startTimer() {
 	if lapicHz == 0 {
 		lapicHz = hypervisorAPICHz
 	}
+	m.Timer = Timer{apic: &m.apic, deadline: m.features.tscDeadline, hz: lapicHz}
 	if hz == 0 {
-		hz = measureTSC(&m.apic, lapicHz)
+		m.Timer.startMeasuring()
+		return
 	}
-	m.Timer = Timer{clock: newClock(bootTSC, hz), apic: &m.apic, deadline: m.features.tscDeadline, hz: lapicHz}
-	m.Timer.start()
+	m.Timer.start(hz)
 }
 
 // hypervisorAPICHz is the frequency of the local APIC's timer in KVM (APIC_BUS_CYCLE_NS is
 // 1) and in QEMU: a count is a nanosecond.
 const hypervisorAPICHz = 1_000_000_000
-
-// measureTSC counts time-stamp ticks while the local APIC's timer counts 100 microseconds.
-func measureTSC(a *localAPIC, lapicHz uint64) uint64 {
-	wait := uint32(lapicHz / 10_000)
-	a.write(apicInitialCount, 1<<32-1)
-	startAPIC, start := a.read(apicCurrentCount), rdtsc()
-	for {
-		passed, now := startAPIC-a.read(apicCurrentCount), rdtsc()
-		if passed >= wait {
-			return (now - start) * lapicHz / uint64(passed)
-		}
-	}
-}
 
 // TaskRAM is the memory that tasks may have.
 func (m *Machine) TaskRAM() []byte { return bytesAt(m.boot.free.start, m.boot.free.size()) }
@@ -124,8 +113,11 @@ func (m *Machine) RAM() uint64 { return m.boot.ram }
 // Accelerator names what runs the machine.
 func (m *Machine) Accelerator() string { return m.features.accelerator() }
 
-// TicksSinceBoot is the number of time-stamp ticks since the kernel's first instruction.
-func (m *Machine) TicksSinceBoot() uint64 { return rdtsc() - bootTSC }
+// EntryTicks is what the time-stamp counter was at the kernel's first instruction.
+func (m *Machine) EntryTicks() uint64 { return bootTSC }
+
+// Ticks is the time-stamp counter.
+func (m *Machine) Ticks() uint64 { return rdtsc() }
 
 // Route sends a device's pin at the I/O APIC, edge-triggered, to the interrupt line of the
 // same number.

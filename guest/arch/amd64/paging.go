@@ -43,10 +43,10 @@ type addressSpace struct {
 	huge   bool // the CPU has 1 GiB pages
 }
 
-// entry returns the entry of virt in the table at the given level, which maps 1<<shift bytes
-// an entry, making the tables above it if grow is set. nil: a table is missing, or, with
-// grow, no frame was left.
-func (s *addressSpace) entry(virt uint64, shift uint, grow bool) *uint64 {
+// entries returns the entries of virt and what follows, at most n and at most to its table's
+// end, in the table at the given level, which maps 1<<shift bytes an entry. The tables
+// above are made if grow is set. nil: a table is missing, or no frame was left.
+func (s *addressSpace) entries(virt uint64, shift uint, n uint64, grow bool) []uint64 {
 	t := at[table](s.root)
 	for level := uint(39); level > shift; level -= 9 {
 		e := &t[virt>>level&511]
@@ -62,14 +62,15 @@ func (s *addressSpace) entry(virt uint64, shift uint, grow bool) *uint64 {
 		}
 		t = at[table](*e & pteAddress)
 	}
-	return &t[virt>>shift&511]
+	first := virt >> shift & 511
+	return t[first:min(first+n, uint64(len(t)))]
 }
 
 // reserve makes the tables for 4 KiB pages in [virt, virt+size), so that mapping them cannot
 // fail. It reports false if no frame was left.
 func (s *addressSpace) reserve(virt, size uint64) bool {
 	for end := virt + size; virt < end; virt = (virt + largePage) &^ (largePage - 1) {
-		if s.entry(virt, 12, true) == nil {
+		if s.entries(virt, 12, 1, true) == nil {
 			return false
 		}
 	}
@@ -78,15 +79,24 @@ func (s *addressSpace) reserve(virt, size uint64) bool {
 
 // mapPages maps 4 KiB pages. All addresses are page aligned and the range is reserved.
 func (s *addressSpace) mapPages(virt, phys, size, bits uint64) {
-	for off := uint64(0); off < size; off += abi.PageSize {
-		*s.entry(virt+off, 12, false) = (phys + off) | bits
+	for size > 0 {
+		entries := s.entries(virt, 12, size>>12, false)
+		for i := range entries {
+			entries[i] = phys | bits
+			phys += abi.PageSize
+		}
+		done := uint64(len(entries)) << 12
+		virt, size = virt+done, size-done
 	}
 }
 
 // unmapPages takes 4 KiB pages away. The range is reserved.
 func (s *addressSpace) unmapPages(virt, size uint64) {
-	for off := uint64(0); off < size; off += abi.PageSize {
-		*s.entry(virt+off, 12, false) = 0
+	for size > 0 {
+		entries := s.entries(virt, 12, size>>12, false)
+		clear(entries)
+		done := uint64(len(entries)) << 12
+		virt, size = virt+done, size-done
 	}
 }
 
@@ -94,27 +104,32 @@ func (s *addressSpace) unmapPages(virt, size uint64) {
 // false if no frame was left. Nothing is mapped in the range yet.
 func (s *addressSpace) mapRange(virt, phys, size, bits uint64) bool {
 	for size > 0 {
-		shift, step, large := s.pageFor(virt|phys, size)
-		e := s.entry(virt, shift, true)
-		if e == nil {
+		shift, n, large := s.pagesFor(virt|phys, size)
+		entries := s.entries(virt, shift, n, true)
+		if entries == nil {
 			return false
 		}
-		*e = phys | bits | large
-		virt, phys, size = virt+step, phys+step, size-step
+		for i := range entries {
+			entries[i] = phys | bits | large
+			phys += 1 << shift
+		}
+		done := uint64(len(entries)) << shift
+		virt, size = virt+done, size-done
 	}
 	return true
 }
 
-// pageFor chooses the page for a range of that alignment and size: its table's shift, its
-// size and its large-page bit.
-func (s *addressSpace) pageFor(alignment, size uint64) (shift uint, step, large uint64) {
+// pagesFor chooses the pages for the start of a range of that alignment and size: their
+// table's shift, how many there can be, and their large-page bit.
+func (s *addressSpace) pagesFor(alignment, size uint64) (shift uint, n, large uint64) {
 	switch {
 	case s.huge && alignment%hugePage == 0 && size >= hugePage:
-		return 30, hugePage, ptePS
+		return 30, size >> 30, ptePS
 	case alignment%largePage == 0 && size >= largePage:
-		return 21, largePage, ptePS
+		return 21, size >> 21, ptePS
 	}
-	return 12, abi.PageSize, 0
+	small := min(size, largePage-alignment%largePage) // up to where a large page may begin
+	return 12, small >> 12, 0
 }
 
 // shareKernel copies the upper half of another space's top table: the kernel and the direct

@@ -20,10 +20,35 @@ type Timer struct {
 	slice, alarm uint64 // microseconds, 0: none
 	armed        uint64 // when the hardware will interrupt, 0: it will not
 	client       hil.AlarmClient
+
+	// While clock is not set, the counters at the start of its measurement.
+	measureTSC   uint64
+	measureCount uint32
 }
 
-// start makes the local APIC's timer interrupt on its line when it is armed.
-func (t *Timer) start() {
+// startMeasuring starts the measurement of the time-stamp counter that Now ends.
+func (t *Timer) startMeasuring() {
+	t.apic.write(apicInitialCount, 1<<32-1)
+	t.measureCount, t.measureTSC = t.apic.read(apicCurrentCount), rdtsc()
+}
+
+// measure waits until the measurement has lasted for measureMicros and returns the
+// time-stamp counter's frequency.
+func (t *Timer) measure() uint64 {
+	const measureMicros = 100
+	least := ticks(measureMicros, t.hz)
+	for {
+		count, now := t.apic.read(apicCurrentCount), rdtsc()
+		if passed := uint64(t.measureCount - count); passed >= least {
+			return (now - t.measureTSC) * t.hz / passed
+		}
+	}
+}
+
+// start sets the clock, whose time-stamp counter has the given frequency, and makes the
+// local APIC's timer interrupt on its line when it is armed.
+func (t *Timer) start(hz uint64) {
+	t.clock = newClock(bootTSC, hz)
 	const vector = vectorLine0 + LineTimer
 	if t.deadline {
 		t.apic.write(apicTimer, vector|apicTSCDeadline)
@@ -34,7 +59,12 @@ func (t *Timer) start() {
 }
 
 // Now implements hil.Time: microseconds since boot.
-func (t *Timer) Now() uint64 { return t.clock.micros(rdtsc()) }
+func (t *Timer) Now() uint64 {
+	if t.clock.hz == 0 {
+		t.start(t.measure())
+	}
+	return t.clock.micros(rdtsc())
+}
 
 // Frequency implements hil.Time.
 func (t *Timer) Frequency() uint32 { return microsecond }

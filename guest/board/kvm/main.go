@@ -62,6 +62,7 @@ func main() {
 	b.printBanner()
 	b.kernel.Load(b.machine.ImageTasks(), can.TaskManagement)
 	b.kernel.Load(b.machine.ModuleTasks(), can.TaskManagement)
+	b.printBootTicks()
 	b.kernel.Run(can.MainLoop)
 	b.kernel.PrintTasks(&b.debug)
 	b.drain()
@@ -116,6 +117,19 @@ func (b *board) printBanner() {
 	w.WriteString(", ")
 	format.Dec(w, b.machine.RAM()>>10)
 	w.WriteString(" KiB of memory\n")
+}
+
+// printBootTicks says how long booting took, if the command line is "boot-ticks".
+func (b *board) printBootTicks() {
+	if string(b.machine.Cmdline()) != "boot-ticks" {
+		return
+	}
+	w := &b.debug
+	w.WriteString("boot: entered at tick ")
+	format.Dec(w, b.machine.EntryTicks())
+	w.WriteString(", tasks loaded at tick ")
+	format.Dec(w, b.machine.Ticks())
+	w.WriteString("\n")
 }
 
 // drain sends by polling what still waits to be printed.
