@@ -5,7 +5,7 @@ package task
 import _ "unsafe" // for linkname
 
 // PanicCode is the completion code of a task that panicked.
-const PanicCode = 101
+const PanicCode = 99
 
 // die takes the panics of package runtime: it says where, and ends the task.
 //
@@ -13,10 +13,11 @@ const PanicCode = 101
 func die(message string, pc, fp uintptr) {
 	if !dying {
 		dying = true
-		Print("panic: " + message + "\n")
+		text := "panic: " + message + "\n"
 		if name, file, line, ok := frame(pc); ok {
-			Print("  " + name + "\n      " + file + ":" + Decimal(uint64(line)) + "\n")
+			text += "  " + name + "\n      " + file + ":" + Decimal(uint64(line)) + "\n"
 		}
+		Print(text)
 	}
 	Exit(PanicCode)
 }

@@ -120,7 +120,7 @@ func TestPanicOfTask(t *testing.T) {
 		Image:   "test/bare.elf",
 		Modules: [][]byte{machine.Object(t, "test/clumsy.tbf"), machine.Object(t, "hello.tbf")},
 	})
-	ended(t, out, 99) // the kernel's limit for completion codes; the task's is 101
+	ended(t, out, 99)
 	inOrder(t, out.Console, "panic: index out of range [3] with length 3\n  main.main\n      kapsel/tests/guest/clumsy/main.go:12\n",
 		"hello: greeting 10 of 10\n")
 	assert.NotContains(t, out.Console, "got away")

@@ -50,6 +50,9 @@ func packImage(kernelELF string, tasks []byte) ([]byte, *sizeTable, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", kernelELF, err)
 	}
+	if segments[1], err = dropTypes(f, segments[1]); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", kernelELF, err)
+	}
 	text, rodata, data := segments[0], segments[1], segments[2]
 	info := abi.ImageInfo{
 		Text: text.addr, TextEnd: text.end(),
@@ -66,7 +69,7 @@ func packImage(kernelELF string, tasks []byte) ([]byte, *sizeTable, error) {
 	door := binary.LittleEndian.AppendUint64(nil, symbols[symbolPVH]-abi.KernelBase)
 	version := binary.LittleEndian.AppendUint32(nil, abi.BootVersion)
 	notes := append(note("Xen", noteXen, door), note(abi.NoteName, abi.NoteBoot, version)...)
-	return encodeELF(f.Entry, segments, notes), measure(f, tasks), nil
+	return encodeELF(f.Entry, segments, notes), measure(f, rodata, tasks), nil
 }
 
 // symbolTable maps the names of a file's symbols to their addresses.
@@ -168,11 +171,12 @@ func roundUp(n, unit uint64) uint64 { return (n + unit - 1) / unit * unit }
 // A sizeTable says what an image is made of, in bytes.
 type sizeTable struct{ text, rodata, pclntab, data, bss, tasks uint64 }
 
-func measure(f *elf.File, tasks []byte) *sizeTable {
+// measure sizes the sections of the kernel, as far as they are in the image.
+func measure(f *elf.File, rodata segment, tasks []byte) *sizeTable {
 	t := &sizeTable{tasks: uint64(len(tasks))}
 	for _, s := range f.Sections {
 		switch {
-		case s.Flags&elf.SHF_ALLOC == 0:
+		case s.Flags&elf.SHF_ALLOC == 0 || strings.HasPrefix(s.Name, ".note"):
 		case s.Name == ".text":
 			t.text += s.Size
 		case s.Name == ".gopclntab":
@@ -181,10 +185,9 @@ func measure(f *elf.File, tasks []byte) *sizeTable {
 			t.bss += s.Size
 		case s.Flags&elf.SHF_WRITE != 0:
 			t.data += s.Size
-		case !strings.HasPrefix(s.Name, ".note"):
-			t.rodata += s.Size
 		}
 	}
+	t.rodata = rodata.size - t.pclntab
 	return t
 }
 

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"debug/elf"
+	"encoding/binary"
+	"slices"
+	"strings"
+
+	"kapsel/guest/abi"
+)
+
+// Go's linker puts the descriptors of all types that are ever in an interface at the start of
+// the constants: a third of them. Only reflection and the comparison of interface values read
+// them, and the kernel does neither, so the image leaves them out. Their addresses still tell
+// types apart.
+
+// typeReaders are the functions of guest/runtime that read type descriptors.
+var typeReaders = []string{
+	"runtime.interequal", "runtime.nilinterequal", "runtime.ifaceeq", "runtime.efaceeq",
+	"runtime.typedmemmove", "runtime.typedmemclr", "runtime.typedslicecopy",
+}
+
+// dropTypes takes the type descriptors from the start of the constants, in whole pages,
+// unless code of the kernel reads them.
+func dropTypes(f *elf.File, rodata segment) (segment, error) {
+	symbols, err := f.Symbols()
+	if err != nil {
+		return rodata, err
+	}
+	var types, behind uint64 // what follows the descriptors
+	var readers []uint64
+	for _, s := range symbols {
+		switch {
+		case s.Name == "runtime.types":
+			types = s.Value
+		case s.Name == "go:string.*":
+			behind = s.Value
+		case slices.Contains(typeReaders, s.Name):
+			readers = append(readers, s.Value)
+		}
+	}
+	text := f.Section(".text")
+	code, err := text.Data()
+	if err != nil {
+		return rodata, err
+	}
+	if types != rodata.addr || behind < types || behind > rodata.end() || readsTypes(code, text.Addr, symbols, readers) {
+		return rodata, nil
+	}
+	cut := behind/abi.PageSize*abi.PageSize - rodata.addr
+	return segment{flags: rodata.flags, addr: rodata.addr + cut, data: rodata.data[cut:], size: rodata.size - cut}, nil
+}
+
+// readsTypes reports whether a function in code, which begins at addr, calls one of the
+// readers. Readers call each other, and so do the comparisons that belong to the types; both
+// do not count. What looks like a call and is none errs on the side of keeping the types.
+func readsTypes(code []byte, addr uint64, symbols []elf.Symbol, readers []uint64) bool {
+	for _, s := range symbols {
+		if elf.ST_TYPE(s.Info) != elf.STT_FUNC || s.Value < addr || s.Value+s.Size > addr+uint64(len(code)) ||
+			strings.HasPrefix(s.Name, "type:.eq.") || slices.Contains(typeReaders, s.Name) {
+			continue
+		}
+		body := code[s.Value-addr:][:s.Size]
+		for i := 0; i+5 <= len(body); i++ {
+			const call, jump = 0xe8, 0xe9
+			if body[i] != call && body[i] != jump {
+				continue
+			}
+			relative := int32(binary.LittleEndian.Uint32(body[i+1:]))
+			if slices.Contains(readers, s.Value+uint64(i)+5+uint64(int64(relative))) {
+				return true
+			}
+		}
+	}
+	return false
+}
