@@ -18,7 +18,7 @@ type CPU struct {
 
 	// ReserveFails makes Reserve report that there is no memory for page tables.
 	ReserveFails bool
-	// OnIdle is called when the CPU sleeps and no alarm is set. Without it, sleeping is
+	// OnIdle is called when the CPU sleeps and nothing is planned. Without it, sleeping is
 	// the end: Machine.Run returns.
 	OnIdle func()
 	// Slices counts the writes of the slice timer.
@@ -28,7 +28,7 @@ type CPU struct {
 	pending uint64 // interrupt lines
 	clock   uint64
 	slice   uint64
-	alarm   uint64 // deadline, 0: none
+	due     [64]uint64 // when each interrupt line will be raised, 0: not planned
 	trap    kernel.Trap
 }
 
@@ -186,10 +186,16 @@ func (c *CPU) NextInterrupt() (line int, ok bool) {
 
 // Idle implements kernel.CPU.
 func (c *CPU) Idle() {
+	next := ^uint64(0)
+	for _, at := range c.due {
+		if at != 0 {
+			next = min(next, at)
+		}
+	}
 	switch {
 	case c.pending != 0:
-	case c.alarm != 0:
-		c.Advance(c.alarm - min(c.clock, c.alarm))
+	case next != ^uint64(0):
+		c.Advance(next - c.clock)
 	case c.OnIdle != nil:
 		c.OnIdle()
 	default:
@@ -200,12 +206,20 @@ func (c *CPU) Idle() {
 // Raise makes an interrupt line wait to be served.
 func (c *CPU) Raise(line int) { c.pending |= 1 << line }
 
+// raiseAt plans to raise an interrupt line, in place of an earlier plan.
+func (c *CPU) raiseAt(line int, at uint64) {
+	c.due[line] = max(at, 1)
+	c.Advance(0)
+}
+
 // Advance moves the clock by so many microseconds.
 func (c *CPU) Advance(by uint64) {
 	c.clock += by
-	if c.alarm != 0 && c.clock >= c.alarm {
-		c.alarm = 0
-		c.Raise(alarmLine)
+	for line, at := range c.due {
+		if at != 0 && c.clock >= at {
+			c.due[line] = 0
+			c.Raise(line)
+		}
 	}
 }
 

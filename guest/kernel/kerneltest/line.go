@@ -8,6 +8,9 @@ import (
 // lineLine is the interrupt line of the serial line.
 const lineLine = 4
 
+// transmitTime is how long a transmission takes, in microseconds.
+const transmitTime = 50
+
 // Line is a hil.UART: it sends everything in one interrupt, and receives what a test types.
 type Line struct {
 	Sent []string // one for each transmission
@@ -20,6 +23,7 @@ type Line struct {
 	transmitClient hil.TransmitClient
 	out            []byte
 	outN           int
+	sent           uint64 // when the transmission is done
 	receiveClient  hil.ReceiveClient
 	in             []byte
 	inN, inDone    int
@@ -50,7 +54,8 @@ func (l *Line) Transmit(buf []byte, n int) abi.ErrorCode {
 		return abi.SIZE
 	}
 	l.out, l.outN = buf, n
-	l.cpu.Raise(lineLine)
+	l.sent = l.cpu.clock + transmitTime
+	l.cpu.raiseAt(lineLine, l.sent)
 	return abi.OK
 }
 
@@ -90,7 +95,7 @@ func (l *Line) TransmitPolling(buf []byte) {
 
 // serve is the line's interrupt.
 func (l *Line) serve() {
-	if buf, n := l.out, l.outN; buf != nil {
+	if buf, n := l.out, l.outN; buf != nil && l.cpu.clock >= l.sent {
 		l.Sent = append(l.Sent, string(buf[:n]))
 		l.out = nil
 		l.transmitClient.Transmitted(buf, n, abi.OK)

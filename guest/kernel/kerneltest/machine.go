@@ -161,9 +161,8 @@ func (a *Alarm) SetAlarmClient(c hil.AlarmClient) { a.client = c }
 
 // SetAlarm implements hil.Alarm.
 func (a *Alarm) SetAlarm(deadline uint64) {
-	a.cpu.alarm = max(deadline, 1)
-	a.cpu.Advance(0)
+	a.cpu.raiseAt(alarmLine, deadline)
 }
 
 // Disarm implements hil.Alarm.
-func (a *Alarm) Disarm() { a.cpu.alarm = 0 }
+func (a *Alarm) Disarm() { a.cpu.due[alarmLine] = 0 }

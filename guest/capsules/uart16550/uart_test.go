@@ -1,0 +1,248 @@
+package uart16550
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
+)
+
+// device models the registers of an 8250 with or without a FIFO. Its interrupt line is
+// level; the test stands in for the edge-triggered controller.
+type device struct {
+	t    *testing.T
+	fifo bool
+
+	enabled, line uint8
+	divisor       [2]uint8
+	modem         uint8
+	queue         []byte // given to the transmitter, not yet on the wire
+	wire          []byte
+	input         []byte
+	jammed        bool // the transmitter never empties
+}
+
+func (d *device) size() int {
+	if d.fifo {
+		return 16
+	}
+	return 1
+}
+
+func (d *device) Read8(offset uint16) uint8 {
+	switch offset {
+	case data:
+		b := d.input[0]
+		d.input = d.input[1:]
+		return b
+	case interruptID:
+		id := uint8(0)
+		if d.fifo {
+			id = fifoEnabled
+		}
+		if !d.asserted() {
+			id |= noInterrupt
+		}
+		return id
+	case lineStatus:
+		s := uint8(0)
+		if len(d.input) > 0 {
+			s |= statusDataReady
+		}
+		if len(d.queue) == 0 {
+			s |= statusTransmit
+		}
+		return s
+	}
+	d.t.Errorf("read of register %d", offset)
+	return 0
+}
+
+func (d *device) Write8(offset uint16, v uint8) {
+	switch {
+	case offset <= 1 && d.line&lineDivisor != 0:
+		d.divisor[offset] = v
+	case offset == interruptEnable:
+		d.enabled = v
+	case offset == lineControl:
+		d.line = v
+	case offset == modemControl:
+		d.modem = v
+	case offset == fifoControl:
+	default:
+		d.t.Errorf("write of %#x to register %d", v, offset)
+	}
+}
+
+func (d *device) WriteBytes(offset uint16, b []byte) {
+	assert.Equal(d.t, uint16(data), offset)
+	assert.LessOrEqual(d.t, len(d.queue)+len(b), d.size(), "the transmitter overflows")
+	d.queue = append(d.queue, b...)
+}
+
+func (d *device) asserted() bool {
+	return d.enabled&enableReceive != 0 && len(d.input) > 0 ||
+		d.enabled&enableTransmit != 0 && len(d.queue) == 0
+}
+
+// sendQueue puts what the transmitter has on the wire.
+func (d *device) sendQueue() {
+	if !d.jammed {
+		d.wire = append(d.wire, d.queue...)
+		d.queue = nil
+	}
+}
+
+// client records what it is told.
+type client struct {
+	sent, received []string
+	errors         []abi.ErrorCode
+	again          func()
+}
+
+func (c *client) Transmitted(buf []byte, n int, e abi.ErrorCode) {
+	c.sent = append(c.sent, string(buf[:n]))
+	c.errors = append(c.errors, e)
+	if c.again != nil {
+		c.again()
+	}
+}
+
+func (c *client) Received(buf []byte, n int, e abi.ErrorCode) {
+	c.received = append(c.received, string(buf[:n]))
+	c.errors = append(c.errors, e)
+}
+
+// rig is a driver, its device and its client.
+type rig struct {
+	UART
+	device device
+	client client
+	kernel kernel.Kernel
+}
+
+func newRig(t *testing.T, fifo bool) *rig {
+	r := &rig{device: device{t: t, fifo: fifo}}
+	r.Init(&r.kernel, &r.device)
+	r.SetTransmitClient(&r.client)
+	r.SetReceiveClient(&r.client)
+	return r
+}
+
+// interrupts serves the device as long as it asks, each time when its queue is sent.
+func (r *rig) interrupts() {
+	for range 1000 {
+		r.device.sendQueue()
+		if !r.device.asserted() {
+			return
+		}
+		r.HandleInterrupt()
+	}
+	r.device.t.Error("the interrupt never ends")
+}
+
+func eachDevice(t *testing.T, test func(t *testing.T, r *rig)) {
+	t.Run("8250", func(t *testing.T) { test(t, newRig(t, false)) })
+	t.Run("16550", func(t *testing.T) { test(t, newRig(t, true)) })
+}
+
+func TestInit(t *testing.T) {
+	eachDevice(t, func(t *testing.T, r *rig) {
+		assert.Equal(t, [2]uint8{1, 0}, r.device.divisor)
+		assert.Equal(t, uint8(line8N1), r.device.line)
+		assert.Equal(t, uint8(modemReady), r.device.modem)
+		assert.Zero(t, r.device.enabled, "no interrupts")
+	})
+}
+
+func TestTransmit(t *testing.T) {
+	eachDevice(t, func(t *testing.T, r *rig) {
+		text := strings.Repeat("0123456789", 5)
+		assert.Equal(t, abi.SIZE, r.Transmit([]byte("x"), 2))
+		assert.Equal(t, abi.SIZE, r.Transmit([]byte("x"), 0))
+		assert.Equal(t, abi.OK, r.Transmit([]byte(text+"more"), 50))
+		assert.Empty(t, r.client.sent, "no callback from within the call")
+		assert.Equal(t, abi.BUSY, r.Transmit([]byte("x"), 1))
+		r.interrupts()
+		assert.Equal(t, text, string(r.device.wire))
+		assert.Equal(t, []string{text}, r.client.sent)
+		assert.Zero(t, r.device.enabled, "the interrupt is off when nothing is sent")
+	})
+}
+
+func TestTransmitFromTheCallback(t *testing.T) {
+	eachDevice(t, func(t *testing.T, r *rig) {
+		r.client.again = func() {
+			if len(r.client.sent) < 3 {
+				assert.Equal(t, abi.OK, r.Transmit([]byte("again"), 5))
+			}
+		}
+		r.Transmit([]byte("first"), 5)
+		r.interrupts()
+		assert.Equal(t, "firstagainagain", string(r.device.wire))
+	})
+}
+
+func TestReceive(t *testing.T) {
+	eachDevice(t, func(t *testing.T, r *rig) {
+		r.device.input = []byte("abcdef")
+		assert.False(t, r.device.asserted(), "bytes wait in the device while nobody receives")
+		buf := make([]byte, 4)
+		assert.Equal(t, abi.SIZE, r.Receive(buf, 5))
+		assert.Equal(t, abi.OK, r.Receive(buf, 4))
+		assert.Equal(t, abi.BUSY, r.Receive(buf, 4))
+		r.interrupts()
+		assert.Equal(t, []string{"abcd"}, r.client.received)
+		assert.Equal(t, "ef", string(r.device.input), "the rest waits")
+		r.Receive(buf, 2)
+		r.interrupts()
+		assert.Equal(t, []string{"abcd", "ef"}, r.client.received)
+	})
+}
+
+func TestAbortReceive(t *testing.T) {
+	eachDevice(t, func(t *testing.T, r *rig) {
+		assert.Equal(t, abi.ALREADY, r.AbortReceive())
+		r.Receive(make([]byte, 4), 4)
+		r.device.input = []byte("ab")
+		r.interrupts()
+		assert.Equal(t, abi.OK, r.AbortReceive())
+		assert.Empty(t, r.client.received, "no callback from within the call")
+		r.HandleDeferredCall()
+		assert.Equal(t, []string{"ab"}, r.client.received)
+		assert.Equal(t, []abi.ErrorCode{abi.CANCEL}, r.client.errors)
+		r.HandleDeferredCall()
+		assert.Len(t, r.client.received, 1)
+	})
+}
+
+func TestTransmitPolling(t *testing.T) {
+	eachDevice(t, func(t *testing.T, r *rig) {
+		r.device.sendQueue()
+		r.Transmit([]byte("begun by interrupt; "), 20)
+		sender := &sendingRegisters{&r.device}
+		r.registers = sender
+		r.TransmitPolling([]byte("ended by polling, more than a FIFO takes"))
+		r.device.sendQueue()
+		assert.Equal(t, "begun by interrupt; ended by polling, more than a FIFO takes", string(r.device.wire))
+		assert.Empty(t, r.client.sent)
+	})
+}
+
+// sendingRegisters is a device that sends its queue whenever it is asked for its status.
+type sendingRegisters struct{ *device }
+
+func (s *sendingRegisters) Read8(offset uint16) uint8 {
+	s.sendQueue()
+	return s.device.Read8(offset)
+}
+
+func TestPollingGivesUp(t *testing.T) {
+	r := newRig(t, true)
+	r.device.queue, r.device.jammed = []byte("x"), true
+	r.TransmitPolling([]byte("lost"))
+	assert.Equal(t, "x", string(r.device.queue))
+}

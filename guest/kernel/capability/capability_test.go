@@ -1,0 +1,21 @@
+package capability
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestZeroValuesAreRefused(t *testing.T) {
+	var zero Set
+	real := Mint()
+	for name, require := range map[string][2]func(){
+		"MemoryAllocation": {zero.MemoryAllocation.Require, real.MemoryAllocation.Require},
+		"TaskManagement":   {zero.TaskManagement.Require, real.TaskManagement.Require},
+		"MainLoop":         {zero.MainLoop.Require, real.MainLoop.Require},
+		"Hardware":         {zero.Hardware.Require, real.Hardware.Require},
+	} {
+		assert.PanicsWithValue(t, "capability: "+name+" wanted, found its zero value: only the board mints", require[0])
+		assert.NotPanics(t, require[1], name)
+	}
+}
