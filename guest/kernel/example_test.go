@@ -88,7 +88,7 @@ func Example() {
 	fmt.Print(exampleMachine.Line.Polled)
 	fmt.Println("status", exampleKernel.ExitStatus())
 	// Output:
-	// task 1 hello: flash 0x40000000..0x40001000, RAM 0x80000000..0x80005000, entry 0x40000040
+	// task 1 hello: flash 0x40000000..0x40001000, RAM 0x80000000..0x80005000, entry 0x40000044
 	// Hello
 	// LowLevelDebug: App 0x1 prints 0x2a
 	// PID   Name              State       Restarts   Syscalls  Dropped  Expired  Ended by

@@ -39,8 +39,8 @@ const (
 
 // counter is what a probe keeps for a task.
 type counter struct {
-	pad   [3]uint32
-	count uint32
+	before [3]uint32
+	count  uint32
 }
 
 // probe is a driver with 3 upcalls, 2 read-only and 2 read-write buffers.
@@ -60,6 +60,7 @@ func (p *probe) Command(id kernel.TaskID, command, a0, a1 uint32) kernel.Result 
 	case probeCount:
 		var count uint32
 		e := p.grant.Enter(id, func(c *counter, _ *kernel.TaskData) {
+			c.before = [3]uint32{c.before[1], c.before[2], c.count}
 			c.count += a0
 			count = c.count
 		})
