@@ -42,13 +42,18 @@ func (s span) size() uint64 { return s.end - s.start }
 // within reports whether s is a range at all and lies in [0, limit).
 func (s span) within(limit uint64) bool { return s.start <= s.end && s.end <= limit }
 
+// doorWindow is how much memory from 0 the doors' page tables map: all that is read before
+// the final ones are in place lies below.
+const doorWindow = 1 << 30
+
 // Reasons to refuse what the monitor handed over.
 const (
 	badMagic   = "the boot information does not begin with its magic number"
 	badVersion = "the boot information is shorter than this kernel needs"
 	badRAM     = "the boot information has no usable RAM behind the kernel"
 	badModules = "the boot module is not in RAM, or not on a page boundary"
-	badCmdline = "the command line is too long or not in RAM"
+	badCmdline = "the command line is too long, not in RAM or above 1 GiB"
+	badClock   = "the boot information has a clock below 1 MHz or above 2^40 Hz"
 )
 
 // fromBootInfo reads the direct door's information. It returns what is wrong with it, or "".
@@ -62,8 +67,8 @@ func (p *bootParameters) fromBootInfo(info *abi.BootInfo) string {
 	case info.RAMLow > abi.MMIOHole:
 		return badRAM
 	}
-	p.ram = info.RAMLow
-	p.free = span{pageUp(info.Free), pageDown(info.RAMLow)}
+	p.ram = pageDown(info.RAMLow)
+	p.free = span{pageUp(info.Free), p.ram}
 	p.modules = span{info.Modules, info.Modules + info.ModulesSize}
 	p.tscHz, p.lapicHz = info.TSCHz, info.LAPICHz
 	return p.setCmdline(span{info.Cmdline, info.Cmdline + info.CmdlineSize})
@@ -71,7 +76,7 @@ func (p *bootParameters) fromBootInfo(info *abi.BootInfo) string {
 
 // setCmdline copies the command line.
 func (p *bootParameters) setCmdline(s span) string {
-	if !s.within(p.ram) || s.size() > abi.CmdlineMax {
+	if !s.within(min(p.ram, doorWindow)) || s.size() > abi.CmdlineMax {
 		return badCmdline
 	}
 	if s.size() > 0 {
@@ -83,15 +88,20 @@ func (p *bootParameters) setCmdline(s span) string {
 // check looks at what both doors must fulfil. imageEnd is the first byte behind the image.
 func (p *bootParameters) check(imageEnd uint64) string {
 	switch {
-	case p.free.start < imageEnd || !p.free.within(p.ram) || p.free.size() == 0:
-		return badRAM
 	case !p.modules.within(p.ram) || p.modules.start%pageSize != 0:
 		return badModules
 	case p.modules.size() > 0 && (p.modules.start < imageEnd || p.modules.start < p.free.end && p.free.start < p.modules.end):
 		return badModules
+	case p.free.start < imageEnd || !p.free.within(p.ram) || p.free.size() == 0:
+		return badRAM
+	case !plausibleClock(p.tscHz) || !plausibleClock(p.lapicHz):
+		return badClock
 	}
 	return ""
 }
+
+// plausibleClock reports whether time can be kept at a frequency, or it is unknown.
+func plausibleClock(hz uint64) bool { return hz == 0 || hz >= microsecond && hz <= maxHz }
 
 // readBootParameters reads what the door that was taken handed over.
 func (p *bootParameters) read() string {

@@ -65,7 +65,7 @@ func TestBootInfoBounds(t *testing.T) {
 		{"one byte short", func(b *abi.BootInfo) { b.Size = 87 }, badVersion},
 		{"a newer monitor", func(b *abi.BootInfo) { b.Size = 4096 }, ""},
 
-		{"no RAM", func(b *abi.BootInfo) { b.RAMLow = 0 }, badRAM},
+		{"no RAM", func(b *abi.BootInfo) { b.RAMLow, b.CmdlineSize, b.Cmdline = 0, 0, 0 }, badRAM},
 		{"RAM up to the hole", func(b *abi.BootInfo) { b.RAMLow = abi.MMIOHole }, ""},
 		{"RAM in the hole", func(b *abi.BootInfo) { b.RAMLow = abi.MMIOHole + pageSize }, badRAM},
 		{"RAM ends with the image", func(b *abi.BootInfo) { b.RAMLow, b.Free = testImageEnd, testImageEnd }, badRAM},

@@ -6,22 +6,27 @@ import "math/bits"
 type clock struct {
 	base uint64 // counter at boot
 	hz   uint64
-	mult uint64 // microseconds in a tick, times 2^32
+	mult uint64 // microseconds in a tick, times 2^clockShift, rounded down
 }
 
-const microsecond = 1_000_000 // in a second
+const (
+	microsecond = 1_000_000 // in a second
+	maxHz       = 1 << 40   // the fastest that a clock may be
+	clockShift  = 44        // the most with which mult fits 64 bits at any hz
+)
 
+// newClock makes a clock whose counter was base at boot. 0 < hz <= maxHz.
 func newClock(base, hz uint64) clock {
-	return clock{base, hz, (microsecond << 32) / hz}
+	return clock{base, hz, (microsecond << clockShift) / hz}
 }
 
 // micros returns the time at a counter value.
 func (c *clock) micros(tsc uint64) uint64 {
 	high, low := bits.Mul64(tsc-c.base, c.mult)
-	return high<<32 | low>>32
+	return high<<(64-clockShift) | low>>clockShift
 }
 
-// ticks returns the number of ticks at hz, below 2^40, in a time, rounded up. A time beyond
+// ticks returns the number of ticks at hz, at most maxHz, in a time, rounded up. A time beyond
 // 2^40 microseconds (12 days) counts as that.
 func ticks(micros, hz uint64) uint64 {
 	micros = min(micros, 1<<40)
@@ -29,5 +34,9 @@ func ticks(micros, hz uint64) uint64 {
 	return seconds*hz + (rest*hz+microsecond-1)/microsecond
 }
 
-// tsc returns the first counter value whose micros is at least the given time.
-func (c *clock) tsc(micros uint64) uint64 { return c.base + ticks(micros, c.hz) + 1 }
+// tsc returns a counter value whose micros is at least the given time. As mult is rounded
+// down, micros is slow, by less than a tick in mult-1 of them: so much is added.
+func (c *clock) tsc(micros uint64) uint64 {
+	t := ticks(micros, c.hz)
+	return c.base + t + t/(c.mult-1) + 1
+}

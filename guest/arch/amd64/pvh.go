@@ -1,6 +1,10 @@
 package amd64
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"kapsel/guest/abi"
+)
 
 // Structures of the PVH boot protocol (Xen, public/arch-x86/hvm/start_info.h).
 type (
@@ -27,7 +31,7 @@ const (
 
 const (
 	badPVHMagic = "hvm_start_info does not begin with its magic number"
-	badPVHMap   = "hvm_start_info has no memory map (its version must be 1 or more)"
+	badPVHMap   = "hvm_start_info has no memory map of 1 to 64 ranges below 1 GiB (its version must be 1 or more)"
 )
 
 // fromPVH reads the PVH door's information. imageEnd is the first byte behind the image;
@@ -40,14 +44,22 @@ func (p *bootParameters) fromPVH(info *pvhStartInfo, imageEnd uint64) string {
 	case info.version < 1 || info.memoryMapEntries == 0 || info.memoryMapEntries > pvhMapMax:
 		return badPVHMap
 	}
-	for i := range uint64(info.memoryMapEntries) {
-		m := at[pvhMemory](info.memoryMap + i*uint64(unsafe.Sizeof(pvhMemory{})))
+	const entry = uint64(unsafe.Sizeof(pvhMemory{}))
+	memory := span{info.memoryMap, info.memoryMap + uint64(info.memoryMapEntries)*entry}
+	if !memory.within(doorWindow) {
+		return badPVHMap
+	}
+	for addr := memory.start; addr < memory.end; addr += entry {
+		m := at[pvhMemory](addr)
 		if m.kind == pvhRAM && m.addr < imageEnd && m.addr+m.size > imageEnd {
-			p.ram = pageDown(m.addr + m.size)
+			p.ram = min(pageDown(m.addr+m.size), abi.MMIOHole)
 		}
 	}
 	p.free = span{imageEnd, p.ram}
 	if info.modules > 0 {
+		if info.moduleList > doorWindow-uint64(unsafe.Sizeof(pvhModule{})) {
+			return badModules
+		}
 		m := at[pvhModule](info.moduleList)
 		p.modules = span{m.addr, m.addr + m.size}
 		p.free = larger(span{imageEnd, pageDown(m.addr)}, span{pageUp(m.addr + m.size), p.ram})
@@ -56,7 +68,7 @@ func (p *bootParameters) fromPVH(info *pvhStartInfo, imageEnd uint64) string {
 		return ""
 	}
 	end := info.cmdline
-	for end < p.ram && *at[byte](end) != 0 {
+	for end < min(p.ram, doorWindow) && end-info.cmdline <= abi.CmdlineMax && *at[byte](end) != 0 {
 		end++
 	}
 	return p.setCmdline(span{info.cmdline, end})
