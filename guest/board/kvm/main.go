@@ -25,6 +25,7 @@ const faultRestarts = 32
 // A board is the whole system.
 type board struct {
 	machine *amd64.Machine
+	options options
 	kernel  kernel.Kernel
 
 	scheduler kernel.RoundRobin
@@ -46,9 +47,9 @@ var system board
 
 func main() {
 	b := &system
-	b.policy = kernel.FaultLimit{Restarts: faultRestarts, Dump: true}
 	b.machine = amd64.Boot()
 	b.machine.OnPanic(b)
+	b.readCmdline()
 	can := capability.Mint()
 	b.kernel.Init(kernel.Config{
 		CPU:       &b.machine.CPU,
@@ -62,7 +63,9 @@ func main() {
 	b.printBanner()
 	b.kernel.Load(b.machine.ImageTasks(), can.TaskManagement)
 	b.kernel.Load(b.machine.ModuleTasks(), can.TaskManagement)
-	b.printBootTicks()
+	if b.options.bootTicks {
+		b.printBootTicks()
+	}
 	b.kernel.Run(can.MainLoop)
 	b.kernel.PrintTasks(&b.debug)
 	b.drain()
@@ -119,11 +122,8 @@ func (b *board) printBanner() {
 	w.WriteString(" KiB of memory\n")
 }
 
-// printBootTicks says how long booting took, if the command line is "boot-ticks".
+// printBootTicks says how long booting took.
 func (b *board) printBootTicks() {
-	if string(b.machine.Cmdline()) != "boot-ticks" {
-		return
-	}
 	w := &b.debug
 	w.WriteString("boot: entered at tick ")
 	format.Dec(w, b.machine.EntryTicks())

@@ -1,0 +1,48 @@
+//go:build kapsel_kernel
+
+package main
+
+import (
+	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/format"
+)
+
+// options are what the command line can ask for, in words with spaces between.
+type options struct {
+	bootTicks bool // say how long booting took
+}
+
+// readCmdline sets the options and the fault policy. Words that it does not know it names.
+func (b *board) readCmdline() {
+	b.policy = kernel.FaultLimit{Restarts: faultRestarts, Dump: true}
+	line := b.machine.Cmdline()
+	for len(line) > 0 {
+		end := 0
+		for end < len(line) && line[end] != ' ' {
+			end++
+		}
+		if word := line[:end]; end > 0 && !b.option(word) {
+			b.debug.WriteString("command line: unknown word: ")
+			format.Text(&b.debug, word)
+			b.debug.WriteString(" (want boot-ticks, no-dump, fault=stop or fault=panic)\n")
+		}
+		line = line[min(end+1, len(line)):]
+	}
+}
+
+// option obeys one word, or reports false.
+func (b *board) option(word []byte) bool {
+	switch string(word) {
+	case "boot-ticks":
+		b.options.bootTicks = true
+	case "no-dump":
+		b.policy.Dump = false
+	case "fault=stop":
+		b.policy.Restarts = 0
+	case "fault=panic":
+		b.policy.Restarts, b.policy.Then = 0, kernel.PanicKernel
+	default:
+		return false
+	}
+	return true
+}
