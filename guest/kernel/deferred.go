@@ -48,11 +48,8 @@ type deferredCalls struct {
 	clients [maxDeferred]DeferredClient
 }
 
-// runLowest calls the pending client that was registered first, if there is one.
+// runLowest calls the pending client that was registered first. There is one.
 func (d *deferredCalls) runLowest() {
-	if d.pending == 0 {
-		return
-	}
 	i := bits.TrailingZeros32(d.pending)
 	d.pending &^= 1 << i
 	d.clients[i].HandleDeferredCall()

@@ -94,8 +94,9 @@ func (k *Kernel) ready() uint32 {
 	return set
 }
 
-// idle sleeps until an interrupt. No slice is running then.
+// idle sleeps until an interrupt. No slice is running then, nor is one to be gone on with.
 func (k *Kernel) idle() {
+	k.last.Reason = StopNoWork
 	k.setSlice(0)
 	k.cpu.Idle()
 }

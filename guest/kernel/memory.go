@@ -23,16 +23,6 @@ type Memory struct {
 	highWater   uint64 // highest end of a buffer that the task ever shared
 }
 
-// ReadU64 reads a little-endian word from the task's RAM below its break. It reports
-// false if any of the 8 bytes is not there.
-func (m *Memory) ReadU64(addr uint64) (uint64, bool) {
-	b, ok := m.readWrite(addr, 8)
-	if !ok {
-		return 0, false
-	}
-	return load64(b), true
-}
-
 // WriteU64 writes a little-endian word to the task's RAM below its break. It reports
 // false, writing nothing, if any of the 8 bytes is not there.
 func (m *Memory) WriteU64(addr, v uint64) bool {

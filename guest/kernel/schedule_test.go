@@ -1,6 +1,7 @@
 package kernel_test
 
 import (
+	"math/bits"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -80,6 +81,30 @@ func TestTaskThatOnlyCallsIsPreempted(t *testing.T) {
 	assert.False(t, m.Run())
 	assert.Equal(t, []int{0, 1}, order)
 	assert.Regexp(t, `task +Terminated +0 +15001 +0 +1 `, m.Tasks())
+}
+
+// cooperative runs the lowest ready slot without a limit.
+type cooperative struct{}
+
+func (cooperative) Next(ready uint32, _ kernel.Stop) (int, uint64) {
+	return bits.TrailingZeros32(ready), 0
+}
+
+func TestNoSlice(t *testing.T) {
+	m := newMachine(t)
+	m.Kernel.Init(kernel.Config{
+		CPU: &m.CPU, Platform: m.Machine, Scheduler: cooperative{}, Policy: m.Machine, Debug: &m.Log, RAM: make([]byte, 1<<20),
+	})
+	var order []string
+	m.AddTask("first", func(k *kerneltest.Task) {
+		k.Spin(100_000)
+		order = append(order, "first")
+	}, nil)
+	m.AddTask("second", func(*kerneltest.Task) { order = append(order, "second") }, nil)
+	assert.False(t, m.Run())
+	assert.Equal(t, []string{"first", "second"}, order)
+	assert.Zero(t, m.CPU.Slices)
+	assert.Regexp(t, `first +Terminated +0 +1 +0 +0 `, m.Tasks())
 }
 
 // deferrer sets a deferred call from a command, and schedules an upcall when it runs.
