@@ -12,6 +12,7 @@ type clock struct {
 const (
 	microsecond = 1_000_000 // in a second
 	maxHz       = 1 << 40   // the fastest that a clock may be
+	mostTicks   = 1 << 62   // 48 years at 3 GHz
 	clockShift  = 44        // the most with which mult fits 64 bits at any hz
 )
 
@@ -26,12 +27,15 @@ func (c *clock) micros(tsc uint64) uint64 {
 	return high<<(64-clockShift) | low>>clockShift
 }
 
-// ticks returns the number of ticks at hz, at most maxHz, in a time, rounded up. A time beyond
-// 2^40 microseconds (12 days) counts as that.
+// ticks returns the number of ticks at hz, at most maxHz, in a time, rounded up, but at most
+// mostTicks.
 func ticks(micros, hz uint64) uint64 {
-	micros = min(micros, 1<<40)
 	seconds, rest := micros/microsecond, micros%microsecond
-	return seconds*hz + (rest*hz+microsecond-1)/microsecond
+	high, whole := bits.Mul64(seconds, hz)
+	if high != 0 {
+		return mostTicks
+	}
+	return min(whole, mostTicks-maxHz) + (rest*hz+microsecond-1)/microsecond
 }
 
 // tsc returns a counter value whose micros is at least the given time. As mult is rounded

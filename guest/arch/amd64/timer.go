@@ -39,6 +39,10 @@ func (t *Timer) measure() uint64 {
 	least := ticks(measureMicros, t.hz)
 	for {
 		count, now := t.apic.read(apicCurrentCount), rdtsc()
+		if count == 0 { // the timer ran out, and the other counter went on
+			t.startMeasuring()
+			continue
+		}
 		if passed := uint64(t.measureCount - count); passed >= least {
 			return (now - t.measureTSC) * t.hz / passed
 		}
@@ -102,20 +106,14 @@ func (t *Timer) arm() {
 		return
 	}
 	t.armed = next
+	now := t.Now() // this also starts a timer that waits for its clock to be measured
 	if t.deadline {
 		wrmsr(msrTSCDeadline, t.clock.tsc(next))
 		return
 	}
-	wait := uint64(0)
-	if now := t.Now(); next > now {
-		wait = next - now
-	}
-	const longest = 1<<32 - 1
-	count := ticks(wait, t.hz) + 1
-	if count > longest {
-		count = longest // it interrupts too early, and is armed again
-	}
-	t.apic.write(apicInitialCount, uint32(count))
+	const longest = 1<<32 - 1 // it interrupts too early, and is armed again
+	wait := next - min(next, now)
+	t.apic.write(apicInitialCount, uint32(min(ticks(wait, t.hz)+1, longest)))
 }
 
 // Interrupt serves LineTimer.
