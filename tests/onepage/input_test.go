@@ -47,6 +47,23 @@ func TestInputByInterrupt(t *testing.T) {
 	}
 }
 
+// Interrupts to a processor that does not exist go nowhere, and nobody writes about them.
+func TestInterruptToNobody(t *testing.T) {
+	write := func(register, value uint32) []byte {
+		return join(movEAX(register), storeEAX, movEAX(value), []byte{0x89, 0x43, 0x10}) // mov %eax, 0x10(%rbx)
+	}
+	code := join(
+		mapMMIO(abi.IOAPICBase),
+		write(0x19, 5<<24), write(0x18, 0x24), // pin 4: vector 0x24 to APIC 5
+		movEDX(abi.PortCOM1+1), movEAX(1), outDXAL, // interrupt when received
+		movEDX(abi.PortCOM1+5), inALDX, // 1: line status
+		[]byte{0xa8, 1, 0x74, 0xf6}, // test $1, %al; je 1b
+		exit(0))
+	r := run(t, code, vmm.Config{Input: strings.NewReader("x")})
+	assert.Equal(t, guestExit(0), r.Exit)
+	assert.Empty(t, r.log)
+}
+
 // interruptGuest echoes by interrupts with vector 0x24 until it reads a full stop.
 func interruptGuest(redirection uint32) []byte {
 	const handler = 0x5a

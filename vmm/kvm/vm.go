@@ -1,6 +1,7 @@
 package kvm
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -57,9 +58,13 @@ func (v *VM) SetRoutes(messages []MSI) error {
 }
 
 // Signal delivers a message-signalled interrupt. It may be called from any thread. It
-// reports whether a local APIC took it.
+// reports whether a local APIC took it: none does if the message names none that exists,
+// which KVM answers with -1, read as EPERM.
 func (v *VM) Signal(m *MSI) (bool, error) {
 	n, err := ioctlPointer(v.fd, signalMSI, unsafe.Pointer(m))
+	if errors.Is(err, unix.EPERM) {
+		return false, nil
+	}
 	return n > 0, err
 }
 
