@@ -67,7 +67,7 @@ func TestEachVisitsTasksThatHaveTheGrant(t *testing.T) {
 func TestNoRoomForAGrant(t *testing.T) {
 	runTask(t, func(k *kerneltest.Task) {
 		_, end := k.Memop(abi.MemopRAMEnd, 0)
-		k.Memop(abi.MemopBrk, end-1)
+		k.Memop(abi.MemopBrk, end-1000)
 		nomem := uint64(abi.NOMEM)
 		assert.Equal(t, failed(abi.NOMEM), k.Command(probeDriver, probeCount, 1, 0))
 		assert.Equal(t, failed(abi.NOMEM), k.Command(probeDriver, probeSchedule, 0, 0))
@@ -76,6 +76,22 @@ func TestNoRoomForAGrant(t *testing.T) {
 		k.Memop(abi.MemopBrk, k.Start.InitialBreak)
 		assert.Equal(t, [4]uint64{value, 1}, k.Command(probeDriver, probeCount, 1, 0), "once there is room")
 	})
+}
+
+// TestGrantsNeverMeetThePagesOfTheTask tries all ends of the break around the last page.
+func TestGrantsNeverMeetThePagesOfTheTask(t *testing.T) {
+	for below := uint64(1); below < 2*abi.PageSize; below += 37 {
+		runTask(t, func(k *kerneltest.Task) {
+			_, end := k.Memop(abi.MemopRAMEnd, 0)
+			k.Memop(abi.MemopBrk, end-below)
+			allocated := k.Subscribe(probeDriver, 0, 0, 0)[0] == swapped
+			assert.Equal(t, below >= abi.PageSize, allocated, "break %d bytes below the end", below)
+			_, grants := k.Memop(abi.MemopGrantStart, 0)
+			k.Mapped(func(addr uint64, _ []byte, _ kernel.Rights) {
+				assert.LessOrEqual(t, addr+abi.PageSize, grants)
+			})
+		})
+	}
 }
 
 // TestGrantMemoryIsCleared has a task fill all its RAM, give it back and then make the
@@ -111,6 +127,8 @@ func TestStaleHandles(t *testing.T) {
 			}, nil)
 			assert.Equal(t, restart, m.Run())
 			assert.Equal(t, abi.INVAL, m.probe.schedule(old, 0, 0))
+			e := m.probe.grant.Enter(old, func(*counter, *kernel.TaskData) { t.Error("entered") })
+			assert.Equal(t, abi.INVAL, e)
 			assert.Equal(t, abi.INVAL, m.probe.schedule(kernel.TaskID{}, 0, 0))
 		})
 	}

@@ -171,6 +171,7 @@ func TestBreakZeroesWhatItExposes(t *testing.T) {
 		brk := k.Start.InitialBreak
 		k.Memop(abi.MemopBrk, brk+100)
 		assert.Equal(t, make([]byte, 100), k.Load(brk, 100), "memory that nobody had")
+		assert.Equal(t, make([]byte, abi.PageSize), k.Load(brk, abi.PageSize), "all that the hardware shows of it")
 		k.Store(brk, 1, 2, 3)
 		k.Memop(abi.MemopBrk, brk+1)
 		k.Memop(abi.MemopBrk, brk+100)
@@ -334,6 +335,29 @@ func TestWaitForLeavesOtherEvents(t *testing.T) {
 	})
 }
 
+func TestWaitForSleepsThroughOtherEvents(t *testing.T) {
+	m := newMachine(t)
+	var id kernel.TaskID
+	m.probe.hook = func(i kernel.TaskID, _, _ uint32) kernel.Result { id = i; return kernel.Done() }
+	m.AddTask("task", func(k *kerneltest.Task) {
+		ran := 0
+		k.Subscribe(probeDriver, 1, k.Function(func([3]uint32, uint64) { ran++ }), 0)
+		k.Command(probeDriver, probeHook, 0, 0)
+		assert.Equal(t, [4]uint64{3, 4, 5}, k.WaitFor(probeDriver, 0))
+		assert.True(t, k.NoWait())
+		assert.Equal(t, 1, ran, "the other event's upcall runs later")
+	}, nil)
+	events := []uint32{1, 2, 0}
+	m.CPU.OnIdle = func() {
+		require.NotEmpty(t, events)
+		m.probe.schedule(id, events[0], 3)
+		m.other.schedule(id, events[0], 9)
+		events = events[1:]
+	}
+	assert.False(t, m.Run())
+	assert.Empty(t, events)
+}
+
 func TestEventsForANullUpcall(t *testing.T) {
 	t.Run("NoWait does not see them", func(t *testing.T) {
 		runTask(t, func(k *kerneltest.Task) {
@@ -358,6 +382,15 @@ func TestEventsForANullUpcall(t *testing.T) {
 			assert.Equal(t, [4]uint64{19, 20, 21}, k.WaitFor(probeDriver, 0))
 			assert.Equal(t, [4]uint64{50, 51, 52}, k.WaitFor(probeDriver, 1))
 		})
+	})
+	t.Run("each is used up by one WaitFor", func(t *testing.T) {
+		m := newMachine(t)
+		m.AddTask("task", func(k *kerneltest.Task) {
+			k.Command(probeDriver, probeSchedule, 0, 1)
+			k.WaitFor(probeDriver, 0)
+			k.WaitFor(probeDriver, 0)
+		}, nil)
+		assert.True(t, m.Run(), "the task sleeps for ever")
 	})
 	t.Run("a new Subscribe clears them", func(t *testing.T) {
 		m := newMachine(t)
@@ -427,11 +460,12 @@ func TestExit(t *testing.T) {
 			assert.Equal(t, [4]uint64{value, 1}, k.Command(probeDriver, probeCount, 1, 0), "grants are gone")
 			assert.Equal(t, [4]uint64{swapped}, k.Subscribe(probeDriver, 0, k.Function(nil), 0), "subscriptions are gone")
 			assert.Equal(t, [4]uint64{allowed}, k.AllowRW(probeDriver, 0, k.Start.RAMStart, 64), "buffers are gone")
-			k.Command(probeDriver, probeSchedule, 0, 0)
 			assert.Equal(t, make([]byte, 64), k.Load(k.Start.RAMStart, 64), "memory is clear")
+			assert.False(t, k.NoWait(), "upcalls are gone")
 			variant, brk := k.Memop(abi.MemopSbrk, 5000)
 			assert.Equal(t, [2]uint64{address, k.Start.InitialBreak}, [2]uint64{variant, brk}, "the break is back")
 			k.Store(k.Start.RAMStart, 1, 2, 3)
+			k.Command(probeDriver, probeSchedule, 0, 0)
 			k.Restart(9)
 		})
 		assert.Equal(t, 3, run)
