@@ -457,11 +457,11 @@ func TestExit(t *testing.T) {
 			if run == 3 {
 				return
 			}
+			assert.Equal(t, make([]byte, 64), k.Load(k.Start.RAMStart, 64), "memory is clear")
+			assert.False(t, k.NoWait(), "upcalls are gone")
 			assert.Equal(t, [4]uint64{value, 1}, k.Command(probeDriver, probeCount, 1, 0), "grants are gone")
 			assert.Equal(t, [4]uint64{swapped}, k.Subscribe(probeDriver, 0, k.Function(nil), 0), "subscriptions are gone")
 			assert.Equal(t, [4]uint64{allowed}, k.AllowRW(probeDriver, 0, k.Start.RAMStart, 64), "buffers are gone")
-			assert.Equal(t, make([]byte, 64), k.Load(k.Start.RAMStart, 64), "memory is clear")
-			assert.False(t, k.NoWait(), "upcalls are gone")
 			variant, brk := k.Memop(abi.MemopSbrk, 5000)
 			assert.Equal(t, [2]uint64{address, k.Start.InitialBreak}, [2]uint64{variant, brk}, "the break is back")
 			k.Store(k.Start.RAMStart, 1, 2, 3)
