@@ -72,7 +72,7 @@ func endPanic(w kernel.Writer) {
 
 // onStack reports whether size bytes at addr are among the kernel's variables, as its stacks are.
 func onStack(addr, size uint64) bool {
-	return addr%8 == 0 && addr >= image.Data && addr+size <= image.DataEnd
+	return addr%8 == 0 && addr >= image.Data && addr <= image.DataEnd-size
 }
 
 // printTrace walks the chain of frame pointers: each points to the caller's frame pointer,

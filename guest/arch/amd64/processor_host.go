@@ -19,7 +19,7 @@ type processor struct {
 	device             map[uintptr]uint32      // device registers, by virtual address
 	console            []byte                  // what was sent to COM1
 	statuses           []uint32                // what was written to the debug-exit port
-	writes             []registerWrite         // of control and model-specific registers, in order
+	writes             []registerWrite         // of all registers, in order
 	rests              int                     // times that it idled
 
 	task     func(*context) // runs in ring 3 until it traps
@@ -27,7 +27,7 @@ type processor struct {
 }
 
 // A registerWrite is a value for a control register, by its name, or for a model-specific
-// one, "MSR", by its number.
+// one, "MSR", by its number, or for a device's, "device", by the low half of its address.
 type registerWrite struct {
 	name   string
 	number uint32
@@ -100,7 +100,10 @@ func (p *processor) writeControl(name string, register *uint64, v uint64) {
 
 func load32(addr uintptr) uint32 { return hostCPU.device[addr] }
 
-func store32(addr uintptr, v uint32) { hostCPU.device[addr] = v }
+func store32(addr uintptr, v uint32) {
+	hostCPU.device[addr] = v
+	hostCPU.writes = append(hostCPU.writes, registerWrite{"device", uint32(addr), uint64(v)})
+}
 
 func lgdt(p *tablePointer) { hostCPU.gdtr = *p }
 
