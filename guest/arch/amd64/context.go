@@ -31,7 +31,5 @@ var contexts [kernel.MaxTasks]context
 // Written in trap_amd64.s or read there.
 var (
 	contextTop uint64 // end of the hardware's part of the running task's context, as RSP0
-	kernelSP   uint64 // the kernel's stack while a task runs
-	syscallSP  uint64 // scratch: the task's stack pointer during entry
 	pending    uint64 // interrupt lines that wait, by number
 )

@@ -37,6 +37,11 @@ func store32(addr uintptr, v uint32)
 
 // Into tasks and out of them, in trap_amd64.s.
 
+var (
+	kernelSP  uint64 // the kernel's stack while a task runs
+	syscallSP uint64 // scratch: the task's stack pointer during entry
+)
+
 // switchTo runs the task until it traps.
 //
 // Precondition: contextTop, RSP0, the address space, the segments and the x87 state are
