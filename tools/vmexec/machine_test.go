@@ -69,8 +69,13 @@ var payloads = map[string]func(args []string) int{
 		unix.Kill(unix.Getpid(), unix.SIGKILL)
 		return 0
 	},
-	"sleep": func([]string) int {
-		fmt.Println("sleeping")
+	"spin": func([]string) int {
+		fmt.Println("spinning")
+		for n := 0; n >= 0; n++ {
+		}
+		return 0
+	},
+	"sleep": func([]string) int { // no time at all: waiting costs none
 		time.Sleep(time.Hour)
 		return 0
 	},
@@ -141,10 +146,16 @@ func TestMachineProgramEndedBySignal(t *testing.T) {
 
 func TestMachineTimeout(t *testing.T) {
 	t.Parallel()
-	status, stdout, stderr := inMachine(t, "sleep", []string{"-timeout", "15s"}, nil)
+	status, stdout, stderr := inMachine(t, "spin", []string{"-timeout", "15s"}, nil)
 	assert.Equal(t, statusFailed, status)
-	assert.Equal(t, "sleeping\n", stdout)
+	assert.Equal(t, "spinning\n", stdout)
 	assert.Contains(t, stderr, "the machine ended after the timeout of 15s")
+}
+
+func TestMachineWaitsInNoTime(t *testing.T) {
+	t.Parallel()
+	status, _, stderr := inMachine(t, "sleep", nil, nil)
+	assert.Equal(t, 0, status, stderr)
 }
 
 func TestMachineKernelPanic(t *testing.T) {
@@ -157,13 +168,13 @@ func TestMachineKernelPanic(t *testing.T) {
 
 func TestMachineEndedBySignal(t *testing.T) {
 	t.Parallel()
-	cmd := vmexecCommand(t, "sleep", nil, nil)
+	cmd := vmexecCommand(t, "spin", nil, nil)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	line := make([]byte, len("sleeping"))
+	line := make([]byte, len("spinning"))
 	_, err = stdout.Read(line) // the program is running now
 	require.NoError(t, err)
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))

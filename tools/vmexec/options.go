@@ -20,7 +20,7 @@ type options struct {
 	rig     string        // folder with vmlinuz and KVM's modules
 	cpu     string        // QEMU's -cpu
 	mem     int           // MiB of memory
-	icount  bool          // one instruction is one nanosecond, every run the same
+	icount  bool          // one instruction is one nanosecond, and every run is the same
 	timeout time.Duration // end the machine after this
 	console string        // keep the machine's console in this file
 	add     pathList      // files and folders the program needs
@@ -54,7 +54,7 @@ func parseOptions(args []string, w io.Writer) (*options, error) {
 	f.StringVar(&o.rig, "rig", "", "`folder` with vmlinuz, irqbypass.ko, kvm.ko and kvm-amd.ko (default: rig beside vmexec)")
 	f.StringVar(&o.cpu, "cpu", defaultCPU, "QEMU's processor `model`")
 	f.IntVar(&o.mem, "mem", 768, "memory in `MiB`; huge pages need 768")
-	f.BoolVar(&o.icount, "icount", false, "deterministic: one instruction is one nanosecond and one TSC tick")
+	f.BoolVar(&o.icount, "icount", false, "repeat exactly: one instruction is one nanosecond and one TSC tick")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "end the machine after this `time`")
 	f.StringVar(&o.console, "console", "", "keep the machine's console in this `file`")
 	f.Var(&o.add, "add", "put this `file` or folder into the machine, at the same path (repeatable)")

@@ -14,6 +14,16 @@ const (
 	fdFiles  = "/dev/fd/5"
 )
 
+// Time in the machine is the number of instructions executed (-icount), 8 ns for each, and
+// waiting takes none. So a busy host makes no timeout, and timers run on the CPU's own
+// thread: beside it, they would lose interrupts, because QEMU 7.2 changes a CPU's pending
+// interrupts without a lock at each entry to and exit from a nested guest; the machine
+// then sleeps for ever.
+const defaultTime = "shift=3,sleep=off"
+
+// exactTime is -icount: one instruction is one nanosecond and one tick of the TSC.
+const exactTime = "shift=0,sleep=off"
+
 // qemuArguments is QEMU's command line for the machine. One CPU: with two, TCG of
 // QEMU 7.2 can hang where Linux patches its own code.
 func qemuArguments(o *options, initrd, console string) []string {
@@ -28,7 +38,7 @@ func qemuArguments(o *options, initrd, console string) []string {
 		args = append(args, "-chardev", "file,id="+id+",path="+path, "-serial", "chardev:"+id)
 	}
 	if o.icount {
-		args = append(args, "-icount", "shift=0,sleep=off", "-seed", "1", "-rtc", "base=2024-01-01,clock=vm")
+		return append(args, "-icount", exactTime, "-seed", "1", "-rtc", "base=2024-01-01,clock=vm")
 	}
-	return args
+	return append(args, "-icount", defaultTime)
 }
