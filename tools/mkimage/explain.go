@@ -97,11 +97,17 @@ func explain(pkg string, missing []string, listing, said string) error {
 	return errors.New("the kernel may not use what has no place under it (docs/HACKING.md):\n  " + strings.Join(lines, "\n  "))
 }
 
-// blamed returns the packages that the linker named.
+// blamed returns the packages that the linker named. It calls the program's own package
+// main; the go command heads the linker's words with its path.
 func blamed(said string) []string {
 	var packages []string
+	program := listingPackage.FindStringSubmatch(said)
 	for _, m := range missingBuiltin.FindAllStringSubmatch(said, -1) {
-		packages = append(packages, m[2])
+		name := m[2]
+		if name == "main" && program != nil {
+			name = program[1]
+		}
+		packages = append(packages, name)
 	}
 	return packages
 }

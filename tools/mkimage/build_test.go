@@ -1,0 +1,236 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const board = "kapsel/guest/board/kvm"
+
+// outputs are what a build of the tasks below leaves.
+var (
+	tasks   = []string{"./guest/tasks/hello", "./guest/tasks/settings"}
+	outputs = []string{"kapsel.elf", "kernel.elf", "hello.elf", "hello.tbf", "settings.elf", "settings.tbf"}
+)
+
+// settings is a task that uses every directive.
+const settings = `//go:build kapsel_task
+
+package main
+
+import "kapsel/guest/task"
+
+//kapsel:stack 8200
+//kapsel:heap 0x8000
+//kapsel:flash 5000
+
+var (
+	initial = [3]uint64{1, 2, 3}
+	zero    [1000]uint64
+)
+
+func main() {
+	zero[initial[0]]++
+	task.Exit(uint32(zero[1]))
+}
+`
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if dir, err := shared(); err == nil {
+		os.RemoveAll(filepath.Dir(dir))
+	}
+	os.Exit(status)
+}
+
+// shared makes a copy of the module and builds it once for all tests that only look. The
+// outputs are in its folder out.
+var shared = sync.OnceValues(func() (string, error) {
+	parent, err := os.MkdirTemp("", "mkimage")
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(parent, "kapsel")
+	if err := copyModule(dir); err != nil {
+		return dir, err
+	}
+	return dir, mkimage(dir, io.Discard)
+})
+
+// build returns the folder of the shared build's outputs.
+func build(t *testing.T) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds the kernel")
+	}
+	dir, err := shared()
+	require.NoError(t, err)
+	return filepath.Join(dir, "out")
+}
+
+// copyModule copies what a kernel is built of to dir, and adds the task settings.
+func copyModule(dir string) error {
+	root := filepath.Join("..", "..")
+	if err := os.CopyFS(filepath.Join(dir, "guest"), os.DirFS(filepath.Join(root, "guest"))); err != nil {
+		return err
+	}
+	for _, name := range []string{"go.mod", "go.sum"} {
+		b, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
+			return err
+		}
+	}
+	return write(dir, "guest/tasks/settings/main.go", settings)
+}
+
+func write(dir, name, content string) error {
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(content), 0o644)
+}
+
+// mkimage runs the command in dir. What it prints goes to w.
+func mkimage(dir string, w io.Writer) error {
+	before, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	if err := os.Chdir(dir); err != nil {
+		return err
+	}
+	defer os.Chdir(before)
+	stdout := os.Stdout
+	r, pipe, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	os.Stdout = pipe
+	err = run(filepath.Join("out", "kapsel.elf"), board, tasks)
+	os.Stdout = stdout
+	pipe.Close()
+	if _, copyErr := io.Copy(w, r); copyErr != nil {
+		return copyErr
+	}
+	return err
+}
+
+// newModule copies the module for a test that changes it, file by file.
+func newModule(t *testing.T, files map[string]string) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds the kernel")
+	}
+	dir := filepath.Join(t.TempDir(), "a", "longer", "path")
+	require.NoError(t, copyModule(dir))
+	for name, content := range files {
+		require.NoError(t, write(dir, name, content))
+	}
+	return dir
+}
+
+func TestBuildIsReproducible(t *testing.T) {
+	first := build(t)
+	second := newModule(t, nil)
+	require.NoError(t, mkimage(second, io.Discard))
+	for _, name := range outputs {
+		a, err := os.ReadFile(filepath.Join(first, name))
+		require.NoError(t, err)
+		b, err := os.ReadFile(filepath.Join(second, "out", name))
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(a, b), "%s differs from one folder to the other", name)
+		assert.False(t, bytes.Contains(a, []byte(filepath.Dir(first))), "%s names the folder that it was built in", name)
+	}
+}
+
+func TestBrokenBuildLeavesNoImage(t *testing.T) {
+	dir := newModule(t, map[string]string{
+		"out/kapsel.elf":                 "an earlier image",
+		"guest/capsules/alarm/broken.go": "package alarm\n\nfunc broken() { return 1 }\n",
+	})
+	err := mkimage(dir, io.Discard)
+	require.ErrorContains(t, err, "guest/capsules/alarm/broken.go:3:")
+	assert.NoFileExists(t, filepath.Join(dir, "out", "kapsel.elf"))
+}
+
+// The kernel has no allocator, and who needs one hears where: in a function that stands for
+// itself, and in one that the compiler put into its caller, of another package.
+func TestBuildNamesTheLine(t *testing.T) {
+	for _, tt := range []struct{ name, directive, body, want string }{
+		{"append", "//go:noinline", "kept = append(kept, b)", "append needs an allocator"},
+		{"append, inlined", "//", "kept = append(kept, b)", "append needs an allocator"},
+		{"go", "//go:noinline", "go other()", "go needs a scheduler"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := newModule(t, map[string]string{
+				"guest/capsules/alarm/broken.go": "package alarm\n\nvar kept []byte\n\n" +
+					tt.directive + "\nfunc Broken(b byte) {\n\t" + tt.body + "\n}\n\nfunc other() {}\n",
+				"guest/board/kvm/broken.go": "//go:build kapsel_kernel\n\npackage main\n\n" +
+					"import \"kapsel/guest/capsules/alarm\"\n\nfunc init() { alarm.Broken(1) }\n",
+			})
+			err := mkimage(dir, io.Discard)
+			require.ErrorContains(t, err, "the kernel may not use what has no place under it (docs/HACKING.md):\n  ")
+			assert.ErrorContains(t, err, "  guest/capsules/alarm/broken.go:7: "+tt.want)
+			assert.NotContains(t, err.Error(), dir, "paths are the module's")
+		})
+	}
+}
+
+func TestOtherToolchainIsRefused(t *testing.T) {
+	dir := newModule(t, nil)
+	path := filepath.Join(dir, "go.mod")
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for _, tt := range []struct{ name, line, want string }{
+		{"another version", "toolchain go1.26.999", "needs go1.26.999, which go.mod pins, found "},
+		{"none pinned", "", "has no toolchain line, which should pin the Go version"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("GOTOOLCHAIN", "local")
+			t.Setenv("GOPROXY", "off")
+			var lines []string
+			for line := range strings.Lines(string(b)) {
+				if strings.HasPrefix(line, "toolchain ") {
+					line = tt.line + "\n"
+				}
+				lines = append(lines, line)
+			}
+			require.NoError(t, os.WriteFile(path, []byte(strings.Join(lines, "")), 0o644))
+			err := mkimage(dir, io.Discard)
+			assert.ErrorContains(t, err, tt.want)
+		})
+	}
+}
+
+func TestSizes(t *testing.T) {
+	dir := build(t)
+	var said bytes.Buffer
+	require.NoError(t, mkimage(filepath.Dir(dir), &said))
+	var text, rodata, sum, pclntab, data, bss, tasks int
+	_, err := fmt.Sscanf(said.String(), "out/kapsel.elf: text %d + rodata %d = %d bytes; pclntab %d, data %d, bss %d, tasks %d\n",
+		&text, &rodata, &sum, &pclntab, &data, &bss, &tasks)
+	require.NoError(t, err, said.String())
+	assert.Equal(t, text+rodata, sum)
+	assert.Less(t, sum, 128<<10, "the kernel's code and constants")
+	assert.Greater(t, text, 32<<10, "it is a whole kernel")
+	size := 0
+	for _, name := range []string{"hello.tbf", "settings.tbf"} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		require.NoError(t, err)
+		size += int(info.Size())
+	}
+	assert.Equal(t, size, tasks)
+}
