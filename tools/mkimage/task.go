@@ -78,6 +78,9 @@ func readObject(path string) ([]byte, error) {
 	if err := tbfbuild.Check(object); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	if size, _ := tbf.Length(object); size != len(object) {
+		return nil, fmt.Errorf("%s is %d bytes long, but its object is %d: want one object in a file", path, len(object), size)
+	}
 	if size := uint64(len(object)); size%abi.PageSize != 0 {
 		return nil, fmt.Errorf("%s is %d bytes long, want a multiple of %d: pad it as elf2tab does for x86", path, size, abi.PageSize)
 	}
