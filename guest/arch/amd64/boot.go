@@ -103,7 +103,7 @@ func (p *bootParameters) check(imageEnd uint64) string {
 // plausibleClock reports whether time can be kept at a frequency, or it is unknown.
 func plausibleClock(hz uint64) bool { return hz == 0 || hz >= microsecond && hz <= maxHz }
 
-// readBootParameters reads what the door that was taken handed over.
+// read reads what the door that was taken handed over.
 func (p *bootParameters) read() string {
 	imageEnd := pageUp(max(image.DataEnd, image.TasksEnd)) - abi.KernelBase
 	problem := ""
