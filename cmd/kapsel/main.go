@@ -9,7 +9,8 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"runtime/debug"
+
+	"kapsel/guest/abi"
 )
 
 // Exit statuses of the command, besides the guest's own (0 to abi.ExitStatusMax).
@@ -70,15 +71,11 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// versionCommand prints what this command was built from.
+// versionCommand prints the release.
 func versionCommand(args []string, std stdio) (int, error) {
 	if err := parseOnly(newFlags("version"), args); err != nil {
 		return statusUsage, usageError{err}
 	}
-	version := "unknown version"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		version = info.Main.Version
-	}
-	fmt.Fprintf(std.out, "kapsel %s, %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	fmt.Fprintf(std.out, "kapsel %s, %s %s/%s\n", abi.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return 0, nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"kapsel/guest/abi"
 	"kapsel/vmm"
 	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
@@ -165,7 +166,7 @@ func TestHelpAndVersion(t *testing.T) {
 		{"flag", []string{"--help"}, helpText},
 		{"help of run", []string{"run", "--help"}, helpText},
 		{"help of doctor", []string{"doctor", "-h"}, helpText},
-		{"version", []string{"version"}, "kapsel "},
+		{"version", []string{"version"}, "kapsel " + abi.Version + ", go"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cmd, stdout, stderr := kapsel(t, test.args...)
