@@ -13,6 +13,7 @@ type Kernel struct {
 	tasks  [MaxTasks]Task
 	loaded int    // slots in use
 	live   int    // tasks that may run again
+	woken  uint32 // slots that got something to do since the turn began
 	serial uint32 // the last identifier given to a task
 	ram    []byte // memory for tasks that none has yet
 
@@ -52,6 +53,14 @@ func (k *Kernel) Init(c Config) {
 func (k *Kernel) Run(c capability.MainLoop) {
 	c.Require()
 	for k.live > 0 {
+		k.step()
+	}
+}
+
+// RunForever is the main loop of a board where somebody can boot tasks when none can run.
+func (k *Kernel) RunForever(c capability.MainLoop) {
+	c.Require()
+	for {
 		k.step()
 	}
 }
@@ -121,14 +130,18 @@ func (k *Kernel) setSlice(end uint64) {
 	}
 }
 
-// turn runs a ready task until it waits or ends, its slice is over, or the kernel has
-// work. A system call does not end the turn.
+// wake notes that the task may be ready now: the scheduler is asked again.
+func (k *Kernel) wake(t *Task) { k.woken |= 1 << t.slot }
+
+// turn runs a ready task until it waits, ends or is stopped, its slice is over, the kernel
+// has work, or it made another task ready. No other system call ends the turn.
 func (k *Kernel) turn(t *Task) StopReason {
+	k.woken = 0
 	if t.state == Yielded {
 		k.runUpcall(t)
 	}
-	for t.state == Running {
-		if k.deferred.pending != 0 {
+	for t.state == Running && !t.stopped {
+		if k.deferred.pending != 0 || k.woken&^(1<<t.slot) != 0 {
 			return StopPreempted
 		}
 		trap := k.cpu.Switch(t.slot)

@@ -14,9 +14,8 @@ func (k *Kernel) PrintTasks(w Writer) {
 func (t *Task) printRow(w Writer) {
 	format.DecRight(w, uint64(t.id.serial), 4)
 	w.WriteString("  ")
-	t.printName(w)
-	format.Left(w, "", 18-len(t.object.Name()))
-	format.Left(w, t.state.String(), 11)
+	t.PrintName(w, 18)
+	format.Left(w, t.StateName(), 11)
 	format.DecRight(w, uint64(t.restarts), 9)
 	format.DecRight(w, t.syscalls, 11)
 	format.DecRight(w, t.dropped, 9)
@@ -29,6 +28,8 @@ func (t *Task) printRow(w Writer) {
 // printEnd says how the task's last run ended, if one did.
 func (t *Task) printEnd(w Writer) {
 	switch {
+	case t.state == Terminated && !t.exited:
+		w.WriteString("terminated from outside")
 	case t.state == Terminated:
 		w.WriteString("exit with code ")
 		format.Dec(w, uint64(t.completion))
@@ -75,10 +76,12 @@ func printRange(w Writer, start, end uint64) {
 	format.HexWidth(w, end, 8)
 }
 
+const noName = "(no name)"
+
 // printName writes the task's name, with anything but ASCII made visible.
 func (t *Task) printName(w Writer) {
 	if len(t.object.Name()) == 0 {
-		w.WriteString("(no name)")
+		w.WriteString(noName)
 		return
 	}
 	format.Text(w, t.object.Name())

@@ -9,7 +9,10 @@ func (k *Kernel) syscall(t *Task, trap *Trap) {
 	a := &trap.Args
 	switch trap.Class {
 	case abi.Command:
-		k.answer(t, k.command(t, uint32(a[0]), uint32(a[1]), uint32(a[2]), uint32(a[3])))
+		id, r := t.id, k.command(t, uint32(a[0]), uint32(a[1]), uint32(a[2]), uint32(a[3]))
+		if k.task(id) != nil { // else the driver ended or restarted it
+			k.answer(t, r)
+		}
 	case abi.Yield:
 		k.yield(t, a)
 	case abi.Subscribe:

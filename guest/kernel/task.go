@@ -43,6 +43,7 @@ type Task struct {
 	slot       int
 	id         TaskID
 	state      State
+	stopped    bool // it is kept from running: State says what it did before
 	restricted bool // the object lists what the task may use
 	object     tbf.Object
 	entry      uint64
@@ -67,8 +68,25 @@ type Task struct {
 // ID names the task's present run.
 func (t *Task) ID() TaskID { return t.id }
 
-// State is what the task does now.
+// State is what the task does now, or what it did when it was stopped.
 func (t *Task) State() State { return t.state }
+
+// Stopped reports whether the task is kept from running by Kernel.Stop.
+func (t *Task) Stopped() bool { return t.stopped }
+
+// StateName is the task's state in words, as Tock prints it: "Stopped(Yielded)".
+func (t *Task) StateName() string {
+	if !t.stopped {
+		return t.state.String()
+	}
+	switch t.state {
+	case Yielded:
+		return "Stopped(Yielded)"
+	case YieldedFor:
+		return "Stopped(YieldedFor)"
+	}
+	return "Stopped(Running)"
+}
 
 // Restarts is how often the task was restarted.
 func (t *Task) Restarts() uint32 { return t.restarts }
@@ -87,19 +105,26 @@ func (t *Task) alive() bool {
 // ready reports whether the task can run now. Events for YieldedFor make it Running when
 // they happen, so nothing but the queue needs a look.
 func (t *Task) ready() bool {
-	return t.state == Running || t.state == Yielded && t.queue.count != 0
+	return !t.stopped && (t.state == Running || t.state == Yielded && t.queue.count != 0)
 }
 
 // task finds the task that id names, or nil if id is stale.
 func (k *Kernel) task(id TaskID) *Task {
+	if t := k.lastRun(id); t != nil && t.alive() {
+		return t
+	}
+	return nil
+}
+
+// lastRun finds the task whose present or last run id names, or nil.
+func (k *Kernel) lastRun(id TaskID) *Task {
 	if id.slot >= MaxTasks {
 		return nil
 	}
-	t := &k.tasks[id.slot]
-	if t.id != id || !t.alive() {
-		return nil
+	if t := &k.tasks[id.slot]; t.id == id && t.state != Unused {
+		return t
 	}
-	return t
+	return nil
 }
 
 // start gives the task a fresh identity, empty memory below its initial break, and its
@@ -125,7 +150,7 @@ func (k *Kernel) start(t *Task) {
 // end takes everything from the task that the kernel or capsules hold for it. Its id is
 // stale from now on.
 func (k *Kernel) end(t *Task, s State) {
-	t.state = s
+	t.state, t.stopped = s, false
 	t.queue.clear()
 	t.grants = [maxGrants]uint64{}
 	t.stackTop, t.heapStart = 0, 0

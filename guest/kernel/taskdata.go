@@ -41,6 +41,7 @@ func (d *TaskData) ScheduleUpcall(n uint32, a0, a1, a2 uint32) abi.ErrorCode {
 	happened := event{d.slots.driver, n}
 	if t.state == YieldedFor && t.awaited == happened {
 		d.slots.kernel.answerWaitFor(t, [3]uint32{a0, a1, a2})
+		d.slots.kernel.wake(t)
 		return abi.OK
 	}
 	slot := d.slots.upcall(t, n)
@@ -55,6 +56,7 @@ func (d *TaskData) ScheduleUpcall(n uint32, a0, a1, a2 uint32) abi.ErrorCode {
 		t.dropped++
 		return abi.NOMEM
 	}
+	d.slots.kernel.wake(t)
 	return abi.OK
 }
 

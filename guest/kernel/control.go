@@ -1,0 +1,168 @@
+package kernel
+
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel/capability"
+	"kapsel/guest/kernel/format"
+)
+
+// This file is what the holder of a TaskManagement capability can do to tasks, from an
+// interrupt, a deferred call or a Command, even one of the task itself. A TaskID names a
+// run: an operation on a run that is over returns abi.INVAL and touches nothing.
+
+// EachTask calls f for every task that was loaded, alive or not, by slot.
+func (k *Kernel) EachTask(c capability.TaskManagement, f func(*Task)) {
+	c.Require()
+	for slot := range k.loaded {
+		f(&k.tasks[slot])
+	}
+}
+
+// Stop keeps a task from running until Start. It stays alive: its memory, its grants and
+// its upcalls stay, and new upcalls queue. It returns abi.ALREADY if the task is stopped.
+func (k *Kernel) Stop(id TaskID, c capability.TaskManagement) abi.ErrorCode {
+	c.Require()
+	t := k.task(id)
+	switch {
+	case t == nil:
+		return abi.INVAL
+	case t.stopped:
+		return abi.ALREADY
+	}
+	t.stopped = true
+	return abi.OK
+}
+
+// Start lets a stopped task go on from where it stood. It returns abi.ALREADY if the task
+// is not stopped.
+func (k *Kernel) Start(id TaskID, c capability.TaskManagement) abi.ErrorCode {
+	c.Require()
+	t := k.task(id)
+	switch {
+	case t == nil:
+		return abi.INVAL
+	case !t.stopped:
+		return abi.ALREADY
+	}
+	t.stopped = false
+	k.wake(t)
+	return abi.OK
+}
+
+// Terminate ends a task without a completion code.
+func (k *Kernel) Terminate(id TaskID, c capability.TaskManagement) abi.ErrorCode {
+	c.Require()
+	t := k.task(id)
+	if t == nil {
+		return abi.INVAL
+	}
+	t.exited = false
+	k.end(t, Terminated)
+	return abi.OK
+}
+
+// Restart ends a task's run and starts another, as an Exit-restart of the task does.
+func (k *Kernel) Restart(id TaskID, c capability.TaskManagement) abi.ErrorCode {
+	c.Require()
+	t := k.task(id)
+	if t == nil {
+		return abi.INVAL
+	}
+	k.restart(t)
+	k.wake(t)
+	return abi.OK
+}
+
+// Boot starts a task again that has terminated or faulted; id names its last run. It
+// counts as a restart. It returns abi.ALREADY if that run is not over.
+func (k *Kernel) Boot(id TaskID, c capability.TaskManagement) abi.ErrorCode {
+	c.Require()
+	t := k.lastRun(id)
+	switch {
+	case t == nil:
+		return abi.INVAL
+	case t.alive():
+		return abi.ALREADY
+	}
+	t.restarts++
+	k.start(t)
+	k.wake(t)
+	return abi.OK
+}
+
+// Fault makes a task fault as if it had done something forbidden: reason says what, and
+// the board's policy decides what follows, a panic perhaps.
+func (k *Kernel) Fault(id TaskID, reason string, c capability.TaskManagement) abi.ErrorCode {
+	c.Require()
+	t := k.task(id)
+	if t == nil {
+		return abi.INVAL
+	}
+	k.fault(t, Fault{Vector: NoVector, Name: reason})
+	return abi.OK
+}
+
+// Statistics are a task's counters. All but Queued and Grants count since boot, over restarts.
+type Statistics struct {
+	Syscalls uint64
+	Dropped  uint64 // upcalls that found the queue full
+	Expired  uint64 // slices used up
+	Restarts uint32
+	Queued   int // upcalls that wait
+	Grants   int // grants allocated
+}
+
+// Statistics returns the task's counters.
+func (t *Task) Statistics() Statistics {
+	s := Statistics{Syscalls: t.syscalls, Dropped: t.dropped, Expired: t.expired, Restarts: t.restarts, Queued: t.queue.count}
+	for _, offset := range t.grants {
+		if offset != 0 {
+			s.Grants++
+		}
+	}
+	return s
+}
+
+// Grants is how many grants there are for a task to allocate.
+func (k *Kernel) Grants() int { return k.grants }
+
+// ShortID is the short identifier of the task's object. It reports false if it has none.
+func (t *Task) ShortID() (uint32, bool) { return t.object.ShortID() }
+
+// PrintName writes the task's name, with anything but ASCII made visible, and spaces
+// behind it up to width bytes.
+func (t *Task) PrintName(w Writer, width int) {
+	t.printName(w)
+	length := len(t.object.Name())
+	if length == 0 {
+		length = len(noName)
+	}
+	format.Left(w, "", width-length)
+}
+
+// Print writes all that is known of the task: state, counters, memory map.
+func (t *Task) Print(w Writer) {
+	s := t.Statistics()
+	w.WriteString("Task: ")
+	t.printName(w)
+	w.WriteString(", PID ")
+	format.Dec(w, uint64(t.id.serial))
+	w.WriteString("\n State: ")
+	w.WriteString(t.StateName())
+	w.WriteString("; ended by: ")
+	t.printEnd(w)
+	w.WriteString("\n")
+	printCounter(w, "Events queued", uint64(s.Queued))
+	printCounter(w, "Syscall count", s.Syscalls)
+	printCounter(w, "Dropped upcall count", s.Dropped)
+	printCounter(w, "Restart count", uint64(s.Restarts))
+	t.printMemory(w)
+}
+
+func printCounter(w Writer, name string, v uint64) {
+	w.WriteString(" ")
+	w.WriteString(name)
+	w.WriteString(": ")
+	format.Dec(w, v)
+	w.WriteString("\n")
+}
