@@ -42,6 +42,8 @@ func Subscribe(driver, number uint32, u *Upcall) error {
 func upcallAddress() uint64
 
 // called runs in an upcall.
+//
+//lint:ignore U1000 upcallEntry calls it, in assembly
 func called(u *Upcall, a, b, c uint32) { u.F(a, b, c) }
 
 // Yield waits until an upcall has run.
