@@ -31,6 +31,7 @@ func TestKernelPanic(t *testing.T) {
 		{"write-code", []string{"page fault: write to a page that it may not write\n", "error code 0x3", stubs, source}},
 		{"write-constants", []string{"page fault: write to a page that it may not write\n", "error code 0x3", stubs, source}},
 		{"execute-data", []string{"page fault: execute of a page that it may not execute\n", "error code 0x11", "not in the kernel's code\n"}},
+		{"lose-stack", []string{"kernel panic: double fault\n", "vector 8,", stubs}}, // on a stack of its own
 		{"touch-zero", []string{"page fault: write where no page is\n", "address 0x0\n", stubs}},
 		{"touch-image-in-direct-map", []string{"page fault: write where no page is\n", "address 0xffff800000200000\n", stubs}},
 	} {

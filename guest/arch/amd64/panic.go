@@ -29,7 +29,7 @@ func kernelFault(x *context) {
 	w.WriteString(", address ")
 	format.Hex(w, readCR2())
 	if x.vector == vectorDoubleFault {
-		w.WriteString(" (just below the stack: the stack overflowed)")
+		w.WriteString(" (no stack to push a fault on)")
 	}
 	w.WriteString("\n")
 	printFrame(w, x.rip)

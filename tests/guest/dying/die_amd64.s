@@ -7,6 +7,12 @@ TEXT ·writeCode(SB), NOSPLIT, $0-0
 	MOVQ $0, ·writeCode(SB)
 	RET
 
+// func loseStack()
+TEXT ·loseStack(SB), NOSPLIT|NOFRAME, $0-0
+	MOVQ $0x1000, SP                      // nothing is there: a page fault cannot be pushed
+	MOVQ AX, (SP)
+	RET
+
 // func writeAt(addr uint64)
 TEXT ·writeAt(SB), NOSPLIT, $0-8
 	MOVQ addr+0(FP), AX

@@ -37,6 +37,7 @@ func main() {
 		{"write-code", func(int) { writeCode() }},
 		{"write-constants", func(int) { writeAt(stringAddress(m.Accelerator())) }},
 		{"execute-data", func(int) { execute(&code) }},
+		{"lose-stack", func(int) { loseStack() }},
 		{"touch-zero", func(int) { writeAt(0) }},
 		{"touch-image-in-direct-map", func(int) { writeAt(abi.DirectMap + 0x200000) }},
 	} {
@@ -54,6 +55,7 @@ func main() {
 func deep(n int) int { return deep(n+1) + 1 }
 
 func writeCode()
+func loseStack()
 func writeAt(addr uint64)
 func stringAddress(s string) uint64
 func execute(code *[8]byte)
