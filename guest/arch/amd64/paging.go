@@ -77,10 +77,19 @@ func (s *addressSpace) reserve(virt, size uint64) bool {
 	return true
 }
 
+// reserved returns the entries of the first pages of a reserved range, at least one.
+func (s *addressSpace) reserved(virt, size uint64) []uint64 {
+	entries := s.entries(virt, 12, size>>12, false)
+	if entries == nil {
+		panic("page tables changed where none are reserved")
+	}
+	return entries
+}
+
 // mapPages maps 4 KiB pages. All addresses are page aligned and the range is reserved.
 func (s *addressSpace) mapPages(virt, phys, size, bits uint64) {
 	for size > 0 {
-		entries := s.entries(virt, 12, size>>12, false)
+		entries := s.reserved(virt, size)
 		for i := range entries {
 			entries[i] = phys | bits
 			phys += abi.PageSize
@@ -93,7 +102,7 @@ func (s *addressSpace) mapPages(virt, phys, size, bits uint64) {
 // unmapPages takes 4 KiB pages away. The range is reserved.
 func (s *addressSpace) unmapPages(virt, size uint64) {
 	for size > 0 {
-		entries := s.entries(virt, 12, size>>12, false)
+		entries := s.reserved(virt, size)
 		clear(entries)
 		done := uint64(len(entries)) << 12
 		virt, size = virt+done, size-done

@@ -1,3 +1,5 @@
+//go:build !kapsel
+
 package amd64
 
 import (
@@ -154,6 +156,13 @@ func TestReserveMakesTablesForTheWholeRange(t *testing.T) {
 			assert.Empty(t, r.walk(s.root))
 		})
 	}
+}
+
+func TestMappingWhereNothingIsReservedPanics(t *testing.T) {
+	_, s := newSpace(t, 100, false)
+	require.True(t, s.reserve(abi.RAMStart, 2*mib))
+	assert.Panics(t, func() { s.mapPages(abi.RAMStart+mib, 0, 2*mib, userRW) })
+	assert.Panics(t, func() { s.unmapPages(abi.FlashStart, pageSize) })
 }
 
 func TestEdgesOfMappings(t *testing.T) {
