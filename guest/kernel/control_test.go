@@ -206,7 +206,7 @@ func TestTaskControlNeedsTheCapability(t *testing.T) {
 	}
 }
 
-// TestWokenTaskPreemptsByScheduler: an event for another task ends the turn, so that the
+// TestEventForAnotherTaskEndsTheTurn: an event for another task ends the turn, so that the
 // scheduler is asked; round robin goes on with the task that it was.
 func TestEventForAnotherTaskEndsTheTurn(t *testing.T) {
 	m := newMachine(t)

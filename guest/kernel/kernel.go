@@ -79,7 +79,8 @@ func (k *Kernel) step() {
 	slot, slice := k.scheduler.Next(ready, k.last)
 	t := &k.tasks[slot]
 	k.startSlice(slot, slice)
-	k.last = Stop{Slot: slot, Reason: k.turn(t)}
+	reason := k.turn(t)
+	k.last = Stop{Slot: slot, Reason: reason, Left: k.sliceLeft()}
 }
 
 // work serves all waiting interrupts, then deferred calls until an interrupt waits.
@@ -132,6 +133,14 @@ func (k *Kernel) setSlice(end uint64) {
 
 // wake notes that the task may be ready now: the scheduler is asked again.
 func (k *Kernel) wake(t *Task) { k.woken |= 1 << t.slot }
+
+// sliceLeft is what is left of the running slice, 0 if it is over or has no limit.
+func (k *Kernel) sliceLeft() uint64 {
+	if k.sliceEnd == 0 {
+		return 0
+	}
+	return k.sliceEnd - min(k.cpu.Now(), k.sliceEnd)
+}
 
 // turn runs a ready task until it waits, ends or is stopped, its slice is over, the kernel
 // has work, or it made another task ready. No other system call ends the turn.

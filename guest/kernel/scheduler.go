@@ -17,13 +17,15 @@ const (
 type Stop struct {
 	Slot   int
 	Reason StopReason
+	Left   uint64 // what was left of the slice, in microseconds; 0 if it had no limit
 }
 
 // Scheduler decides which task runs.
 type Scheduler interface {
 	// Next chooses among the ready tasks: bit s of ready stands for slot s, and ready is
-	// not 0. last is how the turn before ended. It returns the slot and the length of its
-	// slice in microseconds, 0 for no limit. A task that is chosen again after
+	// not 0. last is how the turn before ended. It is called once for each turn, and again
+	// whenever the kernel has worked or a task woke another. It returns the slot and the
+	// length of its slice in microseconds, 0 for no limit. A task that is chosen again after
 	// StopPreempted goes on with the rest of its slice.
 	Next(ready uint32, last Stop) (slot int, slice uint64)
 }
@@ -43,12 +45,40 @@ func (r *RoundRobin) Next(ready uint32, last Stop) (int, uint64) {
 	if slice == 0 {
 		slice = DefaultSlice
 	}
-	if last.Reason == StopPreempted && ready>>last.Slot&1 != 0 {
-		return last.Slot, slice
-	}
-	later := ready &^ (1<<(last.Slot+1) - 1)
-	if last.Reason == StopNone || later == 0 {
-		later = ready
-	}
-	return bits.TrailingZeros32(later), slice
+	return inTurn(ready, last), slice
 }
+
+// inTurn is the next ready slot behind the last one, or that again if the kernel
+// preempted it.
+func inTurn(ready uint32, last Stop) int {
+	if last.Reason == StopPreempted && ready>>last.Slot&1 != 0 {
+		return last.Slot
+	}
+	if last.Reason == StopNone {
+		return atOrAfter(ready, 0)
+	}
+	return atOrAfter(ready, last.Slot+1)
+}
+
+// atOrAfter is the first slot of the set at or behind slot, around the end. The set is not
+// empty.
+func atOrAfter(set uint32, slot int) int {
+	if later := set &^ (1<<slot - 1); later != 0 {
+		return bits.TrailingZeros32(later)
+	}
+	return bits.TrailingZeros32(set)
+}
+
+// Cooperative lets each ready task run until it waits, in the order of slots. A task that
+// never waits keeps the CPU from all others.
+type Cooperative struct{}
+
+// Next implements Scheduler.
+func (*Cooperative) Next(ready uint32, last Stop) (int, uint64) { return inTurn(ready, last), 0 }
+
+// Priority lets the ready task in the lowest slot run until it waits, or until a task in a
+// lower slot is ready. A task that never waits keeps the CPU from all behind it.
+type Priority struct{}
+
+// Next implements Scheduler.
+func (*Priority) Next(ready uint32, _ Stop) (int, uint64) { return bits.TrailingZeros32(ready), 0 }

@@ -15,6 +15,7 @@ type options struct {
 // readCmdline sets the options and the fault policy. Words that it does not know it names.
 func (b *board) readCmdline() {
 	b.policy = kernel.FaultLimit{Restarts: faultRestarts, Dump: true}
+	b.scheduler = &b.roundRobin
 	line := b.machine.Cmdline()
 	for len(line) > 0 {
 		end := 0
@@ -24,7 +25,7 @@ func (b *board) readCmdline() {
 		if word := line[:end]; end > 0 && !b.option(word) {
 			b.debug.WriteString("command line: unknown word: ")
 			format.Text(&b.debug, word)
-			b.debug.WriteString(" (want boot-ticks, no-dump, fault=stop or fault=panic)\n")
+			b.debug.WriteString(" (want boot-ticks, no-dump, fault=stop, fault=panic, or scheduler=roundrobin, cooperative, priority or mlfq)\n")
 		}
 		line = line[min(end+1, len(line)):]
 	}
@@ -41,6 +42,14 @@ func (b *board) option(word []byte) bool {
 		b.policy.Restarts = 0
 	case "fault=panic":
 		b.policy.Restarts, b.policy.Then = 0, kernel.PanicKernel
+	case "scheduler=roundrobin":
+		b.scheduler = &b.roundRobin
+	case "scheduler=cooperative":
+		b.scheduler = &b.cooperative
+	case "scheduler=priority":
+		b.scheduler = &b.priority
+	case "scheduler=mlfq":
+		b.scheduler = &b.feedbackQueue
 	default:
 		return false
 	}

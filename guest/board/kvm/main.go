@@ -28,8 +28,12 @@ type board struct {
 	options options
 	kernel  kernel.Kernel
 
-	scheduler kernel.RoundRobin
-	policy    kernel.FaultLimit
+	scheduler     kernel.Scheduler // one of the next four
+	roundRobin    kernel.RoundRobin
+	cooperative   kernel.Cooperative
+	priority      kernel.Priority
+	feedbackQueue kernel.FeedbackQueue
+	policy        kernel.FaultLimit
 
 	ports        mmio.Ports
 	uart         uart16550.UART
@@ -54,7 +58,7 @@ func main() {
 	b.kernel.Init(kernel.Config{
 		CPU:       &b.machine.CPU,
 		Platform:  b,
-		Scheduler: &b.scheduler,
+		Scheduler: b.scheduler,
 		Policy:    &b.policy,
 		Debug:     &b.debug,
 		RAM:       b.machine.TaskRAM(),
