@@ -13,6 +13,8 @@ const (
 	// so that a nil dereference always faults, nothing at or above 2^47.
 	UserMin = 64 << 10
 	UserMax = 1 << 47
+	// UserMax32 bounds the addresses of a 32-bit task.
+	UserMax32 = 1 << 32
 	// InitialRAM is the least that a task finds below its break when it starts.
 	InitialRAM = 4096
 )

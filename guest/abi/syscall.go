@@ -1,5 +1,8 @@
 package abi
 
+// Vector32 is the interrupt vector of a 32-bit task's system calls, Tock's on x86.
+const Vector32 = 0x40
+
 // Class is a system call class: the number in the low 8 bits of RAX at the trap.
 type Class uint8
 

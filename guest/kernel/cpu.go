@@ -19,7 +19,8 @@ type CPU interface {
 	// Start gives the task in slot its first registers: it will run the init function
 	// s describes; every other register is 0, vector and x87 state are reset.
 	Start(slot int, s StartState)
-	// Return places a system call's four result words (r0..r3).
+	// Return places a system call's four result words (r0..r3), of 32 bits for a 32-bit
+	// task. Where such a task's stack is not writable the next Switch reports a fault.
 	Return(slot int, r0, r1, r2, r3 uint64)
 	// Upcall makes the task continue in u.Fn with an ordinary call frame, so that its
 	// return lands behind the Yield. It writes the return address through mem and
@@ -95,6 +96,12 @@ type StartState struct {
 	RAMStart     uint64
 	RAMSize      uint64 // bytes, grant region included
 	InitialBreak uint64
+
+	// Bits32 says that the task is a 32-bit one: it begins in compatibility mode, and its
+	// system calls follow Tock's x86 convention (docs/abi.md, section 1, "32-bit tasks").
+	Bits32 bool
+	// Memory is the task's memory, for the words that a 32-bit task passes on its stack.
+	Memory *Memory
 }
 
 // Upcall is a function of a task's with its arguments.

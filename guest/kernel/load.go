@@ -51,15 +51,13 @@ func (k *Kernel) loadObject(b []byte, size int) refusal {
 	switch {
 	case !err.OK():
 		return refusal{"bad object: ", err}
-	case !object.Is64Bit():
-		return refusal{reason: "it is a 32-bit task, and this kernel runs 64-bit tasks only"}
 	case pageUp(uint64(size)) > uint64(len(b)):
 		return refusal{reason: "its last page is cut off: objects are padded to 4096 bytes"}
 	case k.loaded == MaxTasks:
 		return refusal{reason: "all task slots are in use"}
 	}
 	t := &k.tasks[k.loaded]
-	*t = Task{slot: k.loaded, object: object, restricted: object.Restricted()}
+	*t = Task{slot: k.loaded, object: object, restricted: object.Restricted(), bits32: !object.Is64Bit()}
 	if reason := k.place(t, b[:pageUp(uint64(size))], size); reason != "" {
 		*t = Task{}
 		return refusal{reason: reason}
@@ -135,6 +133,8 @@ func (m *Memory) chooseAddresses(object *tbf.Object, ramSize uint64) string {
 		return "its fixed addresses are below 64 KiB"
 	case flashEnd > m.ramStart && ramEnd > m.flashStart:
 		return "its flash and RAM would overlap"
+	case !object.Is64Bit() && max(flashEnd, ramEnd) >= abi.UserMax32:
+		return "it is a 32-bit task, and its flash or RAM would not end below 4 GiB"
 	}
 	return ""
 }
@@ -175,5 +175,8 @@ func (k *Kernel) printLoaded(t *Task) {
 	printRange(w, m.ramStart, m.ramEnd())
 	w.WriteString(", entry ")
 	format.Hex(w, t.entry)
+	if t.bits32 {
+		w.WriteString(", 32-bit")
+	}
 	w.WriteString("\n")
 }

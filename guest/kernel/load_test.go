@@ -34,9 +34,11 @@ func TestBadObjectsAreSkipped(t *testing.T) {
 		}, "bad object: header checksum is "},
 		"disabled":       {object(func(s *tbfbuild.Spec) { s.Disabled = true }), "bad object: enabled flag is 0x0"},
 		"kernel version": {object(func(s *tbfbuild.Spec) { s.KernelVersion.Minor = 99 }), "bad object: .*minor version is 0x63"},
-		"32-bit":         {object(func(s *tbfbuild.Spec) { s.ABI64 = false }), "it is a 32-bit task"},
-		"RAM":            {object(func(s *tbfbuild.Spec) { s.MinimumRAM = 1 << 20 }), "not enough RAM left"},
-		"most RAM":       {object(func(s *tbfbuild.Spec) { s.MinimumRAM = 0xffff_ffff }), "would overlap|not enough RAM left"},
+		"32-bit, above 4 GiB": {object(func(s *tbfbuild.Spec) {
+			s.ABI64, s.FixedAddresses = false, &tbf.FixedAddresses{RAM: 0xffff_b000, Flash: tbf.Unset}
+		}), "would not end below 4 GiB"},
+		"RAM":      {object(func(s *tbfbuild.Spec) { s.MinimumRAM = 1 << 20 }), "not enough RAM left"},
+		"most RAM": {object(func(s *tbfbuild.Spec) { s.MinimumRAM = 0xffff_ffff }), "would overlap|not enough RAM left"},
 		"writeable region within a page": {object(func(s *tbfbuild.Spec) {
 			s.Writeable = []tbf.Region{{Offset: 16, Size: 64}}
 		}), "does not consist of whole pages"},

@@ -12,6 +12,9 @@ func (k *Kernel) memop(t *Task, op uint32, arg uint64) Result {
 		}
 		return Done()
 	case abi.MemopSbrk:
+		if t.bits32 {
+			return k.sbrk(t, int64(int32(arg)))
+		}
 		return k.sbrk(t, int64(arg))
 	case abi.MemopRAMStart:
 		return address(m.ramStart)
@@ -34,6 +37,9 @@ func (k *Kernel) memop(t *Task, op uint32, arg uint64) Result {
 		t.heapStart = arg
 		return Done()
 	case abi.MemopSetFSBase, abi.MemopSetGSBase:
+		if t.bits32 {
+			return Failed(abi.NOSUPPORT)
+		}
 		if arg >= abi.UserMax {
 			return Failed(abi.INVAL)
 		}

@@ -33,6 +33,29 @@ func (m *Memory) WriteU64(addr, v uint64) bool {
 	return ok
 }
 
+// WriteU32s writes little-endian words to the task's RAM below its break, one behind the
+// other. It reports false, writing nothing, if any of their bytes is not there.
+func (m *Memory) WriteU32s(addr uint64, words []uint32) bool {
+	b, ok := m.readWrite(addr, 4*uint64(len(words)))
+	if !ok {
+		return false
+	}
+	for i, v := range words {
+		store32(b[4*i:], v)
+	}
+	return true
+}
+
+// ReadU32 reads a little-endian word of the task's RAM below its break. It is 0 if any of
+// the 4 bytes is not there.
+func (m *Memory) ReadU32(addr uint64) uint32 {
+	b, ok := m.readWrite(addr, 4)
+	if !ok {
+		return 0
+	}
+	return load32(b)
+}
+
 // WriteU8 writes a byte to the task's RAM below its break. It reports false if addr is
 // not there.
 func (m *Memory) WriteU8(addr uint64, v uint8) bool {
@@ -116,6 +139,18 @@ func (m *Memory) reset() {
 
 // pageUp rounds up to a page. Addresses here are below abi.UserMax plus a page.
 func pageUp(addr uint64) uint64 { return (addr + abi.PageSize - 1) &^ (abi.PageSize - 1) }
+
+// load32 reads a little-endian word; the compiler makes it one load.
+func load32(b []byte) uint32 {
+	_ = b[3]
+	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
+}
+
+// store32 writes a little-endian word; the compiler makes it one store.
+func store32(b []byte, v uint32) {
+	_ = b[3]
+	b[0], b[1], b[2], b[3] = byte(v), byte(v>>8), byte(v>>16), byte(v>>24)
+}
 
 // load64 reads a little-endian word; the compiler makes it one load.
 func load64(b []byte) uint64 {

@@ -29,5 +29,23 @@ func Outcome(e abi.ErrorCode) Result {
 	return Failed(e)
 }
 
+// narrow is the result as a 32-bit task gets it: pairs, pointers and addresses under the
+// variants of 32-bit words, and a 64-bit value as two words, the low one first.
+func (r Result) narrow() Result {
+	switch r.variant {
+	case abi.FailureFnUserdata, abi.FailureAddrLen:
+		r.variant = abi.Failure2U32
+	case abi.SuccessFnUserdata, abi.SuccessAddrLen:
+		r.variant = abi.Success2U32
+	case abi.SuccessPointer, abi.SuccessAddress:
+		r.variant = abi.SuccessU32
+	case abi.SuccessU64:
+		r.a, r.b = r.a&0xffff_ffff, r.a>>32
+	case abi.FailureU64, abi.SuccessU32U64:
+		r.b, r.c = r.b&0xffff_ffff, r.b>>32
+	}
+	return r
+}
+
 // address is Success with a user address (Memop).
 func address(v uint64) Result { return Result{variant: abi.SuccessAddress, a: v} }

@@ -2,9 +2,6 @@ package kernel
 
 import "kapsel/guest/abi"
 
-// functionSize is how many bytes of a function a task must own to subscribe it: a pointer's.
-const functionSize = 8
-
 // pair is what Subscribe and Allow swap: function and userdata, or address and length.
 type pair struct{ a, b uint64 }
 
@@ -12,10 +9,10 @@ type pair struct{ a, b uint64 }
 // or with an error the pair that was passed.
 func (k *Kernel) answerPair(t *Task, success, failure abi.Variant, e abi.ErrorCode, p pair) {
 	if e != abi.OK {
-		k.cpu.Return(t.slot, uint64(failure), uint64(e), p.a, p.b)
+		k.answer(t, Result{failure, uint64(e), p.a, p.b})
 		return
 	}
-	k.cpu.Return(t.slot, uint64(success), p.a, p.b, 0)
+	k.answer(t, Result{success, p.a, p.b, 0})
 }
 
 // subscribe makes fn the upcall of an event, or none if fn is 0, and drops the events
@@ -27,7 +24,7 @@ func (k *Kernel) subscribe(t *Task, to event, fn, userdata uint64) {
 
 // swapUpcall returns the pair that was replaced, or the passed one with an error.
 func (k *Kernel) swapUpcall(t *Task, to event, passed pair) (pair, abi.ErrorCode) {
-	if _, ok := t.memory.readOnly(passed.a, functionSize); !ok && passed.a != 0 {
+	if _, ok := t.memory.readOnly(passed.a, t.functionSize()); !ok && passed.a != 0 {
 		return passed, abi.INVAL
 	}
 	s, e := k.slots(t, to.driver)

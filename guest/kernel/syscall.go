@@ -28,8 +28,11 @@ func (k *Kernel) syscall(t *Task, trap *Trap) {
 	}
 }
 
-// answer gives a result to a 64-bit task: variant, then the payload.
+// answer gives a result to the task: variant, then the payload.
 func (k *Kernel) answer(t *Task, r Result) {
+	if t.bits32 {
+		r = r.narrow()
+	}
 	k.cpu.Return(t.slot, uint64(r.variant), r.a, r.b, r.c)
 }
 

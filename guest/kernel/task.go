@@ -45,6 +45,7 @@ type Task struct {
 	state      State
 	stopped    bool // it is kept from running: State says what it did before
 	restricted bool // the object lists what the task may use
+	bits32     bool // a 32-bit task, by Tock's x86 convention
 	object     tbf.Object
 	entry      uint64
 	memory     Memory
@@ -97,6 +98,15 @@ func (t *Task) NameIs(name string) bool { return string(t.object.Name()) == name
 // LastFault is the task's last fault. It reports false if there was none.
 func (t *Task) LastFault() (Fault, bool) { return t.lastFault, t.faults != 0 }
 
+// functionSize is how many bytes of a function the task must own to subscribe it: a
+// pointer's.
+func (t *Task) functionSize() uint64 {
+	if t.bits32 {
+		return 4
+	}
+	return 8
+}
+
 // alive reports whether the task may run again by itself.
 func (t *Task) alive() bool {
 	return t.state == Running || t.state == Yielded || t.state == YieldedFor
@@ -142,6 +152,8 @@ func (k *Kernel) start(t *Task) {
 		RAMStart:     m.ramStart,
 		RAMSize:      uint64(len(m.ram)),
 		InitialBreak: m.appBreak,
+		Bits32:       t.bits32,
+		Memory:       m,
 	})
 	t.state = Running
 	k.live++

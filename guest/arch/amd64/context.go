@@ -15,7 +15,12 @@ type context struct {
 	fx             [512]byte // FXSAVE64 area (SDM vol. 1, 10.5.1)
 	fsBase, gsBase uint64
 	ds, es, fs, gs uint16 // selectors: nothing depends on them in 64-bit mode, but they would be seen
-	_              uint64
+
+	// memory is a 32-bit task's, nil for a 64-bit task: so the two are told apart.
+	memory *kernel.Memory
+	// stackLost says that a 32-bit task had no writeable stack for its last results.
+	stackLost bool
+	_         [15]byte // to a multiple of 16
 }
 
 // Values of context.vector beyond the CPU's own: how the task came in, and so goes back.

@@ -40,10 +40,10 @@ func (c *CPU) Switch(slot int) *kernel.Trap {
 		c.trap.Fault = kernel.Fault{Vector: vectorProtection, PC: x.rip, Name: "jump to an address that is not canonical"}
 		return &c.trap
 	}
-	if slot != c.active || c.stale[slot] {
-		c.activate(slot)
+	if x.memory != nil {
+		return c.switch32(slot)
 	}
-	switchTo(x)
+	c.enter(slot)
 	t := &c.trap
 	if x.vector == cameBySyscall {
 		t.Reason = kernel.TrapSyscall
@@ -53,6 +53,14 @@ func (c *CPU) Switch(slot int) *kernel.Trap {
 	}
 	c.classify(x)
 	return t
+}
+
+// enter runs the slot's task until it traps.
+func (c *CPU) enter(slot int) {
+	if slot != c.active || c.stale[slot] {
+		c.activate(slot)
+	}
+	switchTo(&contexts[slot])
 }
 
 // activate makes the processor ready to run the slot.
@@ -103,6 +111,8 @@ func (c *CPU) addressSpaceRegister(slot int) uint64 {
 // classify fills in the trap for anything but a system call.
 func (c *CPU) classify(x *context) {
 	switch {
+	case x.vector == vectorSyscall32 || x.vector == cameBySyscall:
+		c.refuse("system call of the other kind: SYSCALL is for 64-bit tasks, INT 0x40 for 32-bit code of 32-bit tasks")
 	case x.vector >= vectorLine0:
 		pending |= 1 << (x.vector - vectorLine0)
 		c.trap.Reason = kernel.TrapInterrupt
@@ -119,18 +129,31 @@ func (c *CPU) classify(x *context) {
 	}
 }
 
+// refuse makes the trap a fault that no exception stands for.
+func (c *CPU) refuse(why string) {
+	c.trap.Reason = kernel.TrapFault
+	c.trap.Fault = kernel.Fault{Vector: kernel.NoVector, Name: why}
+}
+
 // Start implements kernel.CPU.
 func (c *CPU) Start(slot int, s kernel.StartState) {
 	c.forget(slot)
-	contexts[slot] = context{
-		rip: s.Entry, cs: userCode, ss: userData, rflags: flagsFixed | flagIF,
-		rdi: s.AppStart, rsi: s.RAMStart, rdx: s.RAMSize, rcx: s.InitialBreak,
-		rsp: s.InitialBreak&^15 - 8, // the kernel has cleared what it points to
+	x := &contexts[slot]
+	*x = context{rip: s.Entry, ss: userData, rflags: flagsFixed | flagIF}
+	if s.Bits32 {
+		x.start32(s)
+	} else {
+		x.start64(s)
 	}
 	const controlWord, mxcsr = 0x037f, 0x1f80 // at reset (SDM vol. 1, 8.1.5 and 10.2.3)
-	fx := &contexts[slot].fx
-	fx[0], fx[1] = controlWord&0xff, controlWord>>8
-	fx[24], fx[25] = mxcsr&0xff, mxcsr>>8
+	x.fx[0], x.fx[1] = controlWord&0xff, controlWord>>8
+	x.fx[24], x.fx[25] = mxcsr&0xff, mxcsr>>8
+}
+
+func (x *context) start64(s kernel.StartState) {
+	x.cs = userCode
+	x.rdi, x.rsi, x.rdx, x.rcx = s.AppStart, s.RAMStart, s.RAMSize, s.InitialBreak
+	x.rsp = s.InitialBreak&^15 - 8 // the kernel has cleared what it points to
 }
 
 // Clear implements kernel.CPU.
@@ -149,12 +172,19 @@ func (c *CPU) forget(slot int) {
 // Return implements kernel.CPU. RAX, R8 and R9 are cleared on the way out.
 func (c *CPU) Return(slot int, r0, r1, r2, r3 uint64) {
 	x := &contexts[slot]
+	if x.memory != nil {
+		x.return32(r0, r1, r2, r3)
+		return
+	}
 	x.rdi, x.rsi, x.rdx, x.r10 = r0, r1, r2, r3
 }
 
 // Upcall implements kernel.CPU.
 func (c *CPU) Upcall(slot int, mem *kernel.Memory, u kernel.Upcall) bool {
 	x := &contexts[slot]
+	if x.memory != nil {
+		return x.upcall32(u)
+	}
 	if !mem.WriteU64(x.rsp-8, x.rip) {
 		return false
 	}

@@ -1,5 +1,7 @@
 package amd64
 
+import "kapsel/guest/abi"
+
 // Segment selectors. The order is SYSRET's: user data behind 32-bit user code, 64-bit user
 // code behind that (SDM vol. 3, 5.8.8).
 const (
@@ -52,6 +54,8 @@ func setTSS(index int, addr uint64) {
 const (
 	vectorDebug        = 1
 	vectorNMI          = 2
+	vectorBreakpoint   = 3
+	vectorOverflow     = 4
 	vectorInvalidOp    = 6
 	vectorDoubleFault  = 8
 	vectorProtection   = 13
@@ -60,19 +64,22 @@ const (
 
 	vectorLine0    = 32 // interrupt line n has vector vectorLine0+n
 	vectorSpurious = 63
-	vectorCount    = 64
-	stubSize       = 8 // bytes of code of each entry (trap_amd64.s)
+
+	vectorSyscall32 = abi.Vector32 // behind the lines
+	vectorCount     = vectorSyscall32 + 1
+	stubSize        = 8 // bytes of code of each entry (trap_amd64.s)
 )
 
 // A gate is an entry of the interrupt descriptor table (SDM vol. 3, 6.14.1).
 type gate [2]uint64
 
 // interruptGate makes a gate that enters ring 0 at handler with interrupts off, on the
-// stack ist, or, if that is 0, on RSP0 when it comes from ring 3.
-func interruptGate(handler uint64, ist int) gate {
+// stack ist, or, if that is 0, on RSP0 when it comes from ring 3. INT instructions may use
+// it from rings up to ring.
+func interruptGate(handler uint64, ist, ring int) gate {
 	const presentInterrupt = 0x8e
 	return gate{
-		handler&0xffff | kernelCode<<16 | uint64(ist)<<32 | presentInterrupt<<40 | handler>>16&0xffff<<48,
+		handler&0xffff | kernelCode<<16 | uint64(ist)<<32 | uint64(presentInterrupt|ring<<5)<<40 | handler>>16&0xffff<<48,
 		handler >> 32,
 	}
 }
@@ -102,14 +109,26 @@ func loadDescriptors() {
 
 	stubs := trapStubsAddress()
 	for v := range idt {
-		idt[v] = interruptGate(stubs+uint64(v*stubSize), interruptStack(v))
+		idt[v] = interruptGate(stubs+uint64(v*stubSize), interruptStack(v), gateRing(v))
 	}
 	lidt(&tablePointer{limit: uint16(len(idt)*16 - 1), base: addressOf(&idt[0])})
 
 	// SYSRET takes its selectors from 16 and 8 above the upper field (SDM vol. 2, SYSRET).
 	wrmsr(msrSTAR, kernelCode<<32|uint64(userCode32)<<48)
 	wrmsr(msrLSTAR, syscallEntryAddress())
+	wrmsr(msrCSTAR, compatSyscallEntryAddress())
 	wrmsr(msrFMASK, flagTF|flagIF|flagDF|flagIOPL|flagNT|flagAC)
+	wrmsr(msrSysenterCS, 0) // SYSENTER faults (SDM vol. 2, SYSENTER)
+}
+
+// gateRing is the outermost ring whose INT instructions may use a vector: INT1, INT3, INTO
+// and system calls of 32-bit tasks work in ring 3, as Tock has it; others fault there.
+func gateRing(vector int) int {
+	switch vector {
+	case vectorDebug, vectorBreakpoint, vectorOverflow, vectorSyscall32:
+		return 3
+	}
+	return 0
 }
 
 // interruptStack is the IST that a vector uses, 0 for none.

@@ -62,6 +62,8 @@ func TestSystemCallSelectors(t *testing.T) {
 	assert.EqualValues(t, userCode, star>>48+16, "SYSRET: CS")
 	assert.EqualValues(t, userData, star>>48+8, "SYSRET: SS")
 	assert.Equal(t, uint64(hostSyscallEntry), hostCPU.msr[msrLSTAR])
+	assert.Equal(t, uint64(hostCompatEntry), hostCPU.msr[0xc0000083], "SYSCALL in compatibility mode")
+	assert.Contains(t, hostCPU.writes, registerWrite{"MSR", 0x174, 0}, "SYSENTER faults")
 
 	mask := hostCPU.msr[msrFMASK]
 	for name, flag := range map[string]uint64{"TF": 1 << 8, "IF": 1 << 9, "DF": 1 << 10, "IOPL": 3 << 12, "NT": 1 << 14, "AC": 1 << 18} {
@@ -106,7 +108,11 @@ func TestIDT(t *testing.T) {
 		assert.EqualValues(t, kernelCode, g[0]>>16&0xffff, "vector %d: selector", v)
 		assert.Equal(t, stacks[v], g[0]>>32&7, "vector %d: interrupt stack", v)
 		assert.Zero(t, g[0]>>35&0x1f|g[1]>>32, "vector %d: reserved", v)
-		assert.EqualValues(t, 0x8e, g[0]>>40&0xff, "vector %d: present, ring 0 alone, interrupt gate", v)
+		if v == 1 || v == 3 || v == 4 || v == 0x40 {
+			assert.EqualValues(t, 0xee, g[0]>>40&0xff, "vector %d: present, ring 3 too, interrupt gate", v)
+		} else {
+			assert.EqualValues(t, 0x8e, g[0]>>40&0xff, "vector %d: present, ring 0 alone, interrupt gate", v)
+		}
 	}
 }
 
@@ -114,12 +120,13 @@ func TestTablePointers(t *testing.T) {
 	newHostCPU(t)
 	loadDescriptors()
 	assert.Equal(t, tablePointer{limit: 63, base: addressOf(&gdt[0])}, hostCPU.gdtr)
-	assert.Equal(t, tablePointer{limit: 64*16 - 1, base: addressOf(&idt[0])}, hostCPU.idtr)
+	assert.Equal(t, tablePointer{limit: 65*16 - 1, base: addressOf(&idt[0])}, hostCPU.idtr)
 	var p tablePointer
 	assert.EqualValues(t, 6, unsafe.Offsetof(p.limit), "LGDT and LIDT are given this address")
 	assert.EqualValues(t, unsafe.Offsetof(p.limit)+2, unsafe.Offsetof(p.base))
 }
 
 func TestInterruptGate(t *testing.T) {
-	assert.Equal(t, gate{0x89ab_8e03_0008_cdef, 0x0123_4567}, interruptGate(0x0123_4567_89ab_cdef, 3))
+	assert.Equal(t, gate{0x89ab_8e03_0008_cdef, 0x0123_4567}, interruptGate(0x0123_4567_89ab_cdef, 3, 0))
+	assert.Equal(t, gate{0x89ab_ee00_0008_cdef, 0x0123_4567}, interruptGate(0x0123_4567_89ab_cdef, 0, 3))
 }

@@ -64,3 +64,4 @@ func loadSegments()
 
 func trapStubsAddress() uint64
 func syscallEntryAddress() uint64
+func compatSyscallEntryAddress() uint64

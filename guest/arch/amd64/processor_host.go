@@ -135,8 +135,11 @@ func idle() { hostCPU.rests++ }
 const (
 	hostTrapStubs    = abi.KernelBase + 0x12345600
 	hostSyscallEntry = abi.KernelBase + 0x23456700
+	hostCompatEntry  = abi.KernelBase + 0x23456800
 )
 
 func trapStubsAddress() uint64 { return hostTrapStubs }
 
 func syscallEntryAddress() uint64 { return hostSyscallEntry }
+
+func compatSyscallEntryAddress() uint64 { return hostCompatEntry }

@@ -3,11 +3,13 @@ package amd64
 // Model-specific registers (SDM vol. 4).
 const (
 	msrAPICBase    = 0x1b
+	msrSysenterCS  = 0x174
 	msrTSCDeadline = 0x6e0
 	msrX2APIC      = 0x800 // the local APIC's registers, one MSR for 16 bytes
 	msrEFER        = 0xc0000080
 	msrSTAR        = 0xc0000081
 	msrLSTAR       = 0xc0000082
+	msrCSTAR       = 0xc0000083 // AMD's processors alone use it (APM vol. 2, 6.1.1)
 	msrFMASK       = 0xc0000084
 	msrFSBase      = 0xc0000100
 	msrGSBase      = 0xc0000101

@@ -14,6 +14,7 @@
 // One CPU: a task's stack pointer and the like can be kept in variables.
 
 #define USER_CODE 0x2b
+#define USER_CODE32 0x1b
 #define USER_DATA 0x23
 #define FLAGS_CLEAR 2
 
@@ -131,6 +132,25 @@ TEXT ·syscallEntry(SB), NOSPLIT|NOFRAME, $0
 	PUSH_REGISTERS
 	RETURN_TO_KERNEL
 
+// compatSyscallEntry is where SYSCALL goes from compatibility mode on AMD's processors. On
+// Intel's it is an invalid instruction there, and no task has a use for it: so it goes on
+// as if it had been one. RCX is the address behind its two bytes; the rest is as for SYSCALL
+// in 64-bit mode.
+TEXT ·compatSyscallEntry(SB), NOSPLIT|NOFRAME, $0
+	MOVQ  SP, ·syscallSP(SB)
+	MOVQ  ·contextTop(SB), SP
+	PUSHQ $USER_DATA
+	PUSHQ ·syscallSP(SB)
+	PUSHQ R11
+	PUSHQ $USER_CODE32
+	SUBQ  $2, CX
+	PUSHQ CX
+	PUSHQ $0
+	PUSHQ CX
+	LEAQ  ·trapStubs+(const_vectorInvalidOp*const_stubSize)(SB), CX
+	XCHGQ CX, 0(SP)
+	JMP   ·userTrap(SB)
+
 // trapStubs has 8 bytes of code for each vector. Its call pushes an address that tells
 // which it was. Where the CPU pushes no error code, 0 is pushed in its place.
 #define TRAP      BYTE $0x6a; BYTE $0; CALL ·trap(SB); BYTE $0x90
@@ -156,6 +176,7 @@ TEXT ·trapStubs(SB), NOSPLIT|NOFRAME, $0
 	TRAP4
 	TRAP4
 	TRAP4
+	TRAP                                  // INT 0x40
 
 // trap: 0(SP) address in trapStubs, 8 code, 16 RIP, 24 CS, 32 RFLAGS, 40 RSP, 48 SS. From
 // ring 3 SP is in the running task's context, because RSP0 was.
@@ -299,5 +320,11 @@ TEXT ·trapStubsAddress(SB), NOSPLIT, $0-8
 // func syscallEntryAddress() uint64
 TEXT ·syscallEntryAddress(SB), NOSPLIT, $0-8
 	LEAQ ·syscallEntry(SB), AX
+	MOVQ AX, ret+0(FP)
+	RET
+
+// func compatSyscallEntryAddress() uint64
+TEXT ·compatSyscallEntryAddress(SB), NOSPLIT, $0-8
+	LEAQ ·compatSyscallEntry(SB), AX
 	MOVQ AX, ret+0(FP)
 	RET

@@ -1,0 +1,67 @@
+package amd64
+
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
+)
+
+// 32-bit tasks run in compatibility mode (SDM vol. 3, 2.2) by Tock's convention for x86
+// (docs/abi.md, section 1): INT 0x40 with the class in EAX and four words at ESP, which
+// take the results. They enter the kernel through an interrupt gate and leave it by IRET,
+// as with any interrupt: with all registers, vector and x87 state included, as they were.
+
+// switch32 is Switch for a 32-bit task.
+func (c *CPU) switch32(slot int) *kernel.Trap {
+	x, t := &contexts[slot], &c.trap
+	if x.stackLost {
+		c.refuse("no writeable stack for the results of a system call")
+		return t
+	}
+	c.enter(slot)
+	if x.vector != vectorSyscall32 || x.cs != userCode32 {
+		c.classify(x)
+		return t
+	}
+	t.Reason = kernel.TrapSyscall
+	t.Class = abi.Class(x.rax)
+	for i := range t.Args {
+		t.Args[i] = uint64(x.memory.ReadU32(x.stack32(4 * i)))
+	}
+	return t
+}
+
+// stack32 is the address so many bytes above ESP. In compatibility mode the upper half of
+// RSP means nothing, and addresses wrap at 4 GiB (SDM vol. 1, 3.3.7).
+func (x *context) stack32(offset int) uint64 { return uint64(uint32(x.rsp) + uint32(offset)) }
+
+// return32 puts the result words where the arguments were.
+func (x *context) return32(r0, r1, r2, r3 uint64) {
+	words := [...]uint32{uint32(r0), uint32(r1), uint32(r2), uint32(r3)}
+	x.stackLost = !x.memory.WriteU32s(x.stack32(0), words[:])
+}
+
+// upcall32 makes a call by the cdecl convention out of the Yield: its four words become
+// the arguments, and below them lies the return address. It reports false, changing
+// nothing, if the stack is not writeable.
+func (x *context) upcall32(u kernel.Upcall) bool {
+	frame := [...]uint32{uint32(x.rip), u.Args[0], u.Args[1], u.Args[2], uint32(u.Userdata)}
+	if !x.memory.WriteU32s(x.stack32(-4), frame[:]) {
+		return false
+	}
+	x.rsp = x.stack32(-4)
+	x.rip = u.Fn
+	x.rflags = flagsFixed | flagIF
+	return true
+}
+
+// start32 makes a call of the init function in the same way, with nowhere to return to.
+func (x *context) start32(s kernel.StartState) {
+	x.cs, x.ds, x.es = userCode32, userData, userData
+	x.memory = s.Memory
+	x.rip, x.rsp = 0, s.InitialBreak-16
+	x.stackLost = !x.upcall32(kernel.Upcall{
+		Fn:       s.Entry,
+		Args:     [3]uint32{uint32(s.AppStart), uint32(s.RAMStart), uint32(s.RAMSize)},
+		Userdata: s.InitialBreak,
+	})
+}
