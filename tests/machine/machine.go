@@ -51,7 +51,7 @@ type Outcome struct {
 	Dump    string // the processor's state, if the machine was cancelled
 }
 
-// File returns the path of a file in the build folder, which scripts/build fills.
+// File returns the path of a file in the build folder, which scripts/test fills.
 func File(t testing.TB, name string) string {
 	t.Helper()
 	dir := os.Getenv("KAPSEL_BUILD")
@@ -60,7 +60,7 @@ func File(t testing.TB, name string) string {
 	}
 	path := filepath.Join(dir, name)
 	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("%v: build it with scripts/build, or set KAPSEL_BUILD to the folder that holds it", err)
+		t.Fatalf("%v: scripts/test builds it; or set KAPSEL_BUILD to the folder that holds it", err)
 	}
 	return path
 }

@@ -51,7 +51,9 @@ type UART struct {
 	registers Registers
 	burst     int // bytes that the empty transmitter takes at once
 	enabled   uint8
-	abort     kernel.DeferredCall
+	early     byte // came before Init, if hasEarly
+	hasEarly  bool
+	deferred  kernel.DeferredCall
 
 	transmitClient hil.TransmitClient
 	transmit       transfer
@@ -86,13 +88,16 @@ func (u *UART) Init(k *kernel.Kernel, registers Registers) {
 	registers.Write8(divisorLow, divisor115200)
 	registers.Write8(divisorHigh, 0)
 	registers.Write8(lineControl, line8N1)
+	if registers.Read8(lineStatus)&statusDataReady != 0 {
+		u.early, u.hasEarly = registers.Read8(data), true // switching the FIFO on would drop it
+	}
 	registers.Write8(fifoControl, fifoEnableClear)
 	registers.Write8(modemControl, modemReady)
 	u.burst = 1
 	if registers.Read8(interruptID)&fifoEnabled == fifoEnabled {
 		u.burst = fifoSize
 	}
-	u.abort.Register(k, u)
+	u.deferred.Register(k, u)
 }
 
 // SetTransmitClient implements hil.Transmitter.
@@ -120,6 +125,9 @@ func (u *UART) Receive(buf []byte, n int) abi.ErrorCode {
 		return e
 	}
 	u.enable(u.enabled | enableReceive)
+	if u.hasEarly {
+		u.deferred.Set() // no interrupt tells of it
+	}
 	return abi.OK
 }
 
@@ -129,14 +137,19 @@ func (u *UART) AbortReceive() abi.ErrorCode {
 		return abi.ALREADY
 	}
 	u.enable(u.enabled &^ enableReceive)
-	u.abort.Set()
+	u.deferred.Set()
 	return abi.OK
 }
 
-// HandleDeferredCall ends an aborted reception, unless it came to its own end before.
+// HandleDeferredCall ends an aborted reception, unless it came to its own end before, or
+// begins one with the byte that came before Init.
 func (u *UART) HandleDeferredCall() {
-	if u.receive.buf != nil && u.enabled&enableReceive == 0 {
+	switch {
+	case u.receive.buf == nil:
+	case u.enabled&enableReceive == 0:
 		u.received(abi.CANCEL)
+	case u.hasEarly:
+		u.receiveByte()
 	}
 }
 
@@ -157,10 +170,14 @@ func (u *UART) HandleInterrupt() {
 	}
 }
 
-// receiveByte takes one byte from the device, and ends the reception if it was the last.
+// receiveByte takes one byte, and ends the reception if it was the last.
 func (u *UART) receiveByte() {
 	r := &u.receive
-	r.buf[r.done] = u.registers.Read8(data)
+	if u.hasEarly {
+		r.buf[r.done], u.hasEarly = u.early, false
+	} else {
+		r.buf[r.done] = u.registers.Read8(data)
+	}
 	r.done++
 	if r.done == r.n {
 		u.enable(u.enabled &^ enableReceive)

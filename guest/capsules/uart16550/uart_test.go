@@ -72,6 +72,9 @@ func (d *device) Write8(offset uint16, v uint8) {
 	case offset == modemControl:
 		d.modem = v
 	case offset == fifoControl:
+		if d.fifo {
+			d.input = nil
+		}
 	default:
 		d.t.Errorf("write of %#x to register %d", v, offset)
 	}
@@ -201,6 +204,28 @@ func TestReceive(t *testing.T) {
 		r.interrupts()
 		assert.Equal(t, []string{"abcd", "ef"}, r.client.received)
 	})
+}
+
+// TestByteBeforeInit: what was typed before the driver was there is not lost, and comes first.
+func TestByteBeforeInit(t *testing.T) {
+	for _, fifo := range []bool{false, true} {
+		r := &rig{device: device{t: t, fifo: fifo, input: []byte("a")}}
+		r.Init(&r.kernel, &r.device)
+		r.SetReceiveClient(&r.client)
+		r.device.input = []byte("bc")
+		r.Receive(make([]byte, 2), 2)
+		assert.Empty(t, r.client.received, "no callback from within the call")
+		r.interrupts()
+		assert.Equal(t, []string{"ab"}, r.client.received)
+		r.HandleDeferredCall()
+
+		r = &rig{device: device{t: t, fifo: fifo, input: []byte("a")}}
+		r.Init(&r.kernel, &r.device)
+		r.SetReceiveClient(&r.client)
+		r.Receive(make([]byte, 1), 1)
+		r.HandleDeferredCall() // nothing else comes
+		assert.Equal(t, []string{"a"}, r.client.received)
+	}
 }
 
 func TestAbortReceive(t *testing.T) {
