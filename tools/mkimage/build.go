@@ -54,6 +54,9 @@ func (tc *toolchain) build(p program, out string) error {
 	if err == nil {
 		return bindG(out)
 	}
+	if strings.Contains(said, "kapsel.die not defined") {
+		return fmt.Errorf("building %s failed: nothing takes its panics: a task imports kapsel/guest/task, a board kapsel/guest/arch/amd64", p.pkg)
+	}
 	missing := missingRuntime(said)
 	if len(missing) == 0 {
 		return fmt.Errorf("building %s failed:\n%s", p.pkg, said)

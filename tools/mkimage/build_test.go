@@ -182,7 +182,7 @@ func TestBuildNamesTheLine(t *testing.T) {
 					"import \"kapsel/guest/capsules/alarm\"\n\nfunc init() { alarm.Broken(1) }\n",
 			})
 			err := mkimage(dir, io.Discard)
-			require.ErrorContains(t, err, "the kernel may not use what has no place under it (docs/HACKING.md):\n  ")
+			require.ErrorContains(t, err, "kapsel/guest/board/kvm may not use what has no place under it (docs/HACKING.md):\n  ")
 			assert.ErrorContains(t, err, "  guest/capsules/alarm/broken.go:7: "+tt.want)
 			assert.NotContains(t, err.Error(), dir, "paths are the module's")
 		})

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -94,7 +93,7 @@ func explain(pkg string, missing []string, listing, said string) error {
 	}
 	slices.Sort(lines)
 	lines = slices.Compact(lines)
-	return errors.New("the kernel may not use what has no place under it (docs/HACKING.md):\n  " + strings.Join(lines, "\n  "))
+	return fmt.Errorf("%s may not use what has no place under it (docs/HACKING.md):\n  %s", pkg, strings.Join(lines, "\n  "))
 }
 
 // blamed returns the packages that the linker named. It calls the program's own package

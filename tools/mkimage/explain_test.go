@@ -40,7 +40,7 @@ const listing = `# kapsel/guest/capsules/led
 `
 
 func TestExplain(t *testing.T) {
-	const head = "the kernel may not use what has no place under it (docs/HACKING.md):\n  "
+	const head = "PKG may not use what has no place under it (docs/HACKING.md):\n  "
 	for _, tt := range []struct {
 		name    string
 		said    string
