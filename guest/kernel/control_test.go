@@ -16,7 +16,7 @@ import (
 func (m *machine) byName(name string) *kernel.Task {
 	var found *kernel.Task
 	m.Kernel.EachTask(m.Capabilities.TaskManagement, func(t *kernel.Task) {
-		if t.NameIs(name) {
+		if t.NameIs([]byte(name)) {
 			found = t
 		}
 	})

@@ -150,7 +150,7 @@ func (p *choosyPolicy) OnFault(task *kernel.Task) (kernel.FaultAction, bool) {
 	if f, ok := task.LastFault(); ok && task.State() == kernel.Running {
 		p.seen = append(p.seen, f.Name)
 	}
-	if task.NameIs("again") && task.Restarts() < 2 && task.ID().Number() != 0 {
+	if task.NameIs([]byte("again")) && task.Restarts() < 2 && task.ID().Number() != 0 {
 		return kernel.RestartTask, false
 	}
 	return kernel.StopTask, false

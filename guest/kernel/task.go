@@ -93,7 +93,7 @@ func (t *Task) StateName() string {
 func (t *Task) Restarts() uint32 { return t.restarts }
 
 // NameIs reports whether the task's package name is name.
-func (t *Task) NameIs(name string) bool { return string(t.object.Name()) == name }
+func (t *Task) NameIs(name []byte) bool { return string(t.object.Name()) == string(name) }
 
 // LastFault is the task's last fault. It reports false if there was none.
 func (t *Task) LastFault() (Fault, bool) { return t.lastFault, t.faults != 0 }

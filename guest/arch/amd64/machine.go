@@ -99,6 +99,9 @@ func (m *Machine) ImageTasks() []byte {
 	return bytesAt(image.Tasks-abi.KernelBase, pageUp(image.TasksEnd)-image.Tasks)
 }
 
+// Image is how the kernel's image is laid out.
+func (m *Machine) Image() abi.ImageInfo { return image }
+
 // ModuleTasks is the memory that holds the task objects that the monitor added.
 func (m *Machine) ModuleTasks() []byte {
 	return bytesAt(m.boot.modules.start, m.boot.modules.size())

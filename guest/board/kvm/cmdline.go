@@ -10,6 +10,7 @@ import (
 // options are what the command line can ask for, in words with spaces between.
 type options struct {
 	bootTicks bool // say how long booting took
+	console   bool // the process console is on, and the machine stays up without tasks
 }
 
 // readCmdline sets the options and the fault policy. Words that it does not know it names.
@@ -25,7 +26,7 @@ func (b *board) readCmdline() {
 		if word := line[:end]; end > 0 && !b.option(word) {
 			b.debug.WriteString("command line: unknown word: ")
 			format.Text(&b.debug, word)
-			b.debug.WriteString(" (want boot-ticks, no-dump, fault=stop, fault=panic, or scheduler=roundrobin, cooperative, priority or mlfq)\n")
+			b.debug.WriteString(" (want boot-ticks, console, no-dump, fault=stop, fault=panic, or scheduler=roundrobin, cooperative, priority or mlfq)\n")
 		}
 		line = line[min(end+1, len(line)):]
 	}
@@ -36,6 +37,8 @@ func (b *board) option(word []byte) bool {
 	switch string(word) {
 	case "boot-ticks":
 		b.options.bootTicks = true
+	case "console":
+		b.options.console = true
 	case "no-dump":
 		b.policy.Dump = false
 	case "fault=stop":

@@ -11,6 +11,7 @@ import (
 	"kapsel/guest/capsules/console"
 	"kapsel/guest/capsules/debugwriter"
 	"kapsel/guest/capsules/lowleveldebug"
+	"kapsel/guest/capsules/processconsole"
 	"kapsel/guest/capsules/uart16550"
 	"kapsel/guest/capsules/uartmux"
 	"kapsel/guest/kernel"
@@ -40,11 +41,13 @@ type board struct {
 	mux          uartmux.Mux
 	consoleShare uartmux.Device
 	debugShare   uartmux.Device
+	processShare uartmux.Device
 
-	debug         debugwriter.Writer
-	console       console.Console
-	alarm         alarm.Alarm
-	lowLevelDebug lowleveldebug.LowLevelDebug
+	debug          debugwriter.Writer
+	console        console.Console
+	alarm          alarm.Alarm
+	lowLevelDebug  lowleveldebug.LowLevelDebug
+	processConsole processconsole.Console
 }
 
 var system board
@@ -64,11 +67,15 @@ func main() {
 		RAM:       b.machine.TaskRAM(),
 	})
 	b.wire(can)
-	b.printBanner()
+	b.printBanner(&b.debug)
 	b.kernel.Load(b.machine.ImageTasks(), can.TaskManagement)
 	b.kernel.Load(b.machine.ModuleTasks(), can.TaskManagement)
 	if b.options.bootTicks {
 		b.printBootTicks()
+	}
+	if b.options.console {
+		b.processConsole.Start()
+		b.kernel.RunForever(can.MainLoop)
 	}
 	b.kernel.Run(can.MainLoop)
 	b.kernel.PrintTasks(&b.debug)
@@ -89,6 +96,8 @@ func (b *board) wire(can capability.Set) {
 	b.console.Init(k, &b.consoleShare, can.MemoryAllocation)
 	b.alarm.Init(k, &b.machine.Timer, can.MemoryAllocation)
 	b.lowLevelDebug.Init(&b.debug)
+	b.processShare.Init(&b.mux)
+	b.processConsole.Init(k, &b.processShare, &b.debug, b, can.TaskManagement)
 }
 
 // Driver implements kernel.Platform.
@@ -115,8 +124,7 @@ func (b *board) Interrupt(line int) {
 }
 
 // printBanner says what runs where.
-func (b *board) printBanner() {
-	w := &b.debug
+func (b *board) printBanner(w kernel.Writer) {
 	w.WriteString("Kapsel ")
 	w.WriteString(abi.Version)
 	w.WriteString(" on ")
@@ -134,6 +142,33 @@ func (b *board) printBootTicks() {
 	w.WriteString(", tasks loaded at tick ")
 	format.Dec(w, b.machine.Ticks())
 	w.WriteString("\n")
+}
+
+// PrintKernel implements processconsole.Machine.
+func (b *board) PrintKernel(w kernel.Writer) {
+	b.printBanner(w)
+	image := b.machine.Image()
+	printRange(w, "code", image.Text, image.TextEnd)
+	printRange(w, "constants", image.Rodata, image.RodataEnd)
+	printRange(w, "variables", image.Data, image.DataEnd)
+	printRange(w, "task objects", image.Tasks, image.TasksEnd)
+}
+
+func printRange(w kernel.Writer, what string, start, end uint64) {
+	w.WriteString("  ")
+	format.Hex(w, start)
+	w.WriteString("..")
+	format.Hex(w, end)
+	format.DecRight(w, end-start, 9)
+	w.WriteString(" bytes  ")
+	w.WriteString(what)
+	w.WriteString("\n")
+}
+
+// Reset implements processconsole.Machine.
+func (b *board) Reset() {
+	b.drain()
+	amd64.Exit(abi.ExitOK)
 }
 
 // drain sends by polling what still waits to be printed.

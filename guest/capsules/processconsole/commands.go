@@ -1,0 +1,186 @@
+package processconsole
+
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/format"
+)
+
+const help = `Commands, NAME being a task's name or its PID:
+  help             this list
+  list             a line for each task
+  status           the number of tasks, and of time slices used up
+  process NAME     all about a task, with its memory map
+  stop NAME        keep a task from running, where it stands
+  start NAME       let a stopped task go on
+  terminate NAME   end a task
+  boot NAME        start a task again that has ended
+  fault NAME       make a task fault
+  kernel           the kernel's version and memory map
+  reset            end the machine
+  panic            make the kernel panic
+Up and Down bring back earlier commands. Ctrl-C drops the line.
+`
+
+// obey carries out a command.
+func (c *Console) obey(line []byte) {
+	command, name := words(line)
+	switch string(command) {
+	case "":
+	case "help":
+		c.out.WriteString(help)
+	case "list":
+		c.list()
+	case "status":
+		c.status()
+	case "kernel":
+		c.machine.PrintKernel(c.out)
+	case "reset":
+		c.machine.Reset()
+	case "panic":
+		panic("process console: told to panic")
+	case "process", "stop", "start", "terminate", "boot", "fault":
+		c.forEach(name, command)
+	default:
+		c.out.WriteString("no command ")
+		format.Text(c.out, command)
+		c.out.WriteString(": help lists them\n")
+	}
+}
+
+// words splits a line into the first word and the rest, without the spaces around them.
+func words(line []byte) (first, rest []byte) {
+	line = trim(line)
+	for i, b := range line {
+		if b == ' ' {
+			return line[:i], trim(line[i:])
+		}
+	}
+	return line, nil
+}
+
+// trim takes the spaces at both ends away.
+func trim(b []byte) []byte {
+	for len(b) > 0 && b[0] == ' ' {
+		b = b[1:]
+	}
+	for len(b) > 0 && b[len(b)-1] == ' ' {
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
+// forEach carries out the command for all tasks of that name, or the one with that PID.
+func (c *Console) forEach(name, command []byte) {
+	pid, isPID := number(name)
+	found := false
+	c.kernel.EachTask(c.tasks, func(t *kernel.Task) {
+		if t.NameIs(name) || isPID && t.ID().Number() == pid {
+			found = true
+			c.act(t, command)
+		}
+	})
+	if !found {
+		c.out.WriteString("no task ")
+		format.Text(c.out, name)
+		c.out.WriteString(": list shows them\n")
+	}
+}
+
+// number reads a decimal number of 32 bits, or reports false.
+func number(b []byte) (uint32, bool) {
+	v := uint64(0)
+	for _, d := range b {
+		if d < '0' || d > '9' || v > 1<<32 {
+			return 0, false
+		}
+		v = v*10 + uint64(d-'0')
+	}
+	return uint32(v), len(b) > 0 && v < 1<<32
+}
+
+// act carries out a command for a task.
+func (c *Console) act(t *kernel.Task, command []byte) {
+	switch id := t.ID(); string(command) {
+	case "process":
+		t.Print(c.out)
+	case "stop":
+		c.report(t, c.kernel.Stop(id, c.tasks), "stopped", "is stopped already")
+	case "start":
+		c.report(t, c.kernel.Start(id, c.tasks), "started", "is not stopped")
+	case "terminate":
+		c.report(t, c.kernel.Terminate(id, c.tasks), "terminated", "")
+	case "boot":
+		c.report(t, c.kernel.Boot(id, c.tasks), "booted", "has not ended")
+	case "fault":
+		c.report(t, c.kernel.Fault(id, "told to by the process console", c.tasks), "faulted", "")
+	}
+}
+
+// report says what became of a command: done, or why not. already is what ALREADY means.
+func (c *Console) report(t *kernel.Task, e abi.ErrorCode, done, already string) {
+	c.out.WriteString("task ")
+	t.PrintName(c.out, 0)
+	c.out.WriteString(", PID ")
+	format.Dec(c.out, uint64(t.ID().Number()))
+	c.out.WriteString(": ")
+	switch e {
+	case abi.OK:
+		c.out.WriteString(done)
+	case abi.ALREADY:
+		c.out.WriteString(already)
+	default:
+		c.out.WriteString("has ended; boot starts it again")
+	}
+	c.out.WriteString("\n")
+}
+
+// list writes a line for each task.
+func (c *Console) list() {
+	w := c.out
+	w.WriteString(" PID    ShortID    Name                Quanta  Syscalls  Restarts  Grants  State\n")
+	c.kernel.EachTask(c.tasks, func(t *kernel.Task) {
+		s := t.Statistics()
+		format.DecRight(w, uint64(t.ID().Number()), 4)
+		w.WriteString("    ")
+		if id, ok := t.ShortID(); ok {
+			format.HexWidth(w, uint64(id), 8)
+		} else {
+			w.WriteString("Unique    ")
+		}
+		w.WriteString(" ")
+		t.PrintName(w, 20)
+		format.DecRight(w, s.Expired, 6)
+		format.DecRight(w, s.Syscalls, 10)
+		format.DecRight(w, uint64(s.Restarts), 10)
+		format.DecRight(w, uint64(s.Grants), 5)
+		w.WriteString("/")
+		format.Dec(w, uint64(c.kernel.Grants()))
+		w.WriteString("  ")
+		w.WriteString(t.StateName())
+		w.WriteString("\n")
+	})
+}
+
+// status writes sums over all tasks.
+func (c *Console) status() {
+	var total, active int
+	var expired uint64
+	c.kernel.EachTask(c.tasks, func(t *kernel.Task) {
+		total++
+		expired += t.Statistics().Expired
+		switch t.State() {
+		case kernel.Running, kernel.Yielded, kernel.YieldedFor:
+			active++
+		}
+	})
+	c.sum("Total processes: ", uint64(total))
+	c.sum("Active processes: ", uint64(active))
+	c.sum("Timeslice expirations: ", expired)
+}
+
+func (c *Console) sum(what string, v uint64) {
+	c.out.WriteString(what)
+	format.Dec(c.out, v)
+	c.out.WriteString("\n")
+}

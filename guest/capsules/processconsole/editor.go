@@ -1,0 +1,190 @@
+package processconsole
+
+import (
+	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/format"
+)
+
+// maxLine is the length of a command at most, in bytes; more keys are ignored.
+const maxLine = 64
+
+// historySize is how many commands are kept.
+const historySize = 10
+
+// text is a line.
+type text struct {
+	bytes  [maxLine]byte
+	length int
+}
+
+// editor makes lines of keys, for a terminal that knows the escape sequences of ECMA-48.
+type editor struct {
+	out    kernel.Writer
+	line   text
+	cursor int // 0 to line.length
+
+	history [historySize + 1]text // [0] is the new line while an old one is shown, [1] the last command
+	kept    int                   // commands in history
+	shown   int                   // which of history is being edited; 0: the new line
+
+	escape    escape
+	parameter int  // of the escape sequence
+	last      byte // the key before, to take CR LF as one end of line
+}
+
+// escape is how far an escape sequence has come.
+type escape uint8
+
+const (
+	noEscape   escape = iota
+	escaped           // ESC
+	introduced        // ESC [ or ESC O: parameter and final byte follow
+)
+
+// Keys, as terminals send them.
+const (
+	keyInterrupt = 0x03 // Ctrl-C
+	keyBackspace = 0x08
+	keyEscape    = 0x1b
+	keyDelete    = 0x7f // what most terminals send for Backspace
+)
+
+// press edits the line, and reports whether it is complete.
+func (e *editor) press(key byte) bool {
+	before := e.last
+	e.last = key
+	switch {
+	case e.escape != noEscape:
+		e.sequence(key)
+	case key == '\n' && before == '\r':
+	case key == '\n' || key == '\r':
+		e.out.WriteString("\n")
+		return true
+	case key == keyInterrupt:
+		e.line.length = 0
+		e.out.WriteString("^C\n")
+		return true
+	case key == keyEscape:
+		e.escape = escaped
+	case key == keyBackspace || key == keyDelete:
+		if e.cursor > 0 {
+			e.left(1)
+			e.remove()
+		}
+	case key >= ' ' && key <= '~':
+		e.insert(key)
+	}
+	return false
+}
+
+// take returns the complete line, valid until the next press, and begins a new one.
+func (e *editor) take() []byte {
+	done := &e.history[0]
+	*done = e.line
+	if n := done.length; n != 0 && string(done.bytes[:n]) != string(e.history[1].bytes[:e.history[1].length]) {
+		copy(e.history[1:], e.history[:historySize])
+		e.kept = min(e.kept+1, historySize)
+	}
+	e.line.length, e.cursor, e.shown = 0, 0, 0
+	return done.bytes[:done.length]
+}
+
+// sequence takes the next byte of an escape sequence.
+func (e *editor) sequence(key byte) {
+	switch {
+	case e.escape == escaped:
+		e.escape, e.parameter = noEscape, 0
+		if key == '[' || key == 'O' {
+			e.escape = introduced
+		}
+	case key < ' ': // not part of one: both are dropped
+		e.escape = noEscape
+	case key >= '0' && key <= '9':
+		e.parameter = (e.parameter*10 + int(key-'0')) % 100
+	case key < '@': // other parameters, and intermediate bytes
+	default:
+		e.escape = noEscape
+		e.function(key)
+	}
+}
+
+// function obeys a function key: the final byte of its escape sequence.
+func (e *editor) function(final byte) {
+	switch {
+	case final == 'A':
+		e.show(e.shown + 1)
+	case final == 'B':
+		e.show(e.shown - 1)
+	case final == 'C':
+		e.right(1)
+	case final == 'D':
+		e.left(1)
+	case final == 'H' || final == '~' && (e.parameter == 1 || e.parameter == 7):
+		e.left(e.cursor)
+	case final == 'F' || final == '~' && (e.parameter == 4 || e.parameter == 8):
+		e.right(e.line.length)
+	case final == '~' && e.parameter == 3:
+		e.remove()
+	}
+}
+
+// insert puts a character at the cursor.
+func (e *editor) insert(key byte) {
+	if e.line.length == maxLine {
+		return
+	}
+	copy(e.line.bytes[e.cursor+1:], e.line.bytes[e.cursor:e.line.length])
+	e.line.bytes[e.cursor] = key
+	e.line.length++
+	e.redraw()
+	e.right(1)
+}
+
+// remove takes the character at the cursor away.
+func (e *editor) remove() {
+	if e.cursor == e.line.length {
+		return
+	}
+	copy(e.line.bytes[e.cursor:], e.line.bytes[e.cursor+1:e.line.length])
+	e.line.length--
+	e.redraw()
+}
+
+// show puts the n-th newest command into the line, or for 0 the line that was new.
+func (e *editor) show(n int) {
+	if n < 0 || n > e.kept {
+		return
+	}
+	if e.shown == 0 {
+		e.history[0] = e.line
+	}
+	e.left(e.cursor)
+	e.line, e.shown = e.history[n], n
+	e.redraw()
+	e.right(e.line.length)
+}
+
+// redraw shows the line from the cursor on; the cursor stays.
+func (e *editor) redraw() {
+	rest := e.line.bytes[e.cursor:e.line.length]
+	format.Text(e.out, rest)
+	e.out.WriteString("\x1b[K") // erase to the end of the line
+	for range rest {
+		e.out.WriteString("\b")
+	}
+}
+
+// left moves the cursor n characters to the left, or to the start.
+func (e *editor) left(n int) {
+	for ; n > 0 && e.cursor > 0; n-- {
+		e.cursor--
+		e.out.WriteString("\b")
+	}
+}
+
+// right moves the cursor n characters to the right, or to the end.
+func (e *editor) right(n int) {
+	n = min(n, e.line.length-e.cursor)
+	format.Text(e.out, e.line.bytes[e.cursor:e.cursor+n])
+	e.cursor += n
+}

@@ -1,0 +1,54 @@
+package boot
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"kapsel/guest/abi"
+	"kapsel/tests/machine"
+)
+
+// TestProcessConsole drives the process console from the serial line: a task that never
+// lets the CPU go is stopped, started, made to fault, ended and booted again, and the
+// machine stays up when no task is left.
+func TestProcessConsole(t *testing.T) {
+	typist := newTypist(
+		step{"kapsel$ ", "list\r"},
+		step{"kapsel$ ", "stop spiner\x1b[D\x1b[Dn\r"}, // with the cursor keys
+		step{"kapsel$ ", "list\r"},
+		step{"kapsel$ ", "process spinner\r"},
+		step{"kapsel$ ", "start spinner\r"},
+		step{"kapsel$ ", "fault spinner\r"},
+		step{"kapsel$ ", "terminate spinner\r"},
+		step{"kapsel$ ", "status\r"},
+		step{"kapsel$ ", "boot spinner\r"},
+		step{"spinner: spinning\n", "kernel\r"},
+		step{"kapsel$ ", "reset\r"},
+	)
+	out := machine.Boot(t, machine.Guest{
+		Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "test/spinner.tbf")}, Cmdline: "console no-dump",
+		Input: typist.keys, Console: typist,
+	})
+	ended(t, out, abi.ExitOK)
+	console := strings.NewReplacer("\b", "", "\x1b[K", "").Replace(out.Console)
+	assert.Regexp(t, `(?s)Welcome to the process console\..*`+
+		`\n PID    ShortID    Name +Quanta  Syscalls  Restarts  Grants  State\n   1    Unique     spinner .* Running\n.*`+
+		`\ntask spinner, PID 1: stopped\n.*`+
+		`\n   1    Unique     spinner .* Stopped\(Running\)\n.*`+
+		`\nTask: spinner, PID 1\n State: Stopped\(Running\); .*  flash, protected header\n.*`+
+		`\ntask spinner, PID 1: started\n.*`+
+		`\ntask 1 spinner faulted: told to by the process console; restarting\ntask spinner, PID 2: faulted\n.*`+
+		`\ntask spinner, PID 2: terminated\n.*`+
+		`\nTotal processes: 1\nActive processes: 0\n.*`+
+		`\ntask spinner, PID 3: booted\n.*spinner: spinning\n.*`+
+		`\nKapsel .*  code\n.*  constants\n.*  variables\n.*  task objects\n.*reset\n$`, console)
+}
+
+func TestProcessConsolePanics(t *testing.T) {
+	typist := newTypist(step{"kapsel$ ", "panic\r"})
+	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Cmdline: "console", Input: typist.keys, Console: typist})
+	ended(t, out, abi.ExitPanic)
+	inOrder(t, out.Console, "kernel panic: process console: told to panic\n", "processconsole.(*Console)")
+}
