@@ -136,8 +136,10 @@ func (e *editor) insert(key byte) {
 	copy(e.line.bytes[e.cursor+1:], e.line.bytes[e.cursor:e.line.length])
 	e.line.bytes[e.cursor] = key
 	e.line.length++
-	e.redraw()
 	e.right(1)
+	if e.cursor < e.line.length {
+		e.redraw()
+	}
 }
 
 // remove takes the character at the cursor away.
