@@ -6,6 +6,7 @@ package machine
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"io"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"kapsel/guest/abi"
+	"kapsel/guest/kernel/tbf"
 	"kapsel/guest/kernel/tbf/tbfbuild"
 	"kapsel/vmm"
 	"kapsel/vmm/image"
@@ -77,7 +79,18 @@ func Object(t testing.TB, name string) []byte {
 // registers and memory as docs/abi.md says, and one page of RAM below its first break.
 func Code(t testing.TB, name string, code []byte) []byte {
 	t.Helper()
-	object, err := tbfbuild.Build(tbfbuild.Spec{Name: name, Binary: code, MinimumRAM: 4 * abi.PageSize, ABI64: true})
+	return CodeAt(t, name, 64, func(uint32) []byte { return code })
+}
+
+// CodeAt is Code for a task of 32 or 64 bits whose code depends on its own address.
+func CodeAt(t testing.TB, name string, bits int, code func(base uint32) []byte) []byte {
+	t.Helper()
+	spec := tbfbuild.Spec{Name: name, Binary: code(0), MinimumRAM: 4 * abi.PageSize, ABI64: bits == 64}
+	object, err := tbfbuild.Build(spec)
+	require.NoError(t, err)
+	header := binary.LittleEndian.Uint16(object[tbf.OffsetHeaderSize:])
+	spec.Binary = code(abi.FlashStart + uint32(header))
+	object, err = tbfbuild.Build(spec)
 	require.NoError(t, err)
 	return object
 }

@@ -1,0 +1,481 @@
+package boot
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"kapsel/guest/abi"
+	"kapsel/tests/machine"
+	"kapsel/vmm"
+)
+
+// program32 is a 32-bit task that runs body and exits with 0.
+func program32(t *testing.T, name string, body func(*asm32)) []byte {
+	return machine.CodeAt(t, name, 32, func(base uint32) []byte {
+		a := asm32{base: base}
+		body(&a)
+		a.exit(0)
+		return a.code
+	})
+}
+
+// terminated asserts that a task exited with 0, in the final table of tasks.
+func terminated(t *testing.T, console, name string) {
+	t.Helper()
+	assert.Regexp(t, `(?m)^ *\d+ +`+name+` +Terminated .* exit with code 0$`, console,
+		"another code is the number of the check that failed")
+}
+
+// Words of a task's RAM that the tests use.
+const (
+	seen   = abi.RAMStart + 16*iota // arguments of an upcall
+	times                           // how often it was called
+	expiry                          // of an alarm
+	flag                            // of Yield-NoWait
+	area                            // of FLDCW and the like
+)
+
+// TestTasks32: 32-bit tasks find the start, the system calls and the upcalls that Tock's x86
+// port gives them, with 64-bit tasks beside them.
+func TestTasks32(t *testing.T) {
+	programs := map[string]func(*asm32){
+		"start":   start32,
+		"calls":   calls32,
+		"shares":  shares32,
+		"memops":  memops32,
+		"upcalls": upcalls32,
+		"yields":  yields32,
+		"console": console32,
+		"long":    long32,
+	}
+	modules := [][]byte{machine.Object(t, "hello.tbf")}
+	for name, body := range programs {
+		modules = append(modules, program32(t, name, body))
+	}
+	modules = append(modules, machine.Object(t, "counter.tbf"))
+	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: modules, Cmdline: "fault=stop"})
+	for name := range programs {
+		terminated(t, out.Console, name)
+	}
+	ended(t, out, abi.ExitOK)
+	assert.Contains(t, out.Console, "written by a 32-bit task\n")
+	assert.Contains(t, out.Console, " prints 0x1234abcd 0xffffffff\n")
+	assert.Contains(t, out.Console, "hello: greeting 10 of 10\n")
+}
+
+// start32 checks the registers and the frame that a task begins with.
+func start32(a *asm32) {
+	for r := range byte(8) {
+		if r != 4 {
+			a.register(r, 0)
+		}
+	}
+	a.register(4, abi.RAMStart+abi.InitialRAM-20)
+	a.stack(0, 0)
+	a.stack(4, a.base) // nothing is protected but the header, and the code is behind it
+	a.stack(8, abi.RAMStart)
+	a.stack(12, 5*abi.PageSize)
+	a.stack(16, abi.RAMStart+abi.InitialRAM)
+	for i, selector := range []uint32{0x23, 0x1b, 0x23, 0x23, 0, 0} { // ES, CS, SS, DS, FS, GS
+		a.bytes(0x8c, 0xc0+byte(i)<<3) // mov segment, %eax
+		a.register(0, selector)
+	}
+}
+
+// calls32 checks Command, and the registers that calls keep.
+func calls32(a *asm32) {
+	const failure, success = uint32(abi.Failure), uint32(abi.Success)
+	a.call(abi.Command, []uint32{8}, success, 0, 0, 0)
+	a.call(abi.Command, []uint32{8, 3, 0x1234abcd, 0xffffffff}, success, 0, 0, 0)
+	a.call(abi.Command, []uint32{8, 99, 1, 2}, failure, uint32(abi.NOSUPPORT), 0, 0)
+	a.call(abi.Command, []uint32{0xffffffff, 0}, failure, uint32(abi.NODEVICE), 0, 0)
+	a.call(abi.Command, []uint32{0, 1}, uint32(abi.SuccessU32), 1_000_000, 0, 0)
+	a.call(abi.Exit, []uint32{2, 7}, failure, uint32(abi.NOSUPPORT), 0, 0)
+
+	for range 4 {
+		a.push(0) // Command 0 of the alarm
+	}
+	for r := range byte(8) {
+		if r != 4 {
+			a.mov(r, 0x01010101*uint32(r)<<8|2) // the class is in the low 8 bits of EAX
+		}
+	}
+	a.bytes(0xcd, 0x40)
+	for r := range byte(8) {
+		if r != 4 {
+			a.register(r, 0x01010101*uint32(r)<<8|2)
+		}
+	}
+	a.stack(0, success)
+	a.drop()
+	a.register(4, abi.RAMStart+abi.InitialRAM-20)
+}
+
+// shares32 checks Subscribe and Allow: pairs come back under the variants of 32-bit words.
+func shares32(a *asm32) {
+	const swapped, refused = uint32(abi.Success2U32), uint32(abi.Failure2U32)
+	const top, inval = abi.RAMStart + abi.InitialRAM, uint32(abi.INVAL)
+	a.call(abi.Subscribe, []uint32{0, 0, a.base, 0xfedcba98}, swapped, 0, 0, 0)
+	a.call(abi.Subscribe, []uint32{0, 0, top - 3, 1}, refused, inval, top-3, 1)
+	a.call(abi.Subscribe, []uint32{0, 0, top - 4, 2}, swapped, a.base, 0xfedcba98, 0)
+	a.call(abi.Subscribe, []uint32{0, 0, 0xffffffff, 3}, refused, inval, 0xffffffff, 3)
+	a.call(abi.Subscribe, []uint32{0, 9, a.base, 4}, refused, uint32(abi.NOSUPPORT), a.base, 4)
+	a.call(abi.Subscribe, []uint32{77, 0, a.base, 5}, refused, uint32(abi.NODEVICE), a.base, 5)
+	a.call(abi.Subscribe, []uint32{0, 0, 0, 0}, swapped, top-4, 2, 0)
+
+	for _, class := range []abi.Class{abi.AllowReadWrite, abi.AllowReadOnly} {
+		number := uint32(1)
+		a.call(class, []uint32{1, number, abi.RAMStart, 64}, swapped, 0, 0, 0)
+		a.call(class, []uint32{1, number, top - 1, 2}, refused, inval, top-1, 2)
+		a.call(class, []uint32{1, number, 0xffffffff, 0xffffffff}, refused, inval, 0xffffffff, 0xffffffff)
+		a.call(class, []uint32{1, number, 0xfffffff0, 0}, swapped, abi.RAMStart, 64, 0)
+		a.call(class, []uint32{1, 50, abi.RAMStart, 64}, refused, uint32(abi.NOSUPPORT), abi.RAMStart, 64)
+		a.call(class, []uint32{1, number, 0, 0}, swapped, 0xfffffff0, 0, 0)
+	}
+	a.call(abi.AllowReadWrite, []uint32{1, 1, a.base, 4}, refused, inval, a.base, 4)
+	a.call(abi.AllowReadOnly, []uint32{1, 1, abi.FlashStart, 4}, refused, inval, abi.FlashStart, 4)
+	a.call(abi.AllowUserspaceReadable, []uint32{1, 1, abi.RAMStart, 4}, refused, uint32(abi.NOSUPPORT), abi.RAMStart, 4)
+}
+
+// memops32 checks Memop: addresses come back as 32-bit values, differences are signed.
+func memops32(a *asm32) {
+	const failure, success, value = uint32(abi.Failure), uint32(abi.Success), uint32(abi.SuccessU32)
+	const top = abi.RAMStart + abi.InitialRAM
+	memop := func(op, arg uint32, want ...uint32) { a.call(abi.Memop, []uint32{op, arg}, want...) }
+	memop(abi.MemopSbrk, 0, value, top, 0, 0)
+	memop(abi.MemopSbrk, 4096, value, top, 0, 0)
+	memop(abi.MemopSbrk, 1<<32-4096, value, top+4096, 0, 0)
+	memop(abi.MemopBrk, top+1, success, 0, 0, 0)
+	memop(abi.MemopBrk, 0xffffffff, failure, uint32(abi.NOMEM), 0, 0)
+	memop(abi.MemopSbrk, 0x80000000, failure, uint32(abi.NOMEM), 0, 0)
+	memop(abi.MemopSbrk, 0x7fffffff, failure, uint32(abi.NOMEM), 0, 0)
+	memop(abi.MemopRAMStart, 0, value, abi.RAMStart, 0, 0)
+	memop(abi.MemopRAMEnd, 0, value, abi.RAMStart+5*abi.PageSize, 0, 0)
+	memop(abi.MemopFlashStart, 0, value, abi.FlashStart, 0, 0)
+	memop(abi.MemopGrantStart, 0, value, abi.RAMStart+5*abi.PageSize, 0, 0)
+	memop(abi.MemopFlashRegions, 0, value, 0, 0, 0)
+	memop(abi.MemopRegionStart, 0, failure, uint32(abi.FAIL), 0, 0)
+	memop(abi.MemopSetStackTop, top, success, 0, 0, 0)
+	memop(abi.MemopSetHeapStart, top, success, 0, 0, 0)
+	memop(abi.MemopSetFSBase, 0, failure, uint32(abi.NOSUPPORT), 0, 0)
+	memop(abi.MemopSetGSBase, 0, failure, uint32(abi.NOSUPPORT), 0, 0)
+}
+
+// upcall32 is a function that notes its arguments, the userdata and that it was called.
+func upcall32(a *asm32) uint32 {
+	return a.function(func() {
+		for i := range 4 {
+			a.bytes(0x8b, 0x44, 0x24, byte(4+4*i)) // mov 4+4*i(%esp), %eax
+			a.store(uint32(seen + 4*i))
+		}
+		a.bytes(0xff, 0x05) // incl times
+		a.word(times)
+		a.bytes(0xc3)
+	})
+}
+
+// upcalls32 checks Yield-Wait and the call that it makes.
+func upcalls32(a *asm32) {
+	fn := upcall32(a)
+	a.call(abi.Subscribe, []uint32{0, 0, fn, 0xfedcba98}, uint32(abi.Success2U32))
+	a.trap(abi.Command, 0, 5, 2000)
+	a.stack(0, uint32(abi.SuccessU32))
+	a.bytes(0x8b, 0x44, 0x24, 4) // mov 4(%esp), %eax
+	a.store(expiry)
+	a.drop()
+	for _, r := range []byte{3, 5, 6, 7} {
+		a.mov(r, 0x11111111*uint32(r))
+	}
+	a.call(abi.Yield, []uint32{abi.YieldWait})
+	for _, r := range []byte{3, 5, 6, 7} {
+		a.register(r, 0x11111111*uint32(r))
+	}
+	a.register(4, abi.RAMStart+abi.InitialRAM-20)
+	a.memory(times, 1)
+	a.load(expiry)
+	a.bytes(0x3b, 0x05) // cmp seen+4, %eax
+	a.word(seen + 4)
+	a.equal()
+	a.memory(seen+8, 0)
+	a.memory(seen+12, 0xfedcba98)
+}
+
+// yields32 checks the other kinds of Yield.
+func yields32(a *asm32) {
+	fn := upcall32(a)
+	a.mov(0, 0x55555555)
+	a.store(flag)
+	a.call(abi.Yield, []uint32{abi.YieldNoWait, flag})
+	a.memory(flag, 0x55555500)
+	a.call(abi.Yield, []uint32{abi.YieldNoWait, 0})
+	a.call(abi.Yield, []uint32{abi.YieldNoWait, 0xffffffff})
+	a.call(abi.Yield, []uint32{17, 1, 2, 3}, 0, 0, 0, 0)
+
+	a.call(abi.Command, []uint32{0, 5, 1000}) // an event for nobody, then one that is waited for
+	a.trap(abi.Yield, abi.YieldWaitFor, 0, 0)
+	a.stack(8, 0)
+	a.stack(12, 0)
+	a.drop()
+	a.memory(times, 0)
+
+	a.call(abi.Subscribe, []uint32{0, 0, fn, 7}, uint32(abi.Success2U32), 0, 0)
+	a.call(abi.Command, []uint32{0, 6, 0, 0}, uint32(abi.SuccessU32)) // due at once
+	again := a.here()
+	a.call(abi.Yield, []uint32{abi.YieldNoWait, flag})
+	a.bytes(0x83, 0x3d) // cmpl $0, times
+	a.word(times)
+	a.bytes(0)
+	a.bytes(0x0f, 0x84) // je again
+	a.word(again - a.here() - 4)
+	a.memory(flag, 0x55555501)
+	a.memory(seen+12, 7)
+}
+
+// console32 writes a text from flash.
+func console32(a *asm32) {
+	const text = "written by a 32-bit task\n"
+	addr := a.function(func() { a.bytes([]byte(text)...) })
+	a.call(abi.AllowReadOnly, []uint32{1, 1, addr, uint32(len(text))}, uint32(abi.Success2U32), 0, 0)
+	a.call(abi.Command, []uint32{1, 1, uint32(len(text))}, uint32(abi.Success))
+	a.call(abi.Yield, []uint32{abi.YieldWaitFor, 1, 1}, uint32(len(text)), 0, 0, 0)
+}
+
+// long32 visits 64-bit code: that is the task's own business, and has no system calls.
+func long32(a *asm32) {
+	a.mov(2, 1)
+	a.far32(0x2b)
+	a.bytes(0x48, 0xc1, 0xe2, 35) // shl $35, %rdx
+	a.bytes(0x48, 0xc1, 0xea, 30) // shr $30, %rdx
+	a.far64(0x1b)
+	a.register(2, 32)
+	a.register(4, abi.RAMStart+abi.InitialRAM-20)
+}
+
+// TestRegistersOfTasks32: 32-bit tasks that fill all registers, the vector and x87 ones and the
+// segments with patterns of their own never see one change, through preemptions, system
+// calls, each other, and a 64-bit task that does the same.
+func TestRegistersOfTasks32(t *testing.T) {
+	mixer := machine.Object(t, "test/mixer.tbf")
+	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{
+		program32(t, "first", func(a *asm32) { keep32(a, 0x10203040, 0x23, 0x1b, 0x7f80, 0x0f7f) }),
+		mixer,
+		program32(t, "second", func(a *asm32) { keep32(a, 0x0f1e2d3c, 0x2b, 0x23, 0x3f80, 0x077f) }),
+	}})
+	ended(t, out, abi.ExitOK)
+	for _, name := range []string{"first", "second"} {
+		terminated(t, out.Console, name)
+		assert.NotRegexp(t, name+` +Terminated +0 +\d+ +0 +0 `, out.Console, "it was never preempted: the test proves nothing")
+	}
+	assert.Contains(t, out.Console, "mixer: unchanged\n")
+}
+
+// keep32 fills the registers, computes and makes system calls for a while, and checks them.
+func keep32(a *asm32, pattern uint32, fs, gs byte, mxcsr, control uint32) {
+	a.mov(0, mxcsr)
+	a.store(area)
+	a.bytes(0x0f, 0xae, 0x15) // ldmxcsr area
+	a.word(area)
+	a.mov(0, control)
+	a.store(area)
+	a.bytes(0xd9, 0x2d) // fldcw area
+	a.word(area)
+	for i := range byte(8) {
+		a.mov(0, pattern+uint32(i))
+		a.store(area)
+		a.bytes(0xdb, 0x05) // fildl area
+		a.word(area)
+		a.bytes(0x66, 0x0f, 0x6e, 0xc0|i<<3)      // movd %eax, %xmm(i)
+		a.bytes(0x66, 0x0f, 0x70, 0xc0|i<<3|i, 0) // pshufd $0, %xmm(i), %xmm(i)
+	}
+	a.mov(0, uint32(fs))
+	a.bytes(0x8e, 0xe0) // mov %eax, %fs
+	a.mov(0, uint32(gs))
+	a.bytes(0x8e, 0xe8) // mov %eax, %gs
+	for _, r := range []byte{2, 3, 5, 6} {
+		a.mov(r, pattern^uint32(r))
+	}
+
+	a.mov(7, 40) // EDI: rounds
+	round := a.here()
+	a.mov(1, 1_000_000)
+	a.bytes(0x49, 0x75, 0xfd) // dec %ecx; jne back to it
+	a.call(abi.Command, []uint32{8}, uint32(abi.Success), 0, 0, 0)
+	a.bytes(0x4f, 0x0f, 0x85) // dec %edi; jne round
+	a.word(round - a.here() - 4)
+
+	for _, r := range []byte{2, 3, 5, 6} {
+		a.register(r, pattern^uint32(r))
+	}
+	for i, selector := range []uint32{0x23, 0x1b, 0x23, 0x23, uint32(fs), uint32(gs)} {
+		a.bytes(0x8c, 0xc0+byte(i)<<3) // mov segment, %eax
+		a.register(0, selector)
+	}
+	for i := range byte(8) {
+		for _, lane := range []byte{0, 0xff} {
+			a.bytes(0x66, 0x0f, 0x70, 0xc0|i<<3|i, lane) // pshufd
+			a.bytes(0x66, 0x0f, 0x7e, 0xc0|i<<3)         // movd %xmm(i), %eax
+			a.register(0, pattern+uint32(i))
+		}
+		a.bytes(0xdb, 0x1d) // fistpl area
+		a.word(area)
+		a.memory(area, pattern+7-uint32(i))
+	}
+	a.mov(0, 0)
+	a.store(area)
+	a.bytes(0xd9, 0x3d) // fnstcw area
+	a.word(area)
+	a.memory(area, control)
+	a.bytes(0x0f, 0xae, 0x1d) // stmxcsr area
+	a.word(area)
+	a.memory(area, mxcsr)
+}
+
+// TestFaultsOfTasks32: what a 32-bit task must not do ends its run alone.
+func TestFaultsOfTasks32(t *testing.T) {
+	const (
+		protection = "general protection: .*, vector 13, "
+		otherKind  = "system call of the other kind: "
+	)
+	code := func(b ...byte) func(*asm32) { return func(a *asm32) { a.bytes(b...) } }
+	long := func(b ...byte) func(*asm32) {
+		return func(a *asm32) {
+			a.far32(0x2b)
+			a.bytes(b...)
+		}
+	}
+	runFaults(t, []fault{
+		{"cli", code(0xfa), protection + "code 0x0;"},
+		{"hlt", code(0xf4), protection + "code 0x0;"},
+		{"out", code(0xe6, 0xf4), protection + "code 0x0;"},
+		{"rdmsr", code(0x0f, 0x32), protection + "code 0x0;"},
+		{"sysenter", code(0x0f, 0x34), "(" + protection + "code 0x0;|invalid instruction, .*, vector 6,)"},
+		{"syscall", code(0x0f, 0x05), "invalid instruction, PC 0x400000.., vector 6,"},
+		{"syscall-tf", code(0x9c, 0x80, 0x4c, 0x24, 1, 1, 0x9d, 0x0f, 0x05), "(debug exception|invalid instruction), "},
+		{"int-41", code(0xcd, 0x41), protection},
+		{"int-20", code(0xcd, 0x20), protection},
+		{"int-8", code(0xcd, 8), protection},
+		{"int-2", code(0xcd, 2), protection},
+		{"int1", code(0xcd, 1), "debug exception, .*, vector 1,"},
+		{"int3", code(0xcc), "breakpoint, .*, vector 3,"},
+		{"into", code(0xb0, 0x7f, 0x04, 1, 0xce), "overflow, .*, vector 4,"},
+		{"ud2", code(0x0f, 0x0b), "invalid instruction, .*, vector 6,"},
+	})
+	runFaults(t, []fault{
+		{"kernel-ds", code(0xb8, 0x10, 0, 0, 0, 0x8e, 0xd8), protection + "code 0x10;"},
+		{"kernel-cs", func(a *asm32) { a.far32(0x08) }, protection + "code 0x8;"},
+		{"no-ss", code(0x31, 0xc0, 0x8e, 0xd0), protection + "code 0x0;"},
+		{"tss", code(0xb8, 0x33, 0, 0, 0, 0x8e, 0xd8), protection + "code 0x30;"},
+		{"nil", code(0xa1, 0, 0, 0, 0), "page fault: read where no page is at 0x0,"},
+		{"nil-call", code(0x31, 0xc0, 0xff, 0xd0), "page fault: execute where no page is at 0x0,"},
+		{"flash-write", code(0xa3, 0, 0, 0, 0x40), "page fault: write to a page that it may not write at 0x40000000,"},
+		{"stack-run", code(0xff, 0xe4), "page fault: execute of a page that it may not execute at 0x80000fec,"},
+		{"class", code(0xb8, 99, 0, 0, 0, 0xcd, 0x40), "unknown system call class, code 0x63;"},
+		{"long-syscall", long(0x0f, 0x05), otherKind},
+		{"long-int-40", long(0xcd, 0x40), otherKind},
+		{"long-cli", long(0xfa), protection + "code 0x0;"},
+		{"long-wild", long(0x48, 0xb8, 0, 0, 0, 0, 0, 0x80, 0, 0, 0xff, 0xe0), "(general protection|jump to an address that is not canonical)"},
+		{"long-kernel", long(0x48, 0xc7, 0xc0, 0, 0, 0x20, 0x80, 0x8a, 0), "page fault: read of a page that it may not read at 0xffffffff80200000,"},
+	})
+	lostStack := func(esp uint32, class abi.Class) func(*asm32) {
+		return func(a *asm32) {
+			a.mov(4, esp)
+			a.mov(0, uint32(class))
+			a.bytes(0xcd, 0x40)
+		}
+	}
+	const noResults, top = "no writeable stack for the results of a system call", abi.RAMStart + abi.InitialRAM
+	runFaults(t, []fault{
+		{"no-stack", lostStack(0, abi.Command), noResults},
+		{"stack-wraps", lostStack(0xfffffffc, abi.Command), noResults},
+		{"stack-in-flash", lostStack(abi.FlashStart+0x100, abi.Command), noResults},
+		{"stack-below-ram", lostStack(abi.RAMStart-4, abi.Command), noResults},
+		{"stack-across-break", lostStack(top-12, abi.Command), noResults},
+		{"no-stack-exit", lostStack(0, abi.Exit), ""}, // words that can not be read are 0: terminate, with 0
+		{"last-stack", func(a *asm32) {
+			a.mov(4, top-16)
+			a.mov(0, uint32(abi.Command))
+			a.bytes(0xcd, 0x40)
+			a.stack(0, uint32(abi.Failure)) // the first frame lay there: no driver has such a number
+			a.stack(4, uint32(abi.NODEVICE))
+		}, ""},
+		{"upcall-no-stack", func(a *asm32) {
+			fn := upcall32(a)
+			a.call(abi.Subscribe, []uint32{0, 0, fn, 0})
+			a.call(abi.Command, []uint32{0, 5, 100})
+			a.mov(0, abi.YieldWait)
+			a.store(abi.RAMStart)
+			lostStack(abi.RAMStart, abi.Yield)(a) // no room for the return address
+		}, "no writeable stack for an upcall"},
+	})
+}
+
+// A fault is a task and what the kernel says of it; "" if it shall exit with 0.
+type fault struct {
+	name string
+	body func(*asm32)
+	says string
+}
+
+func runFaults(t *testing.T, faults []fault) {
+	t.Helper()
+	var modules [][]byte
+	for _, f := range faults {
+		modules = append(modules, program32(t, f.name, f.body))
+	}
+	checkFaults(t, faults, modules)
+}
+
+// checkFaults runs the tasks, with one of 64 bits that must not be disturbed.
+func checkFaults(t *testing.T, faults []fault, modules [][]byte) {
+	t.Helper()
+	out := machine.Boot(t, machine.Guest{
+		Image: "test/bare.elf", Modules: append(modules, machine.Object(t, "hello.tbf")), Cmdline: "fault=stop no-dump",
+	})
+	assert.Equal(t, vmm.GuestExit, out.Exit.Reason)
+	for _, f := range faults {
+		if f.says == "" {
+			terminated(t, out.Console, f.name)
+			continue
+		}
+		assert.Regexp(t, fmt.Sprintf(`(?m)^task \d+ %s faulted: %s.*stopped$`, f.name, f.says), out.Console)
+	}
+	assert.Contains(t, out.Console, "hello: greeting 10 of 10\n")
+}
+
+// TestTasks64InCompatibilityMode: 64-bit tasks may visit 32-bit code, but nothing there leads into
+// the kernel but faults.
+func TestTasks64InCompatibilityMode(t *testing.T) {
+	visit := func(inside ...byte) func(*asm32) {
+		return func(a *asm32) {
+			a.far64(0x1b)
+			a.bytes(inside...)
+		}
+	}
+	stay := func(code ...byte) func(*asm32) { return func(a *asm32) { a.bytes(code...) } }
+	faults := []fault{
+		{"visit-syscall", visit(0x0f, 0x05), "invalid instruction, PC 0x400000.., vector 6,"},
+		{"visit-sysenter", visit(0x0f, 0x34), "(general protection|invalid instruction)"},
+		{"visit-int-40", visit(0xcd, 0x40), "system call of the other kind: "},
+		{"visit-cli", visit(0xfa), "general protection: .*, vector 13, code 0x0;"},
+		{"int-40", stay(0xcd, 0x40), "system call of the other kind: "},
+		{"int3", stay(0xcc), "breakpoint, .*, vector 3,"},
+		{"int-4", stay(0xcd, 4), "overflow, .*, vector 4,"},
+		{"int-1", stay(0xcd, 1), "debug exception, .*, vector 1,"},
+		{"visit-and-back", func(a *asm32) {
+			visit()(a)
+			a.far32(0x2b)
+			a.bytes(0x31, 0xff, 0x31, 0xf6, 0xb8, 6, 0, 0, 0, 0x0f, 0x05) // terminate, 0
+		}, ""},
+	}
+	var modules [][]byte
+	for _, f := range faults {
+		modules = append(modules, machine.CodeAt(t, f.name, 64, func(base uint32) []byte {
+			a := asm32{base: base}
+			f.body(&a)
+			return a.code
+		}))
+	}
+	checkFaults(t, faults, modules)
+}
