@@ -201,6 +201,8 @@ func TestBreaches(t *testing.T) {
 			led + ":4: goroutine: " + string(ruleCapsule)},
 		{"channel", led, "package led\n\nfunc f(c chan int) {}\n",
 			led + ":3: channel type: " + string(ruleCapsule)},
+		{"type switch", led, "package led\n\nfunc f(v any) bool {\n\tswitch v.(type) {\n\tcase *int:\n\t\treturn true\n\t}\n\treturn false\n}\n",
+			led + ":4: type switch: " + string(ruleTypes)},
 		{"select", led, "package led\n\nfunc f() {\n\tselect {}\n}\n",
 			led + ":4: select: " + string(ruleCapsule)},
 		{"map", led, "package led\n\nfunc f(m map[int]int) {}\n",

@@ -21,6 +21,7 @@ const (
 	ruleShared    rule = "capsules share no variables"
 	ruleMint      rule = "only the board mints"
 	ruleGrant     rule = "what a grant holds has no pointers"
+	ruleTypes     rule = "the image has no type descriptors (tools/mkimage/types.go), which a type switch reads"
 	ruleRecursion rule = "ring 0 does not recurse: its stack is of fixed size"
 )
 
