@@ -92,7 +92,11 @@ func (c *CPU) Clear(slot int) {
 
 // Return implements kernel.CPU.
 func (c *CPU) Return(slot int, r0, r1, r2, r3 uint64) {
-	c.slots[slot].words = [4]uint64{r0, r1, r2, r3}
+	t := &c.slots[slot]
+	t.words = [4]uint64{r0, r1, r2, r3}
+	if t.Start.Bits32 && (r0|r1|r2|r3)>>32 != 0 {
+		panic(fmt.Sprintf("kerneltest: result words %#x for a 32-bit task", t.words))
+	}
 }
 
 // Upcall implements kernel.CPU.
