@@ -27,6 +27,7 @@ var capabilities = []struct {
 	{kvm.CapSignalMSI, "interrupts of devices", true},
 	{kvm.CapImmediateExit, "stopping a guest at any time", true},
 	{kvm.CapTSCDeadlineTimer, "timers in TSC ticks; the guest counts APIC ticks without", false},
+	{kvm.CapSetGuestDebug, "breakpoints; none can be set without", false},
 	{kvm.CapTSCKHz, "the frequency of the TSC; the guest measures it without", false},
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"kapsel/guest/abi"
 	"kapsel/vmm/image"
+	"kapsel/vmm/kvm"
 )
 
 // Memory sizes in bytes.
@@ -15,6 +16,9 @@ const (
 	// MaxMemory is the most RAM that a machine can have.
 	MaxMemory = 1 << 40
 )
+
+// MaxBreakpoints is how many breakpoints a machine can have.
+const MaxBreakpoints = kvm.MaxBreakpoints
 
 // DefaultKVM is the path of the KVM device.
 const DefaultKVM = "/dev/kvm"
@@ -31,6 +35,11 @@ type Config struct {
 	Memory uint64
 	// Cmdline is the guest's command line, at most abi.CmdlineMax bytes.
 	Cmdline string
+
+	// Breakpoints are virtual addresses of instructions, at most MaxBreakpoints. Run ends
+	// before the guest executes one of them, in any address space. They take the debug
+	// registers from the guest. A processor that is emulated itself may not stop at them.
+	Breakpoints []uint64
 
 	// Console takes what the guest writes to COM1, on the goroutine of the virtual
 	// processor: one Write for each access, string instructions included. Nil discards it.
@@ -60,6 +69,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Memory > MaxMemory {
 		return c, fmt.Errorf("memory of %d bytes is more than the %d that a machine can have", c.Memory, uint64(MaxMemory))
 	}
+	if err := CheckBreakpoints(c.Breakpoints); err != nil {
+		return c, err
+	}
 	if c.Console == nil {
 		c.Console = io.Discard
 	}
@@ -70,4 +82,18 @@ func (c Config) withDefaults() (Config, error) {
 		c.KVM = DefaultKVM
 	}
 	return c, nil
+}
+
+// CheckBreakpoints says in words why Config.Breakpoints cannot be the addresses; nil if
+// they can.
+func CheckBreakpoints(addresses []uint64) error {
+	if len(addresses) > MaxBreakpoints {
+		return fmt.Errorf("%d breakpoints are more than the %d that a machine can have", len(addresses), MaxBreakpoints)
+	}
+	for _, address := range addresses {
+		if uint64(int64(address)<<16>>16) != address {
+			return fmt.Errorf("breakpoint %#x is no virtual address: its bits 63 to 47 are not all the same", address)
+		}
+	}
+	return nil
 }

@@ -13,6 +13,9 @@ const (
 	Shutdown
 	// Cancelled: the context ended, or Close was called.
 	Cancelled
+	// Breakpoint: the guest was about to execute the instruction at one of
+	// Config.Breakpoints.
+	Breakpoint
 	// Failed: KVM could not go on; Run's error says why.
 	Failed
 )
@@ -26,6 +29,8 @@ func (r Reason) String() string {
 		return "the guest's processor shut down (triple fault)"
 	case Cancelled:
 		return "cancelled"
+	case Breakpoint:
+		return "breakpoint"
 	case Failed:
 		return "KVM failed"
 	}
@@ -38,12 +43,17 @@ type Exit struct {
 	// Status is what the guest wrote, 0 to abi.ExitStatusMax; larger values count as
 	// abi.ExitStatusMax. Only a GuestExit has one.
 	Status int
+	// Address is the breakpoint that was reached. Only a Breakpoint has one.
+	Address uint64
 }
 
 // String returns the exit in words.
 func (e Exit) String() string {
-	if e.Reason == GuestExit {
+	switch e.Reason {
+	case GuestExit:
 		return fmt.Sprintf("%v with status %d", e.Reason, e.Status)
+	case Breakpoint:
+		return fmt.Sprintf("%v at %#x", e.Reason, e.Address)
 	}
 	return e.Reason.String()
 }

@@ -102,6 +102,9 @@ func (m *Machine) createCPU(host *kvm.Device) (err error) {
 	if err := m.cpu.SetCPUID(guestCPUID(supported, deadline > 0)); err != nil {
 		return err
 	}
+	if err := m.setBreakpoints(); err != nil {
+		return err
+	}
 	entry, err := m.config.Image.Place(m.memory.low, image.Params{
 		RAMHigh: uint64(len(m.memory.high)),
 		Cmdline: m.config.Cmdline,
@@ -113,6 +116,15 @@ func (m *Machine) createCPU(host *kvm.Device) (err error) {
 		return err
 	}
 	return enterLongMode(m.cpu, entry)
+}
+
+// setBreakpoints leaves a machine without breakpoints as KVM made it, so that debug
+// exceptions go straight to the guest.
+func (m *Machine) setBreakpoints() error {
+	if len(m.config.Breakpoints) == 0 {
+		return nil
+	}
+	return m.cpu.SetBreakpoints(m.config.Breakpoints)
 }
 
 // tscHz returns the guest's TSC frequency, or 0, so that the guest measures it, if KVM

@@ -106,10 +106,26 @@ func (m *Machine) serve(reason kvm.Reason) (Exit, error) {
 		return Exit{}, nil
 	}
 	m.stats.other.Add(1)
-	if reason == kvm.ExitShutdown {
+	switch reason {
+	case kvm.ExitDebug:
+		return m.serveDebug()
+	case kvm.ExitShutdown:
 		return Exit{Reason: Shutdown}, nil
 	}
 	return Exit{}, errors.New(m.cpu.Failure())
+}
+
+// serveDebug ends the machine at a breakpoint. A debug exception that is none, such as a
+// task's single step, is the guest's own: KVM hands over all of them.
+func (m *Machine) serveDebug() (Exit, error) {
+	d := m.cpu.Debug()
+	if d.Exception != kvm.VectorDebug {
+		return Exit{}, errors.New(m.cpu.Failure())
+	}
+	if n, ok := d.Breakpoint(len(m.config.Breakpoints)); ok {
+		return Exit{Reason: Breakpoint, Address: m.config.Breakpoints[n]}, nil
+	}
+	return Exit{}, m.cpu.InjectDebug()
 }
 
 func (m *Machine) servePort() (Exit, error) {

@@ -39,6 +39,8 @@ func TestConfigRefuses(t *testing.T) {
 		err    string
 	}{
 		{"no image", Config{}, "no image to boot"},
+		{"too many breakpoints", Config{Image: testImage(t), Breakpoints: make([]uint64, 5)}, "5 breakpoints are more than the 4"},
+		{"a breakpoint nowhere", Config{Image: testImage(t), Breakpoints: []uint64{0, 1 << 47}}, "breakpoint 0x800000000000 is no virtual address"},
 		{"part of a page", Config{Image: testImage(t), Memory: 4<<20 + 1}, "4194305 bytes is not a multiple of 4096"},
 		{"too much memory", Config{Image: testImage(t), Memory: MaxMemory + abi.PageSize}, "is more than the 1099511627776"},
 	} {
@@ -51,11 +53,12 @@ func TestConfigRefuses(t *testing.T) {
 
 func TestExitInWords(t *testing.T) {
 	for exit, want := range map[Exit]string{
-		{GuestExit, 3}: "the guest ended with status 3",
-		{Shutdown, 0}:  "the guest's processor shut down (triple fault)",
-		{Cancelled, 0}: "cancelled",
-		{Failed, 0}:    "KVM failed",
-		{}:             "unknown reason 0",
+		{Reason: GuestExit, Status: 3}:             "the guest ended with status 3",
+		{Reason: Shutdown}:                         "the guest's processor shut down (triple fault)",
+		{Reason: Cancelled}:                        "cancelled",
+		{Reason: Breakpoint, Address: 0x4000_0000}: "breakpoint at 0x40000000",
+		{Reason: Failed}:                           "KVM failed",
+		{}:                                         "unknown reason 0",
 	} {
 		assert.Equal(t, want, exit.String())
 	}

@@ -15,6 +15,10 @@ flags of run, anywhere on the line:
   --mem SIZE              the machine's memory: bytes, or with K, M or G (default 64M)
   --timeout TIME          end the machine after TIME: 30s, 2m (default: never)
   --cmdline TEXT          the kernel's command line
+  --break ADDR[,ADDR...]  stop before the instruction at a virtual address, in hexadecimal,
+                          and show the processor's state; at most 4. KVM alone does, and
+                          not in a machine that is emulated itself. The kernel's addresses
+                          are in "go tool nm build/kernel.elf"
   -v                      say what is going on, on standard error
 
 console:
@@ -28,6 +32,7 @@ exit status of run:
   0 to 127   the guest's own: 0 all tasks ended well, 100 a task was stopped by a fault,
              101 the kernel panicked, 102 the kernel could not boot
   2          the command line or the image cannot be used
+  123        stopped at a --break; the processor's state is on standard error
   124        ended by --timeout; the processor's state is on standard error
   125        the monitor, QEMU or the host failed, or the guest's processor shut down
   130        left with Ctrl-A x; in general 128+n when ended by signal n

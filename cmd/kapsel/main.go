@@ -15,11 +15,12 @@ import (
 
 // Exit statuses of the command, besides the guest's own (0 to abi.ExitStatusMax).
 const (
-	statusUsage   = 2   // the command line or the image cannot be used
-	statusTimeout = 124 // ended by --timeout, as timeout(1) has it
-	statusFailed  = 125 // the monitor, QEMU or the host failed, or the guest triple-faulted
-	statusSignal  = 128 // plus the signal's number
-	statusLeft    = 130 // left with Ctrl-A x: the same as by SIGINT
+	statusUsage      = 2   // the command line or the image cannot be used
+	statusBreakpoint = 123 // stopped at a --break
+	statusTimeout    = 124 // ended by --timeout, as timeout(1) has it
+	statusFailed     = 125 // the monitor, QEMU or the host failed, or the guest triple-faulted
+	statusSignal     = 128 // plus the signal's number
+	statusLeft       = 130 // left with Ctrl-A x: the same as by SIGINT
 )
 
 // stdio is where the command reads and writes.

@@ -322,6 +322,29 @@ func startUntilPrompt(t *testing.T, cmd *exec.Cmd) (console io.ReadCloser) {
 	return console
 }
 
+// The breakpoint is at a string instruction, behind codePrompt and a MOV: KVM executes it
+// itself and stops there even on a processor without working debug registers.
+func TestRunToBreakpoint(t *testing.T) {
+	if err := kvmMissing(); err != nil {
+		t.Skipf("needs kvm: %v", err)
+	}
+	outString := []byte{0x48, 0xc7, 0xc6, 0, 0, 0, 0x80, 0x6e} // mov rsi, KernelBase; outsb
+	cmd, stdout, stderr := kapsel(t, "run", "--accel", "kvm", "--break", "ffffffff8020000e",
+		imageFile(t, codePrompt, outString, codeExit42))
+	cmd.Run()
+	assert.Equal(t, statusBreakpoint, cmd.ProcessState.ExitCode())
+	assert.Equal(t, ">", stdout.String())
+	assert.Contains(t, stderr.String(), "rip ffffffff8020000e")
+	assert.Contains(t, stderr.String(), "kapsel: breakpoint at 0xffffffff8020000e\n")
+}
+
+func TestBreakpointsNeedKVM(t *testing.T) {
+	cmd, _, stderr := kapsel(t, "run", "--accel", "qemu", "--break", "ffffffff80200000", imageFile(t, codeSpin))
+	cmd.Run()
+	assert.Equal(t, statusUsage, cmd.ProcessState.ExitCode())
+	assertOneLine(t, stderr.String(), "--break needs KVM, and QEMU is used here (as asked): use gdb instead")
+}
+
 func TestNoAccelerator(t *testing.T) {
 	cmd, _, stderr := kapsel(t, "run", "--accel", "qemu", imageFile(t, codeSpin))
 	cmd.Env = append(cmd.Env, "PATH="+t.TempDir())

@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"time"
 
 	"kapsel/guest/abi"
@@ -19,6 +21,7 @@ type runOptions struct {
 	memory  byteSize
 	timeout time.Duration // 0: none
 	cmdline string
+	breaks  addresses
 	verbose bool
 }
 
@@ -31,6 +34,7 @@ func parseRun(args []string) (*runOptions, error) {
 	f.Var(&o.memory, "mem", "")
 	f.DurationVar(&o.timeout, "timeout", 0, "")
 	f.StringVar(&o.cmdline, "cmdline", "", "")
+	f.Var(&o.breaks, "break", "")
 	f.BoolVar(&o.verbose, "v", false, "")
 	files, err := parseMixed(f, args)
 	if err != nil {
@@ -45,6 +49,9 @@ func parseRun(args []string) (*runOptions, error) {
 		return nil, fmt.Errorf("--mem %s: a machine can have at most %dG", &o.memory, vmm.MaxMemory>>30)
 	case len(o.cmdline) > abi.CmdlineMax:
 		return nil, fmt.Errorf("--cmdline of %d bytes: the kernel reads at most %d", len(o.cmdline), abi.CmdlineMax)
+	}
+	if err := vmm.CheckBreakpoints(o.breaks); err != nil {
+		return nil, fmt.Errorf("--break: %w", err)
 	}
 	o.image, o.tasks = files[0], files[1:]
 	return o, nil
@@ -113,4 +120,28 @@ func (a *accelerator) Set(text string) error {
 		return nil
 	}
 	return errors.New("want auto, kvm or qemu")
+}
+
+// addresses is a flag that may be repeated: virtual addresses.
+type addresses []uint64
+
+// String writes the addresses as Set reads them.
+func (a *addresses) String() string {
+	var list []string
+	for _, address := range *a {
+		list = append(list, strconv.FormatUint(address, 16))
+	}
+	return strings.Join(list, ",")
+}
+
+// Set reads hexadecimal addresses, with or without 0x, with commas between.
+func (a *addresses) Set(text string) error {
+	for word := range strings.SplitSeq(text, ",") {
+		address, err := strconv.ParseUint(strings.TrimPrefix(word, "0x"), 16, 64)
+		if err != nil {
+			return fmt.Errorf("want hexadecimal addresses as ffffffff80200000, found %q", word)
+		}
+		*a = append(*a, address)
+	}
+	return nil
 }

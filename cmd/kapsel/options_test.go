@@ -26,6 +26,8 @@ func TestParseRun(t *testing.T) {
 		{"flags before", "--accel|qemu|--mem|16M|--timeout|90s|--cmdline|x y|-v|i|a.tbf|b.tbf", full},
 		{"flags behind", "i|a.tbf|b.tbf|--accel|qemu|--mem|16M|--timeout|1m30s|--cmdline|x y|-v", full},
 		{"flags between", "-v|i|--accel=qemu|a.tbf|--mem=16M|-timeout=90s|b.tbf|-cmdline=x y", full},
+		{"breakpoints", "--break|ffffffff80200000,0x400028e0|i|--break=0", runOptions{image: "i", tasks: []string{}, accel: accelAuto, memory: vmm.DefaultMemory,
+			breaks: addresses{0xffff_ffff_8020_0000, 0x4000_28e0, 0}}},
 		{"files behind two dashes", "-v|--|-i|--accel", runOptions{image: "-i", tasks: []string{"--accel"}, accel: accelAuto, memory: vmm.DefaultMemory, verbose: true}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -52,6 +54,13 @@ func TestParseRunErrors(t *testing.T) {
 		{"bad time", []string{"--timeout", "60", "i"}, "60"},
 		{"negative time", []string{"--timeout", "-1s", "i"}, "want a positive time"},
 		{"long command line", []string{"--cmdline", strings.Repeat("x", abi.CmdlineMax+1), "i"}, "reads at most 2048"},
+		{"a breakpoint by name", []string{"--break", "main.main", "i"}, `want hexadecimal addresses as ffffffff80200000, found "main.main"`},
+		{"no breakpoint", []string{"--break", "", "i"}, "want hexadecimal addresses"},
+		{"half a list of breakpoints", []string{"--break", "1000,", "i"}, `found ""`},
+		{"a negative breakpoint", []string{"--break", "-1", "i"}, `found "-1"`},
+		{"a breakpoint of 65 bits", []string{"--break", "10000000000000000", "i"}, "want hexadecimal addresses"},
+		{"a breakpoint nowhere", []string{"--break", "8000000000000000", "i"}, "--break: breakpoint 0x8000000000000000 is no virtual address"},
+		{"five breakpoints", []string{"--break", "1,2,3", "--break", "4,5", "i"}, "--break: 5 breakpoints are more than the 4"},
 		{"a flag without its value", []string{"i", "--mem"}, "needs an argument"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -125,6 +134,21 @@ func FuzzByteSize(f *testing.F) {
 
 func TestByteSizeZeroPrints(t *testing.T) {
 	assert.Equal(t, "0", new(byteSize).String())
+}
+
+func FuzzAddresses(f *testing.F) {
+	for _, seed := range []string{"ffffffff80200000", "0x1,2", "", ",", "main.main", "-1"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var a, back addresses
+		if a.Set(text) != nil {
+			return
+		}
+		assert.NotEmpty(t, a)
+		require.NoError(t, back.Set(a.String()))
+		assert.Equal(t, a, back)
+	})
 }
 
 func TestParseDoctor(t *testing.T) {

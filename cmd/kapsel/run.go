@@ -46,6 +46,9 @@ func runCommand(args []string, std stdio) (int, error) {
 		return statusFailed, err
 	}
 	config.Log("accelerator %s: %s", accel, why)
+	if accel == accelQEMU && len(o.breaks) > 0 {
+		return statusUsage, usageError{fmt.Errorf("--break needs KVM, and QEMU is used here (%s): use gdb instead, as README.md shows under Debug", why)}
+	}
 	con, err := openConsole(std.in, std.out, func() { leave(errLeft) })
 	if err != nil {
 		return statusFailed, err
@@ -62,6 +65,8 @@ func (o *runOptions) config(std stdio) (vmm.Config, error) {
 		Cmdline: o.cmdline,
 		Console: std.out,
 		Log:     func(string, ...any) {},
+
+		Breakpoints: o.breaks,
 	}
 	if o.verbose {
 		c.Log = func(format string, args ...any) {
@@ -103,7 +108,8 @@ func (o *runOptions) boot(ctx context.Context, accel accelerator, c vmm.Config, 
 	exit, err := m.Run(ctx)
 	c.Log("%v", exit)
 	status, err := outcome(exit, err, context.Cause(ctx))
-	if exit.Reason == vmm.Shutdown || exit.Reason == vmm.Failed || errors.Is(err, errTimeout) {
+	switch {
+	case exit.Reason == vmm.Shutdown, exit.Reason == vmm.Breakpoint, exit.Reason == vmm.Failed, errors.Is(err, errTimeout):
 		m.Dump(stderr)
 	}
 	if errors.Is(err, errTimeout) {
@@ -113,13 +119,15 @@ func (o *runOptions) boot(ctx context.Context, accel accelerator, c vmm.Config, 
 }
 
 // outcome is the command's exit status and last word for how a machine ended: by itself,
-// by a failure, or cancelled for the cause.
+// at a breakpoint, by a failure, or cancelled for the cause.
 func outcome(exit vmm.Exit, failure, cause error) (int, error) {
 	switch exit.Reason {
 	case vmm.GuestExit:
 		return exit.Status, nil
 	case vmm.Shutdown:
 		return statusFailed, errors.New(exit.String())
+	case vmm.Breakpoint:
+		return statusBreakpoint, errors.New(exit.String())
 	case vmm.Cancelled:
 		var s signalError
 		switch {

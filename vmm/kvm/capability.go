@@ -9,6 +9,7 @@ type Cap int
 const (
 	CapUserMemory       Cap = 3
 	CapExtCPUID         Cap = 7
+	CapSetGuestDebug    Cap = 23
 	CapTSCKHz           Cap = 61
 	CapTSCDeadlineTimer Cap = 72
 	CapSignalMSI        Cap = 77
@@ -20,6 +21,7 @@ const (
 var capNames = map[Cap]string{
 	CapUserMemory:       "KVM_CAP_USER_MEMORY",
 	CapExtCPUID:         "KVM_CAP_EXT_CPUID",
+	CapSetGuestDebug:    "KVM_CAP_SET_GUEST_DEBUG",
 	CapTSCKHz:           "KVM_CAP_GET_TSC_KHZ",
 	CapTSCDeadlineTimer: "KVM_CAP_TSC_DEADLINE_TIMER",
 	CapSignalMSI:        "KVM_CAP_SIGNAL_MSI",

@@ -28,6 +28,7 @@ func TestSizes(t *testing.T) {
 		{"kvm_irq_routing without entries", routingHeader, 8},
 		{"kvm_irq_routing_entry", unsafe.Sizeof(route{}), 48},
 		{"kvm_translation", unsafe.Sizeof(Translation{}), 24},
+		{"kvm_guest_debug", unsafe.Sizeof(guestDebug{}), 72},
 		{"kvm_run up to its union's end", unsafe.Sizeof(runHeader{}), 32 + 256},
 	} {
 		assert.Equal(t, tt.want, tt.got, tt.name)
@@ -75,6 +76,7 @@ func TestOffsets(t *testing.T) {
 		{"kvm_irq_routing_entry.u.msi.data", unsafe.Offsetof(route{}.Data), 24},
 		{"kvm_translation.physical_address", unsafe.Offsetof(Translation{}.PhysicalAddress), 8},
 		{"kvm_translation.valid", unsafe.Offsetof(Translation{}.Valid), 16},
+		{"kvm_guest_debug.arch.debugreg[0]", unsafe.Offsetof(guestDebug{}.Registers), 8},
 		{"kvm_run.immediate_exit", unsafe.Offsetof(runHeader{}.ImmediateExit), 1},
 		{"kvm_run.exit_reason", offReason, 8},
 		{"kvm_run.io.direction", offIODirection, 32},
@@ -86,6 +88,9 @@ func TestOffsets(t *testing.T) {
 		{"kvm_run.mmio.data", offMMIOData, 40},
 		{"kvm_run.mmio.len", offMMIOLength, 48},
 		{"kvm_run.mmio.is_write", offMMIOWrite, 52},
+		{"kvm_run.debug.arch.exception", offDebugException, 32},
+		{"kvm_run.debug.arch.pc", offDebugPC, 40},
+		{"kvm_run.debug.arch.dr6", offDebugDR6, 48},
 		{"kvm_run.hw.hardware_exit_reason", offHardwareReason, 32},
 		{"kvm_run.fail_entry.cpu", offFailCPU, 40},
 		{"kvm_run.eoi.vector", offEOIVector, 32},
@@ -120,6 +125,7 @@ func TestRequests(t *testing.T) {
 		setCPUID2:           0x4008ae90,
 		getMPState:          0x8004ae98,
 		getTSCKHz:           0xaea3,
+		setGuestDebug:       0x4048ae9b,
 		enableCap:           0x4068aea3,
 		signalMSI:           0x4020aea5,
 	}

@@ -78,6 +78,10 @@ const (
 	offMMIOLength  = offUnion + 16
 	offMMIOWrite   = offUnion + 20
 
+	offDebugException = offUnion
+	offDebugPC        = offUnion + 8
+	offDebugDR6       = offUnion + 16
+
 	offHardwareReason = offUnion
 	offFailCPU        = offUnion + 8
 	offEOIVector      = offUnion
@@ -162,6 +166,9 @@ func failure(r Reason, run []byte) string {
 	case ExitFailEntry:
 		return fmt.Sprintf("%v: the processor refused to enter the guest: hardware reason %#x, on processor %d",
 			r, little.Uint64(run[offHardwareReason:]), little.Uint32(run[offFailCPU:]))
+	case ExitDebug:
+		d := decodeDebug(run)
+		return fmt.Sprintf("%v of exception %d at %#x, DR6 %#x", r, d.Exception, d.PC, d.DR6)
 	case ExitInternalError:
 		return fmt.Sprintf("%v: %s", r, internalError(run))
 	case ExitSystemEvent:

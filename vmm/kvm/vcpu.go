@@ -13,8 +13,9 @@ import (
 // VCPU is a virtual processor. All calls but Kick come from the thread that created it.
 type VCPU struct {
 	fd       int
-	run      []byte // struct kvm_run, shared with the host's kernel
-	pid, tid int    // the thread
+	run      []byte     // struct kvm_run, shared with the host's kernel
+	pid, tid int        // the thread
+	debug    guestDebug // as SetBreakpoints left it
 }
 
 // Close unmaps kvm_run and closes the processor. Calling it again does nothing; no call
