@@ -247,15 +247,16 @@ func (r *report) printMarkdown(w io.Writer) {
 
 Printed by `+"`go run ./tools/stackcheck -markdown`"+` from the machine code of the kernel; not written by hand.
 
-Ring 0 runs on one stack of fixed size: booting, the main loop and everything that it calls. The table has
-the deepest chain of calls for each way in. *Above* is what is in use when it is entered, *needs* what it and all it calls take below
-that, return address included with the caller. Where a call goes through an interface or a function value, every function counts that can be
-in it; there is no recursion.
+Ring 0 runs on one stack of fixed size: booting, the main loop and everything that it calls. The table has the
+deepest chain of calls for each way in. *Above* is what is in use when it is entered, *needs* what it and all it
+calls take below that; a return address counts with the caller. Where a call goes through an interface or a
+function value, every function counts that can be in it. There is no recursion.
 `)+"\n\n| entry | above | needs | total |\n|---|---:|---:|---:|\n")
 	for _, e := range r.entries {
 		fmt.Fprintf(w, "| %s | %d | %d | %d |\n", e.name, e.above, e.bytes, e.total())
 	}
-	fmt.Fprintf(w, "\nA panic or an exception in ring 0 ends the machine, wherever it happens, so the worst of them counts once, on top of the deepest chain.\n\n"+
+	fmt.Fprintf(w, "\nA panic or an exception in ring 0 ends the machine, wherever it happens, so the worst of them counts once, on\n"+
+		"top of the deepest chain.\n\n"+
 		"| kernel stack | bytes |\n|---|---:|\n| deepest chain | %d |\n", r.deepest())
 	for _, e := range r.deaths {
 		fmt.Fprintf(w, "| on top of it, %s | %d |\n", e.name, e.bytes)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"go/token"
 	"go/types"
+	"regexp"
 	"sort"
 	"strings"
 )
@@ -55,12 +56,16 @@ func (r *resolver) targets(fn *function, c call) ([]*function, error) {
 		return r.matching(entry.targets), nil
 	}
 	found := map[*function]bool{}
+	known := false
 	for _, d := range r.dynamic[at] {
-		for _, target := range r.callees(fn, d) {
+		list := r.callees(fn, d)
+		for _, target := range list {
 			found[target] = true
 		}
+		// Without a table no value is ever in the interface: the call cannot happen.
+		known = known || len(list) > 0 || d.iface != nil
 	}
-	if len(found) == 0 {
+	if !known {
 		return nil, fmt.Errorf("%v: %s: it is not known where this call goes: the source names no interface or function value "+
 			"that could be followed here", at, fn.name)
 	}
@@ -163,7 +168,15 @@ func (r *resolver) tableEntry(table string, iface types.Type, m *types.Func) *fu
 }
 
 // typeName is the linker's name of a type.
-func typeName(t types.Type) string { return types.TypeString(types.Unalias(t), packageName) }
+func typeName(t types.Type) string {
+	name := types.TypeString(types.Unalias(t), packageName)
+	return aliases.ReplaceAllStringFunc(name, func(alias string) string {
+		return strings.NewReplacer("byte", "uint8", "rune", "int32").Replace(alias)
+	})
+}
+
+// aliases are the predeclared names that stand for other types, wherever they are no part of a path.
+var aliases = regexp.MustCompile(`(^|[^/.\w])(byte|rune)($|[^/.\w])`)
 
 // packageName is the linker's name of a package.
 func packageName(p *types.Package) string {

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const board = "guest/board/kvm"
+
+// copyModule copies what a kernel is built of and with, adds files, and builds it. It returns the
+// folder of the module and the kernel.
+func copyModule(t *testing.T, files map[string]string) (dir, kernel string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds the kernel")
+	}
+	dir = t.TempDir()
+	root := filepath.Join("..", "..")
+	for _, name := range []string{"guest", filepath.Join("tools", "mkimage")} {
+		require.NoError(t, os.CopyFS(filepath.Join(dir, name), os.DirFS(filepath.Join(root, name))))
+	}
+	for _, name := range []string{"go.mod", "go.sum"} {
+		b, err := os.ReadFile(filepath.Join(root, name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), b, 0o644))
+	}
+	for name, text := range files {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	build := exec.Command("go", "run", "./tools/mkimage", "-o", "out/kapsel.elf")
+	build.Dir = dir
+	said, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", said)
+	return dir, filepath.Join(dir, "out", "kernel.elf")
+}
+
+// stack runs the command.
+func stack(dir, kernel string, markdown bool) (status int, out, errs string) {
+	var o, e bytes.Buffer
+	status = run(dir, board, kernel, markdown, &o, &e)
+	return status, o.String(), e.String()
+}
+
+// The kernel as it is: every call is followed, nothing recurses, the stack is large enough, and
+// docs/stack.md says so.
+func TestKernel(t *testing.T) {
+	dir, kernel := copyModule(t, nil)
+	status, out, errs := stack(dir, kernel, false)
+	require.Equal(t, 0, status, "%s", errs)
+	t.Log("\n" + out)
+	for _, entry := range []string{"boot ", "main loop ", "system call ", "interrupt ", "deferred call", "interrupt while idle ", "on top of it, panic "} {
+		assert.Contains(t, out, entry)
+	}
+	status, markdown, errs := stack(dir, kernel, true)
+	require.Equal(t, 0, status, "%s", errs)
+	committed, err := os.ReadFile(filepath.Join("..", "..", "docs", "stack.md"))
+	require.NoError(t, err)
+	assert.Equal(t, markdown, string(committed), "docs/stack.md is stale: scripts/build, "+
+		"then go run ./tools/stackcheck -markdown > docs/stack.md")
+}
+
+// The compiler's own table of frames is what the chains are made of: they are as large as the code says.
+// A function with a buffer of 10000 bytes has to cost that.
+func TestLargeFrame(t *testing.T) {
+	dir, kernel := copyModule(t, map[string]string{
+		board + "/large.go": `//go:build kapsel_kernel
+
+package main
+
+func init() { system.options.large() }
+
+//go:noinline
+func (o *options) large() {
+	var b [10000]byte
+	fill(b[:])
+}
+
+//go:noinline
+func fill(b []byte) {
+	for i := range b {
+		b[i] = byte(i)
+	}
+}
+`})
+	status, out, errs := stack(dir, kernel, true)
+	require.Equal(t, 0, status, "%s", errs)
+	assert.Regexp(t, `(?m)^ +100\d\d  main\.\(\*options\)\.large$`, out)
+	assert.Regexp(t, `(?m)^\| boot \| 0 \| 10\d\d\d \|`, out)
+}
+
+func TestStackTooSmall(t *testing.T) {
+	dir, kernel := copyModule(t, map[string]string{
+		board + "/large.go": `//go:build kapsel_kernel
+
+package main
+
+func init() {
+	var b [40000]byte
+	fill(b[:])
+}
+
+//go:noinline
+func fill(b []byte) {
+	for i := range b {
+		b[i] = byte(i)
+	}
+}
+`})
+	status, _, errs := stack(dir, kernel, false)
+	assert.Equal(t, 1, status)
+	assert.Regexp(t, `the stack is \d+ bytes too small: raise stackSize in guest/arch/amd64/boot\.go`, errs)
+}
+
+// chain calls itself by way of an interface, in a capsule, which no tool that looks at names
+// alone would find.
+const chain = `package alarm
+
+type follower interface{ follow(n int) int }
+
+type node struct{ next follower }
+
+func (c *node) follow(n int) int {
+	if n == 0 {
+		return 0
+	}
+	return c.next.follow(n-1) + 1
+}
+
+// Follow goes along a chain.
+func Follow(n int) int {
+	var first, second node
+	chains[0], chains[1] = first, second
+	chains[0].next, chains[1].next = &chains[1], &chains[0]
+	return chains[0].follow(n)
+}
+
+var chains [2]node
+`
+
+func TestBadKernels(t *testing.T) {
+	for _, tt := range []struct {
+		name, capsule, board string
+		want                 []string
+	}{
+		{"recursion through an interface", chain, "func init() { length = alarm.Follow(3) }\n\nvar length int\n", []string{
+			"kapsel/guest/capsules/alarm/broken.go:7: recursion, and the stack is of fixed size: " +
+				"guest/capsules/alarm.(*node).follow calls guest/capsules/alarm.(*node).follow",
+		}},
+		{
+			"recursion through a function value",
+			"package alarm\n\nvar step func(n int) int\n\n// Start begins.\nfunc Start(n int) int {\n\tstep = again\n\treturn step(n)\n}\n\n" +
+				"func again(n int) int {\n\tif n == 0 {\n\t\treturn 0\n\t}\n\treturn step(n-1) + 1\n}\n",
+			"func init() { length = alarm.Start(3) }\n\nvar length int\n", []string{
+				"kapsel/guest/capsules/alarm/broken.go:11: recursion, and the stack is of fixed size: " +
+					"guest/capsules/alarm.again calls guest/capsules/alarm.again",
+			},
+		},
+		{
+			"a type parameter's method",
+			"package alarm\n\n// Sizer has a size.\ntype Sizer interface{ Size() int }\n\n// Twice is twice the size.\n//\n//go:noinline\n" +
+				"func Twice[T Sizer](v T) int { return v.Size() + v.Size() }\n",
+			"type one struct{ n int }\n\nfunc (o *one) Size() int { return o.n }\n\nfunc init() { length = alarm.Twice(&first) }\n\nvar (\n\tfirst one\n\tlength int\n)\n",
+			[]string{"kapsel/guest/capsules/alarm/broken.go:9: ", "it is not known where this call goes"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir, kernel := copyModule(t, map[string]string{
+				"guest/capsules/alarm/broken.go": tt.capsule,
+				board + "/broken.go":             "//go:build kapsel_kernel\n\npackage main\n\nimport \"kapsel/guest/capsules/alarm\"\n\n" + tt.board,
+			})
+			status, out, errs := stack(dir, kernel, false)
+			assert.Equal(t, 1, status)
+			assert.Empty(t, out)
+			for _, want := range tt.want {
+				assert.Contains(t, errs, want)
+			}
+		})
+	}
+}
+
+func TestUnusable(t *testing.T) {
+	status, _, errs := stack("../..", "main.go", false)
+	assert.Equal(t, 2, status)
+	assert.Contains(t, errs, "stackcheck: main.go: ")
+	_, err := loadSources(t.TempDir(), board)
+	assert.ErrorContains(t, err, "this is not the root of a module")
+}
+
+// An interface that nothing is ever put into is always nil: a call through it is none.
+func TestEmptyInterfaceIsNoProblem(t *testing.T) {
+	dir, kernel := copyModule(t, map[string]string{
+		board + "/empty.go": `//go:build kapsel_kernel
+
+package main
+
+type listener interface{ Heard(n int) }
+
+var nobody listener
+
+func init() {
+	if nobody != nil {
+		nobody.Heard(3)
+	}
+}
+`})
+	status, _, errs := stack(dir, kernel, false)
+	assert.Equal(t, 0, status, "%s", errs)
+}

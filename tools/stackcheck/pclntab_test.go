@@ -1,0 +1,68 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestPCTable(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		bytes []byte
+		want  pcTable
+	}{
+		{"nothing on the stack", []byte{2, 10, 0}, pcTable{{110, 0}}},
+		{"a frame and its end", []byte{2, 4, 16, 20, 15, 1, 0}, pcTable{{104, 0}, {124, 8}, {125, 0}}},
+		{"the first delta may be zero", []byte{0, 3, 2, 1, 0}, pcTable{{103, -1}, {104, 0}}},
+		{"a varint of two bytes", []byte{0x82, 0x01, 1, 0}, pcTable{{101, 64}}},
+		{"empty", nil, nil},
+		{"no end", []byte{2, 10}, nil},
+		{"no address", []byte{2}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := parsePCTable(tt.bytes, 100)
+			if tt.want == nil {
+				require.ErrorIs(t, err, errTable)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, got)
+		})
+	}
+}
+
+func TestPCTableValue(t *testing.T) {
+	table := pcTable{{104, 0}, {124, 8}}
+	for pc, want := range map[uint64]int32{100: 0, 103: 0, 104: 8, 123: 8, 124: -1} {
+		assert.Equal(t, want, table.value(pc), "at %d", pc)
+	}
+}
+
+func TestDamagedTable(t *testing.T) {
+	_, err := parsePCLNTab(make([]byte, pcHeaderSize), 0)
+	assert.ErrorContains(t, err, "not of the Go version")
+	header := make([]byte, pcHeaderSize)
+	copy(header, []byte{0xf1, 0xff, 0xff, 0xff})
+	header[8] = 1             // a function,
+	header[64] = pcHeaderSize // and nothing behind the header
+	table, err := parsePCLNTab(header, 0)
+	require.NoError(t, err)
+	_, err = table.functions(0)
+	assert.ErrorIs(t, err, errTable)
+}
+
+// Whatever stands in the section, the answer is a table or an error.
+func FuzzPCLNTab(f *testing.F) {
+	header := make([]byte, pcHeaderSize+funcInfoSize)
+	copy(header, []byte{0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8, 1})
+	f.Add(header)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		table, err := parsePCLNTab(b, 0x1000)
+		if err != nil || table.count > len(b) {
+			return
+		}
+		_, _ = table.functions(0x2000)
+	})
+}
