@@ -5,4 +5,5 @@ const (
 	DriverAlarm         = 0x0
 	DriverConsole       = 0x1
 	DriverLowLevelDebug = 0x8
+	DriverIPC           = 0x10000
 )

@@ -15,6 +15,11 @@ const (
 	UserMax = 1 << 47
 	// UserMax32 bounds the addresses of a 32-bit task.
 	UserMax32 = 1 << 32
+	// LoanStart and LoanEnd bound the addresses where a task finds what other tasks lend to
+	// it: at most LoanSize bytes from each, in the order of their slots.
+	LoanStart = LoanEnd - 16*LoanSize
+	LoanEnd   = RAMStart
+	LoanSize  = 128 << 10
 	// InitialRAM is the least that a task finds below its break when it starts.
 	InitialRAM = 4096
 )

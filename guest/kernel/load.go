@@ -86,7 +86,8 @@ func (k *Kernel) place(t *Task, flash []byte, size int) string {
 	if ramSize > uint64(len(k.ram)) {
 		return "not enough RAM left for what it asks for"
 	}
-	if !k.cpu.Reserve(t.slot, m.flashStart, uint64(len(flash))) || !k.cpu.Reserve(t.slot, m.ramStart, ramSize) {
+	if !k.cpu.Reserve(t.slot, m.flashStart, uint64(len(flash))) || !k.cpu.Reserve(t.slot, m.ramStart, ramSize) ||
+		!k.cpu.Reserve(t.slot, abi.LoanStart, abi.LoanEnd-abi.LoanStart) {
 		return "not enough memory left for its page tables"
 	}
 	m.ram = k.ram[:ramSize:ramSize]
@@ -133,6 +134,8 @@ func (m *Memory) chooseAddresses(object *tbf.Object, ramSize uint64) string {
 		return "its fixed addresses are below 64 KiB"
 	case flashEnd > m.ramStart && ramEnd > m.flashStart:
 		return "its flash and RAM would overlap"
+	case flashEnd > abi.LoanStart && m.flashStart < abi.LoanEnd || ramEnd > abi.LoanStart && m.ramStart < abi.LoanEnd:
+		return "its flash or RAM would lie where other tasks' memory is lent to it"
 	case !object.Is64Bit() && max(flashEnd, ramEnd) >= abi.UserMax32:
 		return "it is a 32-bit task, and its flash or RAM would not end below 4 GiB"
 	}

@@ -70,6 +70,9 @@ func (k *Kernel) swapBuffer(t *Task, class abi.Class, to event, passed pair) (pa
 	store64(slot[slotAddr:], passed.a)
 	store64(slot[slotLen:], passed.b)
 	t.memory.keepShared(passed.a, passed.b)
+	if class == abi.AllowReadWrite {
+		k.endLoansOf(t, to)
+	}
 	return old, abi.OK
 }
 

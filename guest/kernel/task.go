@@ -12,6 +12,10 @@ type TaskID struct {
 	serial uint32 // counts all runs of all tasks, from 1
 }
 
+// Slot is the place of the task: the same in all its runs, and no other task's. From 0 to
+// MaxTasks-1.
+func (id TaskID) Slot() uint32 { return id.slot }
+
 // Number identifies the run among all runs of all tasks since boot.
 func (id TaskID) Number() uint32 { return id.serial }
 
@@ -51,6 +55,9 @@ type Task struct {
 	memory     Memory
 	queue      upcallQueue
 	grants     [maxGrants]uint64 // offset of each grant's block in RAM, 0: none
+
+	loans [MaxTasks]loan // what it lends, by the borrower's slot
+	lends uint32         // the slots of borrowers
 
 	awaited event // the event that YieldedFor waits for
 
@@ -166,6 +173,7 @@ func (k *Kernel) end(t *Task, s State) {
 	t.queue.clear()
 	t.grants = [maxGrants]uint64{}
 	t.stackTop, t.heapStart = 0, 0
+	k.endLoans(t)
 	k.cpu.Clear(t.slot)
 	k.live--
 }

@@ -10,6 +10,7 @@ import (
 	"kapsel/guest/capsules/alarm"
 	"kapsel/guest/capsules/console"
 	"kapsel/guest/capsules/debugwriter"
+	"kapsel/guest/capsules/ipc"
 	"kapsel/guest/capsules/lowleveldebug"
 	"kapsel/guest/capsules/processconsole"
 	"kapsel/guest/capsules/uart16550"
@@ -47,6 +48,7 @@ type board struct {
 	console        console.Console
 	alarm          alarm.Alarm
 	lowLevelDebug  lowleveldebug.LowLevelDebug
+	ipc            ipc.IPC
 	processConsole processconsole.Console
 }
 
@@ -96,6 +98,7 @@ func (b *board) wire(can capability.Set) {
 	b.console.Init(k, &b.consoleShare, can.MemoryAllocation)
 	b.alarm.Init(k, &b.machine.Timer, can.MemoryAllocation)
 	b.lowLevelDebug.Init(&b.debug)
+	b.ipc.Init(k, can.MemoryAllocation, can.MemorySharing)
 	b.processShare.Init(&b.mux)
 	b.processConsole.Init(k, &b.processShare, &b.debug, b, can.TaskManagement)
 }
@@ -109,6 +112,8 @@ func (b *board) Driver(number uint32) kernel.Driver {
 		return &b.console
 	case abi.DriverLowLevelDebug:
 		return &b.lowLevelDebug
+	case abi.DriverIPC:
+		return &b.ipc
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ type Set struct {
 	TaskManagement   TaskManagement
 	MainLoop         MainLoop
 	Hardware         Hardware
+	MemorySharing    MemorySharing
 }
 
 // Mint makes the capabilities. Only the board calls it.
@@ -22,6 +23,7 @@ func Mint() Set {
 		TaskManagement:   TaskManagement{taskManagement: true},
 		MainLoop:         MainLoop{mainLoop: true},
 		Hardware:         Hardware{hardware: true},
+		MemorySharing:    MemorySharing{memorySharing: true},
 	}
 }
 
@@ -62,5 +64,15 @@ type Hardware struct{ hardware bool }
 func (c Hardware) Require() {
 	if !c.hardware {
 		panic("capability: Hardware wanted, found its zero value: only the board mints")
+	}
+}
+
+// MemorySharing allows letting a task at memory that another task shares.
+type MemorySharing struct{ memorySharing bool }
+
+// Require panics unless the capability was minted.
+func (c MemorySharing) Require() {
+	if !c.memorySharing {
+		panic("capability: MemorySharing wanted, found its zero value: only the board mints")
 	}
 }

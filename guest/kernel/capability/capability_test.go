@@ -14,6 +14,7 @@ func TestZeroValuesAreRefused(t *testing.T) {
 		"TaskManagement":   {zero.TaskManagement.Require, real.TaskManagement.Require},
 		"MainLoop":         {zero.MainLoop.Require, real.MainLoop.Require},
 		"Hardware":         {zero.Hardware.Require, real.Hardware.Require},
+		"MemorySharing":    {zero.MemorySharing.Require, real.MemorySharing.Require},
 	} {
 		assert.PanicsWithValue(t, "capability: "+name+" wanted, found its zero value: only the board mints", require[0])
 		assert.NotPanics(t, require[1], name)

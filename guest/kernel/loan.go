@@ -1,0 +1,111 @@
+package kernel
+
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel/capability"
+)
+
+// loan is memory of a task, its lender, that another, the borrower, may read and write too.
+type loan struct {
+	of         event // driver and allow number of the buffer
+	addr, size uint64
+}
+
+// Lend lets another task, the borrower, read and write the buffer that the task shares by
+// Allow Read-Write number n, and returns where the borrower finds it, and its length: 0, 0
+// if the task shares none. The buffer consists of whole pages, of at most abi.LoanSize
+// bytes, so that nothing else is lent with it.
+//
+// A loan ends when either task ends or restarts, and when the lender puts another buffer,
+// or none, into the place of this one. A task lends one buffer to each other at a time. The
+// borrower cannot share with drivers what was lent to it. The errors are
+//   - abi.INVAL if the entry is over, n is out of range, the borrower is the task itself or
+//     is not alive, or the buffer does not begin and end on pages,
+//   - abi.SIZE if the buffer is too large.
+func (d *TaskData) Lend(n uint32, to TaskID, c capability.MemorySharing) (addr, length uint64, e abi.ErrorCode) {
+	c.Require()
+	k := d.slots.kernel
+	borrower := k.task(to)
+	if !d.live() || n >= uint32(d.slots.counts.ReadWrite) || borrower == nil || borrower == d.task {
+		return 0, 0, abi.INVAL
+	}
+	slot := d.slots.readWrite(d.task, n)
+	l := loan{event{d.slots.driver, n}, load64(slot[slotAddr:]), load64(slot[slotLen:])}
+	switch {
+	case l.size == 0:
+		return 0, 0, abi.OK
+	case l.addr%abi.PageSize != 0 || l.size%abi.PageSize != 0:
+		return 0, 0, abi.INVAL
+	case l.size > abi.LoanSize:
+		return 0, 0, abi.SIZE
+	}
+	k.lend(d.task, borrower, l)
+	return loanAddress(d.task), l.size, abi.OK
+}
+
+// There are addresses for a loan from every slot: else this does not compile.
+const _ = uint(abi.LoanEnd - abi.LoanStart - MaxTasks*abi.LoanSize)
+
+// loanAddress is where every task finds what t lends to it.
+func loanAddress(t *Task) uint64 { return abi.LoanStart + uint64(t.slot)*abi.LoanSize }
+
+// lend maps the loan, in the place of what the lender lent to the borrower before.
+func (k *Kernel) lend(lender, borrower *Task, l loan) {
+	if lender.loans[borrower.slot] == l {
+		return
+	}
+	k.endLoan(lender, borrower)
+	mem, _ := lender.memory.readWrite(l.addr, l.size) // the break stays above shared buffers
+	k.cpu.Map(borrower.slot, loanAddress(lender), mem, ReadWrite)
+	lender.loans[borrower.slot] = l
+	lender.lends |= 1 << borrower.slot
+}
+
+// endLoan takes from the borrower what the lender lent to it, if anything.
+func (k *Kernel) endLoan(lender, borrower *Task) {
+	l := &lender.loans[borrower.slot]
+	if l.size != 0 {
+		k.cpu.Unmap(borrower.slot, loanAddress(lender), l.size)
+		*l = loan{}
+		lender.lends &^= 1 << borrower.slot
+	}
+}
+
+// endLoansOf ends the lender's loans of one buffer.
+func (k *Kernel) endLoansOf(lender *Task, of event) {
+	if lender.lends == 0 {
+		return
+	}
+	for slot := range k.loaded {
+		if lender.loans[slot].of == of {
+			k.endLoan(lender, &k.tasks[slot])
+		}
+	}
+}
+
+// endLoans ends all loans from the task and to it.
+func (k *Kernel) endLoans(t *Task) {
+	for slot := range k.loaded {
+		other := &k.tasks[slot]
+		k.endLoan(t, other)
+		k.endLoan(other, t)
+	}
+}
+
+// TaskNamed finds the task with that package name, the lowest slot first, that is alive.
+func (k *Kernel) TaskNamed(name []byte) (TaskID, bool) {
+	for slot := range k.loaded {
+		if t := &k.tasks[slot]; t.alive() && t.NameIs(name) {
+			return t.id, true
+		}
+	}
+	return TaskID{}, false
+}
+
+// TaskIn finds the task in a slot, if there is one that is alive.
+func (k *Kernel) TaskIn(slot uint32) (TaskID, bool) {
+	if slot >= MaxTasks || !k.tasks[slot].alive() {
+		return TaskID{}, false
+	}
+	return k.tasks[slot].id, true
+}
