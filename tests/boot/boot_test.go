@@ -4,7 +4,6 @@ package boot
 
 import (
 	"fmt"
-	"io"
 	"regexp"
 	"strings"
 	"testing"
@@ -128,53 +127,12 @@ func TestPanicOfTask(t *testing.T) {
 
 // TestInput: bytes typed at the machine's serial line reach the task that reads.
 func TestInput(t *testing.T) {
-	typist := newTypist(step{"echo: ready\n", "hi!q"})
+	typist := machine.NewTypist(machine.Step{On: "echo: ready\n", Keys: "hi!q"})
 	out := machine.Boot(t, machine.Guest{
-		Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "test/echo.tbf")}, Input: typist.keys, Console: typist,
+		Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "test/echo.tbf")}, Input: typist.Keys, Console: typist,
 	})
 	ended(t, out, abi.ExitOK)
 	inOrder(t, out.Console, "echo: ready\n", "[h]\n", "[i]\n", "[!]\n", "[q]\n")
-}
-
-// typist types what its steps say: the next one's keys as soon as the console has shown
-// the next one's text, behind the one before.
-type typist struct {
-	keys     *io.PipeReader
-	keyboard *io.PipeWriter
-	steps    []step
-	unread   string
-	typing   chan string
-}
-
-type step struct{ on, keys string }
-
-func newTypist(steps ...step) *typist {
-	y := &typist{steps: steps, typing: make(chan string, len(steps))}
-	y.keys, y.keyboard = io.Pipe()
-	go func() {
-		for keys := range y.typing {
-			io.WriteString(y.keyboard, keys)
-		}
-		y.keyboard.Close()
-	}()
-	return y
-}
-
-// Write takes what the guest prints.
-func (y *typist) Write(b []byte) (int, error) {
-	y.unread += strings.ReplaceAll(string(b), "\r", "")
-	for len(y.steps) > 0 {
-		_, behind, found := strings.Cut(y.unread, y.steps[0].on)
-		if !found {
-			break
-		}
-		y.unread = behind
-		y.typing <- y.steps[0].keys
-		if y.steps = y.steps[1:]; len(y.steps) == 0 {
-			close(y.typing)
-		}
-	}
-	return len(b), nil
 }
 
 // TestBadModule: an object that is no task is skipped with a reason, and the next is run.

@@ -14,22 +14,22 @@ import (
 // lets the CPU go is stopped, started, made to fault, ended and booted again, and the
 // machine stays up when no task is left.
 func TestProcessConsole(t *testing.T) {
-	typist := newTypist(
-		step{"kapsel$ ", "list\r"},
-		step{"kapsel$ ", "stop spiner\x1b[D\x1b[Dn\r"}, // with the cursor keys
-		step{"kapsel$ ", "list\r"},
-		step{"kapsel$ ", "process spinner\r"},
-		step{"kapsel$ ", "start spinner\r"},
-		step{"kapsel$ ", "fault spinner\r"},
-		step{"kapsel$ ", "terminate spinner\r"},
-		step{"kapsel$ ", "status\r"},
-		step{"kapsel$ ", "boot spinner\r"},
-		step{"spinner: spinning\n", "kernel\r"},
-		step{"kapsel$ ", "reset\r"},
+	typist := machine.NewTypist(
+		machine.Step{On: "kapsel$ ", Keys: "list\r"},
+		machine.Step{On: "kapsel$ ", Keys: "stop spiner\x1b[D\x1b[Dn\r"}, // with the cursor keys
+		machine.Step{On: "kapsel$ ", Keys: "list\r"},
+		machine.Step{On: "kapsel$ ", Keys: "process spinner\r"},
+		machine.Step{On: "kapsel$ ", Keys: "start spinner\r"},
+		machine.Step{On: "kapsel$ ", Keys: "fault spinner\r"},
+		machine.Step{On: "kapsel$ ", Keys: "terminate spinner\r"},
+		machine.Step{On: "kapsel$ ", Keys: "status\r"},
+		machine.Step{On: "kapsel$ ", Keys: "boot spinner\r"},
+		machine.Step{On: "spinner: spinning\n", Keys: "kernel\r"},
+		machine.Step{On: "kapsel$ ", Keys: "reset\r"},
 	)
 	out := machine.Boot(t, machine.Guest{
 		Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "test/spinner.tbf")}, Cmdline: "console no-dump",
-		Input: typist.keys, Console: typist,
+		Input: typist.Keys, Console: typist,
 	})
 	ended(t, out, abi.ExitOK)
 	console := strings.NewReplacer("\b", "", "\x1b[K", "").Replace(out.Console)
@@ -47,8 +47,8 @@ func TestProcessConsole(t *testing.T) {
 }
 
 func TestProcessConsolePanics(t *testing.T) {
-	typist := newTypist(step{"kapsel$ ", "panic\r"})
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Cmdline: "console", Input: typist.keys, Console: typist})
+	typist := machine.NewTypist(machine.Step{On: "kapsel$ ", Keys: "panic\r"})
+	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Cmdline: "console", Input: typist.Keys, Console: typist})
 	ended(t, out, abi.ExitPanic)
 	inOrder(t, out.Console, "kernel panic: process console: told to panic\n", "processconsole.(*Console)")
 }
