@@ -35,6 +35,9 @@ func fuzzProgram(t *testing.T, m *machine, calls []byte) kerneltest.Program {
 			for i := range args {
 				b := call[1+3*i:]
 				args[i] = words[int(b[0])%len(words)] + uint64(int64(int16(binary.LittleEndian.Uint16(b[1:]))))
+				if k.Start.Bits32 {
+					args[i] &= 0xffff_ffff
+				}
 			}
 			k.Syscall(abi.Class(call[0]%10), args[:]...)
 			checkMemory(t, m, k)
@@ -95,7 +98,7 @@ func FuzzSystemCalls(f *testing.F) {
 		m.probe.hook = func(kernel.TaskID, uint32, uint32) kernel.Result { return kernel.Done() }
 		m.other.hook = m.probe.hook
 		m.AddTask("first", fuzzProgram(t, m, first[:min(len(first), 1300)]), nil)
-		m.AddTask("second", fuzzProgram(t, m, second[:min(len(second), 1300)]), nil)
+		m.AddTask("second", fuzzProgram(t, m, second[:min(len(second), 1300)]), bits32)
 		m.Run()
 		m.Tasks()
 	})
