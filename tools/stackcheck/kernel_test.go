@@ -61,7 +61,7 @@ func TestKernel(t *testing.T) {
 	require.Equal(t, 0, status, "%s", errs)
 	committed, err := os.ReadFile(filepath.Join("..", "..", "docs", "stack.md"))
 	require.NoError(t, err)
-	assert.Equal(t, markdown, string(committed), "docs/stack.md is stale: scripts/build, "+
+	assert.Equal(t, markdown, string(committed), "docs/stack.md is stale: run scripts/build, "+
 		"then go run ./tools/stackcheck -markdown > docs/stack.md")
 }
 
