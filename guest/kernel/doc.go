@@ -26,7 +26,7 @@
 //  3. Init of each capsule, the lines and clocks before their users: grants and deferred
 //     calls are made here;
 //  4. Kernel.Load for each place that holds task objects;
-//  5. Kernel.Run, which returns when no task can run again;
+//  5. Kernel.Run, which returns when no task can run again, or Kernel.RunForever;
 //  6. Drain of what still holds text, Kernel.PrintTasks, Kernel.ExitStatus.
 //
 // Its Platform finds drivers by number (a switch) and hands each interrupt line to the

@@ -23,7 +23,7 @@ type Grant[T any] struct {
 // SlotCounts says how many slots a driver has of each kind: one more than the highest
 // subscribe or allow number that it knows. Each is at most 255.
 type SlotCounts struct {
-	Upcalls, ReadOnly, ReadWrite uint8
+	Upcalls, ReadOnly, ReadWrite, UserspaceReadable uint8
 }
 
 // Slots is a grant without its type: what the kernel needs of it.
@@ -38,7 +38,7 @@ type Slots struct {
 }
 
 // A grant's block in a task's RAM holds, from its start: the upcall slots, the read-only
-// slots, the read-write slots, T. A slot's fields are little-endian words.
+// slots, the read-write slots, the userspace-readable slots, T. A slot's fields are little-endian words.
 const (
 	// Upcall slot: function, userdata, two words for a waiting event.
 	upcallSlotSize = 32
@@ -163,12 +163,20 @@ func (s *Slots) readWrite(t *Task, n uint32) []byte {
 	return s.block(t)[s.readWriteOffset()+int(n)*bufferSlotSize:][:bufferSlotSize]
 }
 
+func (s *Slots) userspaceReadable(t *Task, n uint32) []byte {
+	return s.block(t)[s.userspaceReadableOffset()+int(n)*bufferSlotSize:][:bufferSlotSize]
+}
+
 func (s *Slots) readOnlyOffset() int { return int(s.counts.Upcalls) * upcallSlotSize }
 
 func (s *Slots) readWriteOffset() int {
 	return s.readOnlyOffset() + int(s.counts.ReadOnly)*bufferSlotSize
 }
 
-func (s *Slots) valueOffset() int {
+func (s *Slots) userspaceReadableOffset() int {
 	return s.readWriteOffset() + int(s.counts.ReadWrite)*bufferSlotSize
+}
+
+func (s *Slots) valueOffset() int {
+	return s.userspaceReadableOffset() + int(s.counts.UserspaceReadable)*bufferSlotSize
 }

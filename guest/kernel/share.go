@@ -53,7 +53,6 @@ func (k *Kernel) allow(t *Task, class abi.Class, to event, addr, length uint64) 
 }
 
 // swapBuffer returns the pair that was replaced, or the passed one with an error.
-// AllowUserspaceReadable is checked like the others, but no driver supports it.
 func (k *Kernel) swapBuffer(t *Task, class abi.Class, to event, passed pair) (pair, abi.ErrorCode) {
 	if !t.memory.mayShare(class, passed) {
 		return passed, abi.INVAL
@@ -98,6 +97,8 @@ func (s *Slots) bufferSlot(t *Task, class abi.Class, n uint32) ([]byte, abi.Erro
 		count = s.counts.ReadOnly
 	case abi.AllowReadWrite:
 		count = s.counts.ReadWrite
+	case abi.AllowUserspaceReadable:
+		count = s.counts.UserspaceReadable
 	}
 	if n >= uint32(count) {
 		return nil, abi.NOSUPPORT
@@ -105,10 +106,13 @@ func (s *Slots) bufferSlot(t *Task, class abi.Class, n uint32) ([]byte, abi.Erro
 	if !s.allocate(t) {
 		return nil, abi.NOMEM
 	}
-	if class == abi.AllowReadOnly {
+	switch class {
+	case abi.AllowReadOnly:
 		return s.readOnly(t, n), abi.OK
+	case abi.AllowReadWrite:
+		return s.readWrite(t, n), abi.OK
 	}
-	return s.readWrite(t, n), abi.OK
+	return s.userspaceReadable(t, n), abi.OK
 }
 
 // slots finds the grant of a driver that the task may use: abi.NODEVICE if there is no

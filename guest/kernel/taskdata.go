@@ -80,6 +80,17 @@ func (d *TaskData) ReadWrite(n uint32) ReadWriteBuffer {
 	return ReadWriteBuffer{ReadOnlyBuffer{buffer{d, d.entry, load64(slot[slotAddr:]), load64(slot[slotLen:])}}}
 }
 
+// UserspaceReadable is the buffer that the task shares by Allow Userspace-Readable number
+// n: one that the driver writes while the task reads it. Where there is none its length is
+// 0. It is valid until the entry ends.
+func (d *TaskData) UserspaceReadable(n uint32) ReadWriteBuffer {
+	if !d.live() || n >= uint32(d.slots.counts.UserspaceReadable) {
+		return ReadWriteBuffer{}
+	}
+	slot := d.slots.userspaceReadable(d.task, n)
+	return ReadWriteBuffer{ReadOnlyBuffer{buffer{d, d.entry, load64(slot[slotAddr:]), load64(slot[slotLen:])}}}
+}
+
 // buffer is a stretch of a task's memory. Each access checks that the entry it came from
 // still goes on and that the task may still use the bytes.
 type buffer struct {
