@@ -1,0 +1,278 @@
+package conformance
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel/tbf"
+	"kapsel/tests/machine"
+	"kapsel/vmm"
+)
+
+// machines boot the tasks: several in one, where they do not disturb each other.
+var machines = []struct {
+	name string
+	run  func(t *testing.T, results *table)
+}{
+	{"calls", calls},
+	{"yields and lives", yieldsAndLives},
+	{"devices and registers", devicesAndRegisters},
+	{"faults that restart", faultsThatRestart},
+	{"faults that stop", faultsThatStop},
+	{"control", control},
+	{"loading", loading},
+}
+
+const image = "test/bare.elf"
+
+// isOK asserts that a task found all as it should be, and ended with code 0.
+func isOK(t *testing.T, out machine.Outcome, part string) {
+	t.Helper()
+	for _, line := range regexp.MustCompile(`(?m)^conformance: `+part+` FAILED: .*$`).FindAllString(out.Console, -1) {
+		t.Error(line)
+	}
+	assert.True(t, strings.Contains(out.Console, "\nconformance: "+part+" ok\n"), "behaviour%s does not say that it is ok", part)
+	assert.Equal(t, "exit with code 0", row(t, out, part).end)
+}
+
+// A taskRow is a line of the table of tasks that the kernel prints at its end.
+type taskRow struct {
+	pid, state                           string
+	restarts, syscalls, dropped, expired string
+	end                                  string
+}
+
+func row(t *testing.T, out machine.Outcome, part string) taskRow {
+	t.Helper()
+	columns := regexp.MustCompile(`(?m)^ *(\d+)  behaviour` + part + ` +(\w+) +(\d+) +(\d+) +(\d+) +(\d+)  (.*)$`)
+	m := columns.FindStringSubmatch(out.Console)
+	require.NotNil(t, m, "the table of tasks has no row of behaviour%s", part)
+	return taskRow{m[1], m[2], m[3], m[4], m[5], m[6], m[7]}
+}
+
+func ended(t *testing.T, out machine.Outcome, status int) {
+	t.Helper()
+	assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit, Status: status}, out.Exit)
+}
+
+// numbers writes behaviours as parts: two digits.
+func numbers(from, to int) []string {
+	var parts []string
+	for n := from; n <= to; n++ {
+		parts = append(parts, fmt.Sprintf("%02d", n))
+	}
+	return parts
+}
+
+// calls: what tasks see of system calls by themselves.
+func calls(t *testing.T, results *table) {
+	parts := numbers(1, 15)
+	out := machine.Boot(t, machine.Guest{Image: image, Modules: behaviourObjects(t, parts...)})
+	ended(t, out, abi.ExitOK)
+	for i, part := range parts {
+		results.check(t, i+1, func(t *testing.T) { isOK(t, out, part) })
+	}
+	results.check(t, 6, func(t *testing.T) { assert.Contains(t, out.Console, "\n6: x\n") })
+	results.check(t, 11, func(t *testing.T) { assert.Contains(t, out.Console, "\n11:x\n") })
+}
+
+// yieldsAndLives: upcalls, grants, and the ends of tasks.
+func yieldsAndLives(t *testing.T, results *table) {
+	out := machine.Boot(t, machine.Guest{
+		Image: image, Modules: behaviourObjects(t, "16", "17", "18", "19", "20", "21", "23", "26"),
+	})
+	ended(t, out, abi.ExitOK)
+	for _, number := range []int{16, 17, 18, 19, 20, 21, 23, 26} {
+		results.check(t, number, func(t *testing.T) { isOK(t, out, fmt.Sprint(number)) })
+	}
+	results.check(t, 20, func(t *testing.T) { assert.Equal(t, "3", row(t, out, "20").dropped) })
+	for _, number := range []int{23, 26} {
+		results.check(t, number, func(t *testing.T) {
+			last := row(t, out, fmt.Sprint(number))
+			assert.Equal(t, "1", last.restarts)
+			assert.Equal(t, "Terminated", last.state)
+			loaded := regexp.MustCompile(fmt.Sprintf(`(?m)^task (\d+) behaviour%d: flash`, number)).FindStringSubmatch(out.Console)
+			require.NotNil(t, loaded, "the kernel does not say that it loaded behaviour%d", number)
+			assert.NotEqual(t, loaded[1], last.pid, "the PID before and after the restart")
+		})
+	}
+}
+
+// devicesAndRegisters: two tasks that write long lines, and two that watch their registers
+// while they take the CPU from each other.
+func devicesAndRegisters(t *testing.T, results *table) {
+	mixer := machine.Object(t, "test/mixer.tbf")
+	out := machine.Boot(t, machine.Guest{
+		Image: image, Modules: append(behaviourObjects(t, "28", "28a", "28b", "29"), mixer, mixer),
+	})
+	ended(t, out, abi.ExitOK)
+	results.check(t, 28, func(t *testing.T) {
+		isOK(t, out, "28")
+		isOK(t, out, "28a")
+		isOK(t, out, "28b")
+		for _, letter := range []string{"a", "b"} {
+			assert.Len(t, regexp.MustCompile(`(?m)^`+letter+`{700}$`).FindAllString(out.Console, -1), 8, "whole lines of %s", letter)
+		}
+	})
+	results.check(t, 29, func(t *testing.T) {
+		isOK(t, out, "29")
+		assert.Equal(t, 2, strings.Count(out.Console, "mixer: unchanged\n"))
+		assert.NotRegexp(t, `mixer +Terminated +0 +\d+ +0 +0 `, out.Console, "a mixer was never preempted: this proves nothing")
+	})
+}
+
+// The faults of behaviour 22's lives, in order.
+const (
+	noWrite = `page fault: write to a page that it may not write at `
+	noPage  = `page fault: write where no page is at `
+)
+
+var faults = []string{
+	`unknown system call class, code 0x8;`,
+	`unknown system call class, code 0xff;`,
+	`page fault: execute where no page is at 0x0, PC 0x0,`,
+	noPage + `0x123456789000,`,
+	noWrite + `0x400[0-9a-f]+,`,
+	noWrite + `0x40000000,`,
+	noPage + `0x[0-9a-f]+,`,
+	noWrite + `0xffffffff80200000,`,
+	noWrite + `0xffff800000400000,`,
+	noPage + `0x80000000,`,
+	`no writeable stack for an upcall;`,
+	`no writeable stack for an upcall;`,
+}
+
+// greetings is what hello ends with: it goes on whatever the others do.
+const greetings = "hello: greeting 10 of 10\n"
+
+func hello(t *testing.T) []byte { return machine.Object(t, "hello.tbf") }
+
+// faultsThatRestart: the board restarts a task 32 times, and then stops it.
+func faultsThatRestart(t *testing.T, results *table) {
+	out := machine.Boot(t, machine.Guest{
+		Image: image, Modules: append(behaviourObjects(t, "22", "22s"), hello(t)), Cmdline: "no-dump",
+	})
+	ended(t, out, abi.ExitTaskFault)
+	results.check(t, 22, func(t *testing.T) {
+		isOK(t, out, "22")
+		found := regexp.MustCompile(`(?m)^task \d+ behaviour22 faulted: .*$`).FindAllString(out.Console, -1)
+		require.Len(t, found, len(faults))
+		for i, want := range faults {
+			assert.Regexp(t, ` faulted: `+want+`.*; restarting$`, strings.Replace(found[i], "; ", ";; ", 1))
+		}
+		assert.Equal(t, fmt.Sprint(len(faults)), row(t, out, "22").restarts)
+		assert.Contains(t, out.Console, greetings)
+	})
+	results.check(t, 25, func(t *testing.T) {
+		assert.Equal(t, 32, strings.Count(out.Console, "behaviour22s faulted: unknown system call class, code 0x8; restarting\n"))
+		assert.Equal(t, 1, strings.Count(out.Console, "behaviour22s faulted: unknown system call class, code 0x8; stopped\n"))
+		last := row(t, out, "22s")
+		assert.Equal(t, "Faulted", last.state)
+		assert.Equal(t, "32", last.restarts)
+	})
+}
+
+// faultsThatStop: the same tasks where the policy is to stop.
+func faultsThatStop(t *testing.T, results *table) {
+	out := machine.Boot(t, machine.Guest{
+		Image: image, Modules: append(behaviourObjects(t, "22", "22s"), hello(t)), Cmdline: "no-dump fault=stop",
+	})
+	ended(t, out, abi.ExitTaskFault)
+	results.check(t, 22, func(t *testing.T) {
+		for _, part := range []string{"22", "22s"} {
+			last := row(t, out, part)
+			assert.Equal(t, "Faulted", last.state)
+			assert.Equal(t, "0", last.restarts)
+			assert.Equal(t, "unknown system call class, code 0x8", last.end)
+		}
+		assert.Contains(t, out.Console, greetings)
+	})
+}
+
+// control: the process console stops and starts tasks in each state, beside one that spins.
+func control(t *testing.T, results *table) {
+	const prompt = "kapsel$ "
+	steps := []machine.Step{{On: greetings, Keys: "list\r"}}
+	for _, command := range []string{"stop", "start"} {
+		for _, part := range []string{"25r", "25y", "25f"} {
+			steps = append(steps, machine.Step{On: prompt, Keys: command + " behaviour" + part + "\r"})
+		}
+		steps = append(steps, machine.Step{On: prompt, Keys: "list\r"})
+	}
+	steps = append(steps, machine.Step{On: prompt, Keys: "reset\r"})
+	typist := machine.NewTypist(steps...)
+	out := machine.Boot(t, machine.Guest{
+		Image: image, Modules: append(behaviourObjects(t, "24", "25r", "25y", "25f"), hello(t)),
+		Cmdline: "console no-dump", Input: typist.Keys, Console: typist,
+	})
+	ended(t, out, abi.ExitOK)
+	lists := strings.Split(out.Console, " PID    ShortID    Name ")
+	require.Len(t, lists, 4, "the console shows three lists")
+	results.check(t, 24, func(t *testing.T) {
+		inOrder(t, out.Console, "hello: greeting 2 of 10\n", greetings)
+		_, quanta := listed(t, lists[1], "24")
+		assert.NotEqual(t, "0", quanta)
+	})
+	results.check(t, 25, func(t *testing.T) {
+		for part, was := range map[string]string{"25r": "Running", "25y": "Yielded", "25f": "YieldedFor"} {
+			for i, want := range []string{was, "Stopped(" + was + ")", was} {
+				state, _ := listed(t, lists[i+1], part)
+				assert.Equal(t, want, state, "behaviour%s in list %d", part, i+1)
+			}
+		}
+	})
+}
+
+// listed reads a task's row of the process console's list.
+func listed(t *testing.T, list, part string) (state, quanta string) {
+	t.Helper()
+	m := regexp.MustCompile(`(?m)^.* behaviour` + part + ` +(\d+) +\d+ +\d+ +\S+  (\S+)$`).FindStringSubmatch(list)
+	require.NotNil(t, m, "the list has no row of behaviour%s", part)
+	return m[2], m[1]
+}
+
+// inOrder asserts that the texts are on the console one behind another.
+func inOrder(t *testing.T, console string, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		_, behind, found := strings.Cut(console, text)
+		require.True(t, found, "%q is missing on the console, or out of order", text)
+		console = behind
+	}
+}
+
+// loading: objects that are not to run are skipped, one of another format ends the list.
+func loading(t *testing.T, results *table) {
+	good := behaviour(t, "27")
+	var modules [][]byte
+	for _, s := range spoilers {
+		modules = append(modules, s.spoiled(t, good))
+	}
+	modules = append(modules, good, restricted(t, behaviour(t, "27p"),
+		tbf.Permission{Driver: abi.DriverAlarm, Mask: 0b1111},
+		tbf.Permission{Driver: abi.DriverConsole, Mask: 1 << 1}))
+	behind := behaviour(t, "01")
+	other := append([]byte(nil), good...)
+	le.PutUint16(other[tbf.OffsetVersion:], tbf.Version+1)
+	modules = append(modules, other, behind)
+
+	out := machine.Boot(t, machine.Guest{Image: image, Modules: modules})
+	ended(t, out, abi.ExitOK)
+	results.check(t, 27, func(t *testing.T) {
+		skipped := regexp.MustCompile(`(?m)^task object at offset 0x[0-9a-f]+ skipped: .*$`).FindAllString(out.Console, -1)
+		require.Len(t, skipped, len(spoilers))
+		for i, s := range spoilers {
+			assert.Regexp(t, s.want, skipped[i], s.name)
+		}
+		assert.Equal(t, 1, strings.Count(out.Console, " behaviour27: flash "), "the sound object, once")
+		isOK(t, out, "27")
+		isOK(t, out, "27p")
+		assert.NotContains(t, out.Console, "behaviour01", "behind an object of another format")
+	})
+}
