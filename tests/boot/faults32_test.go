@@ -123,6 +123,15 @@ func checkFaults(t *testing.T, faults []fault, modules [][]byte) {
 	assert.Contains(t, out.Console, "hello: greeting 10 of 10\n")
 }
 
+// program64 is a 64-bit task that runs body.
+func program64(t *testing.T, name string, body func(*asm32)) []byte {
+	return machine.CodeAt(t, name, 64, func(base uint32) []byte {
+		a := asm32{base: base}
+		body(&a)
+		return a.code
+	})
+}
+
 // TestTasks64InCompatibilityMode: 64-bit tasks may visit 32-bit code, but nothing there leads into
 // the kernel but faults.
 func TestTasks64InCompatibilityMode(t *testing.T) {
@@ -150,11 +159,39 @@ func TestTasks64InCompatibilityMode(t *testing.T) {
 	}
 	var modules [][]byte
 	for _, f := range faults {
-		modules = append(modules, machine.CodeAt(t, f.name, 64, func(base uint32) []byte {
-			a := asm32{base: base}
-			f.body(&a)
-			return a.code
-		}))
+		modules = append(modules, program64(t, f.name, f.body))
 	}
 	checkFaults(t, faults, modules)
+}
+
+// TestWaitingX87Exception: an x87 exception that waits when the task is left waits for it alone: it
+// comes neither in the kernel nor in another task, but at the task's next x87 instruction.
+func TestWaitingX87Exception(t *testing.T) {
+	divide := []byte{0xd9, 0xe8, 0xd9, 0xee, 0xde, 0xf9} // fld1; fldz; fdivp
+	const wait = 0x9b                                    // fwait
+	faults := []fault{
+		{"x87-32", func(a *asm32) {
+			a.mov(0, 0x037b) // divisions by zero are not masked
+			a.store(area)
+			a.bytes(0xd9, 0x2d) // fldcw area
+			a.word(area)
+			a.bytes(divide...)
+			a.call(abi.Command, []uint32{0, 5, 2000})
+			a.call(abi.Yield, []uint32{abi.YieldWaitFor, 0, 0})
+			a.bytes(wait)
+		}, "x87 floating-point error, .*, vector 16,"},
+		{"x87-64", func(a *asm32) {
+			a.bytes(0xc7, 0x44, 0x24, 0xf8, 0x7b, 0x03, 0, 0) // movl $0x37b, -8(%rsp)
+			a.bytes(0xd9, 0x6c, 0x24, 0xf8)                   // fldcw -8(%rsp)
+			a.bytes(divide...)
+			a.bytes(0x31, 0xff, 0xbe, 5, 0, 0, 0, 0xba, 0xd0, 7, 0, 0, 0x45, 0x31, 0xd2, 0xb8, 2, 0, 0, 0, 0x0f, 0x05)
+			a.bytes(0xbf, 2, 0, 0, 0, 0x31, 0xf6, 0x31, 0xd2, 0x31, 0xc0, 0x0f, 0x05) // wait for the alarm
+			a.bytes(wait)
+		}, "x87 floating-point error, .*, vector 16,"},
+	}
+	checkFaults(t, faults, [][]byte{
+		program32(t, faults[0].name, faults[0].body),
+		program64(t, faults[1].name, faults[1].body),
+		machine.Object(t, "test/mixer.tbf"),
+	})
 }

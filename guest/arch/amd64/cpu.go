@@ -70,6 +70,7 @@ func (c *CPU) activate(slot int) {
 		if c.active != none {
 			deactivate(&contexts[c.active])
 		}
+		clearX87Pointers()
 		if x.vector >= cameBySyscall {
 			restoreVectors(&x.fx) // for x87 and MXCSR; else switchTo does it
 		}

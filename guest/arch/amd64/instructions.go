@@ -40,6 +40,8 @@ func store32(addr uintptr, v uint32)
 var (
 	kernelSP  uint64 // the kernel's stack while a task runs
 	syscallSP uint64 // scratch: the task's stack pointer during entry
+
+	x87Operand uint32 // 0, for clearX87Pointers
 )
 
 // switchTo runs the task until it traps.
@@ -54,6 +56,11 @@ func idle()
 // saveVectors and restoreVectors are FXSAVE64 and FXRSTOR64. The area is 16-byte aligned.
 func saveVectors(area *[512]byte)
 func restoreVectors(area *[512]byte)
+
+// clearX87Pointers makes the x87's last instruction and operand the kernel's. Some of AMD's
+// processors neither save nor restore them unless an exception waits, so that a task could
+// read where another computed last (APM vol. 2, 11.4.4). It spoils the x87's other state.
+func clearX87Pointers()
 
 // saveSelectors and loadSelectors read and write DS, ES, FS, GS.
 func saveSelectors(c *context)

@@ -127,6 +127,11 @@ func saveVectors(area *[512]byte) { *area = hostCPU.fx }
 
 func restoreVectors(area *[512]byte) { hostCPU.fx = *area }
 
+func clearX87Pointers() {
+	clear(hostCPU.fx[8:24])  // FIP, FDP
+	clear(hostCPU.fx[32:48]) // ST0
+}
+
 func switchTo(c *context) { hostCPU.task(c) }
 
 func idle() { hostCPU.rests++ }

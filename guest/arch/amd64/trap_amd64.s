@@ -278,6 +278,13 @@ TEXT ·restoreVectors(SB), NOSPLIT, $0-8
 	FXRSTOR64 (AX)
 	RET
 
+// func clearX87Pointers()
+TEXT ·clearX87Pointers(SB), NOSPLIT, $0-0
+	FCLEX                                 // an exception that waits would come here, in ring 0
+	EMMS
+	FMOVL ·x87Operand(SB), F0             // FILD
+	RET
+
 // func saveSelectors(c *context)
 TEXT ·saveSelectors(SB), NOSPLIT, $0-8
 	MOVQ c+0(FP), AX
