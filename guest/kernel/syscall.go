@@ -10,7 +10,7 @@ func (k *Kernel) syscall(t *Task, trap *Trap) {
 	switch trap.Class {
 	case abi.Command:
 		id, r := t.id, k.command(t, uint32(a[0]), uint32(a[1]), uint32(a[2]), uint32(a[3]))
-		if k.task(id) != nil { // else the driver ended or restarted it
+		if t.id == id && t.alive() { // else the driver ended or restarted it
 			k.answer(t, r)
 		}
 	case abi.Yield:
