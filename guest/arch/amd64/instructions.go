@@ -59,7 +59,7 @@ func restoreVectors(area *[512]byte)
 
 // clearX87Pointers makes the x87's last instruction and operand the kernel's. Some of AMD's
 // processors neither save nor restore them unless an exception waits, so that a task could
-// read where another computed last (APM vol. 2, 11.4.4). It spoils the x87's other state.
+// read where another computed last (CVE-2006-1056). It spoils the x87's other state.
 func clearX87Pointers()
 
 // saveSelectors and loadSelectors read and write DS, ES, FS, GS.
