@@ -27,6 +27,7 @@ var machines = []struct {
 	{"faults that stop", faultsThatStop},
 	{"control", control},
 	{"loading", loading},
+	{"IPC", interprocess},
 }
 
 const image = "test/bare.elf"
@@ -274,5 +275,17 @@ func loading(t *testing.T, results *table) {
 		isOK(t, out, "27")
 		isOK(t, out, "27p")
 		assert.NotContains(t, out.Console, "behaviour01", "behind an object of another format")
+	})
+}
+
+// interprocess: a service that finds what a client lends to it, and faults where it is not lent.
+func interprocess(t *testing.T, results *table) {
+	out := machine.Boot(t, machine.Guest{Image: image, Modules: behaviourObjects(t, "30s", "30c"), Cmdline: "no-dump"})
+	ended(t, out, abi.ExitOK)
+	results.check(t, 30, func(t *testing.T) {
+		isOK(t, out, "30s")
+		isOK(t, out, "30c")
+		assert.Regexp(t, `(?s)(behaviour30s faulted: page fault: (read|write) where no page is at 0x7fe20000,.*){3}`, out.Console)
+		assert.Equal(t, "3", row(t, out, "30s").restarts)
 	})
 }

@@ -7,9 +7,12 @@ import "kapsel/guest/abi"
 // buffer is something to share.
 var buffer [128]byte
 
+// drivers are those of the board.
+var drivers = [...]uint32{abi.DriverAlarm, abi.DriverConsole, abi.DriverLowLevelDebug, abi.DriverIPC}
+
 // 1: command 0 asks whether a driver is there. An absent one is NODEVICE for every class.
 func presence() {
-	for _, driver := range [...]uint32{abi.DriverAlarm, abi.DriverConsole, abi.DriverLowLevelDebug} {
+	for _, driver := range drivers {
 		answers("command 0 of a driver", success(), command(driver, 0, 0, 0))
 	}
 	const above = 1 << 32 // what stands above 32 bits is ignored
@@ -26,7 +29,7 @@ func presence() {
 // 2: numbers that a driver does not know are NOSUPPORT.
 func unknownNumbers() {
 	addr, fn := address(buffer[:]), recorder()
-	for _, driver := range [...]uint32{abi.DriverAlarm, abi.DriverConsole, abi.DriverLowLevelDebug} {
+	for _, driver := range drivers {
 		for _, number := range [...]uint32{99, 1 << 31, ^uint32(0)} {
 			n := failure(abi.NOSUPPORT)
 			answers("unknown command", n, command(driver, number, 0, 0))

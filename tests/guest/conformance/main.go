@@ -50,6 +50,7 @@ var behaviours = [...]func(){
 	27: permissions,
 	28: alarmAndConsole,
 	29: registers,
+	30: interprocess,
 }
 
 func main() {
