@@ -34,33 +34,31 @@ func (c *CPU) init(m *Machine) {
 
 // Switch implements kernel.CPU.
 func (c *CPU) Switch(slot int) *kernel.Trap {
-	x := &contexts[slot]
+	x, t := &contexts[slot], &c.trap
 	if x.rip >= abi.UserMax { // SYSRET and IRET would fault in ring 0
-		c.trap.Reason = kernel.TrapFault
-		c.trap.Fault = kernel.Fault{Vector: vectorProtection, PC: x.rip, Name: "jump to an address that is not canonical"}
-		return &c.trap
-	}
-	if x.memory != nil {
-		return c.switch32(slot)
-	}
-	c.enter(slot)
-	t := &c.trap
-	if x.vector == cameBySyscall {
-		t.Reason = kernel.TrapSyscall
-		t.Class = abi.Class(x.rax)
-		t.Args = [4]uint64{x.rdi, x.rsi, x.rdx, x.r10}
+		t.Reason = kernel.TrapFault
+		t.Fault = kernel.Fault{Vector: vectorProtection, PC: x.rip, Name: "jump to an address that is not canonical"}
 		return t
 	}
-	c.classify(x)
-	return t
-}
-
-// enter runs the slot's task until it traps.
-func (c *CPU) enter(slot int) {
+	if x.stackLost {
+		c.refuse("no writeable stack for the results of a system call")
+		return t
+	}
 	if slot != c.active || c.stale[slot] {
 		c.activate(slot)
 	}
-	switchTo(&contexts[slot])
+	switchTo(x)
+	switch {
+	case x.vector == cameBySyscall && x.memory == nil:
+		t.Reason = kernel.TrapSyscall
+		t.Class = abi.Class(x.rax)
+		t.Args = [4]uint64{x.rdi, x.rsi, x.rdx, x.r10}
+	case x.vector == vectorSyscall32 && x.memory != nil && x.cs == userCode32:
+		x.syscall32(t)
+	default:
+		c.classify(x)
+	}
+	return t
 }
 
 // activate makes the processor ready to run the slot.

@@ -10,24 +10,13 @@ import (
 // take the results. They enter the kernel through an interrupt gate and leave it by IRET,
 // as with any interrupt: with all registers, vector and x87 state included, as they were.
 
-// switch32 is Switch for a 32-bit task.
-func (c *CPU) switch32(slot int) *kernel.Trap {
-	x, t := &contexts[slot], &c.trap
-	if x.stackLost {
-		c.refuse("no writeable stack for the results of a system call")
-		return t
-	}
-	c.enter(slot)
-	if x.vector != vectorSyscall32 || x.cs != userCode32 {
-		c.classify(x)
-		return t
-	}
+// syscall32 fills in the trap for a system call.
+func (x *context) syscall32(t *kernel.Trap) {
 	t.Reason = kernel.TrapSyscall
 	t.Class = abi.Class(x.rax)
 	for i := range t.Args {
 		t.Args[i] = uint64(x.memory.ReadU32(x.stack32(4 * i)))
 	}
-	return t
 }
 
 // stack32 is the address so many bytes above ESP. In compatibility mode the upper half of
