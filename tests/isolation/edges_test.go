@@ -1,4 +1,4 @@
-package boot
+package isolation
 
 import (
 	"encoding/binary"
@@ -77,6 +77,7 @@ var probes = []probe{
 // TestEdges: a byte inside and a byte outside of every region, for every access. Tasks that
 // may exit with code 0, the others stop at the probed address.
 func TestEdges(t *testing.T) {
+	record(t)
 	const perMachine = 12
 	for first := 0; first < len(probes); first += perMachine {
 		some := probes[first:min(first+perMachine, len(probes))]
