@@ -28,6 +28,8 @@ var machines = []struct {
 	{"control", control},
 	{"loading", loading},
 	{"IPC", interprocess},
+	{"32-bit calls", calls32},
+	{"32-bit yields and lives", yieldsAndLives32},
 }
 
 const image = "test/bare.elf"
@@ -94,15 +96,19 @@ func yieldsAndLives(t *testing.T, results *table) {
 	}
 	results.check(t, 20, func(t *testing.T) { assert.Equal(t, "3", row(t, out, "20").dropped) })
 	for _, number := range []int{23, 26} {
-		results.check(t, number, func(t *testing.T) {
-			last := row(t, out, fmt.Sprint(number))
-			assert.Equal(t, "1", last.restarts)
-			assert.Equal(t, "Terminated", last.state)
-			loaded := regexp.MustCompile(fmt.Sprintf(`(?m)^task (\d+) behaviour%d: flash`, number)).FindStringSubmatch(out.Console)
-			require.NotNil(t, loaded, "the kernel does not say that it loaded behaviour%d", number)
-			assert.NotEqual(t, loaded[1], last.pid, "the PID before and after the restart")
-		})
+		results.check(t, number, func(t *testing.T) { restartedOnce(t, out, number) })
 	}
+}
+
+// restartedOnce asserts that a task restarted itself and got another PID by that.
+func restartedOnce(t *testing.T, out machine.Outcome, number int) {
+	t.Helper()
+	last := row(t, out, fmt.Sprint(number))
+	assert.Equal(t, "1", last.restarts)
+	assert.Equal(t, "Terminated", last.state)
+	loaded := regexp.MustCompile(fmt.Sprintf(`(?m)^task (\d+) behaviour%d: flash`, number)).FindStringSubmatch(out.Console)
+	require.NotNil(t, loaded, "the kernel does not say that it loaded behaviour%d", number)
+	assert.NotEqual(t, loaded[1], last.pid, "the PID before and after the restart")
 }
 
 // devicesAndRegisters: two tasks that write long lines, and two that watch their registers
@@ -162,11 +168,7 @@ func faultsThatRestart(t *testing.T, results *table) {
 	ended(t, out, abi.ExitTaskFault)
 	results.check(t, 22, func(t *testing.T) {
 		isOK(t, out, "22")
-		found := regexp.MustCompile(`(?m)^task \d+ behaviour22 faulted: .*$`).FindAllString(out.Console, -1)
-		require.Len(t, found, len(faults))
-		for i, want := range faults {
-			assert.Regexp(t, ` faulted: `+want+`.*; restarting$`, strings.Replace(found[i], "; ", ";; ", 1))
-		}
+		assertFaults(t, out, "22", faults)
 		assert.Equal(t, fmt.Sprint(len(faults)), row(t, out, "22").restarts)
 		assert.Contains(t, out.Console, greetings)
 	})
@@ -177,6 +179,16 @@ func faultsThatRestart(t *testing.T, results *table) {
 		assert.Equal(t, "Faulted", last.state)
 		assert.Equal(t, "32", last.restarts)
 	})
+}
+
+// assertFaults asserts that a task faulted in these ways, in order, and was restarted each time.
+func assertFaults(t *testing.T, out machine.Outcome, part string, faults []string) {
+	t.Helper()
+	found := regexp.MustCompile(`(?m)^task \d+ behaviour`+part+` faulted: .*$`).FindAllString(out.Console, -1)
+	require.Len(t, found, len(faults))
+	for i, want := range faults {
+		assert.Regexp(t, ` faulted: `+want+`.*restarting$`, found[i])
+	}
 }
 
 // faultsThatStop: the same tasks where the policy is to stop.
