@@ -29,8 +29,13 @@ func behaviourName(number int, part byte) string {
 	return stringOf(nameBytes[:n])
 }
 
-// say adds text to the report; what does not fit is dropped.
-func say(text string) { reported += copy(report[reported:], text) }
+// say adds text to the report. What does not fit is dropped, but the report ends its line.
+func say(text string) {
+	reported += copy(report[reported:], text)
+	if reported == len(report) {
+		report[reported-1] = '\n'
+	}
+}
 
 func sayHex(v uint64) {
 	say("0x")
