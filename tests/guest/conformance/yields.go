@@ -137,7 +137,8 @@ func fullQueue() {
 	}
 	for _, fn := range [...]uint64{0, recorder()} { // with and without a function
 		subscribe(abi.DriverAlarm, alarmFired, fn, 2)
-		expiry := command(abi.DriverAlarm, alarmRelative, 20_000, 0)[1]
+		// far enough away that the task waits by then, whoever has the CPU meanwhile
+		expiry := command(abi.DriverAlarm, alarmRelative, 500_000, 0)[1]
 		equal("WaitFor with a full queue", expiry, waitFor(abi.DriverAlarm, alarmFired)[1])
 	}
 	equal("upcalls that waited on", 10, runAll())
