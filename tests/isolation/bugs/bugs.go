@@ -30,7 +30,7 @@ var All = []Bug{
 		"what the task can touch ends at or below the grants",
 		[]Test{{isolation, "TestGrantsLieOutsideOfWhatTheTaskCanTouch"}, {kernel, "TestGrantsNeverMeetThePagesOfTheTask"}, {kernel, "FuzzSystemCalls"}}},
 	{"4384", "a limit was checked on another value than the one that was programmed",
-		"the kernel's view and the page tables are compared byte by byte",
+		"the mapped pages are compared with the kernel's view after every call",
 		[]Test{{kernel, "FuzzSystemCalls"}, {arch, "TestMapRangeChoosesPages"}, edges}},
 	{"4246, 2789", "a handler left the processor privileged, and the process ran so",
 		"after each interrupt and each call the task is in ring 3, and privileged instructions fault",
