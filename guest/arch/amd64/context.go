@@ -21,7 +21,15 @@ type context struct {
 	// stackLost says that a 32-bit task had no writeable stack for its last results.
 	stackLost bool
 	_         [15]byte // to a multiple of 16
+
+	_ [strayFrame]byte // below the next slot's
 }
+
+// strayFrame is the room, in bytes, for the frame that kernelTrap makes on the stack it finds.
+// While the entry code's stack pointer is in a context, no interrupt can come: interrupts
+// are off. Nested monitors under QEMU were seen to deliver one all the same. With this
+// room below every context it does no harm: its line is served later.
+const strayFrame = 192
 
 // Values of context.vector beyond the CPU's own: how the task came in, and so goes back.
 const (
@@ -31,7 +39,12 @@ const (
 	leavesByIRET = 257
 )
 
-var contexts [kernel.MaxTasks]context
+var contextArea struct {
+	_     [strayFrame]byte
+	slots [kernel.MaxTasks]context
+}
+
+var contexts = &contextArea.slots
 
 // Written in trap_amd64.s or read there.
 var (

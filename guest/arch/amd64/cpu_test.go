@@ -320,6 +320,10 @@ func TestContextLayout(t *testing.T) {
 	assert.Zero(t, unsafe.Offsetof(x.fx)%16, "FXSAVE64 needs 16-byte alignment")
 	assert.Zero(t, (unsafe.Offsetof(x.ss)+8)%16, "the processor aligns the stack that it pushes to")
 	assert.EqualValues(t, unsafe.Offsetof(x.fx), unsafe.Offsetof(x.ss)+8, "userTrap finds fx by its offset")
+	const frame = 8 + 5*8 + 2*8 + 15*8 // alignment, the processor's words, the stub's, the registers
+	assert.GreaterOrEqual(t, strayFrame, frame, "kernelTrap's frame below a context")
+	assert.Zero(t, strayFrame%16)
+	assert.GreaterOrEqual(t, addressOf(&contexts[0])-addressOf(&contextArea), uint64(strayFrame), "below the first, too")
 	pushed := []struct {
 		name string
 		at   uintptr
