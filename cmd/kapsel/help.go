@@ -6,7 +6,7 @@ const helpText = `kapsel boots Kapsel images in a virtual machine.
 usage:
   kapsel run [flags] IMAGE [TASK.tbf...]   boot IMAGE; further tasks ride along
   kapsel doctor [--accel NAME]             say what this host can do, and what to do about it
-  kapsel version                           say what this command was built from
+  kapsel version                           say which release this is
   kapsel help                              show this text
 
 flags of run, anywhere on the line:
