@@ -69,7 +69,7 @@ func run(out, kernel string, tasks []string) error {
 	return nil
 }
 
-// taskObject returns the TBF object of a task, padded to whole pages.
+// taskObject returns the TBF object of a task, which fills whole pages.
 func taskObject(tc *toolchain, task, dir string) ([]byte, error) {
 	if strings.HasSuffix(task, ".tbf") {
 		return readObject(task)

@@ -63,13 +63,14 @@ func (tc *toolchain) buildTask(pkg, dir string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("task %s: %w", pkg, err)
 	}
-	if end := abi.FlashStart + uint64(len(object)); end > f.data.Addr {
-		return nil, fmt.Errorf("task %s: its object ends at %#x, behind the start of its data at %#x", pkg, end, f.data.Addr)
+	if end := abi.FlashStart + uint64(len(object)); end > f.data.addr {
+		return nil, fmt.Errorf("task %s: its object ends at %#x, behind the start of its data at %#x", pkg, end, f.data.addr)
 	}
 	return object, os.WriteFile(filepath.Join(dir, name+".tbf"), object, 0o644)
 }
 
-// readObject reads a ready-made TBF file and pads it to whole pages, as objects lie in an image.
+// readObject reads a ready-made TBF file: one sound object of whole pages, as objects lie in an
+// image.
 func readObject(path string) ([]byte, error) {
 	object, err := os.ReadFile(path)
 	if err != nil {
@@ -124,16 +125,11 @@ func readManifest(folder string) (manifest, error) {
 // A taskFile is a linked task.
 type taskFile struct {
 	entry              uint64
-	text, rodata, data segmentBytes
-	dataEnd            uint64 // end of the zeroed data
+	text, rodata, data segment
 }
 
-type segmentBytes struct {
-	Addr  uint64
-	Bytes []byte
-}
-
-// linkTask links twice: the place of the code depends on the size of the data.
+// linkTask links again until the code is where it belongs: its place depends on the size of
+// the data.
 func (tc *toolchain) linkTask(pkg, path string, m manifest) (*taskFile, error) {
 	text := uint64(abi.FlashStart + abi.PageSize)
 	for range 3 {
@@ -155,7 +151,7 @@ func (tc *toolchain) linkTask(pkg, path string, m manifest) (*taskFile, error) {
 
 // regionOffset is where the writeable region begins, in bytes from the object's start.
 func (f *taskFile) regionOffset() uint64 {
-	return roundUp(binaryOffset+startTableSize+uint64(len(f.data.Bytes)), abi.PageSize)
+	return roundUp(binaryOffset+startTableSize+uint64(len(f.data.data)), abi.PageSize)
 }
 
 func (f *taskFile) textAddress(m manifest) uint64 {
@@ -173,13 +169,9 @@ func readTask(path string) (*taskFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	f := &taskFile{entry: e.Entry}
-	for i, s := range []*segmentBytes{&f.text, &f.rodata, &f.data} {
-		*s = segmentBytes{segments[i].addr, segments[i].data}
-	}
-	f.data.Bytes = append(f.data.Bytes, make([]byte, -len(f.data.Bytes)&7)...)
-	f.dataEnd = segments[2].addr + segments[2].size
-	if f.data.Addr%abi.PageSize != 0 {
+	f := &taskFile{e.Entry, segments[0], segments[1], segments[2]}
+	f.data.data = append(f.data.data, make([]byte, -len(f.data.data)&7)...)
+	if f.data.addr%abi.PageSize != 0 {
 		return nil, errors.New("the linker put the data across a page: " + path)
 	}
 	return f, nil
@@ -188,25 +180,25 @@ func readTask(path string) (*taskFile, error) {
 // spec describes the object of a linked task.
 func (f *taskFile) spec(name string, m manifest) tbfbuild.Spec {
 	const start = abi.FlashStart + binaryOffset // address of the binary
-	stackLow := roundUp(f.dataEnd, 16)
+	stackLow := roundUp(f.data.end(), 16)
 	stackTop := stackLow + m.stack
 	firstBreak := roundUp(stackTop, abi.PageSize)
 
-	binary := make([]byte, f.rodata.Addr+uint64(len(f.rodata.Bytes))-start)
-	copy(binary, startTable(start+startTableSize, f.data.Addr, uint64(len(f.data.Bytes)), stackLow, stackTop, firstBreak))
-	copy(binary[startTableSize:], f.data.Bytes)
-	copy(binary[f.text.Addr-start:], f.text.Bytes)
-	copy(binary[f.rodata.Addr-start:], f.rodata.Bytes)
+	binary := make([]byte, f.rodata.addr+uint64(len(f.rodata.data))-start)
+	copy(binary, startTable(start+startTableSize, f.data.addr, uint64(len(f.data.data)), stackLow, stackTop, firstBreak))
+	copy(binary[startTableSize:], f.data.data)
+	copy(binary[f.text.addr-start:], f.text.data)
+	copy(binary[f.rodata.addr-start:], f.rodata.data)
 
 	s := tbfbuild.Spec{
 		Name:         name,
 		Binary:       binary,
 		BinaryOffset: binaryOffset,
 		Init:         uint32(f.entry - start),
-		MinimumRAM:   uint32(firstBreak - f.data.Addr + m.heap),
+		MinimumRAM:   uint32(firstBreak - f.data.addr + m.heap),
 		ABI64:        true,
 		FixedAddresses: &tbf.FixedAddresses{
-			RAM:   uint32(f.data.Addr),
+			RAM:   uint32(f.data.addr),
 			Flash: start,
 		},
 	}

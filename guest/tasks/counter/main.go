@@ -9,6 +9,12 @@ import (
 	"kapsel/guest/task"
 )
 
+// Numbers of the alarm driver.
+const (
+	setRelative = 5 // command: so many ticks from now
+	expired     = 0 // upcall
+)
+
 var count uint64
 
 // tick is called by the alarm driver.
@@ -16,11 +22,11 @@ var tick = task.Upcall{F: func(now, _, _ uint32) { count++ }}
 
 func main() {
 	for count < 10 {
-		task.Subscribe(abi.DriverAlarm, 0, &tick)
+		task.Subscribe(abi.DriverAlarm, expired, &tick)
 		_, frequency := task.Ticks()
-		task.Command(abi.DriverAlarm, 5, frequency/10, 0)
+		task.Command(abi.DriverAlarm, setRelative, frequency/10, 0)
 		task.Yield()
-		task.Subscribe(abi.DriverAlarm, 0, nil)
+		task.Subscribe(abi.DriverAlarm, expired, nil)
 		task.Print("counter: " + task.Decimal(count) + "\n")
 	}
 	task.Exit(0)
