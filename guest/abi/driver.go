@@ -5,5 +5,11 @@ const (
 	DriverAlarm         = 0x0
 	DriverConsole       = 0x1
 	DriverLowLevelDebug = 0x8
+	DriverReadOnlyState = 0x9
 	DriverIPC           = 0x10000
+)
+
+// Driver numbers of Kapsel's own, which Tock leaves free.
+const (
+	DriverBenchmark = 0xf0000 // on boards built for benchmarks alone
 )
