@@ -30,6 +30,7 @@ func (k *Kernel) Stop(id TaskID, c capability.TaskManagement) abi.ErrorCode {
 		return abi.ALREADY
 	}
 	t.stopped = true
+	k.attention = true
 	return abi.OK
 }
 
@@ -98,7 +99,7 @@ func (k *Kernel) Fault(id TaskID, reason string, c capability.TaskManagement) ab
 	if t == nil {
 		return abi.INVAL
 	}
-	k.fault(t, Fault{Vector: NoVector, Name: reason})
+	k.fault(t, &Fault{Vector: NoVector, Name: reason})
 	return abi.OK
 }
 

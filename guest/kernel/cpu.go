@@ -12,16 +12,17 @@ import (
 // Ring 0 runs with interrupts off: no method is interrupted, and none calls back.
 type CPU interface {
 	// Switch runs the task in slot from where it stands until it traps, and says why.
-	// The trap belongs to the CPU and holds until the next Switch.
+	// The trap belongs to the CPU. A fault or an interrupt holds until the next Switch. A
+	// system call holds until the task runs again, whatever else runs meanwhile: by then
+	// the kernel has put its result words, of 32 bits for a 32-bit task, in the place of
+	// the arguments, unless an Upcall is its answer. Where the stack of a 32-bit task
+	// cannot take them, its next Switch reports a fault.
 	// Precondition: Start was called for slot since it was last Clear.
 	Switch(slot int) *Trap
 
 	// Start gives the task in slot its first registers: it will run the init function
 	// s describes; every other register is 0, vector and x87 state are reset.
 	Start(slot int, s StartState)
-	// Return places a system call's four result words (r0..r3), of 32 bits for a 32-bit
-	// task. Where such a task's stack is not writable the next Switch reports a fault.
-	Return(slot int, r0, r1, r2, r3 uint64)
 	// Upcall makes the task continue in u.Fn with an ordinary call frame, so that its
 	// return lands behind the Yield. It writes the return address through mem and
 	// reports false, changing nothing, if the stack is not writable there: a fault.
@@ -76,7 +77,7 @@ const (
 type Trap struct {
 	Reason TrapReason
 	Class  abi.Class
-	Args   [4]uint64 // r0..r3 as the task set them, unchecked
+	Args   [4]uint64 // r0..r3 as the task set them, unchecked; then the result words
 	Fault  Fault
 }
 

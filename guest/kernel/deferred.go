@@ -14,20 +14,20 @@ type DeferredClient interface {
 // DeferredCall lets a capsule ask to be called back by the main loop, so that it never
 // calls a client from within the client's own call. It is a field of the capsule.
 type DeferredCall struct {
-	calls *deferredCalls
-	mask  uint32
+	kernel *Kernel
+	mask   uint32
 }
 
 // Register ties the call to its client. It is called once for each DeferredCall, before
 // the main loop; a second time, or beyond 32 in the whole system, is a wiring error.
 func (d *DeferredCall) Register(k *Kernel, client DeferredClient) {
-	if d.calls != nil {
+	if d.kernel != nil {
 		panic("kernel: a deferred call was registered twice")
 	}
 	if k.deferred.count == maxDeferred {
 		panic("kernel: more than 32 deferred calls: raise maxDeferred")
 	}
-	d.calls = &k.deferred
+	d.kernel = k
 	d.mask = 1 << k.deferred.count
 	k.deferred.clients[k.deferred.count] = client
 	k.deferred.count++
@@ -35,10 +35,11 @@ func (d *DeferredCall) Register(k *Kernel, client DeferredClient) {
 
 // Set asks for the call. Setting it again before it ran changes nothing.
 func (d *DeferredCall) Set() {
-	if d.calls == nil {
+	if d.kernel == nil {
 		panic("kernel: a deferred call was set before it was registered")
 	}
-	d.calls.pending |= d.mask
+	d.kernel.deferred.pending |= d.mask
+	d.kernel.attention = true
 }
 
 // deferredCalls are the registered clients and those that wait to be called.

@@ -47,8 +47,8 @@ func (p *FaultLimit) OnFault(t *Task) (FaultAction, bool) {
 }
 
 // fault stops a task for what it did, says so, and follows the board's policy.
-func (k *Kernel) fault(t *Task, f Fault) {
-	t.lastFault = f
+func (k *Kernel) fault(t *Task, f *Fault) {
+	t.lastFault = *f
 	t.faults++
 	action, dump := k.policy.OnFault(t)
 	k.printFault(t, f, action)
@@ -70,7 +70,7 @@ func (k *Kernel) fault(t *Task, f Fault) {
 var actionNames = [...]string{StopTask: "stopped", RestartTask: "restarting", PanicKernel: "panic"}
 
 // printFault says in one line which task did what, where, and what follows.
-func (k *Kernel) printFault(t *Task, f Fault, action FaultAction) {
+func (k *Kernel) printFault(t *Task, f *Fault, action FaultAction) {
 	w := k.debug
 	w.WriteString("task ")
 	format.Dec(w, uint64(t.id.serial))
@@ -86,7 +86,7 @@ func (k *Kernel) printFault(t *Task, f Fault, action FaultAction) {
 }
 
 // printFault describes the fault itself.
-func printFault(w Writer, f Fault) {
+func printFault(w Writer, f *Fault) {
 	w.WriteString(f.Name)
 	const pageFault = 14 // Intel SDM vol. 3, table 6-1
 	if f.Vector == pageFault {

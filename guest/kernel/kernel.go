@@ -1,6 +1,9 @@
 package kernel
 
-import "kapsel/guest/kernel/capability"
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel/capability"
+)
 
 // Kernel is the whole state of the kernel. It is made once, statically, by the board.
 type Kernel struct {
@@ -13,7 +16,6 @@ type Kernel struct {
 	tasks  [MaxTasks]Task
 	loaded int    // slots in use
 	live   int    // tasks that may run again
-	woken  uint32 // slots that got something to do since the turn began
 	serial uint32 // the last identifier given to a task
 	ram    []byte // memory for tasks that none has yet
 
@@ -21,8 +23,10 @@ type Kernel struct {
 	sealed   bool
 	deferred deferredCalls
 
-	last     Stop   // how the last turn ended
-	sliceEnd uint64 // when the running slice is over, in CPU.Now's time; 0: never
+	running   *Task  // the task whose turn it is, or was last
+	attention bool   // its turn is to end: it waits or has ended, or there is other work
+	last      Stop   // how the last turn ended
+	sliceEnd  uint64 // when the running slice is over, in CPU.Now's time; 0: never
 }
 
 // Config is what a board wires into the kernel. Every field is needed.
@@ -131,8 +135,13 @@ func (k *Kernel) setSlice(end uint64) {
 	}
 }
 
-// wake notes that the task may be ready now: the scheduler is asked again.
-func (k *Kernel) wake(t *Task) { k.woken |= 1 << t.slot }
+// wake notes that the task may be ready now: the scheduler is asked again, unless it is its
+// turn anyway.
+func (k *Kernel) wake(t *Task) {
+	if t != k.running {
+		k.attention = true
+	}
+}
 
 // sliceLeft is what is left of the running slice, 0 if it is over or has no limit.
 func (k *Kernel) sliceLeft() uint64 {
@@ -145,30 +154,41 @@ func (k *Kernel) sliceLeft() uint64 {
 // turn runs a ready task until it waits, ends or is stopped, its slice is over, the kernel
 // has work, or it made another task ready. No other system call ends the turn.
 func (k *Kernel) turn(t *Task) StopReason {
-	k.woken = 0
+	k.running, k.attention = t, false
 	if t.state == Yielded {
 		k.runUpcall(t)
 	}
-	for t.state == Running && !t.stopped {
-		if k.deferred.pending != 0 || k.woken&^(1<<t.slot) != 0 {
-			return StopPreempted
-		}
+	for !k.attention {
 		trap := k.cpu.Switch(t.slot)
-		switch trap.Reason {
-		case TrapSyscall:
-			k.syscall(t, trap)
-		case TrapFault:
-			k.fault(t, trap.Fault)
-			return StopNoWork
-		default:
-			return k.interrupted(t)
+		if trap.Reason != TrapSyscall {
+			return k.trapped(t, trap)
 		}
+		t.syscalls++
+		if trap.Class != abi.Command || t.special {
+			k.syscall(t, trap)
+			continue
+		}
+		// What is done most is done here and not in syscall. If the driver ends or restarts
+		// the task nobody takes the answer.
+		r, a := Failed(abi.NODEVICE), &trap.Args
+		if d := k.platform.Driver(uint32(a[0])); d != nil {
+			r = d.Command(t.id, uint32(a[1]), uint32(a[2]), uint32(a[3]))
+		}
+		trap.Args = r.words()
+	}
+	if t.state == Running && !t.stopped {
+		return StopPreempted
 	}
 	return StopNoWork
 }
 
-// interrupted tells the end of the slice from other interrupts.
-func (k *Kernel) interrupted(t *Task) StopReason {
+// trapped ends the turn of a task that did not trap for a system call. It tells the end of
+// the slice from other interrupts.
+func (k *Kernel) trapped(t *Task, trap *Trap) StopReason {
+	if trap.Reason == TrapFault {
+		k.fault(t, &trap.Fault)
+		return StopNoWork
+	}
 	if k.sliceEnd == 0 || k.cpu.Now() < k.sliceEnd {
 		return StopPreempted
 	}

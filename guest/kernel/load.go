@@ -58,6 +58,7 @@ func (k *Kernel) loadObject(b []byte, size int) refusal {
 	}
 	t := &k.tasks[k.loaded]
 	*t = Task{slot: k.loaded, object: object, restricted: object.Restricted(), bits32: !object.Is64Bit()}
+	t.special = t.restricted || t.bits32
 	if reason := k.place(t, b[:pageUp(uint64(size))], size); reason != "" {
 		*t = Task{}
 		return refusal{reason: reason}

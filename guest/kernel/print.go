@@ -34,7 +34,7 @@ func (t *Task) printEnd(w Writer) {
 		w.WriteString("exit with code ")
 		format.Dec(w, uint64(t.completion))
 	case t.faults != 0:
-		printFault(w, t.lastFault)
+		printFault(w, &t.lastFault)
 	default:
 		w.WriteString("-")
 	}

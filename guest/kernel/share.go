@@ -7,19 +7,19 @@ type pair struct{ a, b uint64 }
 
 // answerPair gives a task the result of Subscribe or Allow: the pair that was replaced,
 // or with an error the pair that was passed.
-func (k *Kernel) answerPair(t *Task, success, failure abi.Variant, e abi.ErrorCode, p pair) {
+func (t *Task) answerPair(trap *Trap, success, failure abi.Variant, e abi.ErrorCode, p pair) {
+	r := Result{success, p.a, p.b, 0}
 	if e != abi.OK {
-		k.answer(t, Result{failure, uint64(e), p.a, p.b})
-		return
+		r = Result{failure, uint64(e), p.a, p.b}
 	}
-	k.answer(t, Result{success, p.a, p.b, 0})
+	t.answer(trap, r)
 }
 
-// subscribe makes fn the upcall of an event, or none if fn is 0, and drops the events
-// that waited for the one before.
-func (k *Kernel) subscribe(t *Task, to event, fn, userdata uint64) {
-	old, e := k.swapUpcall(t, to, pair{fn, userdata})
-	k.answerPair(t, abi.SuccessFnUserdata, abi.FailureFnUserdata, e, old)
+// subscribe makes a function, passed with its userdata, the upcall of an event, or none if
+// it is 0, and drops the events that waited for the one before.
+func (k *Kernel) subscribe(t *Task, trap *Trap, to event, passed pair) {
+	old, e := k.swapUpcall(t, to, passed)
+	t.answerPair(trap, abi.SuccessFnUserdata, abi.FailureFnUserdata, e, old)
 }
 
 // swapUpcall returns the pair that was replaced, or the passed one with an error.
@@ -46,10 +46,11 @@ func (k *Kernel) swapUpcall(t *Task, to event, passed pair) (pair, abi.ErrorCode
 	return old, abi.OK
 }
 
-// allow shares a buffer with a driver, or takes it back if the new one is empty.
-func (k *Kernel) allow(t *Task, class abi.Class, to event, addr, length uint64) {
-	old, e := k.swapBuffer(t, class, to, pair{addr, length})
-	k.answerPair(t, abi.SuccessAddrLen, abi.FailureAddrLen, e, old)
+// allow shares a buffer, address and length, with a driver, or takes it back if the new
+// one is empty.
+func (k *Kernel) allow(t *Task, trap *Trap, to event, passed pair) {
+	old, e := k.swapBuffer(t, trap.Class, to, passed)
+	t.answerPair(trap, abi.SuccessAddrLen, abi.FailureAddrLen, e, old)
 }
 
 // swapBuffer returns the pair that was replaced, or the passed one with an error.

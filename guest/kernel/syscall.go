@@ -2,53 +2,53 @@ package kernel
 
 import "kapsel/guest/abi"
 
-// syscall serves one system call. Words of 32 bits are taken from registers of 64, and
-// what stands above them is ignored (docs/abi.md, section 1).
+// syscall serves a system call. Words of 32 bits are taken from registers
+// of 64, and what stands above them is ignored (docs/abi.md, section 1).
 func (k *Kernel) syscall(t *Task, trap *Trap) {
-	t.syscalls++
 	a := &trap.Args
 	switch trap.Class {
 	case abi.Command:
-		id, r := t.id, k.command(t, uint32(a[0]), uint32(a[1]), uint32(a[2]), uint32(a[3]))
-		if t.id == id && t.alive() { // else the driver ended or restarted it
-			k.answer(t, r)
-		}
+		k.command(t, trap)
 	case abi.Yield:
+		t.call = trap
 		k.yield(t, a)
 	case abi.Subscribe:
-		k.subscribe(t, event{uint32(a[0]), uint32(a[1])}, a[2], a[3])
+		k.subscribe(t, trap, event{uint32(a[0]), uint32(a[1])}, pair{a[2], a[3]})
 	case abi.AllowReadWrite, abi.AllowReadOnly, abi.AllowUserspaceReadable:
-		k.allow(t, trap.Class, event{uint32(a[0]), uint32(a[1])}, a[2], a[3])
+		k.allow(t, trap, event{uint32(a[0]), uint32(a[1])}, pair{a[2], a[3]})
 	case abi.Memop:
-		k.answer(t, k.memop(t, uint32(a[0]), a[1]))
+		t.answer(trap, k.memop(t, uint32(a[0]), a[1]))
 	case abi.Exit:
-		k.exit(t, uint32(a[0]), uint32(a[1]))
+		k.exit(t, trap)
 	default:
-		k.fault(t, Fault{Vector: NoVector, Code: uint64(trap.Class), Name: "unknown system call class"})
+		k.fault(t, &Fault{Vector: NoVector, Code: uint64(trap.Class), Name: "unknown system call class"})
 	}
 }
 
 // answer gives a result to the task: variant, then the payload.
-func (k *Kernel) answer(t *Task, r Result) {
+func (t *Task) answer(trap *Trap, r Result) {
 	if t.bits32 {
 		r = r.narrow()
 	}
-	k.cpu.Return(t.slot, uint64(r.variant), r.a, r.b, r.c)
+	trap.Args = r.words()
 }
 
-func (k *Kernel) command(t *Task, driver, command, a0, a1 uint32) Result {
-	if t.restricted && !t.object.AllowsCommand(driver, command) {
-		return Failed(abi.NODEVICE)
+// command calls a driver for a special task.
+func (k *Kernel) command(t *Task, trap *Trap) {
+	a := &trap.Args
+	driver, command := uint32(a[0]), uint32(a[1])
+	r := Failed(abi.NODEVICE)
+	if !t.restricted || t.object.AllowsCommand(driver, command) {
+		if d := k.platform.Driver(driver); d != nil {
+			r = d.Command(t.id, command, uint32(a[2]), uint32(a[3]))
+		}
 	}
-	d := k.platform.Driver(driver)
-	if d == nil {
-		return Failed(abi.NODEVICE)
-	}
-	return d.Command(t.id, command, a0, a1)
+	t.answer(trap, r)
 }
 
 // exit ends or restarts the task.
-func (k *Kernel) exit(t *Task, kind, code uint32) {
+func (k *Kernel) exit(t *Task, trap *Trap) {
+	kind, code := uint32(trap.Args[0]), uint32(trap.Args[1])
 	switch kind {
 	case abi.ExitTerminate:
 		t.completion, t.exited = code, true
@@ -57,47 +57,57 @@ func (k *Kernel) exit(t *Task, kind, code uint32) {
 		t.completion, t.exited = code, true
 		k.restart(t)
 	default:
-		k.answer(t, Failed(abi.NOSUPPORT))
+		t.answer(trap, Failed(abi.NOSUPPORT))
 	}
 }
 
-// yield gives up the CPU for an upcall.
+// yield gives up the CPU for an upcall. NoWait tells in the byte at the address in the
+// second word whether one runs; an address outside the task's RAM is ignored.
 func (k *Kernel) yield(t *Task, a *[4]uint64) {
+	upcall := t.queue.count != 0
 	switch uint32(a[0]) {
 	case abi.YieldNoWait:
-		k.yieldNoWait(t, a[1])
+		t.memory.WriteU8(a[1], bit(upcall))
 	case abi.YieldWait:
-		t.state = Yielded
-		if t.queue.count != 0 {
-			k.runUpcall(t)
+		if !upcall {
+			k.wait(t, Yielded)
 		}
 	case abi.YieldWaitFor:
 		k.yieldWaitFor(t, event{uint32(a[1]), uint32(a[2])})
+		return
 	default:
-		k.cpu.Return(t.slot, 0, 0, 0, 0)
+		upcall = false
 	}
-}
-
-// yieldNoWait runs an upcall if one waits, and tells so in the byte at flag. A flag
-// outside the task's RAM is ignored.
-func (k *Kernel) yieldNoWait(t *Task, flag uint64) {
-	if t.queue.count == 0 {
-		t.memory.WriteU8(flag, 0)
-		k.cpu.Return(t.slot, 0, 0, 0, 0)
+	if upcall {
+		k.runUpcall(t)
 		return
 	}
-	t.memory.WriteU8(flag, 1)
-	k.runUpcall(t)
+	*a = [4]uint64{}
+}
+
+// wait ends the turn of a task until what it waits for happens.
+func (k *Kernel) wait(t *Task, s State) {
+	t.state = s
+	k.attention = true
+}
+
+func bit(b bool) uint8 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // yieldWaitFor answers with the arguments of that event, if it happened already, or makes
 // the task wait for it.
 func (k *Kernel) yieldWaitFor(t *Task, e event) {
-	t.state, t.awaited = YieldedFor, e
 	if u, ok := t.queue.take(e); ok {
-		k.answerWaitFor(t, u.Args)
+		t.answerWaitFor(u.Args)
 	} else if args, ok := k.takeWaitingEvent(t, e); ok {
-		k.answerWaitFor(t, args)
+		t.answerWaitFor(args)
+	} else {
+		t.awaited = e
+		k.wait(t, YieldedFor)
 	}
 }
 
@@ -121,7 +131,7 @@ func (k *Kernel) takeWaitingEvent(t *Task, e event) ([3]uint32, bool) {
 }
 
 // answerWaitFor ends a Yield-WaitFor.
-func (k *Kernel) answerWaitFor(t *Task, args [3]uint32) {
-	k.cpu.Return(t.slot, uint64(args[0]), uint64(args[1]), uint64(args[2]), 0)
+func (t *Task) answerWaitFor(args [3]uint32) {
+	t.call.Args = [4]uint64{uint64(args[0]), uint64(args[1]), uint64(args[2]), 0}
 	t.state = Running
 }

@@ -50,6 +50,7 @@ type Task struct {
 	stopped    bool // it is kept from running: State says what it did before
 	restricted bool // the object lists what the task may use
 	bits32     bool // a 32-bit task, by Tock's x86 convention
+	special    bool // one of the two
 	object     tbf.Object
 	entry      uint64
 	memory     Memory
@@ -59,6 +60,7 @@ type Task struct {
 	loans [MaxTasks]loan // what it lends, by the borrower's slot
 	lends uint32         // the slots of borrowers
 
+	call    *Trap // its last Yield; while it waits the words are still to be answered
 	awaited event // the event that YieldedFor waits for
 
 	syscalls   uint64
@@ -170,6 +172,7 @@ func (k *Kernel) start(t *Task) {
 // stale from now on.
 func (k *Kernel) end(t *Task, s State) {
 	t.state, t.stopped = s, false
+	k.attention = true
 	t.queue.clear()
 	t.grants = [maxGrants]uint64{}
 	t.stackTop, t.heapStart = 0, 0

@@ -40,7 +40,7 @@ func (d *TaskData) ScheduleUpcall(n uint32, a0, a1, a2 uint32) abi.ErrorCode {
 	t := d.task
 	happened := event{d.slots.driver, n}
 	if t.state == YieldedFor && t.awaited == happened {
-		d.slots.kernel.answerWaitFor(t, [3]uint32{a0, a1, a2})
+		t.answerWaitFor([3]uint32{a0, a1, a2})
 		d.slots.kernel.wake(t)
 		return abi.OK
 	}

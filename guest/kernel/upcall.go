@@ -73,7 +73,7 @@ func (q *upcallQueue) clear() { q.head, q.count = 0, 0 }
 // runUpcall makes a Yielded task continue in its oldest upcall. The queue is not empty.
 func (k *Kernel) runUpcall(t *Task) {
 	if !k.cpu.Upcall(t.slot, &t.memory, t.queue.pop()) {
-		k.fault(t, Fault{Vector: NoVector, Name: "no writeable stack for an upcall"})
+		k.fault(t, &Fault{Vector: NoVector, Name: "no writeable stack for an upcall"})
 		return
 	}
 	t.state = Running

@@ -15,9 +15,10 @@ import (
 //
 // Here there is one g for ever, and FS belongs to the tasks, so each of these becomes
 //
-//	LEAQ kapsel.g0(SB), reg REX 8d modrm rel32; two-byte NOP
+//	LEAQ kapsel.g0(SB), reg 3e 3e REX 8d modrm rel32
 //
-// of the same length. The file is changed in place.
+// of the same length, with two DS prefixes, which mean nothing in 64-bit mode (Intel SDM
+// vol. 1, 3.4.2.1). The file is changed in place.
 func bindG(path string) error {
 	file, err := os.ReadFile(path)
 	if err != nil {
@@ -50,10 +51,9 @@ func bindLoads(code []byte, addr, g uint64) int {
 		if in[0] != 0x64 || rex&^4 != 0x48 || in[2] != 0x8b || modrm&0xc7 != 0x04 || !bytes.Equal(in[4:], displacement) {
 			continue
 		}
-		const lea = 7
-		in[0], in[1], in[2] = rex, 0x8d, modrm&^7|5 // RIP-relative
-		binary.LittleEndian.PutUint32(in[3:], uint32(g-(addr+uint64(i)+lea)))
-		in[7], in[8] = 0x66, 0x90
+		const ds = 0x3e
+		in[0], in[1], in[2], in[3], in[4] = ds, ds, rex, 0x8d, modrm&^7|5 // RIP-relative
+		binary.LittleEndian.PutUint32(in[5:], uint32(g-(addr+uint64(i)+length)))
 		n++
 		i += length - 1
 	}

@@ -1,6 +1,10 @@
 package amd64
 
-import "kapsel/guest/kernel"
+import (
+	"unsafe"
+
+	"kapsel/guest/kernel"
+)
 
 // A context is everything of a task that the CPU holds while it runs. The first part is
 // what a trap pushes, from its end downwards: the hardware the last five words, the entry
@@ -16,11 +20,20 @@ type context struct {
 	fsBase, gsBase uint64
 	ds, es, fs, gs uint16 // selectors: nothing depends on them in 64-bit mode, but they would be seen
 
+	// call is the system call that the task is in: the entry code puts the arguments of
+	// SYSCALL there, and switchTo takes the results from there.
+	call kernel.Trap
+	// onSyscall is what Switch returns when the task came by SYSCALL: call, or for a 32-bit
+	// task a fault.
+	onSyscall *kernel.Trap
+
 	// memory is a 32-bit task's, nil for a 64-bit task: so the two are told apart.
 	memory *kernel.Memory
-	// stackLost says that a 32-bit task had no writeable stack for its last results.
+	// owed says that a 32-bit task's stack lacks the results of its system call.
+	owed bool
+	// stackLost says that a 32-bit task had no writeable stack for its first words.
 	stackLost bool
-	_         [15]byte // to a multiple of 16
+	_         [14]byte // to a multiple of 16
 
 	_ [strayFrame]byte // below the next slot's
 }
@@ -33,7 +46,8 @@ const strayFrame = 192
 
 // Values of context.vector beyond the CPU's own: how the task came in, and so goes back.
 const (
-	// cameBySyscall: back by SYSRET, with no vector registers.
+	// cameBySyscall: back by SYSRET, with no vector registers. What a system call does not
+	// keep is not in the context: R8, R9, R11, and RCX, whose value is in rip.
 	cameBySyscall = 256
 	// leavesByIRET: by IRET because RCX matters, with no vector registers: an upcall.
 	leavesByIRET = 257
@@ -46,8 +60,15 @@ var contextArea struct {
 
 var contexts = &contextArea.slots
 
+// Offsets in a context, for the entry code.
+const (
+	callClass  = unsafe.Offsetof(context{}.call) + unsafe.Offsetof(kernel.Trap{}.Class)
+	callArgs   = unsafe.Offsetof(context{}.call) + unsafe.Offsetof(kernel.Trap{}.Args)
+	contextTop = unsafe.Offsetof(context{}.fx) // the end of the hardware's part: RSP0
+)
+
 // Written in trap_amd64.s or read there.
 var (
-	contextTop uint64 // end of the hardware's part of the running task's context, as RSP0
-	pending    uint64 // interrupt lines that wait, by number
+	running *context // the task's that runs, or ran last
+	pending uint64   // interrupt lines that wait, by number
 )

@@ -17,6 +17,9 @@ type CPU struct {
 	// active is the slot whose segments, x87 state and page tables the processor holds, or
 	// none. While the kernel runs they stay as they are: it uses none of them.
 	active int
+	// ready is the slot that can be switched to as it is, or none. One whose next
+	// instruction the kernel has chosen is looked at first.
+	ready  int
 	spaces [kernel.MaxTasks]addressSpace
 	stale  [kernel.MaxTasks]bool // the processor may remember mappings that have changed
 	kernel *addressSpace
@@ -26,39 +29,56 @@ const none = -1
 
 func (c *CPU) init(m *Machine) {
 	c.timer, c.apic, c.pcid, c.kernel = &m.Timer, &m.apic, m.features.pcid, &m.kernel
-	c.active = none
+	c.active, c.ready = none, none
 	for i := range c.spaces {
 		c.spaces[i].frames = &m.frames
 	}
 }
 
 // Switch implements kernel.CPU.
+//
+//go:nosplit
 func (c *CPU) Switch(slot int) *kernel.Trap {
-	x, t := &contexts[slot], &c.trap
+	if slot != c.ready && !c.prepare(slot) {
+		return &c.trap
+	}
+	switchTo()
+	x := running
+	if x.vector == cameBySyscall {
+		return x.onSyscall
+	}
+	return c.classify(x)
+}
+
+// prepare makes the processor ready to run the slot. If that cannot be it reports false,
+// and c.trap says why.
+func (c *CPU) prepare(slot int) bool {
+	x := &contexts[slot]
 	if x.rip >= abi.UserMax { // SYSRET and IRET would fault in ring 0
-		t.Reason = kernel.TrapFault
-		t.Fault = kernel.Fault{Vector: vectorProtection, PC: x.rip, Name: "jump to an address that is not canonical"}
-		return t
+		c.trap.Reason = kernel.TrapFault
+		c.trap.Fault = kernel.Fault{Vector: vectorProtection, PC: x.rip, Name: "jump to an address that is not canonical"}
+		return false
+	}
+	if x.owed {
+		x.owed = false
+		x.stackLost = !x.return32()
 	}
 	if x.stackLost {
 		c.refuse("no writeable stack for the results of a system call")
-		return t
+		return false
 	}
 	if slot != c.active || c.stale[slot] {
 		c.activate(slot)
 	}
-	switchTo(x)
-	switch {
-	case x.vector == cameBySyscall && x.memory == nil:
-		t.Reason = kernel.TrapSyscall
-		t.Class = abi.Class(x.rax)
-		t.Args = [4]uint64{x.rdi, x.rsi, x.rdx, x.r10}
-	case x.vector == vectorSyscall32 && x.memory != nil && x.cs == userCode32:
-		x.syscall32(t)
-	default:
-		c.classify(x)
+	c.ready = slot
+	return true
+}
+
+// unready makes the next Switch prepare the slot anew.
+func (c *CPU) unready(slot int) {
+	if c.ready == slot {
+		c.ready = none
 	}
-	return t
 }
 
 // activate makes the processor ready to run the slot.
@@ -75,8 +95,8 @@ func (c *CPU) activate(slot int) {
 		loadSelectors(x)
 		wrmsr(msrFSBase, x.fsBase)
 		wrmsr(msrGSBase, x.gsBase)
-		contextTop = addressOf(&x.ss) + 8
-		setTSS(tssRSP0, contextTop)
+		running = x
+		setTSS(tssRSP0, addressOf(x)+uint64(contextTop))
 		c.active = slot
 	}
 	writeCR3(c.addressSpaceRegister(slot))
@@ -107,11 +127,21 @@ func (c *CPU) addressSpaceRegister(slot int) uint64 {
 	return v
 }
 
-// classify fills in the trap for anything but a system call.
-func (c *CPU) classify(x *context) {
+// otherKind is the fault of a task that makes a system call as only others may.
+var otherKind = kernel.Trap{Reason: kernel.TrapFault, Fault: kernel.Fault{
+	Vector: kernel.NoVector,
+	Name:   "system call of the other kind: SYSCALL is for 64-bit tasks, INT 0x40 for 32-bit code of 32-bit tasks",
+}}
+
+// classify makes the trap for anything but SYSCALL.
+func (c *CPU) classify(x *context) *kernel.Trap {
 	switch {
-	case x.vector == vectorSyscall32 || x.vector == cameBySyscall:
-		c.refuse("system call of the other kind: SYSCALL is for 64-bit tasks, INT 0x40 for 32-bit code of 32-bit tasks")
+	case x.vector == vectorSyscall32 && x.memory != nil && x.cs == userCode32:
+		c.unready(c.active)
+		x.syscall32()
+		return &x.call
+	case x.vector == vectorSyscall32:
+		return &otherKind
 	case x.vector >= vectorLine0:
 		pending |= 1 << (x.vector - vectorLine0)
 		c.trap.Reason = kernel.TrapInterrupt
@@ -126,6 +156,7 @@ func (c *CPU) classify(x *context) {
 		f.Name = faultName(f.Vector, f.Code)
 		c.trap.Fault = f
 	}
+	return &c.trap
 }
 
 // refuse makes the trap a fault that no exception stands for.
@@ -139,6 +170,7 @@ func (c *CPU) Start(slot int, s kernel.StartState) {
 	c.forget(slot)
 	x := &contexts[slot]
 	*x = context{rip: s.Entry, ss: userData, rflags: flagsFixed | flagIF}
+	x.call.Reason = kernel.TrapSyscall
 	if s.Bits32 {
 		x.start32(s)
 	} else {
@@ -150,7 +182,7 @@ func (c *CPU) Start(slot int, s kernel.StartState) {
 }
 
 func (x *context) start64(s kernel.StartState) {
-	x.cs = userCode
+	x.cs, x.onSyscall = userCode, &x.call
 	x.rdi, x.rsi, x.rdx, x.rcx = s.AppStart, s.RAMStart, s.RAMSize, s.InitialBreak
 	x.rsp = s.InitialBreak&^15 - 8 // the kernel has cleared what it points to
 }
@@ -166,21 +198,13 @@ func (c *CPU) forget(slot int) {
 	if c.active == slot {
 		c.active = none
 	}
-}
-
-// Return implements kernel.CPU. RAX, R8 and R9 are cleared on the way out.
-func (c *CPU) Return(slot int, r0, r1, r2, r3 uint64) {
-	x := &contexts[slot]
-	if x.memory != nil {
-		x.return32(r0, r1, r2, r3)
-		return
-	}
-	x.rdi, x.rsi, x.rdx, x.r10 = r0, r1, r2, r3
+	c.unready(slot)
 }
 
 // Upcall implements kernel.CPU.
 func (c *CPU) Upcall(slot int, mem *kernel.Memory, u kernel.Upcall) bool {
 	x := &contexts[slot]
+	c.unready(slot)
 	if x.memory != nil {
 		return x.upcall32(u)
 	}
@@ -190,7 +214,7 @@ func (c *CPU) Upcall(slot int, mem *kernel.Memory, u kernel.Upcall) bool {
 	x.rsp -= 8
 	x.rip = u.Fn
 	x.rdi, x.rsi, x.rdx, x.rcx = uint64(u.Args[0]), uint64(u.Args[1]), uint64(u.Args[2]), u.Userdata
-	x.rflags = flagsFixed | flagIF
+	x.cs, x.ss, x.rflags = userCode, userData, flagsFixed|flagIF
 	x.vector = leavesByIRET
 	return true
 }
@@ -229,12 +253,14 @@ func (c *CPU) Map(slot int, addr uint64, mem []byte, rights kernel.Rights) {
 	}
 	c.spaces[slot].mapPages(addr, physicalOf(mem), uint64(len(mem)), bits)
 	c.stale[slot] = true
+	c.unready(slot)
 }
 
 // Unmap implements kernel.CPU.
 func (c *CPU) Unmap(slot int, addr, size uint64) {
 	c.spaces[slot].unmapPages(addr, size)
 	c.stale[slot] = true
+	c.unready(slot)
 }
 
 // Now implements kernel.CPU.

@@ -55,7 +55,9 @@ func TestStartState(t *testing.T) {
 	want := context{
 		rdi: testStart.AppStart, rsi: testStart.RAMStart, rdx: testStart.RAMSize, rcx: testStart.InitialBreak,
 		rip: testStart.Entry, cs: 0x2b, rflags: 0x202, rsp: 0x8000_0ff8, ss: 0x23,
+		onSyscall: &x.call,
 	}
+	want.call.Reason = kernel.TrapSyscall
 	want.fx[0], want.fx[1] = 0x7f, 0x03   // FCW
 	want.fx[24], want.fx[25] = 0x80, 0x1f // MXCSR
 	assert.Equal(t, want, *x, "all other registers are 0")
@@ -92,17 +94,16 @@ func TestRIPOutsideTheLowHalfIsRefused(t *testing.T) {
 func TestSwitchDecodesSystemCalls(t *testing.T) {
 	c := startTasks(t, 1, false)
 	hostCPU.task = func(x *context) {
-		x.vector, x.rax = cameBySyscall, 0xabcdef02
-		x.rdi, x.rsi, x.rdx, x.r10 = 1<<40, 2, 3, ^uint64(0)
+		x.vector = cameBySyscall
+		x.call.Class, x.call.Args = 2, [4]uint64{1 << 40, 2, 3, ^uint64(0)} // as the entry code does
 	}
 	trap := c.Switch(0)
 	assert.Equal(t, kernel.TrapSyscall, trap.Reason)
-	assert.Equal(t, abi.Class(2), trap.Class, "the low 8 bits of RAX")
+	assert.Equal(t, abi.Class(2), trap.Class)
 	assert.Equal(t, [4]uint64{1 << 40, 2, 3, ^uint64(0)}, trap.Args)
 
-	c.Return(0, 128, 5, 6, 7)
-	x := contexts[0]
-	assert.Equal(t, []uint64{128, 5, 6, 7}, []uint64{x.rdi, x.rsi, x.rdx, x.r10})
+	trap.Args = [4]uint64{128, 5, 6, 7}
+	assert.Equal(t, [4]uint64{128, 5, 6, 7}, contexts[0].call.Args, "switchTo takes the results from there")
 }
 
 func TestSwitchDecodesInterrupts(t *testing.T) {
@@ -155,7 +156,7 @@ func TestSwitchDecodesFaults(t *testing.T) {
 func TestUpcallFrame(t *testing.T) {
 	c := startTasks(t, 1, false)
 	x := &contexts[0]
-	*x = context{rip: 0x4000_3000, rsp: 0x8000_1000, rflags: 0x602, vector: cameBySyscall, cs: userCode, ss: userData, rbx: 9}
+	*x = context{rip: 0x4000_3000, rsp: 0x8000_1000, rflags: 0x602, vector: cameBySyscall, cs: userCode32, ss: userData, rbx: 9}
 	before := *x
 	u := kernel.Upcall{Fn: 0x4000_4000, Args: [3]uint32{1, ^uint32(0), 3}, Userdata: 1 << 60}
 
@@ -170,6 +171,7 @@ func TestUpcallFrame(t *testing.T) {
 	require.True(t, c.Upcall(0, memoryAt(t, abi.RAMStart, stack), u))
 	want := before
 	want.rsp, want.rip, want.rflags, want.vector = 0x8000_0ff8, 0x4000_4000, 0x202, leavesByIRET
+	want.cs = userCode // SYSCALL came from there; what is in the context is older
 	want.rdi, want.rsi, want.rdx, want.rcx = 1, 0xffff_ffff, 3, 1<<60
 	assert.Equal(t, want, *x, "an ordinary call of u.Fn, by IRET for RCX's sake; all else as it was")
 	assert.EqualValues(t, 0x4000_3000, binary.LittleEndian.Uint64(stack[0xff8:]), "the return address, behind the SYSCALL")
@@ -200,7 +202,7 @@ func TestStateFollowsTheSlot(t *testing.T) {
 			run := func(slot int, check func()) {
 				hostCPU.task = func(x *context) {
 					assert.Same(t, &contexts[slot], x)
-					assert.Equal(t, addressOf(&x.ss)+8, contextTop)
+					assert.Equal(t, addressOf(&x.ss)+8, uint64(tss[tssRSP0])|uint64(tss[tssRSP0+1])<<32)
 					assert.Equal(t, c.spaces[slot].root, hostCPU.cr3)
 					if x.vector < cameBySyscall {
 						restoreVectors(&x.fx) // as the entry code does
@@ -320,6 +322,8 @@ func TestContextLayout(t *testing.T) {
 	assert.Zero(t, unsafe.Offsetof(x.fx)%16, "FXSAVE64 needs 16-byte alignment")
 	assert.Zero(t, (unsafe.Offsetof(x.ss)+8)%16, "the processor aligns the stack that it pushes to")
 	assert.EqualValues(t, unsafe.Offsetof(x.fx), unsafe.Offsetof(x.ss)+8, "userTrap finds fx by its offset")
+	assert.EqualValues(t, 1, unsafe.Sizeof(x.call.Class), "the entry code stores the low 8 bits of RAX")
+	assert.EqualValues(t, 4*8, unsafe.Sizeof(x.call.Args))
 	const frame = 8 + 5*8 + 2*8 + 15*8 // alignment, the processor's words, the stub's, the registers
 	assert.GreaterOrEqual(t, strayFrame, frame, "kernelTrap's frame below a context")
 	assert.Zero(t, strayFrame%16)

@@ -62,7 +62,21 @@ func faultName(vector uint8, code uint64) string {
 }
 
 // PrintRegisters implements kernel.CPU.
-func (c *CPU) PrintRegisters(slot int, w kernel.Writer) { contexts[slot].print(w) }
+func (c *CPU) PrintRegisters(slot int, w kernel.Writer) {
+	x := &contexts[slot]
+	if x.vector == cameBySyscall {
+		x.completeSyscall()
+	}
+	x.print(w)
+}
+
+// completeSyscall fills in what the entry code of SYSCALL kept elsewhere, or not at all.
+func (x *context) completeSyscall() {
+	a := &x.call.Args
+	x.rax, x.rdi, x.rsi, x.rdx, x.r10 = uint64(x.call.Class), a[0], a[1], a[2], a[3]
+	x.rcx, x.r8, x.r9, x.r11 = x.rip, 0, 0, 0
+	x.cs, x.ss, x.rflags = userCode, userData, flagsFixed|flagIF
+}
 
 // print writes the registers, four on a line.
 func (x *context) print(w kernel.Writer) {

@@ -44,11 +44,11 @@ func newHostCPU(t *testing.T) *processor {
 	t.Helper()
 	before := hostCPU
 	hostCPU = newProcessor()
-	pending, contextTop = 0, 0
+	pending, running = 0, nil
 	clear(contexts[:])
 	t.Cleanup(func() {
 		hostCPU = before
-		pending, contextTop = 0, 0
+		pending, running = 0, nil
 		clear(contexts[:])
 	})
 	return hostCPU

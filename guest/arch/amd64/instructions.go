@@ -44,11 +44,11 @@ var (
 	x87Operand uint32 // 0, for clearX87Pointers
 )
 
-// switchTo runs the task until it traps.
+// switchTo runs the task whose context is running until it traps.
 //
-// Precondition: contextTop, RSP0, the address space, the segments and the x87 state are
+// Precondition: RSP0, the address space, the segments and the x87 state are
 // the task's (CPU.activate); its rip is canonical and in the low half.
-func switchTo(c *context)
+func switchTo()
 
 // idle sleeps until an interrupt, unless one waits in pending.
 func idle()

@@ -132,7 +132,7 @@ func clearX87Pointers() {
 	clear(hostCPU.fx[32:48]) // ST0
 }
 
-func switchTo(c *context) { hostCPU.task(c) }
+func switchTo() { hostCPU.task(running) }
 
 func idle() { hostCPU.rests++ }
 

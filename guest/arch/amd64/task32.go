@@ -10,23 +10,25 @@ import (
 // take the results. They enter the kernel through an interrupt gate and leave it by IRET,
 // as with any interrupt: with all registers, vector and x87 state included, as they were.
 
-// syscall32 fills in the trap for a system call.
-func (x *context) syscall32(t *kernel.Trap) {
-	t.Reason = kernel.TrapSyscall
-	t.Class = abi.Class(x.rax)
-	for i := range t.Args {
-		t.Args[i] = uint64(x.memory.ReadU32(x.stack32(4 * i)))
+// syscall32 fills in the system call.
+func (x *context) syscall32() {
+	x.call.Class = abi.Class(x.rax)
+	for i := range x.call.Args {
+		x.call.Args[i] = uint64(x.memory.ReadU32(x.stack32(4 * i)))
 	}
+	x.owed = true
 }
 
 // stack32 is the address so many bytes above ESP. In compatibility mode the upper half of
 // RSP means nothing, and addresses wrap at 4 GiB (SDM vol. 1, 3.3.7).
 func (x *context) stack32(offset int) uint64 { return uint64(uint32(x.rsp) + uint32(offset)) }
 
-// return32 puts the result words where the arguments were.
-func (x *context) return32(r0, r1, r2, r3 uint64) {
-	words := [...]uint32{uint32(r0), uint32(r1), uint32(r2), uint32(r3)}
-	x.stackLost = !x.memory.WriteU32s(x.stack32(0), words[:])
+// return32 puts the result words where the arguments were. It reports false if the stack
+// is not writeable.
+func (x *context) return32() bool {
+	r := &x.call.Args
+	words := [...]uint32{uint32(r[0]), uint32(r[1]), uint32(r[2]), uint32(r[3])}
+	return x.memory.WriteU32s(x.stack32(0), words[:])
 }
 
 // upcall32 makes a call by the cdecl convention out of the Yield: its four words become
@@ -37,6 +39,7 @@ func (x *context) upcall32(u kernel.Upcall) bool {
 	if !x.memory.WriteU32s(x.stack32(-4), frame[:]) {
 		return false
 	}
+	x.owed = false
 	x.rsp = x.stack32(-4)
 	x.rip = u.Fn
 	x.rflags = flagsFixed | flagIF
@@ -46,7 +49,7 @@ func (x *context) upcall32(u kernel.Upcall) bool {
 // start32 makes a call of the init function in the same way, with nowhere to return to.
 func (x *context) start32(s kernel.StartState) {
 	x.cs, x.ds, x.es = userCode32, userData, userData
-	x.memory = s.Memory
+	x.memory, x.onSyscall = s.Memory, &otherKind
 	x.rip, x.rsp = 0, s.InitialBreak-16
 	x.stackLost = !x.upcall32(kernel.Upcall{
 		Fn:       s.Entry,

@@ -50,8 +50,9 @@ func TestStart32(t *testing.T) {
 	_, x, bytes := startTask32(t)
 	want := context{
 		rip: 0x4000_0040, cs: 0x1b, rflags: 0x202, rsp: top32 - 20, ss: 0x23, ds: 0x23, es: 0x23,
-		memory: x.memory,
+		memory: x.memory, onSyscall: &otherKind,
 	}
+	want.call.Reason = kernel.TrapSyscall
 	want.fx[0], want.fx[1] = 0x7f, 0x03   // FCW
 	want.fx[24], want.fx[25] = 0x80, 0x1f // MXCSR
 	assert.Equal(t, want, *x, "all other registers are 0")
@@ -76,8 +77,12 @@ func TestSystemCall32(t *testing.T) {
 	assert.Equal(t, [4]uint64{8, 0xffff_ffff, 3, 4}, trap.Args)
 
 	before := *x
-	c.Return(0, 1<<32|128, 2<<32|5, 6, 0xffff_ffff)
-	assert.Equal(t, before, *x, "no register changes")
+	trap.Args = [4]uint64{1<<32 | 128, 2<<32 | 5, 6, 0xffff_ffff}
+	hostCPU.task = func(now *context) {
+		before.owed, before.call.Args = false, trap.Args
+		assert.Equal(t, before, *now, "no register changes")
+	}
+	c.Switch(0)
 	for i, w := range []uint32{128, 5, 6, 0xffff_ffff} {
 		assert.Equal(t, w, word32(bytes, sp+4*uint32(i)), "result word %d", i)
 	}
@@ -98,7 +103,7 @@ func TestUpcall32(t *testing.T) {
 		assert.Equal(t, w, word32(bytes, sp-4+4*uint32(i)), "word %d of the frame", i)
 	}
 	want := before
-	want.rip, want.rsp, want.rflags = 0x4000_0555, sp-4, 0x202
+	want.rip, want.rsp, want.rflags, want.owed = 0x4000_0555, sp-4, 0x202, false
 	assert.Equal(t, want, *x, "the direction flag is clear, as the convention wants; all else stays")
 }
 
@@ -141,16 +146,20 @@ func TestStackEdges32(t *testing.T) {
 			}
 			*x = before
 			memory = string(bytes)
-			c.Return(0, 7, 7, 7, 7)
+			trap.Args = [4]uint64{7, 7, 7, 7}
 			if tt.results {
+				hostCPU.task = func(x *context) {
+					assert.EqualValues(t, 7, word32(bytes, tt.sp))
+					int40(uint64(tt.sp))(x)
+				}
 				assert.Equal(t, kernel.TrapSyscall, c.Switch(0).Reason)
 				return
 			}
-			assert.Equal(t, memory, string(bytes))
 			hostCPU.task = func(*context) { t.Error("it ran without results") }
 			trap = c.Switch(0)
 			assert.Equal(t, kernel.TrapFault, trap.Reason)
 			assert.Equal(t, kernel.Fault{Vector: kernel.NoVector, Name: "no writeable stack for the results of a system call"}, trap.Fault)
+			assert.Equal(t, memory, string(bytes))
 		})
 	}
 }
@@ -218,7 +227,6 @@ func TestState32IsItsOwn(t *testing.T) {
 		systemCall(x)
 	}
 	c.Switch(1)
-	c.Return(0, 0, 0, 0, 0)
 	hostCPU.task = func(x *context) {
 		assert.Equal(t, []uint16{0x23, 0x1b, 0x2b, 0x23}, []uint16{hostCPU.ds, hostCPU.es, hostCPU.fs, hostCPU.gs})
 		assert.Zero(t, hostCPU.msr[msrFSBase], "the base of another")

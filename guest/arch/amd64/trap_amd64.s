@@ -67,47 +67,46 @@
 	XORPS X11, X11 \
 	XORPS X12, X12 \
 	XORPS X13, X13 \
-	XORPS X14, X14 \
-	XORPS X15, X15
+	XORPS X14, X14
 
-// Back into switchTo's caller, as Go expects it: g in R14, X15 zero, BP its own.
+// Back into switchTo's caller, with BP its own. R14 and X15 are set by compiled code behind
+// the call of an assembly function.
 #define RETURN_TO_KERNEL \
 	MOVQ  ·kernelSP(SB), SP    \
-	LEAQ  kapsel·g0(SB), R14 \
-	XORPS X15, X15            \
 	POPQ  BP                  \
 	BYTE  $0xc3 // RET: the assembler would miss the pushes that it pairs with
 
-// func switchTo(c *context)
-TEXT ·switchTo(SB), NOSPLIT|NOFRAME, $0-8
-	MOVQ 8(SP), AX                        // c
+// func switchTo()
+// Precondition: X15 is zero, as in all compiled code.
+TEXT ·switchTo(SB), NOSPLIT|NOFRAME, $0-0
 	PUSHQ BP
 	MOVQ SP, ·kernelSP(SB)
-	MOVQ AX, SP
+	MOVQ ·running(SB), AX
 	CMPQ context_vector(AX), $const_cameBySyscall
-	JB   interrupted
-	JA   upcall
+	JNE  other
 
 	CLEAR_VECTORS
-	POPQ R15
-	POPQ R14
-	POPQ R13
-	POPQ R12
-	POPQ BP
-	POPQ BX
-	MOVQ (context_r10-context_r11)(SP), R10
-	MOVQ (context_rdx-context_r11)(SP), DX
-	MOVQ (context_rsi-context_r11)(SP), SI
-	MOVQ (context_rdi-context_r11)(SP), DI
-	MOVQ (context_rip-context_r11)(SP), CX
-	MOVQ (context_rsp-context_r11)(SP), SP
+	MOVQ context_r15(AX), R15
+	MOVQ context_r14(AX), R14
+	MOVQ context_r13(AX), R13
+	MOVQ context_r12(AX), R12
+	MOVQ context_rbp(AX), BP
+	MOVQ context_rbx(AX), BX
+	MOVQ (const_callArgs+24)(AX), R10
+	MOVQ (const_callArgs+16)(AX), DX
+	MOVQ (const_callArgs+8)(AX), SI
+	MOVQ const_callArgs(AX), DI
+	MOVQ context_rip(AX), CX
+	MOVQ context_rsp(AX), SP
 	MOVL $(const_flagsFixed+const_flagIF), R11
 	XORL AX, AX
 	XORL R8, R8
 	XORL R9, R9
 	BYTE $0x48; SYSRET
 
-interrupted:
+other:
+	MOVQ AX, SP
+	JA   upcall
 	FXRSTOR64 context_fx(AX)
 	JMP  iret
 upcall:
@@ -118,18 +117,24 @@ iret:
 	IRETQ
 
 // syscallEntry is where SYSCALL goes: RCX = the task's RIP, R11 = its RFLAGS, interrupts off,
-// its stack pointer still in RSP. It completes the frame that a trap would have pushed.
+// its stack pointer still in RSP. It keeps what a system call keeps, and its words.
 TEXT ·syscallEntry(SB), NOSPLIT|NOFRAME, $0
-	MOVQ  SP, ·syscallSP(SB)
-	MOVQ  ·contextTop(SB), SP
-	PUSHQ $USER_DATA
-	PUSHQ ·syscallSP(SB)
-	PUSHQ R11
-	PUSHQ $USER_CODE
-	PUSHQ CX
-	PUSHQ $0
-	PUSHQ $const_cameBySyscall
-	PUSH_REGISTERS
+	MOVQ  SP, R11
+	MOVQ  ·running(SB), SP
+	MOVQ  CX, context_rip(SP)
+	MOVQ  R11, context_rsp(SP)
+	MOVQ  $const_cameBySyscall, context_vector(SP)
+	MOVB  AX, const_callClass(SP)
+	MOVQ  DI, const_callArgs(SP)
+	MOVQ  SI, (const_callArgs+8)(SP)
+	MOVQ  DX, (const_callArgs+16)(SP)
+	MOVQ  R10, (const_callArgs+24)(SP)
+	MOVQ  BX, context_rbx(SP)
+	MOVQ  BP, context_rbp(SP)
+	MOVQ  R12, context_r12(SP)
+	MOVQ  R13, context_r13(SP)
+	MOVQ  R14, context_r14(SP)
+	MOVQ  R15, context_r15(SP)
 	RETURN_TO_KERNEL
 
 // compatSyscallEntry is where SYSCALL goes from compatibility mode on AMD's processors. On
@@ -138,7 +143,8 @@ TEXT ·syscallEntry(SB), NOSPLIT|NOFRAME, $0
 // in 64-bit mode.
 TEXT ·compatSyscallEntry(SB), NOSPLIT|NOFRAME, $0
 	MOVQ  SP, ·syscallSP(SB)
-	MOVQ  ·contextTop(SB), SP
+	MOVQ  ·running(SB), SP
+	ADDQ  $const_contextTop, SP
 	PUSHQ $USER_DATA
 	PUSHQ ·syscallSP(SB)
 	PUSHQ R11
@@ -196,8 +202,9 @@ TEXT ·trapOnIST(SB), NOSPLIT|NOFRAME, $0
 	JMP   ·kernelTrap(SB)
 ring3:
 	PUSHQ BP
-	MOVQ  ·contextTop(SB), BP
+	MOVQ  ·running(SB), BP
 	PUSHQ AX
+	LEAQ  const_contextTop(BP), BP
 #define MOVE(from, to) MOVQ from(SP), AX; MOVQ AX, to(BP)
 	MOVE(16, -56)
 	MOVE(24, -48)

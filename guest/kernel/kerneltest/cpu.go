@@ -56,6 +56,10 @@ func (c *CPU) Switch(slot int) *kernel.Trap {
 	if !ok {
 		panic("kerneltest: a program ended without a trap")
 	}
+	if trap.Reason == kernel.TrapSyscall {
+		t.call = trap
+		return &t.call
+	}
 	c.trap = trap
 	return &c.trap
 }
@@ -66,7 +70,7 @@ func (c *CPU) Start(slot int, s kernel.StartState) {
 	t := &c.slots[slot]
 	t.cpu, t.slot, t.Start = c, slot, s
 	t.SP = (s.InitialBreak &^ 15) - 64
-	t.upcall, t.words = nil, [4]uint64{}
+	t.upcall, t.call = nil, kernel.Trap{}
 	program := c.Programs[slot]
 	t.next, t.stop = iter.Pull(func(yield func(kernel.Trap) bool) {
 		defer func() {
@@ -87,15 +91,6 @@ func (c *CPU) Clear(slot int) {
 	if stop := t.stop; stop != nil {
 		t.next, t.stop = nil, nil
 		stop()
-	}
-}
-
-// Return implements kernel.CPU.
-func (c *CPU) Return(slot int, r0, r1, r2, r3 uint64) {
-	t := &c.slots[slot]
-	t.words = [4]uint64{r0, r1, r2, r3}
-	if t.Start.Bits32 && (r0|r1|r2|r3)>>32 != 0 {
-		panic(fmt.Sprintf("kerneltest: result words %#x for a 32-bit task", t.words))
 	}
 }
 

@@ -18,7 +18,7 @@ type Task struct {
 	next      func() (kernel.Trap, bool)
 	stop      func()
 	yield     func(kernel.Trap) bool
-	words     [4]uint64
+	call      kernel.Trap // its last system call, then the results of that
 	upcall    *kernel.Upcall
 	functions []Function
 	pages     map[uint64]page
@@ -51,14 +51,18 @@ func (t *Task) Syscall(class abi.Class, words ...uint64) [4]uint64 {
 	t.trap(kernel.Trap{Reason: kernel.TrapSyscall, Class: class, Args: args})
 	if u := t.upcall; u != nil {
 		t.upcall = nil
-		t.call(u)
+		t.run(u)
+		return t.call.Args
 	}
-	return t.words
+	if r := t.call.Args; t.Start.Bits32 && (r[0]|r[1]|r[2]|r[3])>>32 != 0 {
+		panic(fmt.Sprintf("kerneltest: result words %#x for a 32-bit task", r))
+	}
+	return t.call.Args
 }
 
-// call runs an upcall. A function that Function did not make cannot be run: its fetch
+// run runs an upcall. A function that Function did not make cannot be run: its fetch
 // faults.
-func (t *Task) call(u *kernel.Upcall) {
+func (t *Task) run(u *kernel.Upcall) {
 	i := (u.Fn - functionBase) / 8
 	if i >= uint64(len(t.functions)) {
 		t.Fault(kernel.Fault{Vector: 14, Code: 0x14, Address: u.Fn, PC: u.Fn, Name: "page fault: fetch"})
