@@ -30,6 +30,7 @@ func (k *Kernel) Stop(id TaskID, c capability.TaskManagement) abi.ErrorCode {
 		return abi.ALREADY
 	}
 	t.stopped = true
+	k.update(t)
 	k.attention = true
 	return abi.OK
 }
@@ -116,8 +117,8 @@ type Statistics struct {
 // Statistics returns the task's counters.
 func (t *Task) Statistics() Statistics {
 	s := Statistics{Syscalls: t.syscalls, Dropped: t.dropped, Expired: t.expired, Restarts: t.restarts, Queued: t.queue.count}
-	for _, offset := range t.grants {
-		if offset != 0 {
+	for _, block := range t.grants {
+		if block != nil {
 			s.Grants++
 		}
 	}
@@ -147,7 +148,7 @@ func (t *Task) Print(w Writer) {
 	w.WriteString("Task: ")
 	t.printName(w)
 	w.WriteString(", PID ")
-	format.Dec(w, uint64(t.id.serial))
+	format.Dec(w, uint64(t.id.Number()))
 	w.WriteString("\n State: ")
 	w.WriteString(t.StateName())
 	w.WriteString("; ended by: ")

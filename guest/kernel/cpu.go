@@ -52,15 +52,16 @@ type CPU interface {
 	// returns then at the latest; 0 asks for none.
 	SetSlice(deadline uint64)
 
-	// InterruptPending reports whether an interrupt line waits to be served.
-	InterruptPending() bool
+	// Interrupts is a word that is not 0 while an interrupt line waits to be served. It is
+	// always the same one.
+	Interrupts() *uint64
 	// NextInterrupt takes the lowest waiting interrupt line, or reports false.
 	NextInterrupt() (line int, ok bool)
 	// Idle sleeps until an interrupt waits. It returns at once if one does already.
 	Idle()
 }
 
-// MaxTasks is the number of task slots.
+// MaxTasks is the number of task slots: a power of two, so that a remainder is a slot.
 const MaxTasks = 16
 
 // TrapReason says why a task stopped running.

@@ -73,7 +73,7 @@ var actionNames = [...]string{StopTask: "stopped", RestartTask: "restarting", Pa
 func (k *Kernel) printFault(t *Task, f *Fault, action FaultAction) {
 	w := k.debug
 	w.WriteString("task ")
-	format.Dec(w, uint64(t.id.serial))
+	format.Dec(w, uint64(t.id.Number()))
 	w.WriteString(" ")
 	t.printName(w)
 	w.WriteString(" faulted: ")

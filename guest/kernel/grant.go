@@ -5,7 +5,8 @@ import (
 	"kapsel/guest/kernel/capability"
 )
 
-// maxGrants is the number of grants of the whole system.
+// maxGrants is the number of grants of the whole system: a power of two, so that a remainder
+// is an index.
 const maxGrants = 32
 
 // Grant is memory that a capsule has in each task's own RAM: a T, and slots for the
@@ -26,12 +27,13 @@ type SlotCounts struct {
 	Upcalls, ReadOnly, ReadWrite, UserspaceReadable uint8
 }
 
-// Slots is a grant without its type: what the kernel needs of it.
+// Slots is a grant without its value: the upcalls and buffers that tasks gave the driver.
 type Slots struct {
 	kernel  *Kernel
 	driver  uint32
-	index   int // in Task.grants
+	index   uint // in Task.grants
 	counts  SlotCounts
+	at      offsets
 	size    int // of a block: all slots, then T
 	nested  uint64
 	entered TaskData
@@ -65,9 +67,10 @@ func (g *Grant[T]) Init(k *Kernel, driver uint32, counts SlotCounts, c capabilit
 	s := &g.slots
 	s.kernel = k
 	s.driver = driver
-	s.index = k.grants
+	s.index = uint(k.grants)
 	s.counts = counts
-	s.size = s.valueOffset() + len(bytesOf(&g.value))
+	s.at = counts.offsets()
+	s.size = int(s.at.value) + sizeOf(&g.value)
 	s.entered.slots = s
 	k.grants++
 }
@@ -86,16 +89,13 @@ func (g *Grant[T]) Nested() uint64 { return g.slots.nested }
 //   - abi.BUSY from within another Enter or Each of the same grant.
 func (g *Grant[T]) Enter(id TaskID, f func(value *T, task *TaskData)) abi.ErrorCode {
 	s := &g.slots
-	t := s.kernel.task(id)
+	t := s.find(id)
 	if t == nil {
-		return abi.INVAL
+		return s.refusal(id)
 	}
 	if s.entered.task != nil {
 		s.nested++
 		return abi.BUSY
-	}
-	if !s.allocate(t) {
-		return abi.NOMEM
 	}
 	g.enter(t, f)
 	return abi.OK
@@ -110,8 +110,7 @@ func (g *Grant[T]) Each(f func(value *T, task *TaskData)) abi.ErrorCode {
 		return abi.BUSY
 	}
 	for slot := range s.kernel.loaded {
-		t := &s.kernel.tasks[slot]
-		if t.alive() && t.grants[s.index] != 0 {
+		if t := &s.kernel.tasks[slot]; *s.of(t) != nil {
 			g.enter(t, f)
 		}
 	}
@@ -120,63 +119,85 @@ func (g *Grant[T]) Each(f func(value *T, task *TaskData)) abi.ErrorCode {
 
 // enter runs f on a copy of the value. If f ended the task, there is nothing to write to.
 func (g *Grant[T]) enter(t *Task, f func(value *T, task *TaskData)) {
-	s := &g.slots
-	value := bytesOf(&g.value)
-	copy(value, s.block(t)[s.valueOffset():])
-	s.entered.open(t)
-	f(&g.value, &s.entered)
-	if s.entered.live() {
-		copy(s.block(t)[s.valueOffset():], value)
+	d := &g.slots.entered
+	value := (*g.slots.of(t))[g.slots.at.value:]
+	loadValue(&g.value, value)
+	d.open(t)
+	f(&g.value, d)
+	if d.live() {
+		storeValue(value, &g.value)
 	}
-	s.entered.close()
+	d.close()
 }
+
+// find is the task that id names, the grant allocated, or nil: refusal says why.
+func (s *Slots) find(id TaskID) *Task {
+	t := s.kernel.task(id)
+	if t != nil && *s.of(t) == nil && !s.allocate(t) {
+		return nil
+	}
+	return t
+}
+
+// refusal is abi.INVAL if id is stale, else abi.NOMEM: the task's RAM has no room for the grant.
+func (s *Slots) refusal(id TaskID) abi.ErrorCode {
+	if s.kernel.task(id) == nil {
+		return abi.INVAL
+	}
+	return abi.NOMEM
+}
+
+// ScheduleUpcall is TaskData.ScheduleUpcall without an entry, allocating the grant if this
+// is its first use. Besides, it returns abi.INVAL if id is stale, and abi.NOMEM if the task's
+// RAM has no room for the grant.
+func (s *Slots) ScheduleUpcall(id TaskID, n uint32, a0, a1, a2 uint32) abi.ErrorCode {
+	t := s.find(id)
+	if t == nil {
+		return s.refusal(id)
+	}
+	return s.happen(t, n, a0, a1, a2)
+}
+
+// of is the grant's block in the task's RAM, nil if it is not allocated.
+func (s *Slots) of(t *Task) *[]byte { return &t.grants[s.index%maxGrants] }
 
 // allocate makes sure that the task has the grant, or reports false.
 func (s *Slots) allocate(t *Task) bool {
-	if t.grants[s.index] != 0 {
-		return true
+	if *s.of(t) == nil {
+		*s.of(t) = t.memory.allocateGrant(s.size)
 	}
-	offset, ok := t.memory.allocateGrant(s.size)
-	if ok {
-		t.grants[s.index] = offset
-	}
-	return ok
-}
-
-// block is the grant's memory in the task's RAM. It is allocated.
-func (s *Slots) block(t *Task) []byte {
-	offset := t.grants[s.index]
-	return t.memory.ram[offset : offset+uint64(s.size)]
+	return *s.of(t) != nil
 }
 
 // upcall is the n-th upcall slot. The grant is allocated and n in range; the same holds
-// for readOnly and readWrite.
+// for the functions below.
 func (s *Slots) upcall(t *Task, n uint32) []byte {
-	return s.block(t)[n*upcallSlotSize:][:upcallSlotSize]
+	return (*s.of(t))[n*upcallSlotSize:][:upcallSlotSize]
 }
 
-func (s *Slots) readOnly(t *Task, n uint32) []byte {
-	return s.block(t)[s.readOnlyOffset()+int(n)*bufferSlotSize:][:bufferSlotSize]
-}
+func (s *Slots) readOnly(t *Task, n uint32) []byte { return s.buffer(t, s.at.readOnly, n) }
 
-func (s *Slots) readWrite(t *Task, n uint32) []byte {
-	return s.block(t)[s.readWriteOffset()+int(n)*bufferSlotSize:][:bufferSlotSize]
-}
+func (s *Slots) readWrite(t *Task, n uint32) []byte { return s.buffer(t, s.at.readWrite, n) }
 
 func (s *Slots) userspaceReadable(t *Task, n uint32) []byte {
-	return s.block(t)[s.userspaceReadableOffset()+int(n)*bufferSlotSize:][:bufferSlotSize]
+	return s.buffer(t, s.at.userspaceReadable, n)
 }
 
-func (s *Slots) readOnlyOffset() int { return int(s.counts.Upcalls) * upcallSlotSize }
-
-func (s *Slots) readWriteOffset() int {
-	return s.readOnlyOffset() + int(s.counts.ReadOnly)*bufferSlotSize
+// buffer is the n-th of the buffer slots at an offset.
+func (s *Slots) buffer(t *Task, at, n uint32) []byte {
+	return (*s.of(t))[at+n*bufferSlotSize:][:bufferSlotSize]
 }
 
-func (s *Slots) userspaceReadableOffset() int {
-	return s.readWriteOffset() + int(s.counts.ReadWrite)*bufferSlotSize
+// offsets are where the parts of a block begin, in bytes from its start.
+type offsets struct {
+	readOnly, readWrite, userspaceReadable, value uint32
 }
 
-func (s *Slots) valueOffset() int {
-	return s.userspaceReadableOffset() + int(s.counts.UserspaceReadable)*bufferSlotSize
+func (c *SlotCounts) offsets() offsets {
+	var at offsets
+	at.readOnly = uint32(c.Upcalls) * upcallSlotSize
+	at.readWrite = at.readOnly + uint32(c.ReadOnly)*bufferSlotSize
+	at.userspaceReadable = at.readWrite + uint32(c.ReadWrite)*bufferSlotSize
+	at.value = at.userspaceReadable + uint32(c.UserspaceReadable)*bufferSlotSize
+	return at
 }

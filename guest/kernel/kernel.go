@@ -7,15 +7,18 @@ import (
 
 // Kernel is the whole state of the kernel. It is made once, statically, by the board.
 type Kernel struct {
-	cpu       CPU
-	platform  Platform
-	scheduler Scheduler
-	policy    FaultPolicy
-	debug     Writer
+	cpu        CPU
+	interrupts *uint64 // the CPU's word that is not 0 while one waits
+	platform   Platform
+	scheduler  Scheduler
+	timed      bool // the scheduler wants to know what was left of a slice
+	policy     FaultPolicy
+	debug      Writer
 
 	tasks  [MaxTasks]Task
 	loaded int    // slots in use
 	live   int    // tasks that may run again
+	ready  uint32 // a bit for each slot whose task can run now
 	serial uint32 // the last identifier given to a task
 	ram    []byte // memory for tasks that none has yet
 
@@ -46,7 +49,9 @@ func (k *Kernel) Init(c Config) {
 	}
 	k.cpu = c.CPU
 	k.platform = c.Platform
+	k.interrupts = c.CPU.Interrupts()
 	k.scheduler = c.Scheduler
+	k.timed = c.Scheduler.Timed()
 	k.policy = c.Policy
 	k.debug = c.Debug
 	k.ram = c.RAM
@@ -71,20 +76,20 @@ func (k *Kernel) RunForever(c capability.MainLoop) {
 
 // step does the most urgent thing: kernel work, else a task's turn, else sleep.
 func (k *Kernel) step() {
-	if k.deferred.pending != 0 || k.cpu.InterruptPending() {
+	if k.deferred.pending != 0 || *k.interrupts != 0 {
 		k.work()
 		return
 	}
-	ready := k.ready()
-	if ready == 0 {
+	if k.ready == 0 {
 		k.idle()
 		return
 	}
-	slot, slice := k.scheduler.Next(ready, k.last)
-	t := &k.tasks[slot]
+	slot, slice := k.scheduler.Next(k.ready, k.last)
 	k.startSlice(slot, slice)
-	reason := k.turn(t)
-	k.last = Stop{Slot: slot, Reason: reason, Left: k.sliceLeft()}
+	k.last.Slot, k.last.Reason = slot, k.turn(&k.tasks[slot])
+	if k.timed {
+		k.last.Left = k.sliceLeft()
+	}
 }
 
 // work serves all waiting interrupts, then deferred calls until an interrupt waits.
@@ -92,20 +97,9 @@ func (k *Kernel) work() {
 	for line, ok := k.cpu.NextInterrupt(); ok; line, ok = k.cpu.NextInterrupt() {
 		k.platform.Interrupt(line)
 	}
-	for k.deferred.pending != 0 && !k.cpu.InterruptPending() {
+	for k.deferred.pending != 0 && *k.interrupts == 0 {
 		k.deferred.runLowest()
 	}
-}
-
-// ready has a bit for each slot whose task can run now.
-func (k *Kernel) ready() uint32 {
-	var set uint32
-	for slot := range k.loaded {
-		if k.tasks[slot].ready() {
-			set |= 1 << slot
-		}
-	}
-	return set
 }
 
 // idle sleeps until an interrupt. No slice is running then, nor is one to be gone on with.
@@ -135,11 +129,20 @@ func (k *Kernel) setSlice(end uint64) {
 	}
 }
 
-// wake notes that the task may be ready now: the scheduler is asked again, unless it is its
-// turn anyway.
+// wake notes what happened to a task: if it is ready by that, the scheduler is asked
+// again, unless it is its turn anyway.
 func (k *Kernel) wake(t *Task) {
+	k.update(t)
 	if t != k.running {
 		k.attention = true
+	}
+}
+
+// update notes whether the task can run now, after anything that may have changed that.
+func (k *Kernel) update(t *Task) {
+	k.ready &^= t.bit
+	if t.ready() {
+		k.ready |= t.bit
 	}
 }
 

@@ -58,7 +58,7 @@ func (k *Kernel) loadObject(b []byte, size int) refusal {
 	}
 	t := &k.tasks[k.loaded]
 	*t = Task{slot: k.loaded, object: object, restricted: object.Restricted(), bits32: !object.Is64Bit()}
-	t.special = t.restricted || t.bits32
+	t.bit, t.special = 1<<t.slot, t.restricted || t.bits32
 	if reason := k.place(t, b[:pageUp(uint64(size))], size); reason != "" {
 		*t = Task{}
 		return refusal{reason: reason}
@@ -170,7 +170,7 @@ func (k *Kernel) printLoaded(t *Task) {
 	w := k.debug
 	m := &t.memory
 	w.WriteString("task ")
-	format.Dec(w, uint64(t.id.serial))
+	format.Dec(w, uint64(t.id.Number()))
 	w.WriteString(" ")
 	t.printName(w)
 	w.WriteString(": flash ")

@@ -11,36 +11,43 @@ type loan struct {
 	addr, size uint64
 }
 
-// Lend lets another task, the borrower, read and write the buffer that the task shares by
-// Allow Read-Write number n, and returns where the borrower finds it, and its length: 0, 0
-// if the task shares none. The buffer consists of whole pages, of at most abi.LoanSize
-// bytes, so that nothing else is lent with it.
+// Lend lets another task, the borrower, read and write the buffer that the task id, the
+// lender, shares by Allow Read-Write number n, and returns where the borrower finds it, and
+// its length: 0, 0 if the lender shares none; then to is not looked at. The buffer consists
+// of whole pages, of at most abi.LoanSize bytes, so that nothing else is lent with it.
 //
 // A loan ends when either task ends or restarts, and when the lender puts another buffer,
 // or none, into the place of this one. A task lends one buffer to each other at a time. The
 // borrower cannot share with drivers what was lent to it. The errors are
-//   - abi.INVAL if the entry is over, n is out of range, the borrower is the task itself or
-//     is not alive, or the buffer does not begin and end on pages,
-//   - abi.SIZE if the buffer is too large.
-func (d *TaskData) Lend(n uint32, to TaskID, c capability.MemorySharing) (addr, length uint64, e abi.ErrorCode) {
+//   - abi.INVAL if id is stale, n is out of range, the borrower is the lender itself or is
+//     not alive, or the buffer does not begin and end on pages,
+//   - abi.SIZE if the buffer is too large,
+//   - abi.NOMEM if the lender's RAM has no room for the grant.
+func (s *Slots) Lend(id TaskID, n uint32, to TaskID, c capability.MemorySharing) (addr, length uint64, e abi.ErrorCode) {
 	c.Require()
-	k := d.slots.kernel
-	borrower := k.task(to)
-	if !d.live() || n >= uint32(d.slots.counts.ReadWrite) || borrower == nil || borrower == d.task {
+	lender := s.find(id)
+	if lender == nil {
+		return 0, 0, s.refusal(id)
+	}
+	if n >= uint32(s.counts.ReadWrite) {
 		return 0, 0, abi.INVAL
 	}
-	slot := d.slots.readWrite(d.task, n)
-	l := loan{event{d.slots.driver, n}, load64(slot[slotAddr:]), load64(slot[slotLen:])}
-	switch {
-	case l.size == 0:
+	slot := s.readWrite(lender, n)
+	l := loan{event{s.driver, n}, load64(slot[slotAddr:]), load64(slot[slotLen:])}
+	if l.size == 0 {
 		return 0, 0, abi.OK
+	}
+	borrower := s.kernel.task(to)
+	switch {
+	case borrower == nil || borrower == lender:
+		return 0, 0, abi.INVAL
 	case l.addr%abi.PageSize != 0 || l.size%abi.PageSize != 0:
 		return 0, 0, abi.INVAL
 	case l.size > abi.LoanSize:
 		return 0, 0, abi.SIZE
 	}
-	k.lend(d.task, borrower, l)
-	return loanAddress(d.task), l.size, abi.OK
+	s.kernel.lend(lender, borrower, l)
+	return loanAddress(lender), l.size, abi.OK
 }
 
 // There are addresses for a loan from every slot: else this does not compile.

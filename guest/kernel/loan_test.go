@@ -19,10 +19,7 @@ func loanOf(slot uint64) uint64 { return abi.LoanStart + slot*abi.LoanSize }
 // lend lends read-write buffer n of a task to the task in a slot.
 func (m *machine) lend(id kernel.TaskID, n, slot uint32) (addr, length uint64, e abi.ErrorCode) {
 	to, _ := m.Kernel.TaskIn(slot)
-	m.probe.grant.Enter(id, func(_ *counter, task *kernel.TaskData) {
-		addr, length, e = task.Lend(n, to, m.Capabilities.MemorySharing)
-	})
-	return addr, length, e
+	return m.probe.grant.Slots().Lend(id, n, to, m.Capabilities.MemorySharing)
 }
 
 // newLoanMachine has the probe's hook lend buffer a0 of the caller to slot a1.
@@ -70,9 +67,7 @@ func TestLoanRules(t *testing.T) {
 	m.AddTask("borrower", func(k *kerneltest.Task) { k.Wait() }, nil)
 	assert.True(t, m.Run())
 	assert.Panics(t, func() {
-		m.probe.grant.Enter(m.byName("borrower").ID(), func(_ *counter, task *kernel.TaskData) {
-			task.Lend(0, kernel.TaskID{}, capability.MemorySharing{})
-		})
+		m.probe.grant.Slots().Lend(m.byName("borrower").ID(), 0, kernel.TaskID{}, capability.MemorySharing{})
 	})
 }
 

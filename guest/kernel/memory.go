@@ -117,17 +117,17 @@ func (m *Memory) mappedEnd() uint64 { return pageUp(m.appBreak) }
 // ramEnd is the first address above RAM.
 func (m *Memory) ramEnd() uint64 { return m.ramStart + uint64(len(m.ram)) }
 
-// allocateGrant takes size zeroed bytes from the top of free RAM. It returns their offset
-// in ram, or false if they would meet the pages of the task.
-func (m *Memory) allocateGrant(size int) (offset uint64, ok bool) {
+// allocateGrant takes size zeroed bytes from the top of free RAM, or returns nil if they
+// would meet the pages of the task.
+func (m *Memory) allocateGrant(size int) []byte {
 	need := (uint64(size) + 7) &^ 7
 	if need >= m.kernelBreak-m.appBreak || m.kernelBreak-need < m.mappedEnd() {
-		return 0, false
+		return nil
 	}
 	m.kernelBreak -= need
-	at := m.kernelBreak - m.ramStart
-	clear(m.ram[at : at+need])
-	return at, true
+	block := m.ram[m.kernelBreak-m.ramStart:][:size]
+	clear(block)
+	return block
 }
 
 // reset frees all RAM. What is in it is zeroed when it is used again.

@@ -2,12 +2,25 @@ package kernel
 
 import "unsafe"
 
-// This file is the kernel's only use of unsafe: a grant's value as bytes, so that it can
-// be copied to and from the task's RAM. T has no pointers (tools/capcheck proves it of
-// every Grant), so any bytes are a T, if perhaps one with a bool that is neither 0 nor 1;
-// and those bytes come from nowhere but an earlier copy of a T or from zeroed memory.
+// This file is the kernel's only use of unsafe: a grant's value is copied to and from bytes
+// of the task's RAM. T has no pointers (tools/capcheck proves it of every Grant), so any
+// bytes are a T, if perhaps one with a bool that is neither 0 nor 1; and those bytes come
+// from nowhere but an earlier copy of a T or from zeroed memory. x86 has no alignment to keep.
 
-// bytesOf is the memory of *t.
-func bytesOf[T any](t *T) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(t)), unsafe.Sizeof(*t))
+// sizeOf is the size of a T in bytes.
+func sizeOf[T any](*T) int {
+	var t T
+	return int(unsafe.Sizeof(t))
+}
+
+// loadValue copies a T from the start of b.
+func loadValue[T any](t *T, b []byte) { *t = *valueIn[T](b) }
+
+// storeValue copies a T to the start of b.
+func storeValue[T any](b []byte, t *T) { *valueIn[T](b) = *t }
+
+// valueIn is the T at the start of b.
+func valueIn[T any](b []byte) *T {
+	var t T
+	return (*T)(unsafe.Pointer(unsafe.SliceData(b[:unsafe.Sizeof(t)])))
 }

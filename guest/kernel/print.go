@@ -12,7 +12,7 @@ func (k *Kernel) PrintTasks(w Writer) {
 }
 
 func (t *Task) printRow(w Writer) {
-	format.DecRight(w, uint64(t.id.serial), 4)
+	format.DecRight(w, uint64(t.id.Number()), 4)
 	w.WriteString("  ")
 	t.PrintName(w, 18)
 	format.Left(w, t.StateName(), 11)

@@ -28,6 +28,9 @@ type Scheduler interface {
 	// length of its slice in microseconds, 0 for no limit. A task that is chosen again after
 	// StopPreempted goes on with the rest of its slice.
 	Next(ready uint32, last Stop) (slot int, slice uint64)
+	// Timed reports whether Next looks at Stop.Left. It is always the same. If it is false,
+	// Left is 0, and the clock is not read for it.
+	Timed() bool
 }
 
 // DefaultSlice is the round-robin slice in microseconds: Tock's 10 ms.
@@ -48,23 +51,24 @@ func (r *RoundRobin) Next(ready uint32, last Stop) (int, uint64) {
 	return inTurn(ready, last), slice
 }
 
+// Timed implements Scheduler.
+func (*RoundRobin) Timed() bool { return false }
+
 // inTurn is the next ready slot behind the last one, or that again if the kernel
 // preempted it.
 func inTurn(ready uint32, last Stop) int {
-	if last.Reason == StopPreempted && ready>>last.Slot&1 != 0 {
-		return last.Slot
+	from := uint(last.Slot)
+	if last.Reason != StopNone && (last.Reason != StopPreempted || ready>>(from&31)&1 == 0) {
+		from++
 	}
-	if last.Reason == StopNone {
-		return atOrAfter(ready, 0)
-	}
-	return atOrAfter(ready, last.Slot+1)
+	return atOrAfter(ready, from)
 }
 
 // atOrAfter is the first slot of the set at or behind slot, around the end. The set is not
 // empty.
-func atOrAfter(set uint32, slot int) int {
-	if later := set &^ (1<<slot - 1); later != 0 {
-		return bits.TrailingZeros32(later)
+func atOrAfter(set uint32, slot uint) int {
+	if later := set >> (slot & 31) << (slot & 31); later != 0 {
+		set = later
 	}
 	return bits.TrailingZeros32(set)
 }
@@ -76,9 +80,15 @@ type Cooperative struct{}
 // Next implements Scheduler.
 func (*Cooperative) Next(ready uint32, last Stop) (int, uint64) { return inTurn(ready, last), 0 }
 
+// Timed implements Scheduler.
+func (*Cooperative) Timed() bool { return false }
+
 // Priority lets the ready task in the lowest slot run until it waits, or until a task in a
 // lower slot is ready. A task that never waits keeps the CPU from all behind it.
 type Priority struct{}
 
 // Next implements Scheduler.
 func (*Priority) Next(ready uint32, _ Stop) (int, uint64) { return bits.TrailingZeros32(ready), 0 }
+
+// Timed implements Scheduler.
+func (*Priority) Timed() bool { return false }

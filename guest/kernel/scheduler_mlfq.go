@@ -47,11 +47,14 @@ func (q *FeedbackQueue) Next(ready uint32, last Stop) (int, uint64) {
 		q.tasks = [MaxTasks]feedback{}
 	}
 	level, set := q.top(ready)
-	slot := atOrAfter(set, q.next[level])
+	slot := atOrAfter(set, uint(q.next[level]))
 	q.next[level] = slot + 1
 	q.given = quanta[level] - q.tasks[slot].used
 	return slot, q.given
 }
+
+// Timed implements Scheduler.
+func (*FeedbackQueue) Timed() bool { return true }
 
 func (q *FeedbackQueue) period() uint64 {
 	if q.Period == 0 {

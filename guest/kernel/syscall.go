@@ -88,6 +88,7 @@ func (k *Kernel) yield(t *Task, a *[4]uint64) {
 // wait ends the turn of a task until what it waits for happens.
 func (k *Kernel) wait(t *Task, s State) {
 	t.state = s
+	k.ready &^= t.bit
 	k.attention = true
 }
 
@@ -101,24 +102,30 @@ func bit(b bool) uint8 {
 // yieldWaitFor answers with the arguments of that event, if it happened already, or makes
 // the task wait for it.
 func (k *Kernel) yieldWaitFor(t *Task, e event) {
-	if u, ok := t.queue.take(e); ok {
-		t.answerWaitFor(u.Args)
-	} else if args, ok := k.takeWaitingEvent(t, e); ok {
-		t.answerWaitFor(args)
-	} else {
-		t.awaited = e
-		k.wait(t, YieldedFor)
+	if t.queue.count != 0 {
+		if u, ok := t.queue.take(e); ok {
+			t.answerWaitFor(u.Args)
+			return
+		}
 	}
+	if t.kept != 0 {
+		if args, ok := k.takeKeptEvent(t, e); ok {
+			t.answerWaitFor(args)
+			return
+		}
+	}
+	t.awaited = e
+	k.wait(t, YieldedFor)
 }
 
-// takeWaitingEvent takes the event that happened while its upcall was null.
-func (k *Kernel) takeWaitingEvent(t *Task, e event) ([3]uint32, bool) {
+// takeKeptEvent takes the event that happened while its upcall was null.
+func (k *Kernel) takeKeptEvent(t *Task, e event) ([3]uint32, bool) {
 	d := k.platform.Driver(e.driver)
 	if d == nil {
 		return [3]uint32{}, false
 	}
 	s := d.Slots()
-	if s == nil || e.number >= uint32(s.counts.Upcalls) || t.grants[s.index] == 0 {
+	if s == nil || e.number >= uint32(s.counts.Upcalls) || *s.of(t) == nil {
 		return [3]uint32{}, false
 	}
 	slot := s.upcall(t, e.number)
@@ -126,12 +133,19 @@ func (k *Kernel) takeWaitingEvent(t *Task, e event) ([3]uint32, bool) {
 	if high&eventWaits == 0 {
 		return [3]uint32{}, false
 	}
-	store64(slot[slotEventMore:], 0)
+	t.dropKept(slot)
 	return [3]uint32{uint32(low), uint32(low >> 32), uint32(high)}, true
 }
 
-// answerWaitFor ends a Yield-WaitFor.
+// dropKept clears the event that an upcall slot keeps, if any.
+func (t *Task) dropKept(slot []byte) {
+	if load64(slot[slotEventMore:])&eventWaits != 0 {
+		store64(slot[slotEventMore:], 0)
+		t.kept--
+	}
+}
+
+// answerWaitFor answers a Yield-WaitFor at once.
 func (t *Task) answerWaitFor(args [3]uint32) {
 	t.call.Args = [4]uint64{uint64(args[0]), uint64(args[1]), uint64(args[2]), 0}
-	t.state = Running
 }

@@ -8,16 +8,17 @@ import (
 // TaskID names one run of a task, from its start to its end. It goes stale when the task
 // ends or restarts, and then every use of it fails.
 type TaskID struct {
-	slot   uint32
-	serial uint32 // counts all runs of all tasks, from 1
+	value uint64 // number above, slot below; a number counts all runs of all tasks, from 1
 }
+
+func taskID(number uint32, slot int) TaskID { return TaskID{uint64(number)<<32 | uint64(slot)} }
 
 // Slot is the place of the task: the same in all its runs, and no other task's. From 0 to
 // MaxTasks-1.
-func (id TaskID) Slot() uint32 { return id.slot }
+func (id TaskID) Slot() uint32 { return uint32(id.value) }
 
 // Number identifies the run among all runs of all tasks since boot.
-func (id TaskID) Number() uint32 { return id.serial }
+func (id TaskID) Number() uint32 { return uint32(id.value >> 32) }
 
 // State is what a task does.
 type State uint8
@@ -25,7 +26,7 @@ type State uint8
 // States.
 const (
 	Unused     State = iota // no task has this slot
-	Running                 // it runs when the scheduler chooses it
+	Running                 // it runs when the scheduler chooses it; this and the next two are alive
 	Yielded                 // it waits for any upcall
 	YieldedFor              // it waits for one event
 	Terminated              // it ended itself
@@ -45,7 +46,9 @@ func (s State) String() string {
 // Task is a program in ring 3.
 type Task struct {
 	slot       int
+	bit        uint32 // 1 << slot
 	id         TaskID
+	run        uint32 // counts ends: what was entered for a task holds while this is the same
 	state      State
 	stopped    bool // it is kept from running: State says what it did before
 	restricted bool // the object lists what the task may use
@@ -55,7 +58,8 @@ type Task struct {
 	entry      uint64
 	memory     Memory
 	queue      upcallQueue
-	grants     [maxGrants]uint64 // offset of each grant's block in RAM, 0: none
+	kept       uint32            // events kept for a Yield-WaitFor, as their upcalls are null
+	grants     [maxGrants][]byte // each grant's block in RAM; nil: none
 
 	loans [MaxTasks]loan // what it lends, by the borrower's slot
 	lends uint32         // the slots of borrowers
@@ -117,9 +121,7 @@ func (t *Task) functionSize() uint64 {
 }
 
 // alive reports whether the task may run again by itself.
-func (t *Task) alive() bool {
-	return t.state == Running || t.state == Yielded || t.state == YieldedFor
-}
+func (t *Task) alive() bool { return t.state-Running <= YieldedFor-Running }
 
 // ready reports whether the task can run now. Events for YieldedFor make it Running when
 // they happen, so nothing but the queue needs a look.
@@ -129,7 +131,7 @@ func (t *Task) ready() bool {
 
 // task finds the task that id names, or nil if id is stale.
 func (k *Kernel) task(id TaskID) *Task {
-	if t := k.lastRun(id); t != nil && t.alive() {
+	if t := &k.tasks[id.value%MaxTasks]; t.id == id && t.alive() {
 		return t
 	}
 	return nil
@@ -137,10 +139,7 @@ func (k *Kernel) task(id TaskID) *Task {
 
 // lastRun finds the task whose present or last run id names, or nil.
 func (k *Kernel) lastRun(id TaskID) *Task {
-	if id.slot >= MaxTasks {
-		return nil
-	}
-	if t := &k.tasks[id.slot]; t.id == id && t.state != Unused {
+	if t := &k.tasks[id.value%MaxTasks]; t.id == id && t.state != Unused {
 		return t
 	}
 	return nil
@@ -150,7 +149,7 @@ func (k *Kernel) lastRun(id TaskID) *Task {
 // first registers.
 func (k *Kernel) start(t *Task) {
 	k.serial++
-	t.id = TaskID{slot: uint32(t.slot), serial: k.serial}
+	t.id = taskID(k.serial, t.slot)
 	m := &t.memory
 	k.cpu.Unmap(t.slot, m.ramStart, uint64(len(m.ram)))
 	m.reset()
@@ -165,16 +164,19 @@ func (k *Kernel) start(t *Task) {
 		Memory:       m,
 	})
 	t.state = Running
+	k.update(t)
 	k.live++
 }
 
 // end takes everything from the task that the kernel or capsules hold for it. Its id is
 // stale from now on.
 func (k *Kernel) end(t *Task, s State) {
-	t.state, t.stopped = s, false
-	k.attention = true
+	t.stopped = false
+	k.wait(t, s)
+	t.run++
 	t.queue.clear()
-	t.grants = [maxGrants]uint64{}
+	t.kept = 0
+	t.grants = [maxGrants][]byte{}
 	t.stackTop, t.heapStart = 0, 0
 	k.endLoans(t)
 	k.cpu.Clear(t.slot)

@@ -8,25 +8,28 @@ import "kapsel/guest/abi"
 type TaskData struct {
 	slots *Slots
 	task  *Task // nil outside an entry
-	id    TaskID
+	run   uint32
 	entry uint64 // counts entries, so that buffers of an earlier one are told apart
 }
 
 func (d *TaskData) open(t *Task) {
 	d.task = t
-	d.id = t.id
+	d.run = t.run
 	d.entry++
 }
 
 func (d *TaskData) close() { d.task = nil }
 
 // live reports whether the entry goes on and the task with it.
-func (d *TaskData) live() bool {
-	return d.task != nil && d.task.id == d.id && d.task.alive() && d.task.grants[d.slots.index] != 0
-}
+func (d *TaskData) live() bool { return d.task != nil && d.task.run == d.run }
 
-// ID names the task.
-func (d *TaskData) ID() TaskID { return d.id }
+// ID names the task. Once the entry is over it names none.
+func (d *TaskData) ID() TaskID {
+	if !d.live() {
+		return TaskID{}
+	}
+	return d.task.id
+}
 
 // ScheduleUpcall makes an event of subscribe number n happen: the task runs its upcall
 // with these arguments in a later Yield, or gets them as the answer to its Yield-WaitFor.
@@ -34,29 +37,39 @@ func (d *TaskData) ID() TaskID { return d.id }
 // replaces it. It returns abi.INVAL if the entry is over or n is out of range, and
 // abi.NOMEM if the task's queue is full: then the event is lost and counted.
 func (d *TaskData) ScheduleUpcall(n uint32, a0, a1, a2 uint32) abi.ErrorCode {
-	if !d.live() || n >= uint32(d.slots.counts.Upcalls) {
+	if !d.live() {
 		return abi.INVAL
 	}
-	t := d.task
-	happened := event{d.slots.driver, n}
-	if t.state == YieldedFor && t.awaited == happened {
-		t.answerWaitFor([3]uint32{a0, a1, a2})
-		d.slots.kernel.wake(t)
+	return d.slots.happen(d.task, n, a0, a1, a2)
+}
+
+// happen makes an event of the driver happen to a task that has the grant.
+func (s *Slots) happen(t *Task, n uint32, a0, a1, a2 uint32) abi.ErrorCode {
+	if n >= uint32(s.counts.Upcalls) {
+		return abi.INVAL
+	}
+	if t.state == YieldedFor && t.awaited.number == n && t.awaited.driver == s.driver {
+		t.call.Args = [4]uint64{uint64(a0), uint64(a1), uint64(a2), 0}
+		t.state = Running
+		s.kernel.wake(t)
 		return abi.OK
 	}
-	slot := d.slots.upcall(t, n)
+	slot := s.upcall(t, n)
 	fn := load64(slot[slotFn:])
 	if fn == 0 {
+		if load64(slot[slotEventMore:])&eventWaits == 0 {
+			t.kept++
+		}
 		store64(slot[slotEvent:], uint64(a0)|uint64(a1)<<32)
 		store64(slot[slotEventMore:], uint64(a2)|eventWaits)
 		return abi.OK
 	}
 	call := Upcall{Fn: fn, Args: [3]uint32{a0, a1, a2}, Userdata: load64(slot[slotUserdata:])}
-	if !t.queue.push(queuedUpcall{happened, call}) {
+	if !t.queue.push(queuedUpcall{event{s.driver, n}, call}) {
 		t.dropped++
 		return abi.NOMEM
 	}
-	d.slots.kernel.wake(t)
+	s.kernel.wake(t)
 	return abi.OK
 }
 

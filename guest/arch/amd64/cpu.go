@@ -59,19 +59,41 @@ func (c *CPU) prepare(slot int) bool {
 		c.trap.Fault = kernel.Fault{Vector: vectorProtection, PC: x.rip, Name: "jump to an address that is not canonical"}
 		return false
 	}
-	if x.owed {
-		x.owed = false
-		x.stackLost = !x.return32()
-	}
-	if x.stackLost {
+	if x.memory != nil && !x.settle() {
 		c.refuse("no writeable stack for the results of a system call")
 		return false
 	}
-	if slot != c.active || c.stale[slot] {
-		c.activate(slot)
+	if slot != c.active {
+		var from *context
+		if c.active != none {
+			from = running
+		}
+		exchange(from, x)
+		running = x
+		setTSS(tssRSP0, addressOf(x)+uint64(contextTop))
+		c.active = slot
+		c.loadSpace(slot)
+	} else if c.stale[slot] {
+		c.loadSpace(slot)
 	}
 	c.ready = slot
 	return true
+}
+
+// loadSpace makes the processor use the slot's page tables as they are now. With
+// process-context identifiers it keeps the translations of several tasks, and bit 63 of CR3
+// says that they still hold (SDM vol. 3, 4.10.4.1).
+func (c *CPU) loadSpace(slot int) {
+	const keep = 1 << 63
+	v := c.spaces[slot].root
+	if c.pcid {
+		v |= uint64(slot + 1)
+		if !c.stale[slot] {
+			v |= keep
+		}
+	}
+	writeCR3(v)
+	c.stale[slot] = false
 }
 
 // unready makes the next Switch prepare the slot anew.
@@ -79,52 +101,6 @@ func (c *CPU) unready(slot int) {
 	if c.ready == slot {
 		c.ready = none
 	}
-}
-
-// activate makes the processor ready to run the slot.
-func (c *CPU) activate(slot int) {
-	x := &contexts[slot]
-	if slot != c.active {
-		if c.active != none {
-			deactivate(&contexts[c.active])
-		}
-		clearX87Pointers()
-		if x.vector >= cameBySyscall {
-			restoreVectors(&x.fx) // for x87 and MXCSR; else switchTo does it
-		}
-		loadSelectors(x)
-		wrmsr(msrFSBase, x.fsBase)
-		wrmsr(msrGSBase, x.gsBase)
-		running = x
-		setTSS(tssRSP0, addressOf(x)+uint64(contextTop))
-		c.active = slot
-	}
-	writeCR3(c.addressSpaceRegister(slot))
-	c.stale[slot] = false
-}
-
-// deactivate keeps what the processor holds of a task.
-func deactivate(x *context) {
-	if x.vector >= cameBySyscall {
-		saveVectors(&x.fx) // else the trap did it
-	}
-	saveSelectors(x)
-	x.fsBase, x.gsBase = rdmsr(msrFSBase), rdmsr(msrGSBase)
-}
-
-// addressSpaceRegister is the CR3 of a slot. With process-context identifiers the processor
-// keeps the translations of several tasks, and bit 63 says that they still hold (SDM vol. 3, 4.10.4.1).
-func (c *CPU) addressSpaceRegister(slot int) uint64 {
-	const keep = 1 << 63
-	v := c.spaces[slot].root
-	if !c.pcid {
-		return v
-	}
-	v |= uint64(slot + 1)
-	if !c.stale[slot] {
-		v |= keep
-	}
-	return v
 }
 
 // otherKind is the fault of a task that makes a system call as only others may.
@@ -264,13 +240,18 @@ func (c *CPU) Unmap(slot int, addr, size uint64) {
 }
 
 // Now implements kernel.CPU.
-func (c *CPU) Now() uint64 { return c.timer.Now() }
+func (c *CPU) Now() uint64 {
+	if c.timer.clock.hz == 0 {
+		return c.timer.Now()
+	}
+	return c.timer.clock.micros(rdtsc())
+}
 
 // SetSlice implements kernel.CPU.
 func (c *CPU) SetSlice(deadline uint64) { c.timer.setSlice(deadline) }
 
-// InterruptPending implements kernel.CPU.
-func (c *CPU) InterruptPending() bool { return pending != 0 }
+// Interrupts implements kernel.CPU.
+func (c *CPU) Interrupts() *uint64 { return &pending }
 
 // NextInterrupt implements kernel.CPU.
 func (c *CPU) NextInterrupt() (line int, ok bool) {

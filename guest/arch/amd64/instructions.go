@@ -41,7 +41,7 @@ var (
 	kernelSP  uint64 // the kernel's stack while a task runs
 	syscallSP uint64 // scratch: the task's stack pointer during entry
 
-	x87Operand uint32 // 0, for clearX87Pointers
+	x87Operand uint32 // 0, for exchange
 )
 
 // switchTo runs the task whose context is running until it traps.
@@ -53,18 +53,15 @@ func switchTo()
 // idle sleeps until an interrupt, unless one waits in pending.
 func idle()
 
-// saveVectors and restoreVectors are FXSAVE64 and FXRSTOR64. The area is 16-byte aligned.
-func saveVectors(area *[512]byte)
-func restoreVectors(area *[512]byte)
-
-// clearX87Pointers makes the x87's last instruction and operand the kernel's. Some of AMD's
+// exchange keeps what the processor holds of the task whose context is from, nil for none
+// that is to be kept, and loads what it is to hold of another: x87 state and MXCSR, the
+// selectors DS, ES, FS, GS, the bases of FS and GS. Of vector and x87 state it leaves alone
+// what the entry code has saved already, and what switchTo will load.
+//
+// In between it makes the x87's last instruction and operand the kernel's: some of AMD's
 // processors neither save nor restore them unless an exception waits, so that a task could
-// read where another computed last (CVE-2006-1056). It spoils the x87's other state.
-func clearX87Pointers()
-
-// saveSelectors and loadSelectors read and write DS, ES, FS, GS.
-func saveSelectors(c *context)
-func loadSelectors(c *context)
+// read where another computed last (CVE-2006-1056).
+func exchange(from, to *context)
 
 // loadSegments reloads CS from the descriptor table and clears the others.
 func loadSegments()

@@ -111,25 +111,24 @@ func lidt(p *tablePointer) { hostCPU.idtr = *p }
 
 func ltr(selector uint16) { hostCPU.taskRegister = selector }
 
-func loadSegments() { loadSelectors(&context{}) }
+func loadSegments() { hostCPU.ds, hostCPU.es, hostCPU.fs, hostCPU.gs = 0, 0, 0, 0 }
 
-func saveSelectors(c *context) {
-	c.ds, c.es, c.fs, c.gs = hostCPU.ds, hostCPU.es, hostCPU.fs, hostCPU.gs
-}
-
-// loadSelectors clears the bases of FS and GS, as Intel's processors do.
-func loadSelectors(c *context) {
-	hostCPU.ds, hostCPU.es, hostCPU.fs, hostCPU.gs = c.ds, c.es, c.fs, c.gs
-	hostCPU.msr[msrFSBase], hostCPU.msr[msrGSBase] = 0, 0
-}
-
-func saveVectors(area *[512]byte) { *area = hostCPU.fx }
-
-func restoreVectors(area *[512]byte) { hostCPU.fx = *area }
-
-func clearX87Pointers() {
-	clear(hostCPU.fx[8:24])  // FIP, FDP
-	clear(hostCPU.fx[32:48]) // ST0
+func exchange(from, to *context) {
+	p := hostCPU
+	if from != nil {
+		if from.vector >= cameBySyscall {
+			from.fx = p.fx
+		}
+		from.ds, from.es, from.fs, from.gs = p.ds, p.es, p.fs, p.gs
+		from.fsBase, from.gsBase = p.msr[msrFSBase], p.msr[msrGSBase]
+	}
+	clear(p.fx[8:24])  // FIP, FDP
+	clear(p.fx[32:48]) // ST0
+	if to.vector >= cameBySyscall {
+		p.fx = to.fx
+	}
+	p.ds, p.es, p.fs, p.gs = to.ds, to.es, to.fs, to.gs
+	p.msr[msrFSBase], p.msr[msrGSBase] = to.fsBase, to.gsBase
 }
 
 func switchTo() { hostCPU.task(running) }

@@ -88,17 +88,20 @@ func TestReserveReportsThatFramesRanOut(t *testing.T) {
 // right where there are some (SDM vol. 3, 4.10.4.1).
 
 func TestCR3WithoutPCID(t *testing.T) {
+	newHostCPU(t)
 	r := newRAM(t, 4*mib)
 	c := newCPU(t, r, false)
 	require.True(t, c.Reserve(3, abi.RAMStart, pageSize))
 	root := c.spaces[3].root
 	for _, stale := range []bool{false, true} {
 		c.stale[3] = stale
-		assert.Equal(t, root, c.addressSpaceRegister(3), "the table's address alone; stale %v", stale)
+		c.loadSpace(3)
+		assert.Equal(t, root, hostCPU.cr3, "the table's address alone; stale %v", stale)
 	}
 }
 
 func TestCR3WithPCID(t *testing.T) {
+	newHostCPU(t)
 	r := newRAM(t, 4*mib)
 	c := newCPU(t, r, true)
 	seen := map[uint64]int{0: -1} // the kernel has identifier 0
@@ -106,7 +109,8 @@ func TestCR3WithPCID(t *testing.T) {
 		require.True(t, c.Reserve(slot, abi.RAMStart, pageSize))
 		assert.Zero(t, c.spaces[slot].root&0xfff, "the table is page aligned")
 
-		keep := c.addressSpaceRegister(slot)
+		c.loadSpace(slot)
+		keep := hostCPU.cr3
 		assert.EqualValues(t, 1, keep>>63, "bit 63: what the processor remembers of slot %d still holds", slot)
 		assert.Equal(t, c.spaces[slot].root, keep&0x000f_ffff_ffff_f000)
 		id := keep & 0xfff
@@ -114,9 +118,10 @@ func TestCR3WithPCID(t *testing.T) {
 		seen[id] = slot
 
 		c.Map(slot, abi.RAMStart, r[0x20000:0x21000], kernel.ReadWrite)
-		assert.Equal(t, keep&^(1<<63), c.addressSpaceRegister(slot), "after Map the processor forgets slot %d", slot)
-		c.stale[slot] = false
+		c.loadSpace(slot)
+		assert.Equal(t, keep&^(1<<63), hostCPU.cr3, "after Map the processor forgets slot %d", slot)
 		c.Unmap(slot, abi.RAMStart, pageSize)
-		assert.Equal(t, keep&^(1<<63), c.addressSpaceRegister(slot), "after Unmap likewise")
+		c.loadSpace(slot)
+		assert.Equal(t, keep&^(1<<63), hostCPU.cr3, "after Unmap likewise")
 	}
 }

@@ -19,6 +19,16 @@ func (x *context) syscall32() {
 	x.owed = true
 }
 
+// settle puts the results of a system call that are owed on the stack. It reports false if
+// they, or the first words, did not find one.
+func (x *context) settle() bool {
+	if x.owed {
+		x.owed = false
+		x.stackLost = !x.return32()
+	}
+	return !x.stackLost
+}
+
 // stack32 is the address so many bytes above ESP. In compatibility mode the upper half of
 // RSP means nothing, and addresses wrap at 4 GiB (SDM vol. 1, 3.3.7).
 func (x *context) stack32(offset int) uint64 { return uint64(uint32(x.rsp) + uint32(offset)) }

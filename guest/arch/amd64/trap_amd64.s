@@ -273,41 +273,61 @@ TEXT ·idle(SB), NOSPLIT, $0-0
 awake:
 	RET
 
-// func saveVectors(area *[512]byte)
-TEXT ·saveVectors(SB), NOSPLIT, $0-8
-	MOVQ area+0(FP), AX
-	FXSAVE64 (AX)
-	RET
+#define READ_MSR(msr, to) \
+	MOVL $msr, CX; \
+	RDMSR; \
+	MOVL AX, to(SI); \
+	MOVL DX, to+4(SI)
+#define WRITE_MSR(msr, from) \
+	MOVL $msr, CX; \
+	MOVL from(DI), AX; \
+	MOVL from+4(DI), DX; \
+	WRMSR
 
-// func restoreVectors(area *[512]byte)
-TEXT ·restoreVectors(SB), NOSPLIT, $0-8
-	MOVQ area+0(FP), AX
-	FXRSTOR64 (AX)
-	RET
-
-// func clearX87Pointers()
-TEXT ·clearX87Pointers(SB), NOSPLIT, $0-0
+// func exchange(from, to *context)
+TEXT ·exchange(SB), NOSPLIT, $0-16
+	MOVQ from+0(FP), SI
+	MOVQ to+8(FP), DI
+	TESTQ SI, SI
+	JEQ  clear
+	CMPQ context_vector(SI), $const_cameBySyscall
+	JB   saved                            // by userTrap, with all vector registers
+	FXSAVE64 context_fx(SI)
+saved:
+	MOVW DS, context_ds(SI)
+	MOVW ES, context_es(SI)
+	MOVW FS, context_fs(SI)
+	MOVW GS, context_gs(SI)
+	READ_MSR(const_msrFSBase, context_fsBase)
+	READ_MSR(const_msrGSBase, context_gsBase)
+clear:
 	FCLEX                                 // an exception that waits would come here, in ring 0
 	EMMS
 	FMOVL ·x87Operand(SB), F0             // FILD
+	CMPQ context_vector(DI), $const_cameBySyscall
+	JB   segments                         // switchTo restores all vector registers
+	FXRSTOR64 context_fx(DI)
+segments:
+	TESTQ SI, SI
+	JEQ  load
+	MOVQ context_ds(SI), AX               // all four selectors
+	CMPQ AX, context_ds(DI)
+	JNE  load
+	MOVQ context_fsBase(SI), AX
+	CMPQ AX, context_fsBase(DI)
+	JNE  bases
+	MOVQ context_gsBase(SI), AX
+	CMPQ AX, context_gsBase(DI)
+	JNE  bases
 	RET
-
-// func saveSelectors(c *context)
-TEXT ·saveSelectors(SB), NOSPLIT, $0-8
-	MOVQ c+0(FP), AX
-	MOVW DS, context_ds(AX)
-	MOVW ES, context_es(AX)
-	MOVW FS, context_fs(AX)
-	MOVW GS, context_gs(AX)
-	RET
-
-// func loadSelectors(c *context)
-TEXT ·loadSelectors(SB), NOSPLIT, $0-8
-	MOVQ c+0(FP), AX
-	MOVW context_ds(AX), DS
-	MOVW context_es(AX), ES
-	MOVW context_fs(AX), FS
-	MOVW context_gs(AX), GS
+load:
+	MOVW context_ds(DI), DS
+	MOVW context_es(DI), ES
+	MOVW context_fs(DI), FS               // may clear the base, hence the bases behind it
+	MOVW context_gs(DI), GS
+bases:
+	WRITE_MSR(const_msrFSBase, context_fsBase)
+	WRITE_MSR(const_msrGSBase, context_gsBase)
 	RET
 
 // func loadSegments()

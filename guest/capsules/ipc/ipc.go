@@ -87,25 +87,13 @@ func (d *IPC) discover(id kernel.TaskID) kernel.Result {
 // but the peer does not know.
 func (d *IPC) notify(id kernel.TaskID, slot, number uint32) abi.ErrorCode {
 	peer, ok := d.kernel.TaskIn(slot)
-	if !ok {
+	if !ok || peer == id {
 		return abi.INVAL
 	}
-	var addr, length uint64
-	var refused abi.ErrorCode
-	e := d.grant.Enter(id, func(_ *struct{}, task *kernel.TaskData) {
-		addr, length, refused = task.Lend(slot, peer, d.sharing)
-	})
-	switch {
-	case e != abi.OK:
-		return e
-	case refused != abi.OK:
-		return refused
-	}
-	e = d.grant.Enter(peer, func(_ *struct{}, task *kernel.TaskData) {
-		refused = task.ScheduleUpcall(number, id.Slot(), uint32(length), uint32(addr))
-	})
+	slots := d.grant.Slots()
+	addr, length, e := slots.Lend(id, slot, peer, d.sharing)
 	if e != abi.OK {
 		return e
 	}
-	return refused
+	return slots.ScheduleUpcall(peer, number, id.Slot(), uint32(length), uint32(addr))
 }

@@ -170,8 +170,8 @@ func (c *CPU) SetSlice(deadline uint64) {
 	c.Slices++
 }
 
-// InterruptPending implements kernel.CPU.
-func (c *CPU) InterruptPending() bool { return c.pending != 0 }
+// Interrupts implements kernel.CPU.
+func (c *CPU) Interrupts() *uint64 { return &c.pending }
 
 // NextInterrupt implements kernel.CPU.
 func (c *CPU) NextInterrupt() (line int, ok bool) {
