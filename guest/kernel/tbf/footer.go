@@ -7,7 +7,7 @@ type Footer struct {
 	Data   []byte // a credential's data; of other types, the whole value
 }
 
-// Footers walks an object's footers. It ends at the first that is malformed.
+// Footers walks an object's footers.
 type Footers struct{ rest []byte }
 
 // Footers returns the footers from the first on. Only objects with a Program
@@ -19,7 +19,8 @@ func (o *Object) Footers() Footers {
 	return Footers{o.data[o.start.BinaryEnd:]}
 }
 
-// Signed returns the bytes that credentials vouch for: header, protected region and binary.
+// Signed returns the bytes that credentials vouch for, the integrity region: header,
+// protected region and binary, with the writeable flash regions as they are in the object.
 func (o *Object) Signed() []byte {
 	if !o.hasProgram() {
 		return nil
@@ -34,17 +35,43 @@ func (f *Footers) Next() (Footer, bool) {
 	if !ok {
 		return Footer{}, false
 	}
-	if typ != TypeCredential {
-		return Footer{Type: typ, Data: value}, true
-	}
-	if len(value) < 4 {
-		f.rest = nil
-		return Footer{}, false
-	}
-	footer := Footer{Type: typ, Format: Format(le32(value, 0)), Data: value[4:]}
-	if size, fixed := footer.Format.Size(); fixed && size != len(footer.Data) {
-		f.rest = nil
-		return Footer{}, false
+	footer := Footer{Type: typ, Data: value}
+	if typ == TypeCredential {
+		footer.Format, footer.Data = Format(le32(value, 0)), value[formatSize:]
 	}
 	return footer, true
+}
+
+// formatSize is the size of a credential's format in bytes.
+const formatSize = 4
+
+// checkFooters wants footers up to the object's end, or until no more is left than a
+// footer's type and length would take, and credentials of the length that their format has.
+func (o *Object) checkFooters() Error {
+	rest := o.Footers().rest
+	for len(rest) >= elementHead {
+		at := o.Size() - uint32(len(rest))
+		typ, value, next, ok := cutElement(rest)
+		if !ok {
+			end := uint64(at) + elementHead + uint64(le16(rest, 2))
+			return Error{FieldFooter, AtMost, at, end, uint64(o.Size())}
+		}
+		if typ == TypeCredential {
+			if err := checkCredential(value, span{at + elementHead, uint32(len(value))}); !err.OK() {
+				return err
+			}
+		}
+		rest = next
+	}
+	return Error{}
+}
+
+func checkCredential(value []byte, where span) Error {
+	if err := checkLength(FieldCredential, AtLeast, where, formatSize); !err.OK() {
+		return err
+	}
+	if size, fixed := Format(le32(value, 0)).Size(); fixed {
+		return checkLength(FieldCredential, Equal, where, formatSize+uint32(size))
+	}
+	return Error{}
 }

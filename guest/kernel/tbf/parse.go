@@ -32,6 +32,9 @@ func Parse(b []byte) (Object, Error) {
 	if err.OK() {
 		err = o.checkRegions()
 	}
+	if err.OK() {
+		err = o.checkFooters()
+	}
 	if !err.OK() {
 		return Object{}, err
 	}
