@@ -51,6 +51,9 @@ type Task struct {
 	restricted bool // the object lists what the task may use
 	bits32     bool // a 32-bit task, by Tock's x86 convention
 	object     tbf.Object
+	offset     int    // of the object in its place
+	ramSize    uint64 // what it gets, in bytes
+	identity   Identity
 	entry      uint64
 	memory     Memory
 	queue      upcallQueue

@@ -45,33 +45,13 @@ func (f *Footers) Next() (Footer, bool) {
 // formatSize is the size of a credential's format in bytes.
 const formatSize = 4
 
-// checkFooters wants footers up to the object's end, or until no more is left than a
-// footer's type and length would take, and credentials of the length that their format has.
-func (o *Object) checkFooters() Error {
-	rest := o.Footers().rest
-	for len(rest) >= elementHead {
-		at := o.Size() - uint32(len(rest))
-		typ, value, next, ok := cutElement(rest)
-		if !ok {
-			end := uint64(at) + elementHead + uint64(le16(rest, 2))
-			return Error{FieldFooter, AtMost, at, end, uint64(o.Size())}
-		}
-		if typ == TypeCredential {
-			if err := checkCredential(value, span{at + elementHead, uint32(len(value))}); !err.OK() {
-				return err
-			}
-		}
-		rest = next
-	}
-	return Error{}
-}
-
+// checkCredential wants a format, and as much data as it has.
 func checkCredential(value []byte, where span) Error {
-	if err := checkLength(FieldCredential, AtLeast, where, formatSize); !err.OK() {
-		return err
+	rule, want := AtLeast, uint32(formatSize)
+	if len(value) >= formatSize {
+		if size, fixed := Format(le32(value, 0)).Size(); fixed {
+			rule, want = Equal, want+uint32(size)
+		}
 	}
-	if size, fixed := Format(le32(value, 0)).Size(); fixed {
-		return checkLength(FieldCredential, Equal, where, formatSize+uint32(size))
-	}
-	return Error{}
+	return checkLength(FieldCredential, rule, where, want)
 }

@@ -24,7 +24,7 @@ func Length(b []byte) (size int, ok bool) {
 func Parse(b []byte) (Object, Error) {
 	o, err := parseBase(b)
 	if err.OK() {
-		err = o.parseElements()
+		err = o.parseElements(BaseSize, o.headerSize, FieldElement)
 	}
 	if err.OK() {
 		err = o.loadProgram()
@@ -32,8 +32,8 @@ func Parse(b []byte) (Object, Error) {
 	if err.OK() {
 		err = o.checkRegions()
 	}
-	if err.OK() {
-		err = o.checkFooters()
+	if err.OK() && o.program.present() {
+		err = o.parseElements(o.start.BinaryEnd, o.Size(), FieldFooter)
 	}
 	if !err.OK() {
 		return Object{}, err
