@@ -10,6 +10,7 @@ const Size = 32
 
 const (
 	blockSize  = 64
+	rounds     = 64
 	lengthAt   = blockSize - 8 // where the length of the message stands in the last block
 	endOfInput = 0x80          // the bit behind the message
 )
@@ -20,7 +21,7 @@ var initial = [8]uint32{
 }
 
 // constants are one for each round (section 4.2.2).
-var constants = [blockSize]uint32{
+var constants = [rounds]uint32{
 	0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
 	0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
 	0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
@@ -59,18 +60,18 @@ func Sum(message []byte) [Size]byte {
 
 // add hashes the block at the start of block (section 6.2.2).
 func add(hash *[8]uint32, block []byte) {
-	var w [16]uint32 // the last words of the message schedule, in a ring
+	var w [rounds]uint32 // the message schedule
+	for t := range 16 {
+		w[t] = load(block[4*t:])
+	}
+	for t := 16; t < rounds; t++ {
+		w2, w15 := w[t-2], w[t-15]
+		w[t] = (rotate(w2, 17) ^ rotate(w2, 19) ^ w2>>10) + w[t-7] +
+			(rotate(w15, 7) ^ rotate(w15, 18) ^ w15>>3) + w[t-16]
+	}
 	a, b, c, d, e, f, g, h := hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7]
-	for t := range constants {
-		word := &w[t%16]
-		if t < 16 {
-			*word = load(block[4*t:])
-		} else {
-			w2, w15 := w[(t-2)%16], w[(t-15)%16]
-			*word += (rotate(w2, 17) ^ rotate(w2, 19) ^ w2>>10) + w[(t-7)%16] +
-				(rotate(w15, 7) ^ rotate(w15, 18) ^ w15>>3)
-		}
-		t1 := h + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + (e&f ^ ^e&g) + constants[t] + *word
+	for t := range w {
+		t1 := h + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + (e&f ^ ^e&g) + constants[t] + w[t]
 		t2 := (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + (a&b ^ a&c ^ b&c)
 		a, b, c, d, e, f, g, h = t1+t2, a, b, c, d+t1, e, f, g
 	}
