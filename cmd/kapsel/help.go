@@ -14,7 +14,8 @@ flags of run, anywhere on the line:
                           with SSE and a system call works in it here, else QEMU)
   --mem SIZE              the machine's memory: bytes, or with K, M or G (default 64M)
   --timeout TIME          end the machine after TIME: 30s, 2m (default: never)
-  --cmdline TEXT          the kernel's command line
+  --cmdline TEXT          the kernel's command line: boot-ticks, console, no-dump, fault=...,
+                          scheduler=..., credentials=..., identity=... (see README.md)
   --break ADDR[,ADDR...]  stop before the instruction at a virtual address, in hexadecimal,
                           and show the processor's state; at most 4. KVM alone does, and
                           not in a machine that is emulated itself. The kernel's addresses

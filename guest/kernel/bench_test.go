@@ -83,10 +83,11 @@ func BenchmarkSystemCalls(b *testing.B) {
 			cpu := &loopCPU{setup: c.setup, calls: append([]kernel.Trap{}, c.calls...)}
 			k.Init(kernel.Config{
 				CPU: cpu, Platform: &benchPlatform{&driver}, Scheduler: &kernel.RoundRobin{},
-				Policy: &kernel.FaultLimit{}, Debug: &log, RAM: make([]byte, 1<<20),
+				Policy: &kernel.FaultLimit{}, Credentials: &kernel.NoCredentials{}, Identity: &kernel.NoIdentity{},
+				Debug: &log, RAM: make([]byte, 1<<20),
 			})
 			driver.grant.Init(&k, probeDriver, kernel.SlotCounts{Upcalls: 3, ReadOnly: 2, ReadWrite: 2}, caps.MemoryAllocation)
-			if k.Load(kerneltest.Object(b, "task", nil), caps.TaskManagement) != 1 {
+			if k.Load([][]byte{kerneltest.Object(b, "task", nil)}, caps.TaskManagement) != 1 {
 				b.Fatal(log.String())
 			}
 			b.ReportAllocs()

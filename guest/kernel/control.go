@@ -128,8 +128,20 @@ func (t *Task) Statistics() Statistics {
 // Grants is how many grants there are for a task to allocate.
 func (k *Kernel) Grants() int { return k.grants }
 
-// ShortID is the short identifier of the task's object. It reports false if it has none.
-func (t *Task) ShortID() (uint32, bool) { return t.object.ShortID() }
+// ShortID is the identifier, within this system, of the application that the task is a run
+// of, by the board's IdentityPolicy. It reports false if it is locally unique: no other
+// task's.
+func (t *Task) ShortID() (uint32, bool) { return t.identity.ShortID, t.identity.ShortID != 0 }
+
+// PrintShortID writes the ShortID, or "Unique", and spaces behind it up to width bytes.
+func (t *Task) PrintShortID(w Writer, width int) {
+	if t.identity.ShortID == 0 {
+		format.Left(w, "Unique", width)
+		return
+	}
+	format.HexWidth(w, uint64(t.identity.ShortID), 8)
+	format.Left(w, "", width-len("0x00000000"))
+}
 
 // PrintName writes the task's name, with anything but ASCII made visible, and spaces
 // behind it up to width bytes.
@@ -153,6 +165,9 @@ func (t *Task) Print(w Writer) {
 	w.WriteString(t.StateName())
 	w.WriteString("; ended by: ")
 	t.printEnd(w)
+	w.WriteString("\n")
+	w.WriteString(" ShortID: ")
+	t.PrintShortID(w, 0)
 	w.WriteString("\n")
 	printCounter(w, "Events queued", uint64(s.Queued))
 	printCounter(w, "Syscall count", s.Syscalls)

@@ -212,7 +212,7 @@ func TestEventForAnotherTaskEndsTheTurn(t *testing.T) {
 	m := newMachine(t)
 	var turns []kernel.Stop
 	m.Kernel.Init(kernel.Config{
-		CPU: &m.CPU, Platform: m.Machine, Policy: m.Machine, Debug: &m.Log, RAM: make([]byte, 1<<20),
+		CPU: &m.CPU, Platform: m.Machine, Policy: m.Machine, Debug: &m.Log, Credentials: m, Identity: m, RAM: make([]byte, 1<<20),
 		Scheduler: schedulerFunc(func(ready uint32, last kernel.Stop) (int, uint64) {
 			turns = append(turns, last)
 			return (&kernel.RoundRobin{}).Next(ready, last)
@@ -270,6 +270,7 @@ func TestPrintTask(t *testing.T) {
 	task.Print(&out)
 	assert.True(t, strings.HasPrefix(out.String(), `Task: task, PID 1
  State: YieldedFor; ended by: -
+ ShortID: Unique
  Events queued: 1
  Syscall count: 3
  Dropped upcall count: 0

@@ -25,7 +25,7 @@
 //  2. Kernel.Init with a Config;
 //  3. Init of each capsule, the lines and clocks before their users: grants and deferred
 //     calls are made here;
-//  4. Kernel.Load for each place that holds task objects;
+//  4. Kernel.Load with all places that hold task objects;
 //  5. Kernel.Run, which returns when no task can run again, or Kernel.RunForever;
 //  6. Drain of what still holds text, Kernel.PrintTasks, Kernel.ExitStatus.
 //

@@ -61,12 +61,14 @@ func Example() {
 	}
 
 	exampleKernel.Init(kernel.Config{
-		CPU:       &exampleMachine.CPU,
-		Platform:  exampleBoard{},
-		Scheduler: &kernel.RoundRobin{},
-		Policy:    &kernel.FaultLimit{Dump: true},
-		Debug:     &exampleDebug,
-		RAM:       exampleRAM[:],
+		CPU:         &exampleMachine.CPU,
+		Platform:    exampleBoard{},
+		Scheduler:   &kernel.RoundRobin{},
+		Policy:      &kernel.FaultLimit{Dump: true},
+		Credentials: &kernel.SHA256Credentials{},
+		Identity:    &kernel.HeaderIdentity{},
+		Debug:       &exampleDebug,
+		RAM:         exampleRAM[:],
 	})
 	exampleMux.Init(&exampleKernel, &exampleMachine.Line)
 	consoleLine.Init(&exampleMux)
@@ -76,7 +78,7 @@ func Example() {
 	exampleAlarm.Init(&exampleKernel, &exampleMachine.Alarm, caps.MemoryAllocation)
 	exampleLLDB.Init(&exampleDebug)
 
-	exampleKernel.Load(kerneltest.Object(&testing.B{}, "hello", nil), caps.TaskManagement)
+	exampleKernel.Load([][]byte{kerneltest.Object(&testing.B{}, "hello", nil)}, caps.TaskManagement)
 	exampleKernel.Run(caps.MainLoop)
 
 	exampleKernel.PrintTasks(&exampleDebug)

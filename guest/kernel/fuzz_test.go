@@ -3,6 +3,7 @@ package kernel_test
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,6 +11,8 @@ import (
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/kerneltest"
+	"kapsel/guest/kernel/tbf"
+	"kapsel/guest/kernel/tbf/tbfbuild"
 )
 
 // interesting are the words at the edges of what a task may pass. A fuzzed word picks one
@@ -102,4 +105,51 @@ func FuzzSystemCalls(f *testing.F) {
 		m.Run()
 		m.Tasks()
 	})
+}
+
+// FuzzLoad loads any bytes as two places, with headers sealed so that not all is lost to the
+// checksum. No two tasks are one application, and each has memory of its own.
+func FuzzLoad(f *testing.F) {
+	object := func(change func(*tbfbuild.Spec)) []byte { return kerneltest.Object(f, "object", change) }
+	old := object(func(s *tbfbuild.Spec) { s.ShortID, s.SHA256 = 7, true })
+	f.Add(old, object(func(s *tbfbuild.Spec) { s.ShortID, s.Version = 7, 2 }), uint8(0))
+	f.Add(append(slices.Clone(old), old...), object(nil), uint8(1))
+	f.Add(object(func(s *tbfbuild.Spec) { s.Credentials = uncheckable }), []byte(nil), uint8(2))
+	f.Fuzz(func(t *testing.T, first, second []byte, policy uint8) {
+		m := newMachine(t)
+		m.Credentials = &kernel.SHA256Credentials{Require: policy&1 != 0}
+		if policy&2 != 0 {
+			m.Identity = &kernel.NameIdentity{}
+		}
+		m.AddObject(sealed(first))
+		m.NextPlace()
+		m.AddObject(sealed(second))
+		loaded := m.Load()
+		require.Equal(t, loaded, strings.Count(m.Log.String(), ": flash 0x"))
+		seen := map[uint32]bool{}
+		m.Kernel.EachTask(m.Capabilities.TaskManagement, func(task *kernel.Task) {
+			loaded--
+			if id, ok := task.ShortID(); ok {
+				require.False(t, seen[id], "two tasks have ShortID %#x: %s", id, m.Log.String())
+				seen[id] = true
+			}
+		})
+		require.Zero(t, loaded)
+		requireSeparate(t, m)
+	})
+}
+
+// sealed is a copy of objects with checksums that fit.
+func sealed(objects []byte) []byte {
+	objects = slices.Clone(objects)
+	for rest := objects; ; {
+		size, ok := tbf.Length(rest)
+		if !ok {
+			return objects
+		}
+		if header := int(binary.LittleEndian.Uint16(rest[tbf.OffsetHeaderSize:])); header >= tbf.BaseSize && header <= size {
+			tbfbuild.Seal(rest)
+		}
+		rest = rest[min((size+abi.PageSize-1)&^(abi.PageSize-1), len(rest)):]
+	}
 }

@@ -15,6 +15,10 @@ type Kernel struct {
 	policy     FaultPolicy
 	debug      Writer
 
+	credentials CredentialsPolicy
+	identity    IdentityPolicy
+	candidate   Task // of the object that Load looks at
+
 	tasks  [MaxTasks]Task
 	loaded int    // slots in use
 	live   int    // tasks that may run again
@@ -34,18 +38,21 @@ type Kernel struct {
 
 // Config is what a board wires into the kernel. Every field is needed.
 type Config struct {
-	CPU       CPU
-	Platform  Platform
-	Scheduler Scheduler
-	Policy    FaultPolicy
-	Debug     Writer // takes the kernel's messages
-	RAM       []byte // memory for tasks, starting on a page
+	CPU         CPU
+	Platform    Platform
+	Scheduler   Scheduler
+	Policy      FaultPolicy
+	Credentials CredentialsPolicy // which objects may run
+	Identity    IdentityPolicy    // which objects are one application
+	Debug       Writer            // takes the kernel's messages
+	RAM         []byte            // memory for tasks, starting on a page
 }
 
 // Init makes the kernel ready for grants, deferred calls and Load.
 func (k *Kernel) Init(c Config) {
-	if c.CPU == nil || c.Platform == nil || c.Scheduler == nil || c.Policy == nil || c.Debug == nil {
-		panic("kernel: Init needs a CPU, a Platform, a Scheduler, a Policy and a Debug writer")
+	if c.CPU == nil || c.Platform == nil || c.Scheduler == nil || c.Policy == nil ||
+		c.Credentials == nil || c.Identity == nil || c.Debug == nil {
+		panic("kernel: Init needs a CPU, a Platform, a Scheduler, all Policies and a Debug writer")
 	}
 	k.cpu = c.CPU
 	k.platform = c.Platform
@@ -53,6 +60,8 @@ func (k *Kernel) Init(c Config) {
 	k.scheduler = c.Scheduler
 	k.timed = c.Scheduler.Timed()
 	k.policy = c.Policy
+	k.credentials = c.Credentials
+	k.identity = c.Identity
 	k.debug = c.Debug
 	k.ram = c.RAM
 }

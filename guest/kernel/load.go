@@ -11,89 +11,186 @@ import (
 // have room in it from the start. A task that lets its break alone leaves them more.
 const grantReserve = abi.PageSize
 
-// Load makes a task of each TBF object in objects, which starts on a page and holds
-// objects back to back, each starting on a page. It prints a line for each, with the
-// reason where it skips one, and returns how many tasks it made. A board calls it once
-// for each place that objects are in, after all grants were made.
-func (k *Kernel) Load(objects []byte, c capability.TaskManagement) int {
+// Load makes tasks of the TBF objects in places. A place starts on a page and holds
+// objects back to back, each starting on a page. Every object is looked at before the first
+// task is made: of those that may run and are one application, the one with the highest
+// version becomes a task, of equal ones the first. The tasks have the order of their objects.
+// Load prints a line for each object, with the reason where it skips one, and returns how
+// many tasks it made. A board calls it once, after all grants were made.
+func (k *Kernel) Load(places [][]byte, c capability.TaskManagement) int {
 	c.Require()
 	k.sealed = true
 	before := k.loaded
+	l := loader{kernel: k, end: k.loaded}
+	for _, objects := range places {
+		l.scan(objects)
+	}
+	l.makeTasks()
+	return k.loaded - before
+}
+
+// loader chooses among objects. The slots from kernel.loaded to end hold candidates:
+// tasks to be, which have an object, an identity and addresses, but no RAM and no state.
+type loader struct {
+	kernel *Kernel
+	end    int
+
+	wrong         tbf.Error // what is wrong with a badObject
+	winner, loser *Task     // of the sameApplication
+}
+
+// Reasons that are printed with more about them.
+const (
+	badObject       = "bad object: "
+	sameApplication = "it is the same application as "
+)
+
+// scan makes candidates of the objects in a place.
+func (l *loader) scan(objects []byte) {
 	offset := 0
 	for offset < len(objects) {
 		size, ok := tbf.Length(objects[offset:])
 		if !ok {
 			break
 		}
-		if refusal := k.loadObject(objects[offset:], size); refusal.reason != "" {
-			k.printSkipped(offset, refusal)
+		if reason := l.consider(objects[offset:], size, offset); reason != "" {
+			l.printSkipped(offset, reason)
 		}
 		offset += int(pageUp(uint64(size)))
 	}
-	return k.loaded - before
 }
 
-// refusal says why an object makes no task. The zero refusal is none.
-type refusal struct {
-	reason string
-	object tbf.Error // more about it, if not OK
-}
-
-// loadObject makes a task of the object of that size at the start of b.
-func (k *Kernel) loadObject(b []byte, size int) refusal {
-	object, err := tbf.Parse(b[:size])
-	if err.OK() && object.Padding() {
-		return refusal{}
+// consider makes a candidate of the object of that size at the start of b. It returns why
+// it does not, or "", also for padding.
+func (l *loader) consider(b []byte, size, offset int) string {
+	t := &l.kernel.candidate
+	*t = Task{offset: offset}
+	t.object, l.wrong = tbf.Parse(b[:size])
+	if l.wrong.OK() && t.object.Padding() {
+		return ""
 	}
-	if err.OK() {
-		err = object.Runnable()
+	if l.wrong.OK() {
+		l.wrong = t.object.Runnable()
 	}
-	switch {
-	case !err.OK():
-		return refusal{"bad object: ", err}
-	case pageUp(uint64(size)) > uint64(len(b)):
-		return refusal{reason: "its last page is cut off: objects are padded to 4096 bytes"}
-	case k.loaded == MaxTasks:
-		return refusal{reason: "all task slots are in use"}
+	if !l.wrong.OK() {
+		return badObject
 	}
-	t := &k.tasks[k.loaded]
-	*t = Task{slot: k.loaded, object: object, restricted: object.Restricted(), bits32: !object.Is64Bit()}
-	t.bit, t.special = 1<<t.slot, t.restricted || t.bits32
-	if reason := k.place(t, b[:pageUp(uint64(size))], size); reason != "" {
-		*t = Task{}
-		return refusal{reason: reason}
+	pages := int(pageUp(uint64(size)))
+	if pages > len(b) {
+		return "its last page is cut off: objects are padded to 4096 bytes"
 	}
-	k.loaded++
-	k.start(t)
-	k.printLoaded(t)
-	return refusal{}
-}
-
-// place gives the task its addresses and RAM and maps its flash. It returns what hinders
-// it, or "".
-func (k *Kernel) place(t *Task, flash []byte, size int) string {
-	program, _ := t.object.Program()
-	ramSize := max(pageUp(uint64(program.MinimumRAM)), abi.InitialRAM) + grantReserve
-	m := &t.memory
-	m.flash = flash
-	m.flashSize = uint64(size)
-	m.protected = uint64(program.ProtectedSize)
-	if reason := m.chooseAddresses(&t.object, ramSize); reason != "" {
+	t.memory.flash, t.memory.flashSize = b[:pages], uint64(size)
+	if reason := l.kernel.check(t); reason != "" {
 		return reason
 	}
+	t.identity = l.kernel.identity.Identify(&t.object)
+	return l.compete(t)
+}
+
+// compete adds a candidate, unless there is one of the same application that is as good,
+// or no slot is left; it returns which. Those that are not as good it drives out, but not
+// what is a task already.
+func (l *loader) compete(t *Task) string {
+	k := l.kernel
+	for slot := l.rival(t); slot < l.end; slot = l.rival(t) {
+		rival := &k.tasks[slot]
+		if slot < k.loaded || rival.version() >= t.version() {
+			l.winner, l.loser = rival, t
+			return sameApplication
+		}
+		l.winner, l.loser = t, rival
+		l.printSkipped(rival.offset, sameApplication)
+		l.remove(slot)
+	}
+	if l.end == MaxTasks {
+		return "all task slots are in use"
+	}
+	k.tasks[l.end] = *t
+	l.end++
+	return ""
+}
+
+// rival finds the slot of a task or candidate of t's identity, or returns end.
+func (l *loader) rival(t *Task) int {
+	slot := 0
+	for slot < l.end && !l.kernel.tasks[slot].identity.same(&t.identity) {
+		slot++
+	}
+	return slot
+}
+
+// remove takes a candidate out and closes the gap.
+func (l *loader) remove(slot int) {
+	tasks := &l.kernel.tasks
+	l.end--
+	for ; slot < l.end; slot++ {
+		tasks[slot] = tasks[slot+1]
+	}
+	tasks[l.end] = Task{}
+}
+
+// makeTasks makes tasks of the candidates, as long as there is memory for them.
+func (l *loader) makeTasks() {
+	k := l.kernel
+	for from := k.loaded; from < l.end; from++ {
+		t := &k.tasks[k.loaded]
+		if from != k.loaded {
+			*t = k.tasks[from]
+			k.tasks[from] = Task{}
+		}
+		t.slot, t.bit = k.loaded, 1<<k.loaded
+		if reason := k.place(t); reason != "" {
+			l.printSkipped(t.offset, reason)
+			*t = Task{}
+			continue
+		}
+		k.loaded++
+		k.start(t)
+		k.printLoaded(t)
+	}
+}
+
+// version is the version of the task's application.
+func (t *Task) version() uint32 {
+	program, _ := t.object.Program()
+	return program.Version
+}
+
+const noRAM = "not enough RAM left for what it asks for"
+
+// check chooses the addresses of a candidate, the size of its RAM, and where it starts. It
+// returns what keeps the object from running ever, or "".
+func (k *Kernel) check(t *Task) string {
+	program, _ := t.object.Program()
+	t.restricted, t.bits32 = t.object.Restricted(), !t.object.Is64Bit()
+	t.special = t.restricted || t.bits32
+	t.memory.protected = uint64(program.ProtectedSize)
+	t.ramSize = max(pageUp(uint64(program.MinimumRAM)), abi.InitialRAM) + grantReserve
+	if reason := t.memory.chooseAddresses(&t.object, t.ramSize); reason != "" {
+		return reason
+	}
+	t.entry = t.memory.flashStart + uint64(program.InitOffset)
 	if !pagesOnly(&t.object) {
 		return "a writeable flash region does not consist of whole pages"
 	}
-	if ramSize > uint64(len(k.ram)) {
-		return "not enough RAM left for what it asks for"
+	if t.ramSize > uint64(len(k.ram)) {
+		return noRAM
 	}
-	if !k.cpu.Reserve(t.slot, m.flashStart, uint64(len(flash))) || !k.cpu.Reserve(t.slot, m.ramStart, ramSize) ||
+	return k.checkCredentials(&t.object)
+}
+
+// place gives the task its RAM and maps its flash. It returns what hinders it, or "".
+func (k *Kernel) place(t *Task) string {
+	m := &t.memory
+	if t.ramSize > uint64(len(k.ram)) {
+		return noRAM
+	}
+	if !k.cpu.Reserve(t.slot, m.flashStart, uint64(len(m.flash))) || !k.cpu.Reserve(t.slot, m.ramStart, t.ramSize) ||
 		!k.cpu.Reserve(t.slot, abi.LoanStart, abi.LoanEnd-abi.LoanStart) {
 		return "not enough memory left for its page tables"
 	}
-	m.ram = k.ram[:ramSize:ramSize]
-	k.ram = k.ram[ramSize:]
-	t.entry = m.flashStart + uint64(program.InitOffset)
+	m.ram = k.ram[:t.ramSize:t.ramSize]
+	k.ram = k.ram[t.ramSize:]
 	k.mapFlash(t)
 	return ""
 }
@@ -154,14 +251,21 @@ func pagesOnly(object *tbf.Object) bool {
 	return true
 }
 
-func (k *Kernel) printSkipped(offset int, r refusal) {
-	w := k.debug
+func (l *loader) printSkipped(offset int, reason string) {
+	w := l.kernel.debug
 	w.WriteString("task object at offset ")
 	format.Hex(w, uint64(offset))
 	w.WriteString(" skipped: ")
-	w.WriteString(r.reason)
-	if !r.object.OK() {
-		r.object.Describe(w)
+	w.WriteString(reason)
+	switch reason {
+	case badObject:
+		l.wrong.Describe(w)
+	case sameApplication:
+		l.winner.printName(w)
+		w.WriteString(", which has version ")
+		format.Dec(w, uint64(l.winner.version()))
+		w.WriteString("; this has version ")
+		format.Dec(w, uint64(l.loser.version()))
 	}
 	w.WriteString("\n")
 }

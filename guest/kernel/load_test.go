@@ -1,10 +1,12 @@
 package kernel_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel"
@@ -78,14 +80,18 @@ func TestLoadStops(t *testing.T) {
 }
 
 func TestLastPageCutOff(t *testing.T) {
-	object := kerneltest.Object(t, "cut", nil)
-	size := 0xf80 // fewer bytes than the page that they are on
-	object[4], object[5] = byte(size), byte(size>>8)
+	const size = 0xf80 // fewer bytes than the page that they are on
+	object := kerneltest.Object(t, "cut", func(s *tbfbuild.Spec) { s.Binary = s.Binary[:0x100] })
+	o, err := tbf.Parse(object)
+	require.NoError(t, tbfbuild.Words(err))
+	program, _ := o.Program()
+	binary.LittleEndian.PutUint16(object[program.BinaryEnd+2:], uint16(size-program.BinaryEnd-4)) // the padding
+	binary.LittleEndian.PutUint32(object[tbf.OffsetTotalSize:], size)
 	tbfbuild.Seal(object)
 	m := newMachine(t)
 	m.AddObject(object[:size])
 	assert.Equal(t, 0, m.Load())
-	assert.Contains(t, m.Log.String(), "skipped: ")
+	assert.Contains(t, m.Log.String(), "skipped: its last page is cut off")
 }
 
 func TestPaddingIsPassedOver(t *testing.T) {

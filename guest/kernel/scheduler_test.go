@@ -138,7 +138,7 @@ func TestFeedbackQueuePeriod(t *testing.T) {
 // wakes, and returns the order in which they ended.
 func runOrder(t *testing.T, s kernel.Scheduler) []string {
 	m := &machine{Machine: kerneltest.New(t, capability.Mint())}
-	m.Kernel.Init(kernel.Config{CPU: &m.CPU, Platform: m.Machine, Scheduler: s, Policy: m.Machine, Debug: &m.Log, RAM: make([]byte, 1<<20)})
+	m.Kernel.Init(kernel.Config{CPU: &m.CPU, Platform: m.Machine, Scheduler: s, Policy: m.Machine, Debug: &m.Log, Credentials: m, Identity: m, RAM: make([]byte, 1<<20)})
 	m.probe.grant.Init(&m.Kernel, probeDriver, kernel.SlotCounts{Upcalls: 1}, m.Capabilities.MemoryAllocation)
 	m.Drivers[probeDriver] = &m.probe
 	tick := &ticker{m: m}
@@ -188,7 +188,7 @@ func TestSchedulersInTheKernel(t *testing.T) {
 func TestPriorityPreempts(t *testing.T) {
 	m := newMachine(t)
 	m.Kernel.Init(kernel.Config{
-		CPU: &m.CPU, Platform: m.Machine, Scheduler: &kernel.Priority{}, Policy: m.Machine, Debug: &m.Log, RAM: make([]byte, 1<<20),
+		CPU: &m.CPU, Platform: m.Machine, Scheduler: &kernel.Priority{}, Policy: m.Machine, Debug: &m.Log, Credentials: m, Identity: m, RAM: make([]byte, 1<<20),
 	})
 	m.probe.hook = func(kernel.TaskID, uint32, uint32) kernel.Result {
 		return kernel.Outcome(m.probe.schedule(m.byName("first").ID(), 0, 1))

@@ -55,6 +55,9 @@ type Task struct {
 	bits32     bool // a 32-bit task, by Tock's x86 convention
 	special    bool // one of the two
 	object     tbf.Object
+	offset     int    // of the object in its place
+	ramSize    uint64 // what it gets, in bytes
+	identity   Identity
 	entry      uint64
 	memory     Memory
 	queue      upcallQueue

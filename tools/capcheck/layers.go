@@ -39,6 +39,7 @@ var layers = []layer{
 	{packages: "guest/abi", kind: kernel},
 	{packages: "guest/kernel/capability", kind: kernel},
 	{packages: "guest/kernel/format", kind: kernel},
+	{packages: "guest/kernel/sha256", kind: kernel, library: []string{"math/bits"}},
 	{packages: "guest/kernel/hil/...", kind: kernel, imports: []string{"guest/abi"}},
 	{packages: "guest/kernel/tbf", kind: kernel,
 		imports: []string{"guest/abi", "guest/kernel/format"},
@@ -49,7 +50,7 @@ var layers = []layer{
 		imports: []string{"guest/abi", "guest/kernel", "guest/kernel/capability", "guest/kernel/format", "guest/kernel/hil/...",
 			"guest/kernel/tbf", "guest/kernel/tbf/tbfbuild"}},
 	{packages: "guest/kernel", kind: kernel,
-		imports: []string{"guest/abi", "guest/kernel/capability", "guest/kernel/format", "guest/kernel/hil/...", "guest/kernel/tbf"},
+		imports: []string{"guest/abi", "guest/kernel/capability", "guest/kernel/format", "guest/kernel/hil/...", "guest/kernel/sha256", "guest/kernel/tbf"},
 		library: []string{"math/bits"},
 		unsafe:  []string{"guest/kernel/memory_unsafe.go"}},
 

@@ -1,10 +1,11 @@
 // Command mkimage builds the kernel and its tasks and packs them into one bootable image.
 //
-//	mkimage -o build/kapsel.elf [-kernel PKG] TASK...
+//	mkimage -o build/kapsel.elf [-kernel PKG] [-sha256] TASK...
 //
 // A TASK is a Go package (./guest/tasks/hello) or a file that ends in .tbf. The kernel
 // is the board's main package. Beside the image it writes kernel.elf, the kernel with its
-// symbols and DWARF for gdb, and for each task that it builds NAME.elf and NAME.tbf.
+// symbols and DWARF for gdb, and for each task that it builds NAME.elf and NAME.tbf. With
+// -sha256 the objects of those tasks have a credential: the digest of header and binary.
 // The same sources give the same bytes.
 package main
 
@@ -20,13 +21,14 @@ import (
 func main() {
 	out := flag.String("o", "build/kapsel.elf", "the image to write; other outputs go to the same folder")
 	kernel := flag.String("kernel", "kapsel/guest/board/kvm", "main package of the kernel")
+	digests := flag.Bool("sha256", false, "add SHA-256 credentials to the tasks that are built")
 	flag.Usage = func() {
-		fmt.Fprint(flag.CommandLine.Output(), "usage: mkimage [-o IMAGE] [-kernel PKG] TASK...\n"+
+		fmt.Fprint(flag.CommandLine.Output(), "usage: mkimage [-o IMAGE] [-kernel PKG] [-sha256] TASK...\n"+
 			"A TASK is a Go package or a .tbf file.\n\n")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if err := run(*out, *kernel, flag.Args()); err != nil {
+	if err := run(*out, *kernel, *digests, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "mkimage:", err)
 		os.Exit(1)
 	}
@@ -34,7 +36,7 @@ func main() {
 
 // run builds everything and writes the image last, so that a failed build leaves no image
 // that does not belong to its sources.
-func run(out, kernel string, tasks []string) error {
+func run(out, kernel string, digests bool, tasks []string) error {
 	if err := os.Remove(out); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -48,7 +50,7 @@ func run(out, kernel string, tasks []string) error {
 	}
 	var objects []byte
 	for _, task := range tasks {
-		object, err := taskObject(tc, task, dir)
+		object, err := taskObject(tc, task, dir, digests)
 		if err != nil {
 			return err
 		}
@@ -70,9 +72,9 @@ func run(out, kernel string, tasks []string) error {
 }
 
 // taskObject returns the TBF object of a task, which fills whole pages.
-func taskObject(tc *toolchain, task, dir string) ([]byte, error) {
+func taskObject(tc *toolchain, task, dir string, digest bool) ([]byte, error) {
 	if strings.HasSuffix(task, ".tbf") {
 		return readObject(task)
 	}
-	return tc.buildTask(task, dir)
+	return tc.buildTask(task, dir, digest)
 }

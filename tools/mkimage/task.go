@@ -39,8 +39,9 @@ const (
 // in bytes. flash is a region of the object that the task may write and that outlives a restart.
 type manifest struct{ stack, heap, flash uint64 }
 
-// buildTask builds a Go package into NAME.elf and NAME.tbf in dir and returns the object.
-func (tc *toolchain) buildTask(pkg, dir string) ([]byte, error) {
+// buildTask builds a Go package into NAME.elf and NAME.tbf in dir and returns the object,
+// with a SHA-256 credential if digest is set.
+func (tc *toolchain) buildTask(pkg, dir string, digest bool) ([]byte, error) {
 	source, err := output(tc.command("list", "-tags", "kapsel,kapsel_task", "-f", "{{.Name}}\n{{.Dir}}", pkg))
 	if err != nil {
 		return nil, fmt.Errorf("task %s: %w", pkg, err)
@@ -59,14 +60,24 @@ func (tc *toolchain) buildTask(pkg, dir string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	object, err := tbfbuild.Build(f.spec(name, m))
+	spec := f.spec(name, m)
+	spec.SHA256 = digest
+	object, err := tbfbuild.Build(spec)
 	if err != nil {
 		return nil, fmt.Errorf("task %s: %w", pkg, err)
 	}
 	if end := abi.FlashStart + uint64(len(object)); end > f.data.addr {
-		return nil, fmt.Errorf("task %s: its object ends at %#x, behind the start of its data at %#x", pkg, end, f.data.addr)
+		return nil, fmt.Errorf("task %s: its object ends at %#x, behind the start of its data at %#x%s", pkg, end, f.data.addr, noRoom(digest))
 	}
 	return object, os.WriteFile(filepath.Join(dir, name+".tbf"), object, 0o644)
+}
+
+// noRoom says why an object may be too long for the pages in front of its data.
+func noRoom(digest bool) string {
+	if digest {
+		return ": the last page of its constants has no room for the SHA-256 credential; change their size or build it without -sha256"
+	}
+	return ""
 }
 
 // readObject reads a ready-made TBF file: one sound object of whole pages, as objects lie in an

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"os"
 	"path/filepath"
@@ -163,6 +164,10 @@ func TestReadObject(t *testing.T) {
 	unpadded := append([]byte(nil), good[:2048]...)
 	binary.LittleEndian.PutUint32(unpadded[tbf.OffsetTotalSize:], 2048)
 	tbfbuild.Seal(unpadded)
+	o, wrong := tbf.Parse(good)
+	require.NoError(t, tbfbuild.Words(wrong))
+	end := len(o.Signed())
+	binary.LittleEndian.PutUint16(unpadded[end+2:], uint16(2048-end-4)) // the padding
 	broken := append([]byte(nil), good...)
 	broken[tbf.OffsetChecksum]++
 	for _, tt := range []struct {
@@ -181,7 +186,7 @@ func TestReadObject(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "task.tbf")
 			require.NoError(t, os.WriteFile(path, tt.content, 0o644))
-			got, err := taskObject(nil, path, "")
+			got, err := taskObject(nil, path, "", true)
 			if tt.want == "" {
 				require.NoError(t, err)
 				assert.Equal(t, tt.content, got)
@@ -200,8 +205,30 @@ func TestBuildTaskRefuses(t *testing.T) {
 	}
 	tc, err := findToolchain()
 	require.NoError(t, err)
-	_, err = tc.buildTask("kapsel/guest/abi", t.TempDir())
+	_, err = tc.buildTask("kapsel/guest/abi", t.TempDir(), false)
 	assert.EqualError(t, err, "task kapsel/guest/abi is package abi, want a main package")
-	_, err = tc.buildTask("./nowhere", t.TempDir())
+	_, err = tc.buildTask("./nowhere", t.TempDir(), false)
 	assert.ErrorContains(t, err, "task ./nowhere: ")
+}
+
+// TestDigestOfATask: the built object has the credential, and is the same but for that.
+func TestDigestOfATask(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the go command")
+	}
+	tc, err := findToolchain()
+	require.NoError(t, err)
+	const pkg = "kapsel/guest/tasks/hello"
+	signed, err := taskObject(tc, pkg, t.TempDir(), true)
+	require.NoError(t, err)
+	plain, err := taskObject(tc, pkg, t.TempDir(), false)
+	require.NoError(t, err)
+	o, wrong := tbf.Parse(signed)
+	require.NoError(t, tbfbuild.Words(wrong))
+	assert.Equal(t, plain[tbf.BaseSize:len(o.Signed())], o.Signed()[tbf.BaseSize:])
+	footers := o.Footers()
+	footer, ok := footers.Next()
+	require.True(t, ok)
+	digest := sha256.Sum256(o.Signed())
+	assert.Equal(t, tbf.Footer{Type: tbf.TypeCredential, Format: tbf.SHA256, Data: digest[:]}, footer)
 }

@@ -13,10 +13,13 @@ type options struct {
 	console   bool // the process console is on, and the machine stays up without tasks
 }
 
-// readCmdline sets the options and the fault policy. Words that it does not know it names.
+// readCmdline sets the options, the scheduler and the policies. Words that it does not know
+// it names.
 func (b *board) readCmdline() {
 	b.policy = kernel.FaultLimit{Restarts: faultRestarts, Dump: true}
 	b.scheduler = &b.roundRobin
+	b.credentials = &b.sha256
+	b.identity = &b.headerIdentity
 	line := b.machine.Cmdline()
 	for len(line) > 0 {
 		end := 0
@@ -26,7 +29,8 @@ func (b *board) readCmdline() {
 		if word := line[:end]; end > 0 && !b.option(word) {
 			b.debug.WriteString("command line: unknown word: ")
 			format.Text(&b.debug, word)
-			b.debug.WriteString(" (want boot-ticks, console, no-dump, fault=stop, fault=panic, or scheduler=roundrobin, cooperative, priority or mlfq)\n")
+			b.debug.WriteString(" (want boot-ticks, console, no-dump, fault=stop, fault=panic, scheduler=roundrobin, cooperative, priority or mlfq, " +
+				"credentials=none, checked or required, identity=header, name or none)\n")
 		}
 		line = line[min(end+1, len(line)):]
 	}
@@ -53,6 +57,18 @@ func (b *board) option(word []byte) bool {
 		b.scheduler = &b.priority
 	case "scheduler=mlfq":
 		b.scheduler = &b.feedbackQueue
+	case "credentials=none":
+		b.credentials = &b.noCredentials
+	case "credentials=checked":
+		b.credentials, b.sha256.Require = &b.sha256, false
+	case "credentials=required":
+		b.credentials, b.sha256.Require = &b.sha256, true
+	case "identity=header":
+		b.identity = &b.headerIdentity
+	case "identity=name":
+		b.identity = &b.nameIdentity
+	case "identity=none":
+		b.identity = &b.noIdentity
 	default:
 		return false
 	}

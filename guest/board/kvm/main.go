@@ -37,6 +37,14 @@ type board struct {
 	feedbackQueue kernel.FeedbackQueue
 	policy        kernel.FaultLimit
 
+	credentials    kernel.CredentialsPolicy // one of the next two
+	noCredentials  kernel.NoCredentials
+	sha256         kernel.SHA256Credentials
+	identity       kernel.IdentityPolicy // one of the next three
+	noIdentity     kernel.NoIdentity
+	headerIdentity kernel.HeaderIdentity
+	nameIdentity   kernel.NameIdentity
+
 	ports        mmio.Ports
 	uart         uart16550.UART
 	mux          uartmux.Mux
@@ -61,17 +69,18 @@ func main() {
 	b.readCmdline()
 	can := capability.Mint()
 	b.kernel.Init(kernel.Config{
-		CPU:       &b.machine.CPU,
-		Platform:  b,
-		Scheduler: b.scheduler,
-		Policy:    &b.policy,
-		Debug:     &b.debug,
-		RAM:       b.machine.TaskRAM(),
+		CPU:         &b.machine.CPU,
+		Platform:    b,
+		Scheduler:   b.scheduler,
+		Policy:      &b.policy,
+		Credentials: b.credentials,
+		Identity:    b.identity,
+		Debug:       &b.debug,
+		RAM:         b.machine.TaskRAM(),
 	})
 	b.wire(can)
 	b.printBanner(&b.debug)
-	b.kernel.Load(b.machine.ImageTasks(), can.TaskManagement)
-	b.kernel.Load(b.machine.ModuleTasks(), can.TaskManagement)
+	b.kernel.Load([][]byte{b.machine.ImageTasks(), b.machine.ModuleTasks()}, can.TaskManagement)
 	if b.options.bootTicks {
 		b.printBootTicks()
 	}

@@ -143,12 +143,7 @@ func (c *Console) list() {
 		s := t.Statistics()
 		format.DecRight(w, uint64(t.ID().Number()), 4)
 		w.WriteString("    ")
-		if id, ok := t.ShortID(); ok {
-			format.HexWidth(w, uint64(id), 8)
-		} else {
-			w.WriteString("Unique    ")
-		}
-		w.WriteString(" ")
+		t.PrintShortID(w, 11)
 		t.PrintName(w, 20)
 		format.DecRight(w, s.Expired, 6)
 		format.DecRight(w, s.Syscalls, 10)

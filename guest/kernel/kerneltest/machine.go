@@ -17,7 +17,9 @@ import (
 type Machine struct {
 	Kernel       kernel.Kernel
 	CPU          CPU
-	Policy       kernel.FaultPolicy // what a fault means; the task is stopped, if not set otherwise
+	Policy       kernel.FaultPolicy       // what a fault means; the task is stopped, if not set otherwise
+	Credentials  kernel.CredentialsPolicy // digests are checked where there are any, if not set otherwise
+	Identity     kernel.IdentityPolicy    // the header's ShortID, if not set otherwise
 	Drivers      map[uint32]kernel.Driver
 	Alarm        Alarm
 	Line         Line
@@ -25,6 +27,7 @@ type Machine struct {
 	Capabilities capability.Set
 
 	tb      testing.TB
+	places  [][]byte
 	objects bytes.Buffer
 	tasks   int
 }
@@ -40,16 +43,19 @@ func New(tb testing.TB, c capability.Set) *Machine { return NewWithRAM(tb, c, 1<
 
 // NewWithRAM makes a machine with so many bytes for tasks, in a pool full of old data.
 func NewWithRAM(tb testing.TB, c capability.Set, ram int) *Machine {
-	m := &Machine{Drivers: map[uint32]kernel.Driver{}, Capabilities: c, tb: tb, Policy: &kernel.FaultLimit{}}
+	m := &Machine{Drivers: map[uint32]kernel.Driver{}, Capabilities: c, tb: tb, Policy: &kernel.FaultLimit{},
+		Credentials: &kernel.SHA256Credentials{}, Identity: &kernel.HeaderIdentity{}}
 	m.Alarm.cpu = &m.CPU
 	m.Line.cpu = &m.CPU
 	m.Kernel.Init(kernel.Config{
-		CPU:       &m.CPU,
-		Platform:  m,
-		Scheduler: &kernel.RoundRobin{},
-		Policy:    m,
-		Debug:     &m.Log,
-		RAM:       bytes.Repeat([]byte{0xa5}, ram),
+		CPU:         &m.CPU,
+		Platform:    m,
+		Scheduler:   &kernel.RoundRobin{},
+		Policy:      m,
+		Credentials: m,
+		Identity:    m,
+		Debug:       &m.Log,
+		RAM:         bytes.Repeat([]byte{0xa5}, ram),
 	})
 	tb.Cleanup(func() {
 		for slot := range kernel.MaxTasks {
@@ -64,6 +70,17 @@ func (m *Machine) Driver(number uint32) kernel.Driver { return m.Drivers[number]
 
 // OnFault implements kernel.FaultPolicy.
 func (m *Machine) OnFault(t *kernel.Task) (kernel.FaultAction, bool) { return m.Policy.OnFault(t) }
+
+// Check implements kernel.CredentialsPolicy.
+func (m *Machine) Check(c tbf.Footer, region []byte) kernel.Verdict {
+	return m.Credentials.Check(c, region)
+}
+
+// Required implements kernel.CredentialsPolicy.
+func (m *Machine) Required() bool { return m.Credentials.Required() }
+
+// Identify implements kernel.IdentityPolicy.
+func (m *Machine) Identify(o *tbf.Object) kernel.Identity { return m.Identity.Identify(o) }
 
 // Interrupt implements kernel.Platform.
 func (m *Machine) Interrupt(line int) {
@@ -104,13 +121,20 @@ func Object(tb testing.TB, name string, change func(*tbfbuild.Spec)) []byte {
 	return object
 }
 
-// AddObject adds bytes to the place that Load reads.
+// AddObject adds bytes to the place that objects are added to.
 func (m *Machine) AddObject(b []byte) { m.objects.Write(b) }
+
+// NextPlace makes what is added from now on lie in a place of its own.
+func (m *Machine) NextPlace() {
+	m.places = append(m.places, bytes.Clone(m.objects.Bytes()))
+	m.objects.Reset()
+}
 
 // Load loads the objects added until now.
 func (m *Machine) Load() int {
-	n := m.Kernel.Load(bytes.Clone(m.objects.Bytes()), m.Capabilities.TaskManagement)
-	m.objects.Reset()
+	m.NextPlace()
+	n := m.Kernel.Load(m.places, m.Capabilities.TaskManagement)
+	m.places = nil
 	return n
 }
 

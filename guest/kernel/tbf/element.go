@@ -2,19 +2,28 @@ package tbf
 
 import "unicode/utf8"
 
-// parseElements walks the elements of the header and notes where their values are.
-func (o *Object) parseElements() Error {
-	header := o.data[:o.headerSize]
-	for at := uint32(BaseSize); at < o.headerSize; {
-		typ, value, rest, ok := cutElement(header[at:])
+// parseElements walks the elements of the header, which ends at to, and notes where their
+// values are; or the footers, up to the object's end. It ends where less is left than a type
+// and a length. field is FieldElement or FieldFooter.
+func (o *Object) parseElements(from, to uint32, field Field) Error {
+	rest := o.data[from:to]
+	for len(rest) >= elementHead {
+		at := to - uint32(len(rest))
+		typ, value, next, ok := cutElement(rest)
 		if !ok {
-			end := uint64(at) + elementHead + uint64(le16(header, int(at)+2))
-			return Error{FieldElement, AtMost, at, end, uint64(o.headerSize)}
+			end := uint64(at) + elementHead + uint64(le16(rest, 2))
+			return Error{field, AtMost, at, end, uint64(to)}
 		}
-		if err := o.addElement(typ, value, at+elementHead); !err.OK() {
+		var err Error
+		if field == FieldElement {
+			err = o.addElement(typ, value, at+elementHead)
+		} else if typ == TypeCredential {
+			err = checkCredential(value, span{at + elementHead, uint32(len(value))})
+		}
+		if !err.OK() {
 			return err
 		}
-		at = o.headerSize - uint32(len(rest))
+		rest = next
 	}
 	return Error{}
 }

@@ -39,6 +39,8 @@ const (
 	FieldKernelVersion
 	FieldShortID
 	FieldABI
+	FieldFooter
+	FieldCredential
 	FieldProtectedSize
 	FieldBinaryEnd
 	FieldEntry
@@ -70,6 +72,8 @@ var fieldNames = [fieldCount]string{
 	FieldKernelVersion:  "length of the Kernel Version element",
 	FieldShortID:        "length of the ShortId element",
 	FieldABI:            "length of the Kapsel ABI element",
+	FieldFooter:         "end of a footer",
+	FieldCredential:     "length of a credential",
 	FieldProtectedSize:  "size of the protected region",
 	FieldBinaryEnd:      "end of the binary",
 	FieldEntry:          "offset of the init function",

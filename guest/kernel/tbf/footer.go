@@ -7,7 +7,7 @@ type Footer struct {
 	Data   []byte // a credential's data; of other types, the whole value
 }
 
-// Footers walks an object's footers. It ends at the first that is malformed.
+// Footers walks an object's footers.
 type Footers struct{ rest []byte }
 
 // Footers returns the footers from the first on. Only objects with a Program
@@ -19,7 +19,8 @@ func (o *Object) Footers() Footers {
 	return Footers{o.data[o.start.BinaryEnd:]}
 }
 
-// Signed returns the bytes that credentials vouch for: header, protected region and binary.
+// Signed returns the bytes that credentials vouch for, the integrity region: header,
+// protected region and binary, with the writeable flash regions as they are in the object.
 func (o *Object) Signed() []byte {
 	if !o.hasProgram() {
 		return nil
@@ -34,17 +35,23 @@ func (f *Footers) Next() (Footer, bool) {
 	if !ok {
 		return Footer{}, false
 	}
-	if typ != TypeCredential {
-		return Footer{Type: typ, Data: value}, true
-	}
-	if len(value) < 4 {
-		f.rest = nil
-		return Footer{}, false
-	}
-	footer := Footer{Type: typ, Format: Format(le32(value, 0)), Data: value[4:]}
-	if size, fixed := footer.Format.Size(); fixed && size != len(footer.Data) {
-		f.rest = nil
-		return Footer{}, false
+	footer := Footer{Type: typ, Data: value}
+	if typ == TypeCredential {
+		footer.Format, footer.Data = Format(le32(value, 0)), value[formatSize:]
 	}
 	return footer, true
+}
+
+// formatSize is the size of a credential's format in bytes.
+const formatSize = 4
+
+// checkCredential wants a format, and as much data as it has.
+func checkCredential(value []byte, where span) Error {
+	rule, want := AtLeast, uint32(formatSize)
+	if len(value) >= formatSize {
+		if size, fixed := Format(le32(value, 0)).Size(); fixed {
+			rule, want = Equal, want+uint32(size)
+		}
+	}
+	return checkLength(FieldCredential, rule, where, want)
 }

@@ -111,25 +111,38 @@ func TestRunnable(t *testing.T) {
 	}
 }
 
-func TestFootersEndAtMalformed(t *testing.T) {
+func TestFooters(t *testing.T) {
+	const at = 40 + tail // where the footers begin
 	for _, c := range []struct {
 		name    string
 		footers string
 		formats []tbf.Format
+		err     tbf.Error
 	}{
-		{"none", "", nil},
-		{"less than a type and a length", "\x80\x00\x04", nil},
-		{"longer than the object", "\x80\x00\x05\x00\x00\x00\x00\x00", nil},
-		{"credential without a format", "\x80\x00\x02\x00ab", nil},
-		{"SHA-256 of 4 bytes", "\x80\x00\x08\x00\x03\x00\x00\x00abcd", nil},
-		{"SHA-256", "\x80\x00\x24\x00\x03\x00\x00\x00" + sixteen + sixteen, []tbf.Format{tbf.SHA256}},
-		{"padding without data, then a bad one", "\x80\x00\x04\x00\x00\x00\x00\x00\x80\x00\x01\x00", []tbf.Format{tbf.Reserved}},
-		{"another type", "\x99\x00\x02\x00ab", []tbf.Format{0}},
+		{"none", "", nil, tbf.Error{}},
+		{"SHA-256", sha256, []tbf.Format{tbf.SHA256}, tbf.Error{}},
+		{"another type", "\x99\x00\x02\x00ab", []tbf.Format{0}, tbf.Error{}},
+		{"an unknown format without data", "\x80\x00\x04\x00\x63\x00\x00\x00", []tbf.Format{0x63}, tbf.Error{}},
+		{"SHA-256, then padding", sha256 + "\x80\x00\x04\x00\x00\x00\x00\x00", []tbf.Format{tbf.SHA256, tbf.Reserved}, tbf.Error{}},
+		{"zeros", sha256 + "\x00\x00\x00\x00\x00\x00\x00\x00", []tbf.Format{tbf.SHA256, 0, 0}, tbf.Error{}},
+		{"less than a type and a length", sha256 + "\x80\x00\x04", []tbf.Format{tbf.SHA256}, tbf.Error{}},
+		{"longer than the object", "\x80\x00\x05\x00\x00\x00\x00\x00", nil,
+			tbf.Error{Field: tbf.FieldFooter, Rule: tbf.AtMost, Offset: at, Got: at + 9, Want: at + 8}},
+		{"SHA-256 cut off", sha256[:39], nil,
+			tbf.Error{Field: tbf.FieldFooter, Rule: tbf.AtMost, Offset: at, Got: at + 40, Want: at + 39}},
+		{"erased flash", "\xff\xff\xff\xff", nil,
+			tbf.Error{Field: tbf.FieldFooter, Rule: tbf.AtMost, Offset: at, Got: at + 0x10003, Want: at + 4}},
+		{"credential without a format", "\x80\x00\x02\x00ab", nil,
+			tbf.Error{Field: tbf.FieldCredential, Rule: tbf.AtLeast, Offset: at + 2, Got: 2, Want: 4}},
+		{"SHA-256 of 4 bytes", "\x80\x00\x08\x00\x03\x00\x00\x00abcd", nil,
+			tbf.Error{Field: tbf.FieldCredential, Rule: tbf.Equal, Offset: at + 2, Got: 8, Want: 36}},
+		{"SHA-256, then a bad one", sha256 + "\x80\x00\x01\x00", nil,
+			tbf.Error{Field: tbf.FieldFooter, Rule: tbf.AtMost, Offset: at + 40, Got: at + 45, Want: at + 44}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			object := seal(append(assemble(program20(0, 0, 0, 40+tail)), c.footers...))
+			object := seal(append(assemble(program20(0, 0, 0, at)), c.footers...))
 			o, err := tbf.Parse(object)
-			require.NoError(t, tbfbuild.Words(err))
+			require.Equal(t, c.err, err, "%v", tbfbuild.Words(err))
 			var formats []tbf.Format
 			for footers := o.Footers(); ; {
 				footer, ok := footers.Next()
@@ -161,7 +174,8 @@ func TestCredentialSizes(t *testing.T) {
 
 const (
 	sixteen = "0123456789abcdef"
-	tail    = 8 // bytes behind the header that assemble adds
+	sha256  = "\x80\x00\x24\x00\x03\x00\x00\x00" + sixteen + sixteen // a credential
+	tail    = 8                                                      // bytes behind the header that assemble adds
 )
 
 // assemble makes a sealed, enabled object of elements and tail bytes.

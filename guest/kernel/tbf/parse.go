@@ -24,13 +24,16 @@ func Length(b []byte) (size int, ok bool) {
 func Parse(b []byte) (Object, Error) {
 	o, err := parseBase(b)
 	if err.OK() {
-		err = o.parseElements()
+		err = o.parseElements(BaseSize, o.headerSize, FieldElement)
 	}
 	if err.OK() {
 		err = o.loadProgram()
 	}
 	if err.OK() {
 		err = o.checkRegions()
+	}
+	if err.OK() && o.program.present() {
+		err = o.parseElements(o.start.BinaryEnd, o.Size(), FieldFooter)
 	}
 	if !err.OK() {
 		return Object{}, err

@@ -2,6 +2,7 @@
 package tbfbuild
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -33,6 +34,15 @@ type Spec struct {
 	Storage        *Storage            // nil: none
 	ShortID        uint32              // 0: none
 	ABI64          bool                // the task uses the 64-bit system call convention
+
+	SHA256      bool         // add a credential: the SHA-256 digest of header and binary
+	Credentials []Credential // further ones, behind it
+}
+
+// Credential is a footer that vouches for the object.
+type Credential struct {
+	Format tbf.Format
+	Data   []byte // as long as the format has it
 }
 
 // Storage lists what a task may do with persistent storage, as tbf.Storage.
@@ -41,8 +51,8 @@ type Storage struct {
 	Read, Modify []uint32
 }
 
-// Build makes the object. Its size is a multiple of abi.PageSize, filled up with
-// a reserved footer. An error names what in the Spec does not fit the format.
+// Build makes the object. Its size is a multiple of abi.PageSize, filled up behind the
+// credentials with a reserved footer. An error names what in the Spec does not fit the format.
 func Build(s Spec) ([]byte, error) {
 	if err := s.checkBinary(); err != nil {
 		return nil, fmt.Errorf("task %q: %w", s.Name, err)
@@ -55,8 +65,9 @@ func Build(s Spec) ([]byte, error) {
 	object := make([]byte, l.total)
 	copy(object, elements(s, l))
 	copy(object[l.binary:], s.Binary)
-	putPadding(object[l.end:])
 	Seal(object)
+	copy(object[l.end:], credentials(s, sha256.Sum256(object[:l.end])))
+	putPadding(object[l.footersEnd:])
 	if err := Check(object); err != nil {
 		return nil, fmt.Errorf("task %q: %w", s.Name, err)
 	}
@@ -108,10 +119,11 @@ func (s *Spec) checkBinary() error {
 
 // layout is where the parts of an object lie, in bytes from its start.
 type layout struct {
-	header int // its size
-	binary int
-	end    int // of the binary
-	total  int
+	header     int // its size
+	binary     int
+	end        int // of the binary
+	footersEnd int // of the credentials; padding follows
+	total      int
 }
 
 // arrange computes the layout for a header of the given size.
@@ -130,9 +142,11 @@ func arrange(s Spec, header int) (layout, error) {
 		return l, fmt.Errorf("binary offset is %#x, want a multiple of 4", l.binary)
 	}
 	l.end = roundUp(l.binary+len(s.Binary), 4)
-	l.total = roundUp(l.end, abi.PageSize)
-	if gap := l.total - l.end; gap != 0 && gap < footerMin {
-		l.end = l.total // too small a gap for a footer belongs to the binary
+	l.footersEnd = l.end + len(credentials(s, [sha256.Size]byte{}))
+	l.total = roundUp(l.footersEnd, abi.PageSize)
+	if gap := l.total - l.footersEnd; gap < footerMin {
+		l.end += gap // too small for a footer, it belongs to the binary
+		l.footersEnd += gap
 	}
 	if l.total > math.MaxUint32 {
 		return l, fmt.Errorf("object takes %d bytes, want at most %d", l.total, uint32(math.MaxUint32))

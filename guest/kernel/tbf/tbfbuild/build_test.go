@@ -2,6 +2,7 @@ package tbfbuild_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"flag"
 	"os"
 	"path/filepath"
@@ -74,6 +75,53 @@ func TestBuildPlacesTheBinary(t *testing.T) {
 	}
 }
 
+// TestCredentials: they lie between the binary and the padding, in order, and the digest is
+// that of all in front of them.
+func TestCredentials(t *testing.T) {
+	signature := tbfbuild.Credential{Format: tbf.ECDSAP256, Data: bytes.Repeat([]byte{7}, 64)}
+	unknown := tbfbuild.Credential{Format: 99, Data: []byte("odd")}
+	for _, c := range []struct {
+		name    string
+		size    int // of the binary, which begins at 256
+		digest  bool
+		others  []tbfbuild.Credential
+		formats []tbf.Format
+		end     uint32 // of the binary
+		total   uint32
+	}{
+		{"a digest", 100, true, nil, []tbf.Format{tbf.SHA256, tbf.Reserved}, 356, 4096},
+		{"a digest and others", 100, true, []tbfbuild.Credential{signature, unknown},
+			[]tbf.Format{tbf.SHA256, tbf.ECDSAP256, 99, tbf.Reserved}, 356, 4096},
+		{"others alone", 100, false, []tbfbuild.Credential{unknown, signature}, []tbf.Format{99, tbf.ECDSAP256, tbf.Reserved}, 356, 4096},
+		{"it fills the page", 4096 - 256 - 40, true, nil, []tbf.Format{tbf.SHA256}, 4096 - 40, 4096},
+		{"4 bytes are left", 4096 - 256 - 44, true, nil, []tbf.Format{tbf.SHA256}, 4096 - 40, 4096},
+		{"8 bytes are left", 4096 - 256 - 48, true, nil, []tbf.Format{tbf.SHA256, tbf.Reserved}, 4096 - 48, 4096},
+		{"it needs another page", 4096 - 256, true, nil, []tbf.Format{tbf.SHA256, tbf.Reserved}, 4096, 8192},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			object, err := tbfbuild.Build(tbfbuild.Spec{
+				Binary: bytes.Repeat([]byte{0xcc}, c.size), BinaryOffset: 256, SHA256: c.digest, Credentials: c.others,
+			})
+			require.NoError(t, err)
+			o, parseErr := tbf.Parse(object)
+			require.NoError(t, tbfbuild.Words(parseErr))
+			program, _ := o.Program()
+			assert.Equal(t, c.end, program.BinaryEnd)
+			assert.Equal(t, c.total, o.Size())
+			var formats []tbf.Format
+			footers := o.Footers()
+			for f, ok := footers.Next(); ok; f, ok = footers.Next() {
+				formats = append(formats, f.Format)
+				if f.Format == tbf.SHA256 {
+					want := sha256.Sum256(object[:c.end])
+					assert.Equal(t, want[:], f.Data)
+				}
+			}
+			assert.Equal(t, c.formats, formats)
+		})
+	}
+}
+
 func TestBuildDisabled(t *testing.T) {
 	object, err := tbfbuild.Build(tbfbuild.Spec{Binary: []byte{1}, Disabled: true})
 	require.NoError(t, err)
@@ -104,6 +152,8 @@ func TestBuildRefuses(t *testing.T) {
 			`task "a\n": byte of the package name is 0xa, want printable UTF-8 (at byte 0x2d)`},
 		{"nine storage identifiers", tbfbuild.Spec{Name: "a", Binary: page, Storage: &tbfbuild.Storage{Read: make([]uint32, 9)}},
 			`task "a": number of storage identifiers is 0x9, want at most 0x8 (at byte 0x38)`},
+		{"a digest of 31 bytes", tbfbuild.Spec{Name: "a", Binary: page, Credentials: []tbfbuild.Credential{{Format: tbf.SHA256, Data: make([]byte, 31)}}},
+			`task "a": length of a credential is 0x23, want 0x24 (at byte 0x103a)`},
 		{"lists that exceed the header", tbfbuild.Spec{Name: "a", Binary: page, Permissions: make([]tbf.Permission, 5000)},
 			`task "a": header takes 80064 bytes, want at most 65535: shorten the lists`},
 	} {

@@ -1,6 +1,7 @@
 package tbfbuild
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 
 	"kapsel/guest/kernel/tbf"
@@ -110,6 +111,22 @@ func words32(words ...uint32) []byte {
 		b = le.AppendUint32(b, w)
 	}
 	return b
+}
+
+// credentials returns the footers in front of the padding.
+func credentials(s Spec, digest [sha256.Size]byte) []byte {
+	var b []byte
+	if s.SHA256 {
+		b = appendCredential(b, Credential{tbf.SHA256, digest[:]})
+	}
+	for _, c := range s.Credentials {
+		b = appendCredential(b, c)
+	}
+	return b
+}
+
+func appendCredential(b []byte, c Credential) []byte {
+	return appendElement(b, tbf.TypeCredential, append(words32(uint32(c.Format)), c.Data...))
 }
 
 // putPadding makes a reserved footer of all of b, which is empty or has at least

@@ -1,0 +1,77 @@
+package kernel
+
+import (
+	"kapsel/guest/kernel/sha256"
+	"kapsel/guest/kernel/tbf"
+)
+
+// Verdict is what a CredentialsPolicy makes of a credential.
+type Verdict uint8
+
+// Verdicts.
+const (
+	VerdictPass   Verdict = iota // it decides nothing: the next one is looked at
+	VerdictAccept                // the object may run
+	VerdictReject                // the object may not run
+)
+
+// CredentialsPolicy is the board's choice of which objects may run by what vouches for
+// them: Tock's AppCredentialsPolicy. The kernel shows it the credentials in an object's
+// footers, in order, until it accepts or rejects one.
+type CredentialsPolicy interface {
+	// Check judges a credential over region, the integrity region: the object's bytes
+	// from its start to the end of its binary. The bytes may be read and not kept.
+	Check(credential tbf.Footer, region []byte) Verdict
+	// Required reports whether an object may not run if none of its credentials was accepted.
+	Required() bool
+}
+
+// NoCredentials lets every object run.
+type NoCredentials struct{}
+
+// Check implements CredentialsPolicy.
+func (*NoCredentials) Check(tbf.Footer, []byte) Verdict { return VerdictAccept }
+
+// Required implements CredentialsPolicy.
+func (*NoCredentials) Required() bool { return false }
+
+// SHA256Credentials lets an object run if the SHA-256 digest among its credentials is
+// right. That shows damage; it does not show who made the object. The formats that the
+// kernel cannot check decide nothing.
+type SHA256Credentials struct {
+	Require bool // an object without a digest may not run
+}
+
+// Check implements CredentialsPolicy.
+func (*SHA256Credentials) Check(credential tbf.Footer, region []byte) Verdict {
+	if credential.Format != tbf.SHA256 {
+		return VerdictPass
+	}
+	if digest := sha256.Sum(region); string(digest[:]) != string(credential.Data) {
+		return VerdictReject
+	}
+	return VerdictAccept
+}
+
+// Required implements CredentialsPolicy.
+func (p *SHA256Credentials) Required() bool { return p.Require }
+
+// checkCredentials returns why the object may not run, or "".
+func (k *Kernel) checkCredentials(o *tbf.Object) string {
+	footers := o.Footers()
+	for f, ok := footers.Next(); ok; f, ok = footers.Next() {
+		if f.Type != tbf.TypeCredential || f.Format == tbf.Reserved {
+			continue
+		}
+		switch k.credentials.Check(f, o.Signed()) {
+		case VerdictAccept:
+			return ""
+		case VerdictReject:
+			return "a credential does not fit its header and binary: they or it were changed"
+		}
+	}
+	if k.credentials.Required() {
+		return "it has no credential that the kernel can check, and the board requires one"
+	}
+	return ""
+}

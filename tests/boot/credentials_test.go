@@ -1,0 +1,131 @@
+package boot
+
+import (
+	"bytes"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel/tbf"
+	"kapsel/guest/kernel/tbf/tbfbuild"
+	"kapsel/tests/machine"
+	"kapsel/vmm"
+)
+
+// exits is a task that ends at once, at whatever address.
+var exits = []byte{
+	0x31, 0xff, //                         xor %edi, %edi: terminate
+	0x31, 0xf6, //                         xor %esi, %esi
+	0xb8, 0x06, 0x00, 0x00, 0x00, //       mov $6, %eax: Exit
+	0x0f, 0x05, //                         syscall
+	0xcc, 0xcc, 0xcc, //                   not reached
+}
+
+// signed is a task object with a SHA-256 credential.
+func signed(t *testing.T, name string, shortID, version uint32) []byte {
+	t.Helper()
+	object, err := tbfbuild.Build(tbfbuild.Spec{
+		Name: name, Binary: exits, MinimumRAM: abi.PageSize, ABI64: true, ShortID: shortID, Version: version, SHA256: true,
+	})
+	require.NoError(t, err)
+	return object
+}
+
+// tampered is the object with the last byte of its binary changed.
+func tampered(t *testing.T, object []byte) []byte {
+	t.Helper()
+	o, err := tbf.Parse(object)
+	require.NoError(t, tbfbuild.Words(err))
+	object = bytes.Clone(object)
+	object[len(o.Signed())-1] ^= 0x80
+	return object
+}
+
+// skips are the lines about objects that are skipped, and loads the names of those that
+// are not.
+func skips(console string) (lines, loads []string) {
+	lines = regexp.MustCompile(`(?m)^task object at offset .*$`).FindAllString(console, -1)
+	for _, match := range regexp.MustCompile(`(?m)^task \d+ (.*): flash .*$`).FindAllStringSubmatch(console, -1) {
+		loads = append(loads, match[1])
+	}
+	return lines, loads
+}
+
+const (
+	skippedAt   = "task object at offset 0x"
+	notRequired = " skipped: it has no credential that the kernel can check, and the board requires one"
+	wrongDigest = " skipped: a credential does not fit its header and binary: they or it were changed"
+)
+
+func TestCredentials(t *testing.T) {
+	modules := [][]byte{
+		signed(t, "signed", 0, 0), tampered(t, signed(t, "tampered", 0, 0)), machine.Code(t, "unsigned", exits), signed(t, "last", 0, 0),
+	}
+	for _, c := range []struct {
+		cmdline string
+		skips   []string
+		loads   []string
+	}{
+		{"credentials=required", []string{skippedAt + "1000" + wrongDigest, skippedAt + "2000" + notRequired}, []string{"signed", "last"}},
+		{"credentials=checked", []string{skippedAt + "1000" + wrongDigest}, []string{"signed", "unsigned", "last"}},
+		{"", []string{skippedAt + "1000" + wrongDigest}, []string{"signed", "unsigned", "last"}},
+		{"credentials=required credentials=none", nil, []string{"signed", "tampered", "unsigned", "last"}},
+	} {
+		t.Run(c.cmdline, func(t *testing.T) {
+			out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: modules, Cmdline: c.cmdline})
+			ended(t, out, abi.ExitOK)
+			lines, loads := skips(out.Console)
+			assert.Equal(t, c.skips, lines)
+			assert.Equal(t, c.loads, loads)
+		})
+	}
+}
+
+// TestImageWithoutCredentials: objects in the image are no exception.
+func TestImageWithoutCredentials(t *testing.T) {
+	out := machine.Boot(t, machine.Guest{
+		Image: "kapsel.elf", Modules: [][]byte{signed(t, "signed", 0, 0)}, Cmdline: "credentials=required",
+	})
+	ended(t, out, abi.ExitOK)
+	lines, loads := skips(out.Console)
+	assert.Len(t, lines, 3, "hello, counter and intruder")
+	assert.Equal(t, []string{"signed"}, loads)
+}
+
+func TestIdentities(t *testing.T) {
+	modules := [][]byte{signed(t, "blink", 7, 1), signed(t, "clock", 0, 4), signed(t, "blink2", 7, 2), signed(t, "clock", 0, 5)}
+	const same = " skipped: it is the same application as "
+	for _, c := range []struct {
+		cmdline string
+		skips   []string
+		loads   []string
+	}{
+		{"", []string{skippedAt + "0" + same + "blink2, which has version 2; this has version 1"}, []string{"clock", "blink2", "clock"}},
+		{"identity=name", []string{skippedAt + "1000" + same + "clock, which has version 5; this has version 4"}, []string{"blink", "blink2", "clock"}},
+		{"identity=none", nil, []string{"blink", "clock", "blink2", "clock"}},
+	} {
+		t.Run(c.cmdline, func(t *testing.T) {
+			out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: modules, Cmdline: c.cmdline})
+			ended(t, out, abi.ExitOK)
+			lines, loads := skips(out.Console)
+			assert.Equal(t, c.skips, lines)
+			assert.Equal(t, c.loads, loads)
+		})
+	}
+}
+
+// TestShortIDOnTheProcessConsole: list shows it by the board's policy.
+func TestShortIDOnTheProcessConsole(t *testing.T) {
+	typist := machine.NewTypist(
+		machine.Step{On: "kapsel$ ", Keys: "list\r"}, machine.Step{On: "kapsel$ ", Keys: "reset\r"},
+	)
+	out := machine.Boot(t, machine.Guest{
+		Image: "test/bare.elf", Modules: [][]byte{signed(t, "a", 0, 0), signed(t, "", 0, 0)},
+		Cmdline: "console identity=name", Input: typist.Keys, Console: typist,
+	})
+	assert.Equal(t, vmm.GuestExit, out.Exit.Reason)
+	assert.Regexp(t, ` 1    0xe40c292c a  .*\n +2    Unique     \(no name\)  `, out.Console)
+}
