@@ -14,6 +14,7 @@ type DeferredClient interface {
 // DeferredCall lets a capsule ask to be called back by the main loop, so that it never
 // calls a client from within the client's own call. It is a field of the capsule.
 type DeferredCall struct {
+	_      notComparable
 	kernel *Kernel
 	mask   uint32
 }
@@ -42,8 +43,13 @@ func (d *DeferredCall) Set() {
 	d.kernel.attention = true
 }
 
+// notComparable keeps what has a field of it from being compared. Nobody would, and so the
+// compiler makes no function for it.
+type notComparable [0]func()
+
 // deferredCalls are the registered clients and those that wait to be called.
 type deferredCalls struct {
+	_       notComparable
 	pending uint32
 	count   int
 	clients [maxDeferred]DeferredClient

@@ -29,6 +29,7 @@ type SlotCounts struct {
 
 // Slots is a grant without its value: the upcalls and buffers that tasks gave the driver.
 type Slots struct {
+	_       notComparable
 	kernel  *Kernel
 	driver  uint32
 	index   uint // in Task.grants

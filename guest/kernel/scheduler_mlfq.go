@@ -6,6 +6,8 @@ package kernel
 // one level take turns. After every Period of time that tasks ran, all go back to the top,
 // so that none starves. Levels belong to slots: a task that restarts keeps its own.
 type FeedbackQueue struct {
+	_ notComparable
+
 	// Period is in microseconds; 0 means DefaultPeriod.
 	Period uint64
 

@@ -44,7 +44,7 @@ func (tc *toolchain) build(p program, out string) error {
 	}
 	// -wb=false: no write barriers, as nothing collects. The linker takes -T as a signed number.
 	flags := []string{"-trimpath", "-buildvcs=false", "-overlay", overlay.Name(), "-tags", p.tags}
-	link := fmt.Sprintf("-buildid= -E %s -T %d", p.entry, int64(p.text))
+	link := fmt.Sprintf("-buildid= -funcalign 1 -E %s -T %d", p.entry, int64(p.text))
 	abs, err := filepath.Abs(out)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 
 // CPU implements kernel.CPU.
 type CPU struct {
+	_     [0]func() // likewise
 	timer *Timer
 	apic  *localAPIC
 	pcid  bool

@@ -12,6 +12,7 @@ const LineTimer = IOAPICPins
 // Setting the hardware is an exit to the monitor on most machines, so it is done only to be
 // interrupted earlier than it already will be: an interrupt too many costs no more.
 type Timer struct {
+	_        [0]func() // not comparable: no function is made for it
 	clock    clock
 	apic     *localAPIC
 	deadline bool   // the timer takes a time-stamp counter value
