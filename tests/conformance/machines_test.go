@@ -16,8 +16,8 @@ import (
 	"kapsel/vmm"
 )
 
-// machines boot the tasks: several in one, where they do not disturb each other, and those of
-// 64 and of 32 bits side by side. The parts of 32-bit tasks begin with "32-".
+// machines boot the tasks: several in one, where they do not disturb each other, of both sizes
+// of words in most. What a 32-bit task is called begins with "32-" behind "behaviour".
 var machines = []struct {
 	name string
 	run  func(t *testing.T, results *table)
@@ -342,7 +342,8 @@ func loading(t *testing.T, results *table) {
 }
 
 // interprocess: services that find what a client lends to them, and fault where it is not lent.
-// Parts s serve parts c, parts t serve parts d, which have the other size of words.
+// Parts s serve parts c, parts t serve parts d of the other size of words. Slots are in the
+// order of the objects.
 func interprocess(t *testing.T, results *table) {
 	parts := []string{"30s", "30c", "30t", "30d"}
 	modules := append(behaviourObjects(t, parts...), behaviourObjects32(t, parts...)...)
