@@ -76,6 +76,7 @@ func (k *Kernel) step() {
 		k.idle()
 		return
 	}
+	k.expire()
 	slot, slice := k.scheduler.Next(ready, k.last)
 	t := &k.tasks[slot]
 	k.startSlice(slot, slice)
@@ -111,6 +112,15 @@ func (k *Kernel) idle() {
 	k.cpu.Idle()
 }
 
+// expire tells the end of the slice from other interrupts. It does so behind the kernel's work:
+// what ended until then had its interrupt served, and no other will come for it.
+func (k *Kernel) expire() {
+	if k.last.Reason == StopPreempted && k.sliceEnd != 0 && k.cpu.Now() >= k.sliceEnd {
+		k.tasks[k.last.Slot].expired++
+		k.last.Reason, k.last.Left = StopExpired, 0
+	}
+}
+
 // startSlice gives the task a slice, unless the kernel preempted it just now: then it
 // goes on with the slice it has, which costs no write to the timer.
 func (k *Kernel) startSlice(slot int, slice uint64) {
@@ -142,8 +152,9 @@ func (k *Kernel) sliceLeft() uint64 {
 	return k.sliceEnd - min(k.cpu.Now(), k.sliceEnd)
 }
 
-// turn runs a ready task until it waits, ends or is stopped, its slice is over, the kernel
-// has work, or it made another task ready. No other system call ends the turn.
+// turn runs a ready task until it waits, ends or is stopped, an interrupt comes, the kernel
+// has work, or it made another task ready. No other system call ends the turn. Whether the
+// slice is over, expire finds out.
 func (k *Kernel) turn(t *Task) StopReason {
 	k.woken = 0
 	if t.state == Yielded {
@@ -161,17 +172,8 @@ func (k *Kernel) turn(t *Task) StopReason {
 			k.fault(t, trap.Fault)
 			return StopNoWork
 		default:
-			return k.interrupted(t)
+			return StopPreempted
 		}
 	}
 	return StopNoWork
-}
-
-// interrupted tells the end of the slice from other interrupts.
-func (k *Kernel) interrupted(t *Task) StopReason {
-	if k.sliceEnd == 0 || k.cpu.Now() < k.sliceEnd {
-		return StopPreempted
-	}
-	t.expired++
-	return StopExpired
 }
