@@ -49,7 +49,8 @@ type CPU interface {
 	// Now is the time since boot in microseconds; it never goes back.
 	Now() uint64
 	// SetSlice asks for an interrupt at the given time (Now's clock), so that Switch
-	// returns then at the latest; 0 asks for none.
+	// returns then at the latest; 0 asks for none. If the time comes before NextInterrupt
+	// is called, the interrupt may be served by that, and no Switch returns for it.
 	SetSlice(deadline uint64)
 
 	// Interrupts is a word that is not 0 while an interrupt line waits to be served. It is

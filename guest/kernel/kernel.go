@@ -106,6 +106,7 @@ func (k *Kernel) work() {
 	for line, ok := k.cpu.NextInterrupt(); ok; line, ok = k.cpu.NextInterrupt() {
 		k.platform.Interrupt(line)
 	}
+	k.expire()
 	for k.deferred.pending != 0 && *k.interrupts == 0 {
 		k.deferred.runLowest()
 	}
@@ -116,6 +117,15 @@ func (k *Kernel) idle() {
 	k.last.Reason = StopNoWork
 	k.setSlice(0)
 	k.cpu.Idle()
+}
+
+// expire tells the end of the slice from other interrupts. It does so when those that waited
+// are served: a slice that is over by then has had its interrupt, and no other will come for it.
+func (k *Kernel) expire() {
+	if k.last.Reason == StopPreempted && k.sliceEnd != 0 && k.cpu.Now() >= k.sliceEnd {
+		k.tasks[k.last.Slot].expired++
+		k.last.Reason, k.last.Left = StopExpired, 0
+	}
 }
 
 // startSlice gives the task a slice, unless the kernel preempted it just now: then it
@@ -163,8 +173,9 @@ func (k *Kernel) sliceLeft() uint64 {
 	return k.sliceEnd - min(k.cpu.Now(), k.sliceEnd)
 }
 
-// turn runs a ready task until it waits, ends or is stopped, its slice is over, the kernel
-// has work, or it made another task ready. No other system call ends the turn.
+// turn runs a ready task until it waits, ends or is stopped, an interrupt comes, the kernel
+// has work, or it made another task ready. No other system call ends the turn. Whether the
+// slice is over, expire finds out.
 func (k *Kernel) turn(t *Task) StopReason {
 	k.running, k.attention = t, false
 	if t.state == Yielded {
@@ -194,16 +205,11 @@ func (k *Kernel) turn(t *Task) StopReason {
 	return StopNoWork
 }
 
-// trapped ends the turn of a task that did not trap for a system call. It tells the end of
-// the slice from other interrupts.
+// trapped ends the turn of a task that did not trap for a system call.
 func (k *Kernel) trapped(t *Task, trap *Trap) StopReason {
 	if trap.Reason == TrapFault {
 		k.fault(t, &trap.Fault)
 		return StopNoWork
 	}
-	if k.sliceEnd == 0 || k.cpu.Now() < k.sliceEnd {
-		return StopPreempted
-	}
-	t.expired++
-	return StopExpired
+	return StopPreempted
 }

@@ -178,6 +178,26 @@ func TestInterruptedTaskGoesOnWithItsSlice(t *testing.T) {
 	assert.Regexp(t, `spinner +Terminated +0 +1 +0 +0 `, m.Tasks())
 }
 
+// laggard is an alarm client that takes its time.
+type laggard struct{ cpu *kerneltest.CPU }
+
+func (c laggard) AlarmFired() { c.cpu.Advance(100) }
+
+func TestSliceThatEndsWhileTheKernelWorks(t *testing.T) {
+	m := newMachine(t)
+	m.Alarm.SetAlarmClient(laggard{&m.CPU})
+	m.Alarm.SetAlarm(kernel.DefaultSlice - 50)
+	var order []string
+	m.AddTask("spinner", func(k *kerneltest.Task) {
+		k.Spin(2 * kernel.DefaultSlice)
+		order = append(order, "spinner")
+	}, nil)
+	m.AddTask("other", func(*kerneltest.Task) { order = append(order, "other") }, nil)
+	assert.False(t, m.Run())
+	assert.Equal(t, []string{"other", "spinner"}, order)
+	assert.Regexp(t, `spinner +Terminated +0 +1 +0 +2 `, m.Tasks())
+}
+
 func TestSleepUntilAnInterrupt(t *testing.T) {
 	m := newMachine(t)
 	tick := &ticker{m: m}

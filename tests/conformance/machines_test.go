@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"fmt"
 	"regexp"
 	"strings"
@@ -15,7 +16,8 @@ import (
 	"kapsel/vmm"
 )
 
-// machines boot the tasks: several in one, where they do not disturb each other.
+// machines boot the tasks: several in one, where they do not disturb each other, of both sizes
+// of words in most. What a 32-bit task is called begins with "32-" behind "behaviour".
 var machines = []struct {
 	name string
 	run  func(t *testing.T, results *table)
@@ -96,42 +98,61 @@ func yieldsAndLives(t *testing.T, results *table) {
 	}
 	results.check(t, 20, func(t *testing.T) { assert.Equal(t, "3", row(t, out, "20").dropped) })
 	for _, number := range []int{23, 26} {
-		results.check(t, number, func(t *testing.T) { restartedOnce(t, out, number) })
+		results.check(t, number, func(t *testing.T) { restartedOnce(t, out, fmt.Sprint(number)) })
 	}
 }
 
 // restartedOnce asserts that a task restarted itself and got another PID by that.
-func restartedOnce(t *testing.T, out machine.Outcome, number int) {
+func restartedOnce(t *testing.T, out machine.Outcome, part string) {
 	t.Helper()
-	last := row(t, out, fmt.Sprint(number))
+	last := row(t, out, part)
 	assert.Equal(t, "1", last.restarts)
 	assert.Equal(t, "Terminated", last.state)
-	loaded := regexp.MustCompile(fmt.Sprintf(`(?m)^task (\d+) behaviour%d: flash`, number)).FindStringSubmatch(out.Console)
-	require.NotNil(t, loaded, "the kernel does not say that it loaded behaviour%d", number)
+	loaded := regexp.MustCompile(`(?m)^task (\d+) behaviour` + part + `: flash`).FindStringSubmatch(out.Console)
+	require.NotNil(t, loaded, "the kernel does not say that it loaded behaviour%s", part)
 	assert.NotEqual(t, loaded[1], last.pid, "the PID before and after the restart")
 }
 
-// devicesAndRegisters: two tasks that write long lines, and two that watch their registers
-// while they take the CPU from each other.
+// devicesAndRegisters: tasks that write long lines, and tasks that watch their registers while
+// they take the CPU from each other: two of 64 bits and two of 32.
 func devicesAndRegisters(t *testing.T, results *table) {
 	mixer := machine.Object(t, "test/mixer.tbf")
-	out := machine.Boot(t, machine.Guest{
-		Image: image, Modules: append(behaviourObjects(t, "28", "28a", "28b", "29"), mixer, mixer),
-	})
+	modules := append(behaviourObjects(t, "28", "28a", "28b", "29"), mixer, mixer)
+	modules = append(modules, behaviourObjects32(t, "28c", "28d", "29", "29a", "29b")...)
+	out := machine.Boot(t, machine.Guest{Image: image, Modules: modules})
 	ended(t, out, abi.ExitOK)
 	results.check(t, 28, func(t *testing.T) {
 		isOK(t, out, "28")
 		isOK(t, out, "28a")
 		isOK(t, out, "28b")
-		for _, letter := range []string{"a", "b"} {
-			assert.Len(t, regexp.MustCompile(`(?m)^`+letter+`{700}$`).FindAllString(out.Console, -1), 8, "whole lines of %s", letter)
-		}
+		wroteLongLines(t, out, "a", "b")
 	})
+	results.check32(t, 28, func(t *testing.T) {
+		isOK32(t, out, "28c")
+		isOK32(t, out, "28d")
+		wroteLongLines(t, out, "c", "d")
+	})
+	const unproved = "it was never preempted: this proves nothing"
 	results.check(t, 29, func(t *testing.T) {
 		isOK(t, out, "29")
 		assert.Equal(t, 2, strings.Count(out.Console, "mixer: unchanged\n"))
-		assert.NotRegexp(t, `mixer +Terminated +0 +\d+ +0 +0 `, out.Console, "a mixer was never preempted: this proves nothing")
+		assert.NotRegexp(t, `mixer +Terminated +0 +\d+ +0 +0 `, out.Console, unproved)
 	})
+	results.check32(t, 29, func(t *testing.T) {
+		isOK32(t, out, "29")
+		for _, part := range []string{"29a", "29b"} {
+			isOK32(t, out, part)
+			assert.NotEqual(t, "0", row(t, out, "32-"+part).expired, unproved)
+		}
+	})
+}
+
+// wroteLongLines asserts that the lines of these letters are whole.
+func wroteLongLines(t *testing.T, out machine.Outcome, letters ...string) {
+	t.Helper()
+	for _, letter := range letters {
+		assert.Len(t, regexp.MustCompile(`(?m)^`+letter+`{700}$`).FindAllString(out.Console, -1), 8, "whole lines of %s", letter)
+	}
 }
 
 // The faults of behaviour 22's lives, in order.
@@ -162,9 +183,8 @@ func hello(t *testing.T) []byte { return machine.Object(t, "hello.tbf") }
 
 // faultsThatRestart: the board restarts a task 32 times, and then stops it.
 func faultsThatRestart(t *testing.T, results *table) {
-	out := machine.Boot(t, machine.Guest{
-		Image: image, Modules: append(behaviourObjects(t, "22", "22s"), hello(t)), Cmdline: "no-dump",
-	})
+	modules := append(behaviourObjects(t, "22", "22s"), hello(t), behaviour32(t, "22s"))
+	out := machine.Boot(t, machine.Guest{Image: image, Modules: modules, Cmdline: "no-dump"})
 	ended(t, out, abi.ExitTaskFault)
 	results.check(t, 22, func(t *testing.T) {
 		isOK(t, out, "22")
@@ -172,13 +192,20 @@ func faultsThatRestart(t *testing.T, results *table) {
 		assert.Equal(t, fmt.Sprint(len(faults)), row(t, out, "22").restarts)
 		assert.Contains(t, out.Console, greetings)
 	})
-	results.check(t, 25, func(t *testing.T) {
-		assert.Equal(t, 32, strings.Count(out.Console, "behaviour22s faulted: unknown system call class, code 0x8; restarting\n"))
-		assert.Equal(t, 1, strings.Count(out.Console, "behaviour22s faulted: unknown system call class, code 0x8; stopped\n"))
-		last := row(t, out, "22s")
-		assert.Equal(t, "Faulted", last.state)
-		assert.Equal(t, "32", last.restarts)
-	})
+	results.check(t, 25, func(t *testing.T) { reachedLimit(t, out, "22s") })
+	results.check32(t, 25, func(t *testing.T) { reachedLimit(t, out, "32-22s") })
+}
+
+// reachedLimit asserts that a task that always faults was restarted as often as the board's
+// policy has it.
+func reachedLimit(t *testing.T, out machine.Outcome, part string) {
+	t.Helper()
+	fault := " behaviour" + part + " faulted: unknown system call class, code 0x8; "
+	assert.Equal(t, 32, strings.Count(out.Console, fault+"restarting\n"))
+	assert.Equal(t, 1, strings.Count(out.Console, fault+"stopped\n"))
+	last := row(t, out, part)
+	assert.Equal(t, "Faulted", last.state)
+	assert.Equal(t, "32", last.restarts)
 }
 
 // assertFaults asserts that a task faulted in these ways, in order, and was restarted each time.
@@ -193,53 +220,73 @@ func assertFaults(t *testing.T, out machine.Outcome, part string, faults []strin
 
 // faultsThatStop: the same tasks where the policy is to stop.
 func faultsThatStop(t *testing.T, results *table) {
-	out := machine.Boot(t, machine.Guest{
-		Image: image, Modules: append(behaviourObjects(t, "22", "22s"), hello(t)), Cmdline: "no-dump fault=stop",
-	})
+	modules := append(behaviourObjects(t, "22", "22s"), hello(t), behaviour32(t, "22"))
+	out := machine.Boot(t, machine.Guest{Image: image, Modules: modules, Cmdline: "no-dump fault=stop"})
 	ended(t, out, abi.ExitTaskFault)
 	results.check(t, 22, func(t *testing.T) {
-		for _, part := range []string{"22", "22s"} {
-			last := row(t, out, part)
-			assert.Equal(t, "Faulted", last.state)
-			assert.Equal(t, "0", last.restarts)
-			assert.Equal(t, "unknown system call class, code 0x8", last.end)
-		}
+		stoppedAtOnce(t, out, "22")
+		stoppedAtOnce(t, out, "22s")
 		assert.Contains(t, out.Console, greetings)
 	})
+	results.check32(t, 22, func(t *testing.T) { stoppedAtOnce(t, out, "32-22") })
 }
 
-// control: the process console stops and starts tasks in each state, beside one that spins.
+// stoppedAtOnce asserts that a task was not restarted after its first fault.
+func stoppedAtOnce(t *testing.T, out machine.Outcome, part string) {
+	t.Helper()
+	last := row(t, out, part)
+	assert.Equal(t, "Faulted", last.state)
+	assert.Equal(t, "0", last.restarts)
+	assert.Equal(t, "unknown system call class, code 0x8", last.end)
+}
+
+// The states that the parts of behaviour 25 are stopped in.
+var states = []struct{ part, state string }{{"25r", "Running"}, {"25y", "Yielded"}, {"25f", "YieldedFor"}}
+
+// control: the process console stops and starts tasks in each state, beside two that spin.
 func control(t *testing.T, results *table) {
 	const prompt = "kapsel$ "
 	steps := []machine.Step{{On: greetings, Keys: "list\r"}}
 	for _, command := range []string{"stop", "start"} {
-		for _, part := range []string{"25r", "25y", "25f"} {
-			steps = append(steps, machine.Step{On: prompt, Keys: command + " behaviour" + part + "\r"})
+		for _, s := range states {
+			steps = append(steps,
+				machine.Step{On: prompt, Keys: command + " behaviour" + s.part + "\r"},
+				machine.Step{On: prompt, Keys: command + " behaviour32-" + s.part + "\r"})
 		}
 		steps = append(steps, machine.Step{On: prompt, Keys: "list\r"})
 	}
 	steps = append(steps, machine.Step{On: prompt, Keys: "reset\r"})
 	typist := machine.NewTypist(steps...)
+	parts := []string{"24", "25r", "25y", "25f"}
+	modules := append(behaviourObjects(t, parts...), behaviourObjects32(t, parts...)...)
 	out := machine.Boot(t, machine.Guest{
-		Image: image, Modules: append(behaviourObjects(t, "24", "25r", "25y", "25f"), hello(t)),
+		Image: image, Modules: append(modules, hello(t)),
 		Cmdline: "console no-dump", Input: typist.Keys, Console: typist,
 	})
 	ended(t, out, abi.ExitOK)
 	lists := strings.Split(out.Console, " PID    ShortID    Name ")
 	require.Len(t, lists, 4, "the console shows three lists")
-	results.check(t, 24, func(t *testing.T) {
+	spins := func(t *testing.T, part string) {
 		inOrder(t, out.Console, "hello: greeting 2 of 10\n", greetings)
-		_, quanta := listed(t, lists[1], "24")
+		_, quanta := listed(t, lists[1], part)
 		assert.NotEqual(t, "0", quanta)
-	})
-	results.check(t, 25, func(t *testing.T) {
-		for part, was := range map[string]string{"25r": "Running", "25y": "Yielded", "25f": "YieldedFor"} {
-			for i, want := range []string{was, "Stopped(" + was + ")", was} {
-				state, _ := listed(t, lists[i+1], part)
-				assert.Equal(t, want, state, "behaviour%s in list %d", part, i+1)
-			}
+	}
+	results.check(t, 24, func(t *testing.T) { spins(t, "24") })
+	results.check32(t, 24, func(t *testing.T) { spins(t, "32-24") })
+	results.check(t, 25, func(t *testing.T) { wereStopped(t, lists[1:], "") })
+	results.check32(t, 25, func(t *testing.T) { wereStopped(t, lists[1:], "32-") })
+}
+
+// wereStopped asserts that the tasks are in their states in the first of three lists, stopped
+// in the second, and as they were in the third.
+func wereStopped(t *testing.T, lists []string, prefix string) {
+	t.Helper()
+	for _, s := range states {
+		for i, want := range []string{s.state, "Stopped(" + s.state + ")", s.state} {
+			state, _ := listed(t, lists[i], prefix+s.part)
+			assert.Equal(t, want, state, "behaviour%s%s in list %d", prefix, s.part, i+1)
 		}
-	})
+	}
 }
 
 // listed reads a task's row of the process console's list.
@@ -260,44 +307,70 @@ func inOrder(t *testing.T, console string, texts ...string) {
 	}
 }
 
+// listOf27 is what part p of behaviour 27 may command.
+var listOf27 = []tbf.Permission{
+	{Driver: abi.DriverAlarm, Mask: 0b1111},
+	{Driver: abi.DriverConsole, Mask: 1 << 1},
+}
+
 // loading: objects that are not to run are skipped, one of another format ends the list.
 func loading(t *testing.T, results *table) {
-	good := behaviour(t, "27")
-	var modules [][]byte
-	for _, s := range spoilers {
-		modules = append(modules, s.spoiled(t, good))
-	}
-	modules = append(modules, good, restricted(t, behaviour(t, "27p"),
-		tbf.Permission{Driver: abi.DriverAlarm, Mask: 0b1111},
-		tbf.Permission{Driver: abi.DriverConsole, Mask: 1 << 1}))
-	behind := behaviour(t, "01")
-	other := append([]byte(nil), good...)
+	good, good32 := behaviour(t, "27"), behaviour32(t, "27")
+	modules := append(spoil(t, good, spoilers), spoil(t, good32, spoilers32)...)
+	other := bytes.Clone(good)
 	le.PutUint16(other[tbf.OffsetVersion:], tbf.Version+1)
-	modules = append(modules, other, behind)
+	modules = append(modules, good, good32, restricted(t, behaviour(t, "27p"), listOf27...),
+		behaviour32(t, "27p", listOf27...), other, behaviour(t, "01"))
 
 	out := machine.Boot(t, machine.Guest{Image: image, Modules: modules})
 	ended(t, out, abi.ExitOK)
+	skipped := regexp.MustCompile(`(?m)^task object at offset 0x[0-9a-f]+ skipped: .*$`).FindAllString(out.Console, -1)
+	require.Len(t, skipped, len(spoilers)+len(spoilers32))
 	results.check(t, 27, func(t *testing.T) {
-		skipped := regexp.MustCompile(`(?m)^task object at offset 0x[0-9a-f]+ skipped: .*$`).FindAllString(out.Console, -1)
-		require.Len(t, skipped, len(spoilers))
-		for i, s := range spoilers {
-			assert.Regexp(t, s.want, skipped[i], s.name)
-		}
+		assertSpoiled(t, spoilers, skipped[:len(spoilers)])
 		assert.Equal(t, 1, strings.Count(out.Console, " behaviour27: flash "), "the sound object, once")
 		isOK(t, out, "27")
 		isOK(t, out, "27p")
 		assert.NotContains(t, out.Console, "behaviour01", "behind an object of another format")
 	})
+	results.check32(t, 27, func(t *testing.T) {
+		assertSpoiled(t, spoilers32, skipped[len(spoilers):])
+		assert.Equal(t, 1, strings.Count(out.Console, " behaviour32-27: flash "), "the sound object, once")
+		isOK32(t, out, "27")
+		isOK32(t, out, "27p")
+	})
 }
 
-// interprocess: a service that finds what a client lends to it, and faults where it is not lent.
+// interprocess: services that find what a client lends to them, and fault where it is not lent.
+// Parts s serve parts c, parts t serve parts d of the other size of words. Slots are in the
+// order of the objects.
 func interprocess(t *testing.T, results *table) {
-	out := machine.Boot(t, machine.Guest{Image: image, Modules: behaviourObjects(t, "30s", "30c"), Cmdline: "no-dump"})
+	parts := []string{"30s", "30c", "30t", "30d"}
+	modules := append(behaviourObjects(t, parts...), behaviourObjects32(t, parts...)...)
+	out := machine.Boot(t, machine.Guest{Image: image, Modules: modules, Cmdline: "no-dump"})
 	ended(t, out, abi.ExitOK)
 	results.check(t, 30, func(t *testing.T) {
-		isOK(t, out, "30s")
-		isOK(t, out, "30c")
-		assert.Regexp(t, `(?s)(behaviour30s faulted: page fault: (read|write) where no page is at 0x7fe20000,.*){3}`, out.Console)
-		assert.Equal(t, "3", row(t, out, "30s").restarts)
+		for _, part := range parts {
+			isOK(t, out, part)
+		}
+		lentThrice(t, out, "30s", 1)
+		lentThrice(t, out, "30t", 7)
 	})
+	results.check32(t, 30, func(t *testing.T) {
+		for _, part := range parts {
+			isOK32(t, out, part)
+		}
+		lentThrice(t, out, "32-30s", 5)
+		lentThrice(t, out, "32-30t", 3)
+	})
+}
+
+// lentThrice asserts that a service faulted three times where it finds what the client in that
+// slot lends to it.
+func lentThrice(t *testing.T, out machine.Outcome, service string, client uint64) {
+	t.Helper()
+	fault := regexp.MustCompile(fmt.Sprintf(`(?m)^task \d+ behaviour%s faulted: page fault: (read|write) where no page is at %#x,.*$`,
+		service, abi.LoanStart+client*abi.LoanSize))
+	assert.Len(t, fault.FindAllString(out.Console, -1), 3, fault)
+	assert.Equal(t, "3", row(t, out, service).restarts)
 }

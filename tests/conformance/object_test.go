@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"kapsel/guest/kernel/tbf"
@@ -140,10 +141,29 @@ var spoilers = []spoiler{
 	}, `its flash and RAM would overlap`},
 }
 
-// spoiled is a copy of the object.
-func (s spoiler) spoiled(t *testing.T, object []byte) []byte {
+// spoilers32 are those for 32-bit tasks.
+var spoilers32 = append(spoilers[:len(spoilers):len(spoilers)], spoiler{"RAM above 4 GiB", func(t *testing.T, object []byte) {
+	_, fixed := element(t, object, tbf.TypeFixedAddresses)
+	le.PutUint32(fixed, 0xffff_f000)
+	tbfbuild.Seal(object)
+}, `it is a 32-bit task, and its flash or RAM would not end below 4 GiB`})
+
+// spoil is a copy of the object for each spoiler.
+func spoil(t *testing.T, object []byte, spoilers []spoiler) [][]byte {
 	t.Helper()
-	object = bytes.Clone(object)
-	s.spoil(t, object)
-	return object
+	var spoiled [][]byte
+	for _, s := range spoilers {
+		b := bytes.Clone(object)
+		s.spoil(t, b)
+		spoiled = append(spoiled, b)
+	}
+	return spoiled
+}
+
+// assertSpoiled asserts that the kernel says of each object what is wrong.
+func assertSpoiled(t *testing.T, spoilers []spoiler, skipped []string) {
+	t.Helper()
+	for i, s := range spoilers {
+		assert.Regexp(t, s.want, skipped[i], s.name)
+	}
 }

@@ -3,6 +3,7 @@ package conformance
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -14,49 +15,63 @@ import (
 	"kapsel/tests/machine"
 )
 
-// behaviour32 is a task object of the 32-bit program (testdata/conformance32), made as
-// its linker script has it, with a page of writeable flash behind the program.
-func behaviour32(t *testing.T, number int) []byte {
+// behaviour32 is a task object of the 32-bit program (testdata/conformance32), for the
+// behaviour and part that its name has behind "behaviour32-". It is made as the program's
+// linker script has it, with a page of writeable flash behind the program; or, if there are
+// permissions, with those: the header has no room for both.
+func behaviour32(t *testing.T, part string, permissions ...tbf.Permission) []byte {
 	t.Helper()
 	const header = 0x80
 	binary, err := os.ReadFile("testdata/conformance32.bin")
 	require.NoError(t, err)
-	region := (header+len(binary)+abi.PageSize-1)&^(abi.PageSize-1) - header
-	binary = append(binary, make([]byte, region+abi.PageSize-len(binary))...)
-	object, err := tbfbuild.Build(tbfbuild.Spec{
-		Name: fmt.Sprintf("behaviour%02d", number), Binary: binary, BinaryOffset: header, MinimumRAM: 0x8000,
+	spec := tbfbuild.Spec{
+		Name: "behaviour32-" + part, Binary: binary, BinaryOffset: header, MinimumRAM: 0x8000,
 		FixedAddresses: &tbf.FixedAddresses{Flash: 0x0015_0000 + header, RAM: 0x0021_0000},
-		Writeable:      []tbf.Region{{Offset: uint32(region), Size: abi.PageSize}},
-	})
+		Permissions:    permissions,
+	}
+	if len(permissions) == 0 {
+		region := (header+len(binary)+abi.PageSize-1)&^(abi.PageSize-1) - header
+		spec.Binary = append(binary, make([]byte, region+abi.PageSize-len(binary))...)
+		spec.Writeable = []tbf.Region{{Offset: uint32(region), Size: abi.PageSize}}
+	}
+	object, err := tbfbuild.Build(spec)
 	require.NoError(t, err)
 	return object
 }
 
-// isOK32 asserts that a 32-bit task found all as it should be.
-func isOK32(t *testing.T, out machine.Outcome, number int) {
+// behaviourObjects32 are the objects of several parts.
+func behaviourObjects32(t *testing.T, parts ...string) [][]byte {
 	t.Helper()
-	assert.Equal(t, "exit with code 0", row(t, out, fmt.Sprintf("%02d", number)).end,
-		"another code is the line of testdata/conformance32/main.c whose check failed")
+	var objects [][]byte
+	for _, part := range parts {
+		objects = append(objects, behaviour32(t, part))
+	}
+	return objects
+}
+
+// isOK32 asserts that a 32-bit task found all as it should be.
+func isOK32(t *testing.T, out machine.Outcome, part string) {
+	t.Helper()
+	assert.Equal(t, "exit with code 0", row(t, out, "32-"+part).end,
+		"of part %s; another code is the line of testdata/conformance32/main.c whose check failed", part)
 }
 
 // tasks32 runs a machine of 32-bit tasks, one for each behaviour.
-func tasks32(t *testing.T, results *table, numbers ...int) machine.Outcome {
+func tasks32(t *testing.T, results *table, parts ...string) machine.Outcome {
 	t.Helper()
-	var modules [][]byte
-	for _, number := range numbers {
-		modules = append(modules, behaviour32(t, number))
-	}
-	out := machine.Boot(t, machine.Guest{Image: image, Modules: modules, Cmdline: "no-dump"})
+	out := machine.Boot(t, machine.Guest{Image: image, Modules: behaviourObjects32(t, parts...), Cmdline: "no-dump"})
 	ended(t, out, abi.ExitOK)
-	for _, number := range numbers {
-		results.check32(t, number, func(t *testing.T) { isOK32(t, out, number) })
+	for _, part := range parts {
+		number, err := strconv.Atoi(part)
+		require.NoError(t, err)
+		results.check32(t, number, func(t *testing.T) { isOK32(t, out, part) })
 	}
 	return out
 }
 
 // calls32: what 32-bit tasks see of system calls by themselves.
 func calls32(t *testing.T, results *table) {
-	tasks32(t, results, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+	tasks32(t, results, numbers(1, 15)...)
 }
 
 // The faults of behaviour 22's lives as a 32-bit task, in order.
@@ -73,13 +88,13 @@ var faults32 = []string{
 
 // yieldsAndLives32: upcalls, faults, grants and ends of 32-bit tasks.
 func yieldsAndLives32(t *testing.T, results *table) {
-	out := tasks32(t, results, 16, 17, 18, 19, 20, 21, 22, 23, 26, 28)
-	results.check32(t, 20, func(t *testing.T) { assert.Equal(t, "3", row(t, out, "20").dropped) })
+	out := tasks32(t, results, "16", "17", "18", "19", "20", "21", "22", "23", "26", "28")
+	results.check32(t, 20, func(t *testing.T) { assert.Equal(t, "3", row(t, out, "32-20").dropped) })
 	results.check32(t, 22, func(t *testing.T) {
-		assertFaults(t, out, "22", faults32)
-		assert.Equal(t, fmt.Sprint(len(faults32)), row(t, out, "22").restarts)
+		assertFaults(t, out, "32-22", faults32)
+		assert.Equal(t, fmt.Sprint(len(faults32)), row(t, out, "32-22").restarts)
 	})
 	for _, number := range []int{23, 26} {
-		results.check32(t, number, func(t *testing.T) { restartedOnce(t, out, number) })
+		results.check32(t, number, func(t *testing.T) { restartedOnce(t, out, fmt.Sprintf("32-%d", number)) })
 	}
 }

@@ -173,8 +173,12 @@ func (c *CPU) SetSlice(deadline uint64) {
 // Interrupts implements kernel.CPU.
 func (c *CPU) Interrupts() *uint64 { return &c.pending }
 
-// NextInterrupt implements kernel.CPU.
+// NextInterrupt implements kernel.CPU. A slice that is over by then interrupts nobody any
+// more: its interrupt is served with the others.
 func (c *CPU) NextInterrupt() (line int, ok bool) {
+	if c.clock >= c.slice {
+		c.slice = 0
+	}
 	if c.pending == 0 {
 		return 0, false
 	}

@@ -15,18 +15,21 @@ const (
 	ipcName          = 0 // read-only allow
 )
 
-const (
-	serviceName = prefix + "30s"
-	clientName  = prefix + "30c"
-)
-
-// 30: part c, the client, finds part s, the service, and lends it a page, which the service can
-// touch from the notification on and no longer than the client lives or leaves it there.
+// 30: parts c and d, clients, find parts s and t, services, and lend each a page, which the
+// service can touch from the notification on and no longer than the client lives or leaves it
+// there. The peer of t or d is a 32-bit task.
 func interprocess() {
-	if rolePart == 's' {
-		serve()
-	} else {
-		beClient()
+	switch rolePart {
+	case 's':
+		serve(prefix+"30s", prefix+"30c")
+	case 'c':
+		beClient(prefix+"30s", prefix+"30c")
+	case 't':
+		serve(prefix+"30t", prefix+"32-30d")
+	case 'd':
+		beClient(prefix+"32-30t", prefix+"30d")
+	default:
+		fail("there is no such part", 0, uint64(rolePart))
 	}
 }
 
@@ -38,7 +41,7 @@ func ownPage() []byte {
 	return pages[skip:][:abi.PageSize]
 }
 
-func beClient() {
+func beClient(serviceName, clientName string) {
 	service := discover(serviceName)
 	isTrue("the service is found", service[0] == uint64(abi.SuccessU32))
 	peer := uint32(service[1])
@@ -81,7 +84,7 @@ func notify(service uint32) {
 }
 
 // serve has a life for each way in which the page is not there, which ends by a fault.
-func serve() {
+func serve(serviceName, clientName string) {
 	own, client := discover(serviceName)[1], discover(clientName)[1]
 	window := abi.LoanStart + client*abi.LoanSize
 	*life()++

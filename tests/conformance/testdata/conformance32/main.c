@@ -1,8 +1,9 @@
 // The behaviours of tests/conformance by Tock's x86 convention, one in each task: the number in the
-// task's name says which. The task ends with the line of the first check that failed as its
-// completion code, or with 0.
+// task's name says which, and a letter behind it may tell the part that the task has in it. The
+// task ends with the line of the first check that failed as its completion code, or with 0.
 
 typedef unsigned int u32;
+typedef unsigned short u16;
 typedef unsigned char u8;
 typedef struct { u32 r[4]; } words;
 
@@ -57,6 +58,12 @@ static void recorder(u32 a, u32 b, u32 c, u32 data) {
 static void other(u32 a, u32 b, u32 c, u32 data) { recorder(a, b, c, ~data); }
 #define F ((u32)recorder)
 #define G ((u32)other)
+
+// The letter behind the behaviour's number in the task's name, or 0.
+static u8 part;
+
+// life counts the lives of a task, in its writeable flash, which outlives a restart.
+static u32 *life(void) { return (u32 *)value(REGION_START, 0); }
 
 static volatile u8 flag;
 
@@ -264,7 +271,7 @@ static int b15(void) {
     u32 start = value(RAM_START, 0), end = value(RAM_END, 0), grant = value(GRANT_START, 0), top = app_break();
     CHECK(start < top && top <= grant && grant <= end && start <= BUFFER && BUFFER < top);
     u32 flash = value(FLASH_START, 0), flash_end = value(FLASH_END, 0);
-    CHECK(*(unsigned short *)flash == 2 && ((u32 *)flash)[1] == flash_end - flash && flash < F && F < flash_end);
+    CHECK(*(u16 *)flash == 2 && ((u32 *)flash)[1] == flash_end - flash && flash < F && F < flash_end);
     CHECK(is(memop(REGIONS, 0), SUCCESS_U32, 1, 0, 0));
     CHECK(value(REGION_END, 0) - value(REGION_START, 0) == PAGE);
     EACH(u32, index, 1, 2, 0xffffffff)
@@ -386,10 +393,9 @@ static int b21(void) {
 
 static void poke(u32 addr) { *(volatile u8 *)addr = 0x5a; }
 
-// Each life makes one attempt.
+// Each life makes one attempt; part s makes the first in each of its lives.
 static int b22(void) {
-    u32 *life = (u32 *)value(REGION_START, 0);
-    switch ((*life)++) {
+    switch (part == 's' ? 0 : (*life())++) {
     case 0: call(8, 0, 0, 0, 0); break;
     case 1: ((void (*)(void))0)(); break;
     case 2: poke(0x12345678); break;
@@ -419,22 +425,40 @@ static int b23(void) {
     memop(SBRK, PAGE);
     for (int i = 0; i < PAGE; i++) CHECK(heap[i] == 0);
     CHECK(was(subscribe(ALARM, ALARM_FIRED, F, 1), 0, 0));
-    u32 *life = (u32 *)value(REGION_START, 0);
-    if (life[0]++ == 0) {
-        life[1] = fresh;
+    u32 *lives = life();
+    if (lives[0]++ == 0) {
+        lives[1] = fresh;
         initialised = 0;
         for (int i = 0; i < 64; i++) zeroed[i] = ~0;
         for (int i = 0; i < PAGE; i++) heap[i] = 0xff;
         allow(ALLOW_RO, SPARE, fresh, PAGE);
         call(EXIT, 1, 9, 0, 0);
     }
-    CHECK(life[0] == 2 && life[1] == fresh);
+    CHECK(lives[0] == 2 && lives[1] == fresh);
     return 0;
 }
 
+static void spin(void) {
+    for (;;) asm volatile("");
+}
+
+static int b24(void) {
+    spin();
+    return __LINE__;
+}
+
+// The test stops part r while it runs, part y while it waits for an upcall, part f for an event.
+static int b25(void) {
+    switch (part) {
+    case 'r': spin(); break;
+    case 'y': call(YIELD, WAIT, 0, 0, 0); break;
+    case 'f': wait_for(ABSENT, 0); break;
+    }
+    return __LINE__;
+}
+
 static int b26(void) {
-    u32 *life = (u32 *)value(REGION_START, 0);
-    if (life[0]++ == 0) {
+    if ((*life())++ == 0) {
         u32 old = app_break(), end = value(RAM_END, 0);
         CHECK(value(GRANT_START, 0) == end && succeeded(memop(BRK, end - 1)));
         CHECK(refused(subscribe(ALARM, ALARM_FIRED, F, 7), NOMEM, F, 7));
@@ -453,7 +477,34 @@ static int b26(void) {
     return 0;
 }
 
+// The test gave part p a list of commands: 0 to 3 of the alarm, 1 of the console. Of the other
+// part it looks whether it is loaded at all.
+static int b27(void) {
+    if (part != 'p') return 0;
+    CHECK(succeeded(command(ALARM, 0, 0, 0)));
+    CHECK(failed(command(ALARM, 5, 1, 0), NODEVICE));
+    CHECK(failed(command(CONSOLE, 0, 0, 0), NODEVICE) && failed(command(CONSOLE, 64 + 1, 0, 0), NODEVICE));
+    CHECK(console_event());
+    CHECK(failed(command(DEBUG, 0, 0, 0), NODEVICE));
+    CHECK(was(subscribe(ALARM, ALARM_FIRED, F, 1), 0, 0));
+    CHECK(refused(subscribe(DEBUG, 0, F, 1), NODEVICE, F, 1));
+    return 0;
+}
+
+// Parts c and d write lines longer than the console's own buffer.
+static int long_lines(void) {
+    static u8 line[701];
+    for (u32 i = 0; i < sizeof line; i++) line[i] = i < sizeof line - 1 ? part : '\n';
+    allow(ALLOW_RO, 1, (u32)line, sizeof line);
+    for (int i = 0; i < 8; i++) {
+        CHECK(succeeded(command(CONSOLE, 1, sizeof line, 0)));
+        CHECK(is(wait_for(CONSOLE, WROTE), sizeof line, 0, 0, 0));
+    }
+    return 0;
+}
+
 static int b28(void) {
+    if (part) return long_lines();
     struct { u32 before, interval; } alarms[] = {
         {5000, 10}, {0x80000000, 0}, {100, 20000}, {0x80000000, 0x80000000 + 20000},
         {-1000000, -1000000 + 20000}, {-1000000, 10},
@@ -466,17 +517,197 @@ static int b28(void) {
     return 0;
 }
 
+// What registers.S fills the registers from, and where it puts what they are later. fx is what
+// FXSAVE writes; of that, FX bytes are for programs of 32 bits.
+enum { FX = 288, FCW = 0, FSW = 2, FTW = 4, MXCSR = 24, ST = 32, XMM = 160 };
+struct registers {
+    u32 eax, ecx, edx, ebx, esi, edi, ebp, esp, eflags, ds, es, fs, gs;
+    u8 fx[512] __attribute__((aligned(16)));
+};
+_Static_assert(__builtin_offsetof(struct registers, fx) == 64, "registers.S has it there");
+struct registers before, after;
+void keep(u32 *words, u32 spins);
+
+// Arithmetic flags, DF, NT, AC and ID; IF and bit 1 are always set.
+enum { FLAGS = 0x244cd5, ALWAYS = 0x202 };
+
+// choose puts a pattern into each register: segments are data and code segments of ring 3 with
+// various RPL, the x87 and vector registers raise no exception.
+static void choose(int second) {
+    u32 v = second ? 0x0f1e2d3c : 0xf3579bde;
+    for (u32 i = 0; i < 8; i++) (&before.eax)[i] = v += 0x9e3779b9;
+    before.eflags = (second ? FLAGS & 0x200451 : FLAGS & ~0x200451) | ALWAYS;
+    before.ds = second ? 0x20 : 0x21, before.es = second ? 0x22 : 0x1b;
+    before.fs = second ? 0x2b : 0x23, before.gs = second ? 0x23 : 0x1a;
+    asm volatile("fxsave %0" : "=m"(before.fx)); // the mask of MXCSR is the processor's
+    for (u32 i = FCW; i < MXCSR; i++) before.fx[i] = 0;
+    *(u16 *)(before.fx + FCW) = second ? 0x0f7f : 0x077f;
+    *(u16 *)(before.fx + FSW) = second ? 0x2200 : 0x5d00; // TOP and the condition codes
+    before.fx[FTW] = second ? 0xa5 : 0xff;                // which of the stack's registers are in use
+    *(u32 *)(before.fx + MXCSR) = second ? 0x7fbf : 0x3f80;
+    for (u32 i = ST; i < FX; i++) before.fx[i] = i < XMM && i % 16 >= 10 ? 0 : i * 37 + v;
+}
+
+// kept makes a system call with the chosen registers and is 0 if all are as they were.
+static int kept(u32 class, u32 *w, u32 spins) {
+    u8 *bytes = (u8 *)&after;
+    for (u32 i = 0; i < sizeof after; i++) bytes[i] = 0;
+    before.eax = (before.eax & ~0xff) | class; // the class is in the low 8 bits
+    keep(w, spins);
+    for (int i = 0; i < 8; i++) CHECK((&after.eax)[i] == (&before.eax)[i]);
+    CHECK(after.eflags == before.eflags);
+    for (int i = 0; i < 4; i++) CHECK((&after.ds)[i] == (&before.ds)[i]);
+    for (int i = 0; i < FX; i++) CHECK(after.fx[i] == before.fx[i]);
+    return 0;
+}
+
+// Parts a and b have different registers and take the CPU from each other, for 0.2 s: far more than
+// their time slices.
+static int preempted(void) {
+    u32 start = command(ALARM, 2, 0, 0).r[1];
+    choose(part == 'b');
+    for (;;) {
+        words now = {{ALARM, 2, 0, 0}};
+        int line = kept(COMMAND, now.r, 1 << 20);
+        if (line) return line;
+        CHECK(is(now, SUCCESS_U32, now.r[1], 0, 0));
+        if (now.r[1] - start > 200000) return 0;
+    }
+}
+
+static int b29(void) {
+    if (part) return preempted();
+    struct { u32 class; words w; u32 answer; } each[] = {
+        {COMMAND, {{CONSOLE, 0, 0, 0}}, SUCCESS},
+        {COMMAND, {{ABSENT, 0, 0, 0}}, FAILURE},
+        {SUBSCRIBE, {{CONSOLE, WROTE, F, 0}}, SUCCESS_2U32},
+        {ALLOW_RW, {{CONSOLE, SPARE, BUFFER, 8}}, SUCCESS_2U32},
+        {ALLOW_RO, {{CONSOLE, SPARE, 8, 8}}, FAILURE_2U32},
+        {ALLOW_READABLE, {{CONSOLE, SPARE, BUFFER, 8}}, FAILURE_2U32},
+        {MEMOP, {{RAM_START, 0, 0, 0}}, SUCCESS_U32},
+        {EXIT, {{2, 0, 0, 0}}, FAILURE},
+        {YIELD, {{NO_WAIT, 0, 0, 0}}, 0},
+        {YIELD, {{9, 0, 0, 0}}, 0},
+    };
+    int line;
+    for (int second = 0; second < 2; second++) {
+        choose(second);
+        for (u32 i = 0; i < sizeof each / sizeof *each; i++) {
+            words w = each[i].w;
+            if ((line = kept(each[i].class, w.r, 0))) return line;
+            CHECK(w.r[0] == each[i].answer);
+        }
+        words w = {{WAIT_FOR, ALARM, ALARM_FIRED, 0}}; // sleeps
+        u32 expiry = command(ALARM, 5, 20000, 0).r[1];
+        if ((line = kept(YIELD, w.r, 0))) return line;
+        CHECK(w.r[1] == expiry);
+    }
+    return 0;
+}
+
+// 30: parts c and d, clients, find parts s and t, services, and lend each a page, which the service
+// can touch from the notification on and no longer than the client lives or leaves it there.
+// The peer of t or d is a 64-bit task.
+enum { DISCOVER = 1, NOTIFY_SERVICE, NOTIFY_CLIENT };
+enum { LOANS = 0x7fe00000, LOAN_SIZE = 0x20000 };
+
+static words discover(const char *name) {
+    u32 length = 0;
+    while (name[length]) length++;
+    call(ALLOW_RO, IPC, 0, (u32)name, length);
+    return command(IPC, DISCOVER, 0, 0);
+}
+
+static words lend(u32 peer, u32 addr, u32 length) { return call(ALLOW_RW, IPC, peer, addr, length); }
+static int notify(u32 service) { return succeeded(command(IPC, NOTIFY_SERVICE, service, 0)); }
+static int hail(u32 client) { return succeeded(command(IPC, NOTIFY_CLIENT, client, 0)); }
+static int reads(volatile u8 *at, const char *text) {
+    for (; *text; at++, text++) if (*at != (u8)*text) return 0;
+    return 1;
+}
+
+static int be_client(const char *service, const char *client) {
+    words found = discover(service), self = discover(client);
+    u32 peer = found.r[1], own = self.r[1];
+    CHECK(is(found, SUCCESS_U32, peer, 0, 0) && is(self, SUCCESS_U32, own, 0, 0) && own != peer);
+    CHECK(failed(discover("behaviour"), NODEVICE) && failed(discover(""), INVAL));
+    EACH(u32, nobody, own, 15, 16, 0xffffffff) CHECK(failed(command(IPC, NOTIFY_SERVICE, nobody, 0), INVAL));
+    u32 page = (app_break() + PAGE - 1) & -PAGE;
+    CHECK(succeeded(memop(BRK, page + PAGE)));
+    CHECK(was(lend(peer, page, 100), 0, 0) && failed(command(IPC, NOTIFY_SERVICE, peer, 0), INVAL));
+    lend(peer, 0, 0);
+
+    CHECK(notify(peer)); // nothing
+    lend(peer, page, PAGE);
+    CHECK(is(wait_for(IPC, peer), peer, 0, 0, 0)); // the service's second life
+
+    volatile u8 *bytes = (volatile u8 *)page;
+    for (int i = 0; i < 4; i++) bytes[i] = "lent"[i];
+    CHECK(notify(peer));
+    CHECK(is(wait_for(IPC, peer), peer, 0, 0, 0) && reads(bytes, "LENT"));
+    CHECK(was(lend(peer, 0, 0), page, PAGE) && notify(peer)); // nothing
+    CHECK(is(wait_for(IPC, peer), peer, 0, 0, 0)); // the service's third life
+
+    lend(peer, page, PAGE);
+    CHECK(notify(peer));
+    return 0; // and ends
+}
+
+// serve has a life for each way in which the page is not there, which ends by a fault.
+static int serve(const char *service, const char *client) {
+    u32 own = discover(service).r[1], peer = discover(client).r[1], window = LOANS + peer * LOAN_SIZE;
+    volatile u8 *lent = (volatile u8 *)window;
+    switch (++*life()) {
+    case 1:
+        CHECK(is(wait_for(IPC, own), peer, 0, 0, 0));
+        break;
+    case 2:
+        CHECK(hail(peer));
+        CHECK(is(wait_for(IPC, own), peer, PAGE, window, 0) && reads(lent, "lent"));
+        for (int i = 0; i < 4; i++) lent[i] -= 'a' - 'A';
+        CHECK(hail(peer));
+        CHECK(is(wait_for(IPC, own), peer, 0, 0, 0));
+        break;
+    case 3:
+        CHECK(hail(peer));
+        CHECK(is(wait_for(IPC, own), peer, PAGE, window, 0));
+        while (discover(client).r[0] == SUCCESS_U32) {
+            command(ALARM, 5, 1000, 0);
+            wait_for(ALARM, ALARM_FIRED);
+        }
+        break;
+    case 4: return 0;
+    }
+    poke(window);
+    return __LINE__;
+}
+
+static int b30(void) {
+    switch (part) {
+    case 's': return serve("behaviour32-30s", "behaviour32-30c");
+    case 'c': return be_client("behaviour32-30s", "behaviour32-30c");
+    case 't': return serve("behaviour32-30t", "behaviour30d");
+    case 'd': return be_client("behaviour30t", "behaviour32-30d");
+    }
+    return __LINE__;
+}
+
 static int (*const behaviours[])(void) = {
     [1] = b01, b02, b03, b04, b05, b06, b07, b08, b09, b10, b11, b12, b13, b14, b15, b16, b17, b18, b19, b20, b21,
-    b22, b23, [26] = b26, [28] = b28,
+    b22, b23, b24, b25, b26, b27, b28, b29, b30,
 };
 
-// number reads the behaviour's number in the package name, element 3 of the header.
+// number reads the behaviour's number, and its part, in the package name, element 3 of the header:
+// they stand behind "behaviour32-".
 static u32 number(void) {
     const u8 *header = (const u8 *)value(FLASH_START, 0);
-    for (u32 at = 16; at < *(const unsigned short *)(header + 2);) {
-        u32 type = *(const unsigned short *)(header + at), length = *(const unsigned short *)(header + at + 2);
-        if (type == 3) return (header[at + 4 + 9] - '0') * 10 + header[at + 4 + 10] - '0'; // behind "behaviour"
+    for (u32 at = 16; at < *(const u16 *)(header + 2);) {
+        u32 type = *(const u16 *)(header + at), length = *(const u16 *)(header + at + 2);
+        const u8 *digits = header + at + 4 + 12;
+        if (type == 3) {
+            part = length > 14 ? digits[2] : 0;
+            return (digits[0] - '0') * 10 + digits[1] - '0';
+        }
         at += 4 + ((length + 3) & ~3u);
     }
     return 0;
