@@ -32,8 +32,12 @@ type CPU struct {
 	trap    kernel.Trap
 }
 
-// alarmLine is the interrupt line of the alarm.
-const alarmLine = 0
+// alarmLine is the interrupt line of the alarm, sliceLine that of the end of a slice, which
+// no driver serves.
+const (
+	alarmLine = 0
+	sliceLine = 63
+)
 
 // asleep is what Idle panics with when nothing can wake the CPU.
 type asleep struct{}
@@ -226,7 +230,11 @@ func (c *CPU) Advance(by uint64) {
 	}
 }
 
-// interrupted reports whether a task would be interrupted now.
+// interrupted reports whether a task would be interrupted now. The end of a slice raises a
+// line of its own, as the machine's timer does.
 func (c *CPU) interrupted() bool {
-	return c.pending != 0 || c.slice != 0 && c.clock >= c.slice
+	if c.slice != 0 && c.clock >= c.slice {
+		c.Raise(sliceLine)
+	}
+	return c.pending != 0
 }
