@@ -9,6 +9,7 @@ type Kernel struct {
 	scheduler Scheduler
 	policy    FaultPolicy
 	debug     Writer
+	onSwitch  ContextSwitchCallback // or nil
 
 	tasks  [MaxTasks]Task
 	loaded int    // slots in use
@@ -25,7 +26,7 @@ type Kernel struct {
 	sliceEnd uint64 // when the running slice is over, in CPU.Now's time; 0: never
 }
 
-// Config is what a board wires into the kernel. Every field is needed.
+// Config is what a board wires into the kernel. Every field but ContextSwitch is needed.
 type Config struct {
 	CPU       CPU
 	Platform  Platform
@@ -33,6 +34,16 @@ type Config struct {
 	Policy    FaultPolicy
 	Debug     Writer // takes the kernel's messages
 	RAM       []byte // memory for tasks, starting on a page
+
+	ContextSwitch ContextSwitchCallback // told of each turn; nil: nobody is
+}
+
+// ContextSwitchCallback is told when a task gets the CPU, for drivers that keep something
+// about a task in its own memory.
+type ContextSwitchCallback interface {
+	// ContextSwitch is called at the start of each turn of a task, before the task runs.
+	// System calls that do not end the turn are none of its business.
+	ContextSwitch(id TaskID)
 }
 
 // Init makes the kernel ready for grants, deferred calls and Load.
@@ -46,6 +57,7 @@ func (k *Kernel) Init(c Config) {
 	k.policy = c.Policy
 	k.debug = c.Debug
 	k.ram = c.RAM
+	k.onSwitch = c.ContextSwitch
 }
 
 // Run is the main loop. It returns when no task can ever run again: each has terminated
@@ -148,6 +160,9 @@ func (k *Kernel) turn(t *Task) StopReason {
 	k.woken = 0
 	if t.state == Yielded {
 		k.runUpcall(t)
+	}
+	if k.onSwitch != nil && t.state == Running {
+		k.onSwitch.ContextSwitch(t.id)
 	}
 	for t.state == Running && !t.stopped {
 		if k.deferred.pending != 0 || k.woken&^(1<<t.slot) != 0 {

@@ -19,6 +19,7 @@ type Machine struct {
 	CPU          CPU
 	Policy       kernel.FaultPolicy // what a fault means; the task is stopped, if not set otherwise
 	Drivers      map[uint32]kernel.Driver
+	OnSwitch     kernel.ContextSwitchCallback // told of each turn, if not nil
 	Alarm        Alarm
 	Line         Line
 	Log          Log
@@ -50,6 +51,8 @@ func NewWithRAM(tb testing.TB, c capability.Set, ram int) *Machine {
 		Policy:    m,
 		Debug:     &m.Log,
 		RAM:       bytes.Repeat([]byte{0xa5}, ram),
+
+		ContextSwitch: m,
 	})
 	tb.Cleanup(func() {
 		for slot := range kernel.MaxTasks {
@@ -64,6 +67,13 @@ func (m *Machine) Driver(number uint32) kernel.Driver { return m.Drivers[number]
 
 // OnFault implements kernel.FaultPolicy.
 func (m *Machine) OnFault(t *kernel.Task) (kernel.FaultAction, bool) { return m.Policy.OnFault(t) }
+
+// ContextSwitch implements kernel.ContextSwitchCallback.
+func (m *Machine) ContextSwitch(id kernel.TaskID) {
+	if m.OnSwitch != nil {
+		m.OnSwitch.ContextSwitch(id)
+	}
+}
 
 // Interrupt implements kernel.Platform.
 func (m *Machine) Interrupt(line int) {
