@@ -164,6 +164,7 @@ func (k *Kernel) start(t *Task) {
 	})
 	t.state = Running
 	k.live++
+	k.checkMemory()
 }
 
 // end takes everything from the task that the kernel or capsules hold for it. Its id is
@@ -176,6 +177,7 @@ func (k *Kernel) end(t *Task, s State) {
 	k.endLoans(t)
 	k.cpu.Clear(t.slot)
 	k.live--
+	k.checkMemory()
 }
 
 // restart ends the task's run and starts another.
@@ -199,6 +201,7 @@ func (k *Kernel) moveBreak(t *Task, addr uint64) bool {
 	} else if after < before {
 		k.cpu.Unmap(t.slot, after, before-after)
 	}
+	k.checkMemory()
 	return true
 }
 

@@ -1,6 +1,6 @@
 // Command mkimage builds the kernel and its tasks and packs them into one bootable image.
 //
-//	mkimage -o build/kapsel.elf [-kernel PKG] TASK...
+//	mkimage -o build/kapsel.elf [-kernel PKG] [-debug] TASK...
 //
 // A TASK is a Go package (./guest/tasks/hello) or a file that ends in .tbf. The kernel
 // is the board's main package. Beside the image it writes kernel.elf, the kernel with its
@@ -20,13 +20,14 @@ import (
 func main() {
 	out := flag.String("o", "build/kapsel.elf", "the image to write; other outputs go to the same folder")
 	kernel := flag.String("kernel", "kapsel/guest/board/kvm", "main package of the kernel")
+	debug := flag.Bool("debug", false, "a kernel that holds the rules of memory against the page tables after each change")
 	flag.Usage = func() {
-		fmt.Fprint(flag.CommandLine.Output(), "usage: mkimage [-o IMAGE] [-kernel PKG] TASK...\n"+
+		fmt.Fprint(flag.CommandLine.Output(), "usage: mkimage [-o IMAGE] [-kernel PKG] [-debug] TASK...\n"+
 			"A TASK is a Go package or a .tbf file.\n\n")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if err := run(*out, *kernel, flag.Args()); err != nil {
+	if err := run(*out, kernelProgram(*kernel, *debug), flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "mkimage:", err)
 		os.Exit(1)
 	}
@@ -34,7 +35,7 @@ func main() {
 
 // run builds everything and writes the image last, so that a failed build leaves no image
 // that does not belong to its sources.
-func run(out, kernel string, tasks []string) error {
+func run(out string, kernel program, tasks []string) error {
 	if err := os.Remove(out); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -55,7 +56,7 @@ func run(out, kernel string, tasks []string) error {
 		objects = append(objects, object...)
 	}
 	kernelELF := filepath.Join(dir, "kernel.elf")
-	if err := tc.build(kernelProgram(kernel), kernelELF); err != nil {
+	if err := tc.build(kernel, kernelELF); err != nil {
 		return err
 	}
 	image, sizes, err := packImage(kernelELF, objects)
