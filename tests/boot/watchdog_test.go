@@ -1,6 +1,11 @@
 package boot
 
 import (
+	"encoding/json"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,5 +59,95 @@ func TestWatchdogLetsBe(t *testing.T) {
 			assert.Contains(t, out.Console, test.shown)
 			assert.NotContains(t, out.Console, "panic")
 		})
+	}
+}
+
+// TestNMIDoesNoHarm: where a processor sleeps or runs a task, an NMI comes too late, and
+// nothing happens. QEMU's monitor sends some there.
+func TestNMIDoesNoHarm(t *testing.T) {
+	if machine.Accelerator(t) != "qemu" {
+		t.Skip("needs QEMU's monitor")
+	}
+	for _, test := range []struct {
+		name, at string
+		tasks    []string
+	}{
+		{"asleep", "HLT=1", []string{"hello.tbf"}},
+		{"in a task", "CPL=3", []string{"test/spinner.tbf", "test/mixer.tbf", "hello.tbf"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var modules [][]byte
+			for _, name := range test.tasks {
+				modules = append(modules, machine.Object(t, name))
+			}
+			socket := filepath.Join(t.TempDir(), "qmp")
+			sent := make(chan int, 1)
+			go func() { sent <- sendNMIs(socket, test.at) }()
+			out := machine.Boot(t, machine.Guest{
+				Image: "test/bare.elf", Modules: modules, Until: "hello: greeting 10 of 10\n",
+				Options: []string{"-qmp", "unix:" + socket + ",server=on,wait=off"},
+			})
+			assert.Contains(t, out.Console, "hello: greeting 10 of 10\n")
+			assert.NotContains(t, out.Console, "panic")
+			assert.NotContains(t, out.Console, "faulted")
+			assert.GreaterOrEqual(t, <-sent, 5, "NMIs")
+		})
+	}
+}
+
+// sendNMIs stops the QEMU whose monitor is at the socket every few milliseconds, until that
+// ends, and sends an NMI if at is among its registers. It returns how many it sent.
+func sendNMIs(socket, at string) (sent int) {
+	q := dialQMP(socket)
+	if q == nil {
+		return 0
+	}
+	defer q.Close()
+	for {
+		time.Sleep(5 * time.Millisecond)
+		q.do(`{"execute": "stop"}`)
+		registers, ok := q.do(`{"execute": "human-monitor-command", "arguments": {"command-line": "info registers"}}`)
+		if !ok {
+			return sent
+		}
+		if strings.Contains(registers, at) {
+			if _, ok := q.do(`{"execute": "inject-nmi"}`); ok {
+				sent++
+			}
+		}
+		q.do(`{"execute": "cont"}`)
+	}
+}
+
+// A qmp is a second monitor of a QEMU.
+type qmp struct {
+	net.Conn
+	answers *json.Decoder
+}
+
+// dialQMP waits for the QEMU that makes the socket. It returns nil if there is none.
+func dialQMP(socket string) *qmp {
+	for range 1000 {
+		if conn, err := net.Dial("unix", socket); err == nil {
+			q := &qmp{conn, json.NewDecoder(conn)}
+			q.do(`{"execute": "qmp_capabilities"}`)
+			return q
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil
+}
+
+// do gives a command and returns its answer, or reports false if there is none.
+func (q *qmp) do(command string) (answer string, ok bool) {
+	io.WriteString(q, command)
+	for {
+		var message struct{ Return, Error json.RawMessage }
+		if q.answers.Decode(&message) != nil || message.Error != nil {
+			return "", false
+		}
+		if message.Return != nil {
+			return string(message.Return), true
+		}
 	}
 }
