@@ -44,8 +44,8 @@ type Config struct {
 
 	// Watchdog is how long the kernel may keep the processor from tasks and from sleep: then
 	// it gets an NMI, at which it panics. If it does not end within as long again, Run ends
-	// with Hung. It takes up to twice as long to be noticed. 0 means for ever, as for images
-	// that have no heartbeat (abi.NoteHeartbeat).
+	// with Hung. It is noticed after one to two and a quarter times as long. 0 means for ever,
+	// as for images that have no heartbeat (abi.NoteHeartbeat).
 	Watchdog time.Duration
 
 	// Console takes what the guest writes to COM1, on the goroutine of the virtual
