@@ -28,6 +28,7 @@ var capabilities = []struct {
 	{kvm.CapImmediateExit, "stopping a guest at any time", true},
 	{kvm.CapTSCDeadlineTimer, "timers in TSC ticks; the guest counts APIC ticks without", false},
 	{kvm.CapSetGuestDebug, "breakpoints; none can be set without", false},
+	{kvm.CapUserNMI, "the watchdog's NMI; a kernel that hangs is ended without a trace otherwise", false},
 	{kvm.CapTSCKHz, "the frequency of the TSC; the guest measures it without", false},
 }
 

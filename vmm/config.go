@@ -3,6 +3,7 @@ package vmm
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"kapsel/guest/abi"
 	"kapsel/vmm/image"
@@ -41,6 +42,12 @@ type Config struct {
 	// registers from the guest. A processor that is emulated itself may not stop at them.
 	Breakpoints []uint64
 
+	// Watchdog is how long the kernel may keep the processor from tasks and from sleep: then
+	// it gets an NMI, at which it panics. If it does not end within as long again, Run ends
+	// with Hung. It is noticed after one to two and a quarter times as long. 0 means for ever,
+	// as for images that have no heartbeat (abi.NoteHeartbeat).
+	Watchdog time.Duration
+
 	// Console takes what the guest writes to COM1, on the goroutine of the virtual
 	// processor: one Write for each access, string instructions included. Nil discards it.
 	Console io.Writer
@@ -68,6 +75,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Memory > MaxMemory {
 		return c, fmt.Errorf("memory of %d bytes is more than the %d that a machine can have", c.Memory, uint64(MaxMemory))
+	}
+	if c.Watchdog < 0 {
+		return c, fmt.Errorf("a watchdog of %v: want a positive time, or 0 for none", c.Watchdog)
 	}
 	if err := CheckBreakpoints(c.Breakpoints); err != nil {
 		return c, err

@@ -18,6 +18,9 @@ const (
 	Breakpoint
 	// Failed: KVM could not go on; Run's error says why.
 	Failed
+	// Hung: the kernel does not return to its main loop, and the watchdog's NMI did not make
+	// it end either.
+	Hung
 )
 
 // String returns the reason in words.
@@ -33,6 +36,8 @@ func (r Reason) String() string {
 		return "breakpoint"
 	case Failed:
 		return "KVM failed"
+	case Hung:
+		return "the kernel hangs, and the watchdog's NMI did not end it"
 	}
 	return fmt.Sprintf("unknown reason %d", int(r))
 }

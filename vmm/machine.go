@@ -29,6 +29,7 @@ type Machine struct {
 	mmio   []mmioRange
 	routes []kvm.MSI // of the I/O APIC's pins; guarded by the I/O APIC's lock
 
+	watch   watcher
 	stats   stats
 	history history
 	strange strangers
@@ -66,6 +67,7 @@ func New(c Config) (_ *Machine, err error) {
 		return nil, err
 	}
 	m.addDevices()
+	m.prepareWatch()
 	m.thread.do(func() { err = m.createCPU(host) })
 	if err != nil {
 		return nil, err

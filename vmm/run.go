@@ -37,7 +37,10 @@ func (m *Machine) Run(ctx context.Context) (exit Exit, err error) {
 		}
 	})
 	defer stop()
-	if !m.thread.do(func() { exit, err = m.loop() }) {
+	if !m.thread.do(func() {
+		defer m.startWatch()()
+		exit, err = m.loop()
+	}) {
 		return Exit{Reason: Failed}, errClosed
 	}
 	return exit, err
@@ -47,13 +50,8 @@ var errClosed = errors.New("the machine is closed")
 
 // cancel makes the loop end, now or as soon as it starts.
 func (m *Machine) cancel() error {
-	m.kick.Lock()
-	defer m.kick.Unlock()
 	m.cancelled.Store(true)
-	if m.cpu == nil {
-		return nil
-	}
-	return m.cpu.Kick()
+	return m.kickCPU()
 }
 
 // readInput feeds the UART until the input or the machine ends.
@@ -73,8 +71,16 @@ func (m *Machine) loop() (Exit, error) {
 		switch err := m.cpu.Run(); {
 		case err == kvm.ErrInterrupted: // no exit: the reason in kvm_run is an old one
 			m.stats.interrupted.Add(1)
+			m.cpu.Resume() // first: a kick that comes behind it is for the next Run
 			if m.cancelled.Load() {
 				return Exit{Reason: Cancelled}, nil
+			}
+			exit, err := m.answerWatch()
+			if err != nil {
+				return Exit{Reason: Failed}, err
+			}
+			if exit.Reason != 0 {
+				return exit, nil
 			}
 			continue
 		case err != nil:

@@ -41,6 +41,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"no image", Config{}, "no image to boot"},
 		{"too many breakpoints", Config{Image: testImage(t), Breakpoints: make([]uint64, 5)}, "5 breakpoints are more than the 4"},
 		{"a breakpoint nowhere", Config{Image: testImage(t), Breakpoints: []uint64{0, 1 << 47}}, "breakpoint 0x800000000000 is no virtual address"},
+		{"a negative watchdog", Config{Image: testImage(t), Watchdog: -1}, "want a positive time, or 0 for none"},
 		{"part of a page", Config{Image: testImage(t), Memory: 4<<20 + 1}, "4194305 bytes is not a multiple of 4096"},
 		{"too much memory", Config{Image: testImage(t), Memory: MaxMemory + abi.PageSize}, "is more than the 1099511627776"},
 	} {
@@ -58,6 +59,7 @@ func TestExitInWords(t *testing.T) {
 		{Reason: Cancelled}:                        "cancelled",
 		{Reason: Breakpoint, Address: 0x4000_0000}: "breakpoint at 0x40000000",
 		{Reason: Failed}:                           "KVM failed",
+		{Reason: Hung}:                             "the kernel hangs, and the watchdog's NMI did not end it",
 		{}:                                         "unknown reason 0",
 	} {
 		assert.Equal(t, want, exit.String())

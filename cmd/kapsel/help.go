@@ -14,6 +14,9 @@ flags of run, anywhere on the line:
                           with SSE and a system call works in it here, else QEMU)
   --mem SIZE              the machine's memory: bytes, or with K, M or G (default 64M)
   --timeout TIME          end the machine after TIME: 30s, 2m (default: never)
+  --watchdog TIME         a kernel that keeps the processor for TIME gets an NMI and panics,
+                          with the function, file and line at which it hung (default 10s;
+                          0: never); a task may compute for as long as it likes
   --cmdline TEXT          the kernel's command line: boot-ticks, console, no-dump, fault=...,
                           scheduler=..., credentials=..., identity=... (see README.md)
   --break ADDR[,ADDR...]  stop before the instruction at a virtual address, in hexadecimal,
@@ -33,6 +36,8 @@ exit status of run:
   0 to 127   the guest's own: 0 all tasks ended well, 100 a task was stopped by a fault,
              101 the kernel panicked, 102 the kernel could not boot
   2          the command line or the image cannot be used
+  122        the kernel hung, and did not end when the watchdog told it to; the processor's
+             state is on standard error
   123        stopped at a --break; the processor's state is on standard error
   124        ended by --timeout; the processor's state is on standard error
   125        the monitor, QEMU or the host failed, or the guest's processor shut down

@@ -16,6 +16,7 @@ import (
 // Exit statuses of the command, besides the guest's own (0 to abi.ExitStatusMax).
 const (
 	statusUsage      = 2   // the command line or the image cannot be used
+	statusHung       = 122 // the kernel hangs, and the watchdog could not make it panic
 	statusBreakpoint = 123 // stopped at a --break
 	statusTimeout    = 124 // ended by --timeout, as timeout(1) has it
 	statusFailed     = 125 // the monitor, QEMU or the host failed, or the guest triple-faulted

@@ -263,6 +263,22 @@ func TestRunTimeout(t *testing.T) {
 	})
 }
 
+// TestRunHung: the guest masks its APIC's LINT1, by which QEMU sends an NMI.
+func TestRunHung(t *testing.T) {
+	if err := qemuMissing(); err != nil {
+		t.Skipf("needs qemu: %v", err)
+	}
+	// mov dword [0xfee00360], 0x10000, in 32-bit mode
+	code := bytes.Join([][]byte{{0xc7, 0x05, 0x60, 0x03, 0xe0, 0xfe, 0, 0, 1, 0}, codePrompt, codeSpin}, nil)
+	path := file(t, "image.elf", image.FlatWatched(code, 4096, image.FlatAddress+2048))
+	cmd, stdout, stderr := kapsel(t, "run", "--accel", "qemu", "--watchdog", "200ms", path)
+	cmd.Run()
+	assert.Equal(t, statusHung, cmd.ProcessState.ExitCode())
+	assert.Equal(t, ">", stdout.String())
+	assert.Contains(t, stderr.String(), "EIP=", "a dump of the registers")
+	assert.Contains(t, stderr.String(), "kapsel: the kernel hangs, and the watchdog's NMI did not end it\n")
+}
+
 func TestRunEndedBySignal(t *testing.T) {
 	onEach(t, func(t *testing.T, accel string) {
 		for signal, status := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {

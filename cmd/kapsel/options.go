@@ -23,7 +23,13 @@ type runOptions struct {
 	cmdline string
 	breaks  addresses
 	verbose bool
+
+	watchdog time.Duration // 0: none
 }
+
+// defaultWatchdog is far longer than the kernel works on anything before it returns to its
+// main loop, on any host.
+const defaultWatchdog = 10 * time.Second
 
 // parseRun reads the arguments of "kapsel run": flags and files in any order; all that
 // follows "--" is files.
@@ -33,6 +39,7 @@ func parseRun(args []string) (*runOptions, error) {
 	f.Var(&o.accel, "accel", "")
 	f.Var(&o.memory, "mem", "")
 	f.DurationVar(&o.timeout, "timeout", 0, "")
+	f.DurationVar(&o.watchdog, "watchdog", defaultWatchdog, "")
 	f.StringVar(&o.cmdline, "cmdline", "", "")
 	f.Var(&o.breaks, "break", "")
 	f.BoolVar(&o.verbose, "v", false, "")
@@ -45,6 +52,8 @@ func parseRun(args []string) (*runOptions, error) {
 		return nil, errors.New("no image given: kapsel run [flags] IMAGE [TASK.tbf...]")
 	case o.timeout < 0:
 		return nil, fmt.Errorf("--timeout %s: want a positive time, as 30s", o.timeout)
+	case o.watchdog < 0:
+		return nil, fmt.Errorf("--watchdog %s: want a positive time, as 10s, or 0 for none", o.watchdog)
 	case o.memory > vmm.MaxMemory:
 		return nil, fmt.Errorf("--mem %s: a machine can have at most %dG", &o.memory, vmm.MaxMemory>>30)
 	case len(o.cmdline) > abi.CmdlineMax:

@@ -14,21 +14,21 @@ import (
 )
 
 func TestParseRun(t *testing.T) {
-	defaults := runOptions{image: "i", tasks: []string{}, accel: accelAuto, memory: vmm.DefaultMemory}
+	defaults := runOptions{image: "i", tasks: []string{}, accel: accelAuto, memory: vmm.DefaultMemory, watchdog: 10 * time.Second}
 	full := runOptions{image: "i", tasks: []string{"a.tbf", "b.tbf"}, accel: accelQEMU, memory: 16 << 20,
-		timeout: 90 * time.Second, cmdline: "x y", verbose: true}
+		timeout: 90 * time.Second, watchdog: 0, cmdline: "x y", verbose: true}
 	for _, test := range []struct {
 		name string
 		args string
 		want runOptions
 	}{
 		{"only an image", "i", defaults},
-		{"flags before", "--accel|qemu|--mem|16M|--timeout|90s|--cmdline|x y|-v|i|a.tbf|b.tbf", full},
-		{"flags behind", "i|a.tbf|b.tbf|--accel|qemu|--mem|16M|--timeout|1m30s|--cmdline|x y|-v", full},
-		{"flags between", "-v|i|--accel=qemu|a.tbf|--mem=16M|-timeout=90s|b.tbf|-cmdline=x y", full},
+		{"flags before", "--accel|qemu|--mem|16M|--timeout|90s|--watchdog|0|--cmdline|x y|-v|i|a.tbf|b.tbf", full},
+		{"flags behind", "i|a.tbf|b.tbf|--accel|qemu|--mem|16M|--timeout|1m30s|--watchdog|0s|--cmdline|x y|-v", full},
+		{"flags between", "-v|i|--accel=qemu|a.tbf|--mem=16M|-timeout=90s|-watchdog=0|b.tbf|-cmdline=x y", full},
 		{"breakpoints", "--break|ffffffff80200000,0x400028e0|i|--break=0", runOptions{image: "i", tasks: []string{}, accel: accelAuto, memory: vmm.DefaultMemory,
-			breaks: addresses{0xffff_ffff_8020_0000, 0x4000_28e0, 0}}},
-		{"files behind two dashes", "-v|--|-i|--accel", runOptions{image: "-i", tasks: []string{"--accel"}, accel: accelAuto, memory: vmm.DefaultMemory, verbose: true}},
+			watchdog: 10 * time.Second, breaks: addresses{0xffff_ffff_8020_0000, 0x4000_28e0, 0}}},
+		{"files behind two dashes", "-v|--|-i|--accel", runOptions{image: "-i", tasks: []string{"--accel"}, accel: accelAuto, memory: vmm.DefaultMemory, watchdog: 10 * time.Second, verbose: true}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := parseRun(strings.Split(test.args, "|"))
@@ -52,6 +52,7 @@ func TestParseRunErrors(t *testing.T) {
 		{"bad size", []string{"--mem", "lots", "i"}, "want a size as 64M"},
 		{"too much memory", []string{"--mem", "2048G", "i"}, "--mem 2048G: a machine can have at most 1024G"},
 		{"bad time", []string{"--timeout", "60", "i"}, "60"},
+		{"negative watchdog", []string{"--watchdog", "-1s", "i"}, "--watchdog -1s: want a positive time, as 10s, or 0 for none"},
 		{"negative time", []string{"--timeout", "-1s", "i"}, "want a positive time"},
 		{"long command line", []string{"--cmdline", strings.Repeat("x", abi.CmdlineMax+1), "i"}, "reads at most 2048"},
 		{"a breakpoint by name", []string{"--break", "main.main", "i"}, `want hexadecimal addresses as ffffffff80200000, found "main.main"`},

@@ -67,6 +67,7 @@ func (o *runOptions) config(std stdio) (vmm.Config, error) {
 		Log:     func(string, ...any) {},
 
 		Breakpoints: o.breaks,
+		Watchdog:    o.watchdog,
 	}
 	if o.verbose {
 		c.Log = func(format string, args ...any) {
@@ -109,7 +110,8 @@ func (o *runOptions) boot(ctx context.Context, accel accelerator, c vmm.Config, 
 	c.Log("%v", exit)
 	status, err := outcome(exit, err, context.Cause(ctx))
 	switch {
-	case exit.Reason == vmm.Shutdown, exit.Reason == vmm.Breakpoint, exit.Reason == vmm.Failed, errors.Is(err, errTimeout):
+	case exit.Reason == vmm.Shutdown, exit.Reason == vmm.Hung, exit.Reason == vmm.Breakpoint, exit.Reason == vmm.Failed,
+		errors.Is(err, errTimeout):
 		m.Dump(stderr)
 	}
 	if errors.Is(err, errTimeout) {
@@ -126,6 +128,8 @@ func outcome(exit vmm.Exit, failure, cause error) (int, error) {
 		return exit.Status, nil
 	case vmm.Shutdown:
 		return statusFailed, errors.New(exit.String())
+	case vmm.Hung:
+		return statusHung, errors.New(exit.String())
 	case vmm.Breakpoint:
 		return statusBreakpoint, errors.New(exit.String())
 	case vmm.Cancelled:

@@ -25,6 +25,7 @@ func TestOutcome(t *testing.T) {
 		{"guest ends as the time does", vmm.Exit{Reason: vmm.GuestExit, Status: 3}, nil, errTimeout, 3, ""},
 		{"triple fault", vmm.Exit{Reason: vmm.Shutdown}, nil, nil, 125, "triple fault"},
 		{"breakpoint", vmm.Exit{Reason: vmm.Breakpoint, Address: 0x400028e0}, nil, nil, 123, "breakpoint at 0x400028e0"},
+		{"hung", vmm.Exit{Reason: vmm.Hung}, nil, nil, 122, "the kernel hangs"},
 		{"failure", vmm.Exit{Reason: vmm.Failed}, failure, nil, 125, "ioctl failed"},
 		{"timeout", vmm.Exit{Reason: vmm.Cancelled}, nil, errTimeout, 124, "ended by --timeout"},
 		{"left", vmm.Exit{Reason: vmm.Cancelled}, nil, errLeft, 130, ""},

@@ -77,6 +77,14 @@ const (
 	BootVersion = 1
 )
 
+// NoteHeartbeat is the type of the note, likewise of name NoteName, that says where the kernel
+// counts its turns: an 8-byte descriptor with the physical address of a 64-bit word, aligned,
+// that changes whenever the kernel gives the processor to a task or puts it to sleep. A
+// monitor with a watchdog reads it. If it stands still while the processor is in ring 0 and
+// does not wait in HLT, the monitor sends an NMI, at which the kernel panics. An image
+// without this note is not watched.
+const NoteHeartbeat = 2
+
 // ImageInfo is how an image is laid out: mkimage writes it into the kernel's variable
 // amd64.image. Addresses are virtual, in the kernel's window; ranges are half-open and
 // those of the kernel begin on page boundaries.

@@ -46,6 +46,8 @@ type CPU interface {
 	// Clear forgets the slot's registers. Mappings stay.
 	Clear(slot int)
 
+	PageTables
+
 	// Now is the time since boot in microseconds; it never goes back.
 	Now() uint64
 	// SetSlice asks for an interrupt at the given time (Now's clock), so that Switch
@@ -122,6 +124,13 @@ const (
 	ReadExecute Rights = iota
 	ReadWrite
 )
+
+// Page is a page that page tables map, of 4 KiB or larger (PageTables.NextPage).
+type Page struct {
+	Addr, Size           uint64 // virtual address and bytes
+	Frame                uint64 // physical address
+	User, Write, Execute bool   // what may be done with it besides reading; User: by ring 3
+}
 
 // NoVector is the Vector of a fault that the kernel found, not the CPU.
 const NoVector = 0xff

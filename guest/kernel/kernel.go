@@ -14,6 +14,7 @@ type Kernel struct {
 	timed      bool // the scheduler wants to know what was left of a slice
 	policy     FaultPolicy
 	debug      Writer
+	onSwitch   ContextSwitchCallback // or nil
 
 	credentials CredentialsPolicy
 	identity    IdentityPolicy
@@ -36,7 +37,7 @@ type Kernel struct {
 	sliceEnd  uint64 // when the running slice is over, in CPU.Now's time; 0: never
 }
 
-// Config is what a board wires into the kernel. Every field is needed.
+// Config is what a board wires into the kernel. Every field but ContextSwitch is needed.
 type Config struct {
 	CPU         CPU
 	Platform    Platform
@@ -46,6 +47,16 @@ type Config struct {
 	Identity    IdentityPolicy    // which objects are one application
 	Debug       Writer            // takes the kernel's messages
 	RAM         []byte            // memory for tasks, starting on a page
+
+	ContextSwitch ContextSwitchCallback // told of each turn; nil: nobody is
+}
+
+// ContextSwitchCallback is told when a task gets the CPU, for drivers that keep something
+// about a task in its own memory.
+type ContextSwitchCallback interface {
+	// ContextSwitch is called at the start of each turn of a task, before the task runs.
+	// System calls that do not end the turn are none of its business.
+	ContextSwitch(id TaskID)
 }
 
 // Init makes the kernel ready for grants, deferred calls and Load.
@@ -64,6 +75,7 @@ func (k *Kernel) Init(c Config) {
 	k.identity = c.Identity
 	k.debug = c.Debug
 	k.ram = c.RAM
+	k.onSwitch = c.ContextSwitch
 }
 
 // Run is the main loop. It returns when no task can ever run again: each has terminated
@@ -85,6 +97,7 @@ func (k *Kernel) RunForever(c capability.MainLoop) {
 
 // step does the most urgent thing: kernel work, else a task's turn, else sleep.
 func (k *Kernel) step() {
+	k.checkReady()
 	if k.deferred.pending != 0 || *k.interrupts != 0 {
 		k.work()
 		return
@@ -180,6 +193,9 @@ func (k *Kernel) turn(t *Task) StopReason {
 	k.running, k.attention = t, false
 	if t.state == Yielded {
 		k.runUpcall(t)
+	}
+	if k.onSwitch != nil && t.state == Running {
+		k.onSwitch.ContextSwitch(t.id)
 	}
 	for !k.attention {
 		trap := k.cpu.Switch(t.slot)

@@ -66,6 +66,7 @@ func (k *Kernel) lend(lender, borrower *Task, l loan) {
 	k.cpu.Map(borrower.slot, loanAddress(lender), mem, ReadWrite)
 	lender.loans[borrower.slot] = l
 	lender.lends |= 1 << borrower.slot
+	k.checkMemory()
 }
 
 // endLoan takes from the borrower what the lender lent to it, if anything.
@@ -75,6 +76,7 @@ func (k *Kernel) endLoan(lender, borrower *Task) {
 		k.cpu.Unmap(borrower.slot, loanAddress(lender), l.size)
 		*l = loan{}
 		lender.lends &^= 1 << borrower.slot
+		k.checkMemory()
 	}
 }
 

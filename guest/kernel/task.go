@@ -169,6 +169,7 @@ func (k *Kernel) start(t *Task) {
 	t.state = Running
 	k.update(t)
 	k.live++
+	k.checkMemory()
 }
 
 // end takes everything from the task that the kernel or capsules hold for it. Its id is
@@ -184,6 +185,7 @@ func (k *Kernel) end(t *Task, s State) {
 	k.endLoans(t)
 	k.cpu.Clear(t.slot)
 	k.live--
+	k.checkMemory()
 }
 
 // restart ends the task's run and starts another.
@@ -207,6 +209,7 @@ func (k *Kernel) moveBreak(t *Task, addr uint64) bool {
 	} else if after < before {
 		k.cpu.Unmap(t.slot, after, before-after)
 	}
+	k.checkMemory()
 	return true
 }
 

@@ -31,6 +31,15 @@ func (d *TaskData) ID() TaskID {
 	return d.task.id
 }
 
+// Pending is how many upcalls wait for the task to yield, of all drivers. It is 0 if the
+// entry is over.
+func (d *TaskData) Pending() int {
+	if !d.live() {
+		return 0
+	}
+	return d.task.queue.count
+}
+
 // ScheduleUpcall makes an event of subscribe number n happen: the task runs its upcall
 // with these arguments in a later Yield, or gets them as the answer to its Yield-WaitFor.
 // Without a subscription the event waits for a Yield-WaitFor alone, and a newer one

@@ -17,6 +17,12 @@ func AllowReadOnly(driver, number uint32, bytes []byte) error {
 	return share(abi.AllowReadOnly, driver, number, unsafe.SliceData(bytes), len(bytes))
 }
 
+// AllowUserspaceReadable shares a buffer that a driver writes at any time, for the task to
+// read without a call. The buffer must stay where it is: a variable, or from the heap.
+func AllowUserspaceReadable(driver, number uint32, buffer []byte) error {
+	return share(abi.AllowUserspaceReadable, driver, number, unsafe.SliceData(buffer), len(buffer))
+}
+
 func share(class abi.Class, driver, number uint32, p *byte, n int) error {
 	v, a, _, _ := Raw(class, uint64(driver), uint64(number), uint64(uintptr(unsafe.Pointer(p))), uint64(n))
 	return failure(abi.Variant(v), a)

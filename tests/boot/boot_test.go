@@ -162,3 +162,16 @@ func TestMemorySizes(t *testing.T) {
 		})
 	}
 }
+
+// TestReadOnlyState: a task sees its turns counted and the time go on in its own memory,
+// beside another that takes turns, and makes no system call for it.
+func TestReadOnlyState(t *testing.T) {
+	onlooker := machine.Object(t, "test/onlooker.tbf")
+	out := machine.Boot(t, machine.Guest{
+		Image: "test/bare.elf", Modules: [][]byte{onlooker, onlooker, machine.Object(t, "hello.tbf")},
+	})
+	ended(t, out, abi.ExitOK)
+	assert.Equal(t, 2, strings.Count(out.Console, "onlooker: saw 5 turns without a call\n"))
+	// the first brk, version, Allow, then a line (Allow, Command, Yield, Allow), and Exit
+	assert.Len(t, regexp.MustCompile(`onlooker +Terminated +0 +8 `).FindAllString(out.Console, -1), 2, "other calls were made")
+}

@@ -42,6 +42,8 @@ type Guest struct {
 	Until string
 	// Timeout is when the machine is ended, 0 for the package's Timeout.
 	Timeout time.Duration
+	// Watchdog is vmm.Config's.
+	Watchdog time.Duration
 	// Console, if not nil, takes what the guest prints as it comes.
 	Console io.Writer
 }
@@ -50,7 +52,7 @@ type Guest struct {
 type Outcome struct {
 	Console string
 	Exit    vmm.Exit
-	Dump    string // the processor's state, if the machine was cancelled
+	Dump    string // the processor's state, if the machine was cancelled or hung
 }
 
 // File returns the path of a file in the build folder, which scripts/test fills.
@@ -140,7 +142,8 @@ func Boot(t testing.TB, g Guest) Outcome {
 	defer cancel()
 	console := &console{until: g.Until, seen: cancel, also: g.Console}
 	m, err := newRunner(t, File(t, g.Image), vmm.Config{
-		Modules: g.Modules, Cmdline: g.Cmdline, Memory: g.Memory, Input: g.Input, Console: console, Log: t.Logf,
+		Modules: g.Modules, Cmdline: g.Cmdline, Memory: g.Memory, Input: g.Input, Watchdog: g.Watchdog,
+		Console: console, Log: t.Logf,
 	}, g.Options)
 	require.NoError(t, err)
 	defer m.Close()
@@ -151,7 +154,7 @@ func Boot(t testing.TB, g Guest) Outcome {
 			t.Logf("%v; the console:\n%s\n%s", exit, outcome.Console, outcome.Dump)
 		}
 	})
-	if exit.Reason == vmm.Cancelled {
+	if exit.Reason == vmm.Cancelled || exit.Reason == vmm.Hung {
 		var dump bytes.Buffer
 		m.Dump(&dump)
 		outcome.Dump = dump.String()

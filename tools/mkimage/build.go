@@ -23,8 +23,12 @@ type program struct {
 // top 2 GiB, where 32-bit relative and sign-extended addresses reach, as in Linux.
 const kernelText = 2 << 20
 
-func kernelProgram(pkg string) program {
-	return program{pkg: pkg, tags: "kapsel,kapsel_kernel", entry: archPackage + ".entry", text: abi.KernelBase + kernelText}
+func kernelProgram(pkg string, debug bool) program {
+	tags := "kapsel,kapsel_kernel"
+	if debug {
+		tags += ",kapsel_debug"
+	}
+	return program{pkg: pkg, tags: tags, entry: archPackage + ".entry", text: abi.KernelBase + kernelText}
 }
 
 func taskProgram(pkg string, text uint64) program {

@@ -119,7 +119,7 @@ func mkimage(dir string, w io.Writer) error {
 		return err
 	}
 	os.Stdout = pipe
-	err = run(filepath.Join("out", "kapsel.elf"), board, false, tasks)
+	err = run(filepath.Join("out", "kapsel.elf"), kernelProgram(board, false), false, tasks)
 	os.Stdout = stdout
 	pipe.Close()
 	if _, copyErr := io.Copy(w, r); copyErr != nil {

@@ -13,9 +13,10 @@ import (
 // The kernel's symbols that mkimage looks for, all in its machine layer.
 const (
 	archPackage = "kapsel/guest/arch/amd64"
-	symbolPVH   = archPackage + ".pvhEntry" // the 32-bit door
-	symbolImage = archPackage + ".image"    // an abi.ImageInfo
-	noteXen     = 18                        // XEN_ELFNOTE_PHYS32_ENTRY (Xen public/elfnote.h)
+	symbolPVH   = archPackage + ".pvhEntry"  // the 32-bit door
+	symbolImage = archPackage + ".image"     // an abi.ImageInfo
+	symbolBeat  = archPackage + ".heartbeat" // a counter; not in kernels without tasks
+	noteXen     = 18                         // XEN_ELFNOTE_PHYS32_ENTRY (Xen public/elfnote.h)
 )
 
 // A segment is a piece of the image in memory.
@@ -69,6 +70,10 @@ func packImage(kernelELF string, tasks []byte) ([]byte, *sizeTable, error) {
 	door := binary.LittleEndian.AppendUint64(nil, symbols[symbolPVH]-abi.KernelBase)
 	version := binary.LittleEndian.AppendUint32(nil, abi.BootVersion)
 	notes := append(note("Xen", noteXen, door), note(abi.NoteName, abi.NoteBoot, version)...)
+	if beat := symbols[symbolBeat]; beat != 0 {
+		word := binary.LittleEndian.AppendUint64(nil, beat-abi.KernelBase)
+		notes = append(notes, note(abi.NoteName, abi.NoteHeartbeat, word)...)
+	}
 	return encodeELF(f.Entry, segments, notes), measure(f, rodata, tasks), nil
 }
 

@@ -110,6 +110,11 @@ func TestImageNotes(t *testing.T) {
 	want = le.AppendUint32(want, 1)
 	want = append(want, "Kapsel\x00\x00"...)
 	want = le.AppendUint32(want, abi.BootVersion)
+	want = le.AppendUint32(want, 7)
+	want = le.AppendUint32(want, 8)
+	want = le.AppendUint32(want, 2)
+	want = append(want, "Kapsel\x00\x00"...)
+	want = le.AppendUint64(want, symbols["kapsel/guest/arch/amd64.heartbeat"]-abi.KernelBase)
 	assert.Equal(t, want, notes)
 }
 

@@ -1,6 +1,6 @@
 // Command mkimage builds the kernel and its tasks and packs them into one bootable image.
 //
-//	mkimage -o build/kapsel.elf [-kernel PKG] [-sha256] TASK...
+//	mkimage -o build/kapsel.elf [-kernel PKG] [-debug] [-sha256] TASK...
 //
 // A TASK is a Go package (./guest/tasks/hello) or a file that ends in .tbf. The kernel
 // is the board's main package. Beside the image it writes kernel.elf, the kernel with its
@@ -21,14 +21,15 @@ import (
 func main() {
 	out := flag.String("o", "build/kapsel.elf", "the image to write; other outputs go to the same folder")
 	kernel := flag.String("kernel", "kapsel/guest/board/kvm", "main package of the kernel")
+	debug := flag.Bool("debug", false, "a kernel that holds the rules of memory against the page tables after each change")
 	digests := flag.Bool("sha256", false, "add SHA-256 credentials to the tasks that are built")
 	flag.Usage = func() {
-		fmt.Fprint(flag.CommandLine.Output(), "usage: mkimage [-o IMAGE] [-kernel PKG] [-sha256] TASK...\n"+
+		fmt.Fprint(flag.CommandLine.Output(), "usage: mkimage [-o IMAGE] [-kernel PKG] [-debug] [-sha256] TASK...\n"+
 			"A TASK is a Go package or a .tbf file.\n\n")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if err := run(*out, *kernel, *digests, flag.Args()); err != nil {
+	if err := run(*out, kernelProgram(*kernel, *debug), *digests, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "mkimage:", err)
 		os.Exit(1)
 	}
@@ -36,7 +37,7 @@ func main() {
 
 // run builds everything and writes the image last, so that a failed build leaves no image
 // that does not belong to its sources.
-func run(out, kernel string, digests bool, tasks []string) error {
+func run(out string, kernel program, digests bool, tasks []string) error {
 	if err := os.Remove(out); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -57,7 +58,7 @@ func run(out, kernel string, digests bool, tasks []string) error {
 		objects = append(objects, object...)
 	}
 	kernelELF := filepath.Join(dir, "kernel.elf")
-	if err := tc.build(kernelProgram(kernel), kernelELF); err != nil {
+	if err := tc.build(kernel, kernelELF); err != nil {
 		return err
 	}
 	image, sizes, err := packImage(kernelELF, objects)

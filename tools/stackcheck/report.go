@@ -149,7 +149,7 @@ func (r *report) deathsAndOthers() error {
 	}
 	r.others = []entry{
 		{name: "stack overflow, on panicStack", root: overflow, bytes: 8 + r.reach(overflow), size: int(r.symbols["runtime.panicStack"].Size)},
-		{name: "double fault or machine check, on its own", root: trap, bytes: fault, size: int(r.symbols[archPackage+".istStacks"].Size) / 4},
+		{name: "double fault, machine check or NMI, on its own", root: trap, bytes: fault, size: int(r.symbols[archPackage+".istStacks"].Size) / 4},
 	}
 	return nil
 }

@@ -19,13 +19,8 @@ const (
 	maxProgramHeaders = 64
 )
 
-// The boot note: an ELF note with this name and type, whose descriptor is the version of
-// the boot contract, four bytes.
-const (
-	noteName    = "Kapsel\x00"
-	noteType    = 1
-	noteVersion = 1
-)
+// noteName is the name of the notes that abi defines, as it stands in the file.
+const noteName = abi.NoteName + "\x00"
 
 var little = binary.LittleEndian
 
@@ -48,7 +43,7 @@ func Parse(data []byte) (*Image, error) {
 	if err := checkEntry(header.Entry, programs); err != nil {
 		return nil, err
 	}
-	if err := checkNote(data, programs); err != nil {
+	if err := img.readNotes(data, programs); err != nil {
 		return nil, err
 	}
 	return img, nil
@@ -151,44 +146,68 @@ func checkEntry(entry uint64, programs []elf.Prog64) error {
 	return fmt.Errorf("the entry %#x lies in no executable segment", entry)
 }
 
-func checkNote(data []byte, programs []elf.Prog64) error {
+// readNotes checks the boot note and takes over where the heartbeat is.
+func (img *Image) readNotes(data []byte, programs []elf.Prog64) error {
+	boot, ok := findNote(data, programs, abi.NoteBoot, 4)
+	if !ok {
+		return errors.New("no Kapsel boot note: not an image for this monitor (mkimage makes them)")
+	}
+	if version := little.Uint32(boot); version != abi.BootVersion {
+		return fmt.Errorf("the image wants version %d of the boot contract, this monitor has version %d", version, abi.BootVersion)
+	}
+	heartbeat, ok := findNote(data, programs, abi.NoteHeartbeat, 8)
+	if !ok {
+		return nil
+	}
+	img.heartbeat = little.Uint64(heartbeat)
+	if !img.holdsWord(img.heartbeat) {
+		return fmt.Errorf("the heartbeat note names %#x, where the image has no aligned word", img.heartbeat)
+	}
+	return nil
+}
+
+// holdsWord reports whether an aligned word of 8 bytes at a physical address lies in a segment.
+func (img *Image) holdsWord(address uint64) bool {
+	return address%8 == 0 && slices.ContainsFunc(img.segments, func(s segment) bool {
+		return address >= s.address && s.size >= 8 && address-s.address <= s.size-8
+	})
+}
+
+// findNote looks for the note of that type and size in all note segments, and returns its
+// descriptor.
+func findNote(data []byte, programs []elf.Prog64, kind uint32, size uint64) (desc []byte, ok bool) {
 	for _, p := range programs {
 		if elf.ProgType(p.Type) != elf.PT_NOTE {
 			continue
 		}
 		notes, _ := cut(data, p.Off, p.Filesz) // parsePrograms checked it
-		version, ok := findNote(notes)
-		if !ok {
-			continue
+		if desc, ok := findNoteIn(notes, kind, size); ok {
+			return desc, true
 		}
-		if version != noteVersion {
-			return fmt.Errorf("the image wants version %d of the boot contract, this monitor has version %d", version, noteVersion)
-		}
-		return nil
 	}
-	return errors.New("no Kapsel boot note: not an image for this monitor (mkimage makes them)")
+	return nil, false
 }
 
-// findNote looks for the boot note among notes and returns its version. A note is three
-// words (sizes of name and descriptor, type), the name and the descriptor, each padded to
-// four bytes (System V ABI, "Note Section").
-func findNote(notes []byte) (version uint32, ok bool) {
+// findNoteIn looks for the note among notes. A note is three words (sizes of name and
+// descriptor, type), the name and the descriptor, each padded to four bytes (System V ABI,
+// "Note Section").
+func findNoteIn(notes []byte, kind uint32, size uint64) (desc []byte, ok bool) {
 	for len(notes) >= 12 {
 		nameSize, descSize := uint64(little.Uint32(notes)), uint64(little.Uint32(notes[4:]))
-		kind := little.Uint32(notes[8:])
+		found := little.Uint32(notes[8:])
 		descStart := 12 + (nameSize+3)&^3
 		name, nameOK := cut(notes, 12, nameSize)
 		desc, descOK := cut(notes, descStart, descSize)
 		if !nameOK || !descOK {
-			return 0, false
+			return nil, false
 		}
-		if string(name) == noteName && kind == noteType && descSize == 4 {
-			return little.Uint32(desc), true
+		if string(name) == noteName && found == kind && descSize == size {
+			return desc, true
 		}
 		next := min(descStart+(descSize+3)&^3, uint64(len(notes)))
 		notes = notes[next:]
 	}
-	return 0, false
+	return nil, false
 }
 
 func pageUp(n uint64) uint64 { return (n + abi.PageSize - 1) &^ (abi.PageSize - 1) }

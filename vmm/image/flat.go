@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"slices"
 
 	"kapsel/guest/abi"
 )
@@ -15,8 +16,17 @@ const FlatAddress = 2 << 20
 // one executable segment, followed by bss zero bytes. Probes and one-page guests are made
 // so. The PVH door leads to the same byte, in 32-bit mode.
 func Flat(code []byte, bss uint64) []byte {
+	return flat(code, bss, append(pvhNote(FlatAddress), bootNote()...))
+}
+
+// FlatWatched is Flat with a heartbeat at a physical address.
+func FlatWatched(code []byte, bss, heartbeat uint64) []byte {
+	word := little.AppendUint64(nil, heartbeat)
+	return flat(code, bss, slices.Concat(pvhNote(FlatAddress), bootNote(), note(noteName, abi.NoteHeartbeat, word)))
+}
+
+func flat(code []byte, bss uint64, notes []byte) []byte {
 	const notesAt = headerSize + 2*programHeaderSize
-	notes := append(pvhNote(FlatAddress), bootNote()...)
 	codeAt := uint64(notesAt + len(notes))
 
 	header := elf.Header64{
@@ -47,17 +57,21 @@ func Flat(code []byte, bss uint64) []byte {
 }
 
 // bootNote returns the note that marks an image.
-func bootNote() []byte { return note(noteName, noteType, noteVersion) }
+func bootNote() []byte {
+	return note(noteName, abi.NoteBoot, little.AppendUint32(nil, abi.BootVersion))
+}
 
 // pvhNote returns the note that names the 32-bit door (Xen's PVH, XEN_ELFNOTE_PHYS32_ENTRY).
-func pvhNote(entry uint32) []byte { return note("Xen\x00", 18, entry) }
+func pvhNote(entry uint32) []byte {
+	return note("Xen\x00", 18, little.AppendUint32(nil, entry))
+}
 
-// note returns an ELF note whose descriptor is four bytes.
-func note(name string, kind, desc uint32) []byte {
+// note returns an ELF note whose descriptor has whole words.
+func note(name string, kind uint32, desc []byte) []byte {
 	n := little.AppendUint32(nil, uint32(len(name)))
-	n = little.AppendUint32(n, 4)
+	n = little.AppendUint32(n, uint32(len(desc)))
 	n = little.AppendUint32(n, kind)
 	n = append(n, name...)
 	n = append(n, make([]byte, -len(name)&3)...) // padding to four bytes
-	return little.AppendUint32(n, desc)
+	return append(n, desc...)
 }

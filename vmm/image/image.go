@@ -17,7 +17,13 @@ type Image struct {
 	entry    uint64 // virtual address
 	segments []segment
 	end      uint64 // physical, page aligned: the first byte behind the image
+
+	heartbeat uint64 // physical, 0: none
 }
+
+// Heartbeat is the physical address of the word by which the kernel shows that it lives
+// (abi.NoteHeartbeat), 8 bytes within the image. It reports false if the image has none.
+func (img *Image) Heartbeat() (address uint64, ok bool) { return img.heartbeat, img.heartbeat != 0 }
 
 // segment is a range of guest memory and its first bytes; the rest is zero.
 type segment struct {

@@ -75,7 +75,7 @@ func TestParseRefuses(t *testing.T) {
 
 func TestParseRefusesAnotherContract(t *testing.T) {
 	file := Flat(code, 0)
-	little.PutUint32(file[len(file)-len(code)-4:], 2)
+	little.PutUint32(file[len(file)-len(code)-4:], 2) // the boot note is the last one
 	_, err := Parse(file)
 	assert.ErrorContains(t, err, "wants version 2 of the boot contract")
 }
@@ -85,12 +85,47 @@ func TestNoteIsFoundBehindOthers(t *testing.T) {
 	xen = little.AppendUint32(xen, 8)
 	xen = little.AppendUint32(xen, 18)
 	xen = append(xen, "Xen\x00\x00\x00\x20\x00\x00\x00\x00\x00"...)
-	version, ok := findNote(append(xen, bootNote()...))
+	version, ok := findNoteIn(append(xen, bootNote()...), abi.NoteBoot, 4)
 	assert.True(t, ok)
-	assert.EqualValues(t, noteVersion, version)
+	assert.EqualValues(t, abi.BootVersion, little.Uint32(version))
 
-	_, ok = findNote(xen)
+	_, ok = findNoteIn(xen, abi.NoteBoot, 4)
 	assert.False(t, ok)
+	_, ok = findNoteIn(bootNote(), abi.NoteBoot, 8)
+	assert.False(t, ok, "of another size")
+}
+
+func TestHeartbeat(t *testing.T) {
+	img, err := Parse(Flat(code, 16))
+	require.NoError(t, err)
+	_, ok := img.Heartbeat()
+	assert.False(t, ok)
+	const bss = 13 // with the 3 bytes of code, two words
+	for _, tt := range []struct {
+		name    string
+		address uint64
+		ok      bool
+	}{
+		{"the image's first word", FlatAddress, true},
+		{"its last word", FlatAddress + 8, true},
+		{"not aligned", FlatAddress + 4, false},
+		{"behind it", FlatAddress + 16, false},
+		{"in front of it", FlatAddress - 8, false},
+		{"address 0", 0, false},
+		{"the end of the address space", ^uint64(7), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			img, err := Parse(FlatWatched(code, bss, tt.address))
+			if !tt.ok {
+				assert.ErrorContains(t, err, "the heartbeat note names 0x")
+				return
+			}
+			require.NoError(t, err)
+			address, ok := img.Heartbeat()
+			assert.True(t, ok)
+			assert.Equal(t, tt.address, address)
+		})
+	}
 }
 
 func TestOpen(t *testing.T) {

@@ -9,6 +9,7 @@ type Cap int
 const (
 	CapUserMemory       Cap = 3
 	CapExtCPUID         Cap = 7
+	CapUserNMI          Cap = 22
 	CapSetGuestDebug    Cap = 23
 	CapTSCKHz           Cap = 61
 	CapTSCDeadlineTimer Cap = 72
@@ -21,6 +22,7 @@ const (
 var capNames = map[Cap]string{
 	CapUserMemory:       "KVM_CAP_USER_MEMORY",
 	CapExtCPUID:         "KVM_CAP_EXT_CPUID",
+	CapUserNMI:          "KVM_CAP_USER_NMI",
 	CapSetGuestDebug:    "KVM_CAP_SET_GUEST_DEBUG",
 	CapTSCKHz:           "KVM_CAP_GET_TSC_KHZ",
 	CapTSCDeadlineTimer: "KVM_CAP_TSC_DEADLINE_TIMER",

@@ -38,6 +38,7 @@ const (
 	setCPUID2           request = dirWrite | cpuidHeader<<sizePos | kvmio | 0x90
 	getMPState          request = dirRead | 4<<sizePos | kvmio | 0x98
 	getTSCKHz           request = kvmio | 0xa3
+	injectNMI           request = kvmio | 0x9a
 	setGuestDebug       request = dirWrite | request(unsafe.Sizeof(guestDebug{}))<<sizePos | kvmio | 0x9b
 	enableCap           request = dirWrite | request(unsafe.Sizeof(capability{}))<<sizePos | kvmio | 0xa3
 	signalMSI           request = dirWrite | request(unsafe.Sizeof(MSI{}))<<sizePos | kvmio | 0xa5
@@ -61,6 +62,7 @@ var requestNames = map[request]string{
 	setCPUID2:           "KVM_SET_CPUID2",
 	getMPState:          "KVM_GET_MP_STATE",
 	getTSCKHz:           "KVM_GET_TSC_KHZ",
+	injectNMI:           "KVM_NMI",
 	setGuestDebug:       "KVM_SET_GUEST_DEBUG",
 	enableCap:           "KVM_ENABLE_CAP",
 	signalMSI:           "KVM_SIGNAL_MSI",

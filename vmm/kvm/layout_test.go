@@ -125,6 +125,7 @@ func TestRequests(t *testing.T) {
 		setCPUID2:           0x4008ae90,
 		getMPState:          0x8004ae98,
 		getTSCKHz:           0xaea3,
+		injectNMI:           0xae9a,
 		setGuestDebug:       0x4048ae9b,
 		enableCap:           0x4068aea3,
 		signalMSI:           0x4020aea5,

@@ -49,7 +49,7 @@ func (c *VCPU) Run() error {
 // immediateExit is the byte immediate_exit within the first word of kvm_run.
 const immediateExit = 1 << 8
 
-// Kick makes Run return ErrInterrupted, now and ever after. It may be called from any
+// Kick makes Run return ErrInterrupted, now and until Resume. It may be called from any
 // thread while the processor is open. The byte is set first, the signal sent second: a thread outside the
 // host's kernel meets the byte at its next entry, one inside it meets the signal. SIGURG
 // is the signal that the Go runtime sends itself and expects at any time.
@@ -59,6 +59,17 @@ func (c *VCPU) Kick() error {
 		return fmt.Errorf("signalling the processor's thread: %w", err)
 	}
 	return nil
+}
+
+// Resume lets Run run the guest again after a Kick.
+func (c *VCPU) Resume() {
+	atomic.AndUint32((*uint32)(unsafe.Pointer(&c.run[0])), ^uint32(immediateExit))
+}
+
+// NMI sends the processor a non-maskable interrupt, which it takes at the next Run.
+func (c *VCPU) NMI() error {
+	_, err := ioctl(c.fd, injectNMI, 0)
+	return err
 }
 
 // Complete finishes the port or memory access of the last exit without running the guest

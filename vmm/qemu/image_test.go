@@ -35,7 +35,13 @@ var (
 // imageFile writes an image that runs the fragments, and returns its path.
 func imageFile(t *testing.T, fragments ...[]byte) string {
 	t.Helper()
+	return file(t, image.Flat(bytes.Join(fragments, nil), 0))
+}
+
+// file writes an image, and returns its path.
+func file(t *testing.T, content []byte) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "image.elf")
-	require.NoError(t, os.WriteFile(path, image.Flat(bytes.Join(fragments, nil), 0), 0o644))
+	require.NoError(t, os.WriteFile(path, content, 0o644))
 	return path
 }

@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"kapsel/vmm/watchdog"
 )
 
 // A monitor is our end of QEMU's control socket. The protocol (QMP, docs/interop/qmp-spec
@@ -63,7 +67,12 @@ func (m *monitor) registers() (string, error) {
 	if _, err := m.command("stop", nil); err != nil {
 		return "", err
 	}
-	answer, err := m.command("human-monitor-command", map[string]string{"command-line": "info registers"})
+	return m.human("info registers")
+}
+
+// human gives a command of the monitor that people use, and returns its text.
+func (m *monitor) human(command string) (string, error) {
+	answer, err := m.command("human-monitor-command", map[string]string{"command-line": command})
 	if err != nil {
 		return "", err
 	}
@@ -72,6 +81,35 @@ func (m *monitor) registers() (string, error) {
 		return "", err
 	}
 	return strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n")) + "\n", nil
+}
+
+// word reads 8 bytes at a physical address: "0000000000234568: 0x0000000000000007".
+func (m *monitor) word(physical uint64) (uint64, error) {
+	text, err := m.human(fmt.Sprintf("xp /1gx %#x", physical))
+	if err != nil {
+		return 0, err
+	}
+	_, value, _ := strings.Cut(text, ": ")
+	word, err := strconv.ParseUint(strings.TrimSpace(value), 0, 64)
+	if err != nil {
+		return 0, fmt.Errorf("memory at %#x: want an address and a word, found %.60q", physical, text)
+	}
+	return word, nil
+}
+
+// posture asks where the processor is, by "CPL=0" and "HLT=0" among its registers.
+func (m *monitor) posture() (watchdog.Posture, error) {
+	text, err := m.human("info registers")
+	if err != nil {
+		return watchdog.Unknown, err
+	}
+	switch words := strings.Fields(text); {
+	case !slices.Contains(words, "HLT=0") && !slices.Contains(words, "HLT=1"):
+		return watchdog.Unknown, fmt.Errorf("registers: want HLT=0 or HLT=1, found %.200q", text)
+	case slices.Contains(words, "CPL=0") && slices.Contains(words, "HLT=0"):
+		return watchdog.Kernel, nil
+	}
+	return watchdog.Away, nil
 }
 
 // command gives one command and waits for its answer, passing over events.

@@ -21,6 +21,7 @@ import (
 
 	"kapsel/guest/abi"
 	"kapsel/vmm"
+	"kapsel/vmm/watchdog"
 )
 
 // Command is the emulator's name, looked up in PATH.
@@ -40,6 +41,7 @@ const answerTime = 30 * time.Second
 type Machine struct {
 	cmd     *exec.Cmd
 	monitor *monitor
+	watcher *watcher // nil: nobody watches
 	input   io.Reader
 	log     func(format string, args ...any)
 	stdin   io.WriteCloser
@@ -56,14 +58,17 @@ var Deterministic = []string{
 }
 
 // New prepares a machine for the image in the file at path; nothing runs yet. Of c it
-// takes Modules, Memory, Cmdline, Console, Input and Log; options are handed to QEMU
-// behind its own. Close it after use.
+// takes Modules, Memory, Cmdline, Watchdog, Console, Input and Log; options are handed to
+// QEMU behind its own. Close it after use.
 func New(path string, c vmm.Config, options ...string) (*Machine, error) {
 	command, err := find()
 	if err != nil {
 		return nil, err
 	}
 	m := &Machine{input: c.Input, log: c.Log}
+	if m.log == nil {
+		m.log = func(string, ...any) {}
+	}
 	if err := m.prepare(command, path, c, options); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
@@ -112,6 +117,9 @@ func (m *Machine) prepare(command, path string, c vmm.Config, options []string) 
 	theirs := os.NewFile(uintptr(pair[1]), "monitor")
 	m.files = append(m.files, theirs)
 	if m.monitor, err = newMonitor(pair[0]); err != nil {
+		return err
+	}
+	if m.watcher, err = m.newWatcher(path, c.Watchdog); err != nil {
 		return err
 	}
 	if len(c.Modules) > 0 {
@@ -180,9 +188,7 @@ func moduleFile(modules [][]byte) (*os.File, error) {
 // Run runs the machine until the guest ends, ctx does, or QEMU fails, and says which. The
 // error is nil unless Exit.Reason is vmm.Failed. A machine runs once.
 func (m *Machine) Run(ctx context.Context) (vmm.Exit, error) {
-	if m.log != nil {
-		m.log("%s", strings.Join(m.cmd.Args, " "))
-	}
+	m.log("%s", strings.Join(m.cmd.Args, " "))
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := m.cmd.Start(); err != nil {
@@ -202,15 +208,25 @@ func (m *Machine) Run(ctx context.Context) (vmm.Exit, error) {
 	if m.input != nil {
 		go io.Copy(m.stdin, m.input) // ends with the input or with QEMU
 	}
-	select {
-	case <-ended:
-		return m.exit()
-	case <-ctx.Done():
-		m.takeDump()
-		m.cmd.Process.Kill()
-		<-ended
-		return vmm.Exit{Reason: vmm.Cancelled}, nil
+	reason := vmm.Cancelled
+	ticks := m.watcher.ticks()
+	for running := true; running; {
+		select {
+		case <-ended:
+			return m.exit()
+		case <-ctx.Done():
+			running = false
+		case <-ticks:
+			if m.watcher.tick() == watchdog.Hung {
+				reason, running = vmm.Hung, false
+			}
+			ticks = m.watcher.ticks()
+		}
 	}
+	m.takeDump()
+	m.cmd.Process.Kill()
+	<-ended
+	return vmm.Exit{Reason: reason}, nil
 }
 
 // takeDump keeps the registers for Dump while there is a QEMU to ask.
@@ -244,7 +260,8 @@ func (m *Machine) failure(err error) error {
 	return fmt.Errorf("QEMU failed: %w: %s", err, said)
 }
 
-// Dump writes the processor's registers as QEMU shows them, after a Run that was cancelled.
+// Dump writes the processor's registers as QEMU shows them, after a Run that was cancelled
+// or found the kernel hung.
 func (m *Machine) Dump(w io.Writer) {
 	text := m.dump
 	if text == "" {

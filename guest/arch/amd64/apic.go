@@ -18,6 +18,7 @@ const (
 
 	apicEnabled     = 1 << 8  // in apicSpurious
 	apicMasked      = 1 << 16 // in a vector register
+	apicNMI         = 4 << 8  // in a vector register: delivery mode
 	apicTSCDeadline = 2 << 17 // in apicTimer
 	apicDivideBy1   = 0xb
 
@@ -27,7 +28,8 @@ const (
 
 type localAPIC struct{ x2 bool }
 
-// enable switches the APIC on, with the timer and all local lines masked.
+// enable switches the APIC on, with the timer and the 8259's line masked. The other line is
+// the NMI's, as on every PC: QEMU's watchdog comes by it.
 func (a *localAPIC) enable(x2 bool) {
 	a.x2 = x2
 	base := rdmsr(msrAPICBase) | apicBaseEnable
@@ -39,7 +41,7 @@ func (a *localAPIC) enable(x2 bool) {
 	a.write(apicTaskPriority, 0)
 	a.write(apicTimer, apicMasked)
 	a.write(apicLINT0, apicMasked) // the 8259, where there is one
-	a.write(apicLINT1, apicMasked)
+	a.write(apicLINT1, apicNMI)
 	a.write(apicDivide, apicDivideBy1)
 }
 

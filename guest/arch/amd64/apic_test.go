@@ -36,7 +36,8 @@ func TestLocalAPIC(t *testing.T) {
 			assert.Equal(t, base, hostCPU.msr[0x1b], "IA32_APIC_BASE")
 			assert.EqualValues(t, 1<<8|63, register(0xf0), "software enable, spurious vector")
 			assert.Zero(t, register(0x80), "task priority")
-			for name, reg := range map[string]uint32{"timer": 0x320, "LINT0": 0x350, "LINT1": 0x360} {
+			assert.EqualValues(t, 4<<8, register(0x360), "LINT1 is an NMI")
+			for name, reg := range map[string]uint32{"timer": 0x320, "LINT0": 0x350} {
 				assert.EqualValues(t, 1<<16, register(reg), "%s is masked", name)
 			}
 			assert.EqualValues(t, 0b1011, register(0x3e0), "divide by 1")

@@ -28,6 +28,11 @@ type CPU struct {
 
 const none = -1
 
+// heartbeat counts the times that a task or sleep got the processor. A monitor's watchdog
+// reads it (abi.NoteHeartbeat): while it stands still in ring 0 the kernel does not return
+// to its main loop.
+var heartbeat uint64
+
 func (c *CPU) init(m *Machine) {
 	c.timer, c.apic, c.pcid, c.kernel = &m.Timer, &m.apic, m.features.pcid, &m.kernel
 	c.active, c.ready = none, none
@@ -43,6 +48,7 @@ func (c *CPU) Switch(slot int) *kernel.Trap {
 	if slot != c.ready && !c.prepare(slot) {
 		return &c.trap
 	}
+	heartbeat++
 	switchTo()
 	x := running
 	if x.vector == cameBySyscall {
@@ -266,4 +272,7 @@ func (c *CPU) NextInterrupt() (line int, ok bool) {
 }
 
 // Idle implements kernel.CPU.
-func (c *CPU) Idle() { idle() }
+func (c *CPU) Idle() {
+	heartbeat++
+	idle()
+}

@@ -345,3 +345,23 @@ func TestContextLayout(t *testing.T) {
 		assert.EqualValues(t, 8*i, p.at, p.name)
 	}
 }
+
+// TestHeartbeat: it goes on when a task or sleep gets the processor, and at nothing else.
+func TestHeartbeat(t *testing.T) {
+	c := startTasks(t, 1, false)
+	hostCPU.task = systemCall
+	for _, tt := range []struct {
+		name string
+		do   func()
+		want uint64 // beats
+	}{
+		{"a task runs", func() { c.Switch(0) }, 1},
+		{"the processor sleeps", c.Idle, 1},
+		{"a look for interrupts", func() { c.NextInterrupt() }, 0},
+		{"a task that cannot run", func() { c.Clear(0); c.Switch(0) }, 0},
+	} {
+		before := heartbeat
+		tt.do()
+		assert.Equal(t, tt.want, heartbeat-before, tt.name)
+	}
+}

@@ -9,7 +9,7 @@ import (
 var exceptionNames = [vectorLine0]string{
 	0:                  "divide error",
 	vectorDebug:        "debug exception",
-	vectorNMI:          "non-maskable interrupt",
+	vectorNMI:          "watchdog: the kernel has not returned to its main loop (NMI)",
 	vectorBreakpoint:   "breakpoint",
 	vectorOverflow:     "overflow",
 	5:                  "BOUND range exceeded",

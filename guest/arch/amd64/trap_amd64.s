@@ -234,8 +234,9 @@ TEXT ·userTrap(SB), NOSPLIT|NOFRAME, $0
 	POPFQ                                 // AC would lift SMAP, DF would turn copies around
 	RETURN_TO_KERNEL
 
-// kernelTrap: the stack is as in trap. An interrupt line, at idle, sets its bit; an NMI is
-// nobody's; all else is fatal.
+// kernelTrap: the stack is as in trap. An interrupt line, at idle, sets its bit. An NMI is
+// the watchdog's: at idle, which has interrupts on, it comes too late and does nothing. All
+// else is fatal.
 TEXT ·kernelTrap(SB), NOSPLIT|NOFRAME, $0
 	PUSH_REGISTERS
 	LEAQ ·trapStubs(SB), CX
@@ -246,7 +247,10 @@ TEXT ·kernelTrap(SB), NOSPLIT|NOFRAME, $0
 	CMPQ AX, $const_vectorLine0
 	JAE  line
 	CMPQ AX, $const_vectorNMI
-	JEQ  back
+	JNE  fatal
+	TESTQ $const_flagIF, context_rflags(SP)
+	JNE  back
+fatal:
 	LEAQ kapsel·g0(SB), R14
 	MOVQ $0, 16(R14)                      // stack checks would only hide the first fault
 	MOVQ SP, BX

@@ -13,6 +13,7 @@ import (
 	"kapsel/guest/capsules/ipc"
 	"kapsel/guest/capsules/lowleveldebug"
 	"kapsel/guest/capsules/processconsole"
+	"kapsel/guest/capsules/readonlystate"
 	"kapsel/guest/capsules/uart16550"
 	"kapsel/guest/capsules/uartmux"
 	"kapsel/guest/kernel"
@@ -57,6 +58,7 @@ type board struct {
 	alarm          alarm.Alarm
 	lowLevelDebug  lowleveldebug.LowLevelDebug
 	ipc            ipc.IPC
+	readOnlyState  readonlystate.State
 	processConsole processconsole.Console
 }
 
@@ -77,6 +79,8 @@ func main() {
 		Identity:    b.identity,
 		Debug:       &b.debug,
 		RAM:         b.machine.TaskRAM(),
+
+		ContextSwitch: &b.readOnlyState,
 	})
 	b.wire(can)
 	b.printBanner(&b.debug)
@@ -108,6 +112,7 @@ func (b *board) wire(can capability.Set) {
 	b.alarm.Init(k, &b.machine.Timer, can.MemoryAllocation)
 	b.lowLevelDebug.Init(&b.debug)
 	b.ipc.Init(k, can.MemoryAllocation, can.MemorySharing)
+	b.readOnlyState.Init(k, &b.machine.Timer, can.MemoryAllocation)
 	b.processShare.Init(&b.mux)
 	b.processConsole.Init(k, &b.processShare, &b.debug, b, can.TaskManagement)
 }
@@ -121,6 +126,8 @@ func (b *board) Driver(number uint32) kernel.Driver {
 		return &b.console
 	case abi.DriverLowLevelDebug:
 		return &b.lowLevelDebug
+	case abi.DriverReadOnlyState:
+		return &b.readOnlyState
 	case abi.DriverIPC:
 		return &b.ipc
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"math/bits"
+	"unsafe"
 
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel"
@@ -25,6 +26,7 @@ type CPU struct {
 	Slices int
 
 	slots   [kernel.MaxTasks]Task
+	planted [kernel.MaxTasks][]kernel.Page
 	pending uint64 // interrupt lines
 	clock   uint64
 	slice   uint64
@@ -148,6 +150,30 @@ func (c *CPU) Unmap(slot int, addr, size uint64) {
 		delete(t.pages, at)
 	}
 }
+
+// NextPage implements kernel.CPU: the pages that Map gave and those that Plant did.
+func (c *CPU) NextPage(slot int, from uint64) (next kernel.Page, ok bool) {
+	t := &c.slots[slot]
+	for addr, p := range t.pages {
+		write := p.rights == kernel.ReadWrite
+		found := kernel.Page{Addr: addr, Size: abi.PageSize, Frame: c.Frame(p.mem), User: true, Write: write, Execute: !write}
+		if addr >= from && (!ok || addr < next.Addr) {
+			next, ok = found, true
+		}
+	}
+	for _, p := range c.planted[slot] {
+		if p.Addr >= from && (!ok || p.Addr < next.Addr) {
+			next, ok = p, true
+		}
+	}
+	return next, ok
+}
+
+// Plant puts a page into the slot's page tables behind the kernel's back.
+func (c *CPU) Plant(slot int, p kernel.Page) { c.planted[slot] = append(c.planted[slot], p) }
+
+// Frame implements kernel.CPU: the memory's own address.
+func (c *CPU) Frame(mem []byte) uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(mem)))) }
 
 func checkPages(what string, addr, size uint64) {
 	if addr%abi.PageSize != 0 || size%abi.PageSize != 0 {

@@ -8,7 +8,7 @@ import "kapsel/guest/abi"
 var buffer [128]byte
 
 // drivers are those of the board.
-var drivers = [...]uint32{abi.DriverAlarm, abi.DriverConsole, abi.DriverLowLevelDebug, abi.DriverIPC}
+var drivers = [...]uint32{abi.DriverAlarm, abi.DriverConsole, abi.DriverLowLevelDebug, abi.DriverReadOnlyState, abi.DriverIPC}
 
 // 1: command 0 asks whether a driver is there. An absent one is NODEVICE for every class.
 func presence() {

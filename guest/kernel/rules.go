@@ -1,0 +1,203 @@
+//go:build !kapsel || kapsel_debug
+
+package kernel
+
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel/format"
+)
+
+// This file holds the rules of memory (docs/abi.md, section 3) against what the page tables
+// say, after each change of them or of a break: on the host always, in the kernel's own
+// build if mkimage was asked for a debug build. In others checkMemory is nothing
+// (rules_off.go).
+
+// PageTables is the part of a CPU that serves to check what it does.
+type PageTables interface {
+	// NextPage reads the slot's page tables as the processor does, and returns the page at
+	// the virtual address from, or else the first one above, in the kernel's half too. It
+	// reports false if there is none.
+	NextPage(slot int, from uint64) (Page, bool)
+	// Frame is the physical address of memory that the board handed the kernel.
+	Frame(mem []byte) uint64
+}
+
+// Rules, as they are told when one is broken.
+const (
+	ruleBreaks   = "start of memory <= app break < kernel break <= end of memory, and no grant in a page below the app break"
+	ruleWX       = "no page is writeable and executable"
+	ruleLowHalf  = "the kernel has no page in a task's half"
+	ruleHighHalf = "ring 3 can use no page of the kernel's half"
+	ruleShared   = "a page that is not lent is written by one task alone"
+	ruleOutside  = "a task can use no page outside of its own ranges"
+	ruleMemory   = "a task's page is the memory of its range"
+	ruleRights   = "a task's page has the rights of its range: flash read and execute, all else read and write"
+	ruleMissing  = "all pages of a task's ranges are mapped"
+)
+
+// checkMemory panics, naming task, page and rule, if a rule is broken.
+func (k *Kernel) checkMemory() {
+	for slot := range k.loaded {
+		t := &k.tasks[slot]
+		if !t.memory.inOrder() {
+			k.broken(t, ruleBreaks, Page{Addr: t.memory.appBreak})
+		}
+		k.checkPages(t)
+	}
+}
+
+// checkReady panics if what is known of who can run is not true.
+func (k *Kernel) checkReady() {
+	for slot := range k.loaded {
+		if t := &k.tasks[slot]; t.ready() != (k.ready&t.bit != 0) {
+			panic("kernel: the set of tasks that can run is wrong")
+		}
+	}
+}
+
+func (m *Memory) inOrder() bool {
+	return m.ramStart <= m.highWater && m.highWater <= m.appBreak && m.appBreak < m.kernelBreak &&
+		m.mappedEnd() <= m.kernelBreak && m.kernelBreak <= m.ramEnd()
+}
+
+// checkPages walks all of the task's page tables, the kernel's half too.
+func (k *Kernel) checkPages(t *Task) {
+	missing := k.grantedPages(t)
+	for from := uint64(0); ; {
+		p, ok := k.cpu.NextPage(t.slot, from)
+		if !ok {
+			break
+		}
+		if rule := k.rule(t, p); rule != "" {
+			k.broken(t, rule, p)
+		}
+		if p.User {
+			missing--
+		}
+		if from = p.Addr + p.Size; from == 0 { // the last page of all
+			break
+		}
+	}
+	if missing != 0 {
+		k.broken(t, ruleMissing, Page{})
+	}
+}
+
+// rule is the rule that a page breaks, or "".
+func (k *Kernel) rule(t *Task, p Page) string {
+	switch {
+	case p.Write && p.Execute:
+		return ruleWX
+	case !p.User && p.Addr < abi.UserMax:
+		return ruleLowHalf
+	case !p.User:
+		return ""
+	case p.Addr >= abi.UserMax:
+		return ruleHighHalf
+	}
+	want, lent, ok := k.granted(t, p.Addr)
+	switch {
+	case p.Write && !(lent && p.Frame == want.Frame) && k.isOthers(t, p):
+		return ruleShared
+	case !ok || p.Size != want.Size:
+		return ruleOutside
+	case p.Frame != want.Frame:
+		return ruleMemory
+	case p != want:
+		return ruleRights
+	}
+	return ""
+}
+
+// granted is the page that the task is to have at addr, and whether another lends it. It
+// reports false if there is to be none.
+func (k *Kernel) granted(t *Task, addr uint64) (p Page, lent, ok bool) {
+	m := &t.memory
+	p = Page{Addr: addr, Size: abi.PageSize, User: true, Write: true}
+	switch {
+	case within(addr, abi.PageSize, m.flashStart, m.flashStart+uint64(len(m.flash))):
+		offset := addr - m.flashStart
+		p.Frame = k.cpu.Frame(m.flash) + offset
+		p.Write = t.mayWriteFlash(offset)
+		p.Execute = !p.Write
+		return p, false, true
+	case within(addr, abi.PageSize, m.ramStart, m.mappedEnd()):
+		p.Frame = k.cpu.Frame(m.ram) + addr - m.ramStart
+		return p, false, true
+	case within(addr, abi.PageSize, abi.LoanStart, abi.LoanEnd):
+		lender := &k.tasks[(addr-abi.LoanStart)/abi.LoanSize].memory
+		l := &k.tasks[(addr-abi.LoanStart)/abi.LoanSize].loans[t.slot]
+		offset := (addr - abi.LoanStart) % abi.LoanSize
+		if offset >= l.size || !within(l.addr, l.size, lender.ramStart, lender.appBreak) {
+			return Page{}, false, false
+		}
+		p.Frame = k.cpu.Frame(lender.ram) + l.addr - lender.ramStart + offset
+		return p, true, true
+	}
+	return Page{}, false, false
+}
+
+// grantedPages is how many pages the task is to have.
+func (k *Kernel) grantedPages(t *Task) uint64 {
+	m := &t.memory
+	size := uint64(len(m.flash)) + m.mappedEnd() - m.ramStart
+	for slot := range k.loaded {
+		size += k.tasks[slot].loans[t.slot].size
+	}
+	return size / abi.PageSize
+}
+
+func (t *Task) mayWriteFlash(offset uint64) bool {
+	for i := range t.object.WriteableRegions() {
+		r, _ := t.object.WriteableRegion(i)
+		if within(offset, abi.PageSize, uint64(r.Offset), uint64(r.Offset)+uint64(r.Size)) {
+			return true
+		}
+	}
+	return false
+}
+
+// isOthers reports whether the page's memory is a task's other than t.
+func (k *Kernel) isOthers(t *Task, p Page) bool {
+	for slot := range k.loaded {
+		m := &k.tasks[slot].memory
+		if slot != t.slot && (k.touches(p, m.ram) || k.touches(p, m.flash)) {
+			return true
+		}
+	}
+	return false
+}
+
+// touches reports whether a byte of mem is in the page.
+func (k *Kernel) touches(p Page, mem []byte) bool {
+	start := k.cpu.Frame(mem)
+	return p.Frame < start+uint64(len(mem)) && start < p.Frame+p.Size
+}
+
+// broken says which rule is broken, by what, and panics.
+func (k *Kernel) broken(t *Task, rule string, p Page) {
+	w := k.debug
+	w.WriteString("memory of task ")
+	format.Dec(w, uint64(t.id.Number()))
+	w.WriteString(" ")
+	t.printName(w)
+	w.WriteString(": address ")
+	format.Hex(w, p.Addr)
+	w.WriteString(", physical ")
+	format.Hex(w, p.Frame)
+	w.WriteString(", rights ")
+	for _, right := range [...]struct {
+		have   bool
+		letter string
+	}{{p.Size != 0, "r"}, {p.Write, "w"}, {p.Execute, "x"}, {p.User, "u"}} {
+		if right.have {
+			w.WriteString(right.letter)
+		} else {
+			w.WriteString("-")
+		}
+	}
+	w.WriteString(": against the rule: ")
+	w.WriteString(rule)
+	w.WriteString("\n")
+	panic("kernel: a rule of memory is broken: the kernel's last message says which")
+}

@@ -1,0 +1,69 @@
+package qemu
+
+import (
+	"time"
+
+	"kapsel/vmm/image"
+	"kapsel/vmm/watchdog"
+)
+
+// A watcher is the watchdog of a machine: by QEMU's monitor it reads the heartbeat and the
+// registers and sends the NMI. A nil one does nothing.
+type watcher struct {
+	monitor *monitor
+	log     func(format string, args ...any)
+	beat    uint64 // physical address
+	period  time.Duration
+	watch   *watchdog.Watch
+}
+
+// newWatcher makes the watcher for the image in the file at path, or nil if there is no
+// period or the image has no heartbeat.
+func (m *Machine) newWatcher(path string, period time.Duration) (*watcher, error) {
+	if period <= 0 {
+		return nil, nil
+	}
+	img, err := image.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	beat, ok := img.Heartbeat()
+	if !ok {
+		m.log("no watchdog: the image has no heartbeat")
+		return nil, nil
+	}
+	return &watcher{m.monitor, m.log, beat, period, watchdog.New(period)}, nil
+}
+
+// ticks is a channel that is sent to when it is time for a tick.
+func (w *watcher) ticks() <-chan time.Time {
+	if w == nil {
+		return nil
+	}
+	return time.After(w.watch.Pause())
+}
+
+// tick looks at the machine, sends the NMI if that is due, and says if the kernel is hung.
+// A QEMU that does not answer has ended or is about to.
+func (w *watcher) tick() watchdog.Verdict {
+	beat, err := w.monitor.word(w.beat)
+	if err != nil {
+		w.log("the watchdog cannot look: %v", err)
+		return watchdog.Nothing
+	}
+	if !w.watch.Tick(beat) {
+		return watchdog.Nothing
+	}
+	posture, err := w.monitor.posture()
+	if err != nil {
+		w.log("the watchdog cannot look: %v", err)
+	}
+	verdict := w.watch.Look(posture)
+	if verdict == watchdog.Warn {
+		w.log("watchdog: the kernel has not returned to its main loop for %v: it gets an NMI", w.period)
+		if _, err := w.monitor.command("inject-nmi", nil); err != nil {
+			w.log("watchdog: no NMI: %v", err)
+		}
+	}
+	return verdict
+}

@@ -1,0 +1,90 @@
+package qemu
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"kapsel/guest/abi"
+	"kapsel/vmm"
+	"kapsel/vmm/image"
+	"kapsel/vmm/watchdog"
+)
+
+// What QEMU 7.2 answers, in part.
+const (
+	inTask   = `{"return": "RIP=0000000040002a10 RFL=00000202 [-------] CPL=3 II=0 A20=1 SMM=0 HLT=0\r\nES =0000"}`
+	inKernel = `{"return": "RIP=ffffffff80201000 RFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=0\r\nES =0000"}`
+	asleep   = `{"return": "RIP=ffffffff80201000 RFL=00000202 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=1\r\nES =0000"}`
+	done     = `{"return": {}}`
+)
+
+func word(v uint64) string { return fmt.Sprintf(`{"return": "0000000000200008: 0x%016x\r\n"}`, v) }
+
+func TestWatcher(t *testing.T) {
+	const human = "human-monitor-command"
+	for _, tt := range []struct {
+		name     string
+		answers  []string // to the commands of as many ticks as there are verdicts
+		verdicts []watchdog.Verdict
+		commands []string
+	}{
+		{"a busy kernel", []string{word(5), word(6)}, []watchdog.Verdict{0, 0}, []string{human, human}},
+		{"a task that computes", []string{word(5), word(5), inTask, word(5), inTask}, []watchdog.Verdict{0, 0, 0}, []string{human, human, human, human, human}},
+		{"a machine that sleeps", []string{word(5), word(5), asleep, word(5), asleep}, []watchdog.Verdict{0, 0, 0}, []string{human, human, human, human, human}},
+		{"a kernel that hangs", []string{word(5), word(5), inKernel, word(5), inKernel, done, word(5), inKernel},
+			[]watchdog.Verdict{0, 0, watchdog.Warn, watchdog.Hung}, []string{human, human, human, human, human, "inject-nmi", human, human}},
+		{"a kernel that hangs, and another QEMU's registers", []string{word(5), word(5), `{"return": "RIP=0"}`, word(5), `{"return": "RIP=0"}`},
+			[]watchdog.Verdict{0, 0, 0}, []string{human, human, human, human, human}},
+		{"memory that cannot be read", []string{`{"return": "Cannot access memory\r\n"}`}, []watchdog.Verdict{0}, []string{human}},
+		{"an NMI that cannot be sent", []string{word(5), word(5), inKernel, word(5), inKernel, `{"error": {"desc": "no"}}`},
+			[]watchdog.Verdict{0, 0, watchdog.Warn}, []string{human, human, human, human, human, "inject-nmi"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m, commands := fakeQEMU("", tt.answers...)
+			w := &watcher{m, t.Logf, 0x200008, time.Second, watchdog.New(time.Second)}
+			for i, want := range tt.verdicts {
+				assert.Equal(t, want, w.tick(), "tick %d", i+1)
+			}
+			assert.Equal(t, tt.commands, commands())
+		})
+	}
+}
+
+// Fragments for guests that are watched.
+var (
+	// mov dword [0xfee00360], 0x10000: LINT1, by which the NMI comes, is masked
+	codeNoNMI = []byte{0xc7, 0x05, 0x60, 0x03, 0xe0, 0xfe, 0, 0, 1, 0}
+	// mov ecx, 1 << 28; l: inc dword [0x201000]; loop l
+	codeBeat = []byte{0xb9, 0, 0, 0, 0x10, 0xff, 0x05, 0, 0x10, 0x20, 0, 0xe2, 0xf8}
+)
+
+// TestRunWatched: a machine's watchdog, with a heartbeat in the page behind the code.
+func TestRunWatched(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		code [][]byte
+		want vmm.Exit
+		dump string
+	}{
+		{"a guest without a heart, which the NMI kills", [][]byte{codeSpin}, vmm.Exit{Reason: vmm.Shutdown}, ""},
+		{"one that the NMI does not reach", [][]byte{codeNoNMI, codeSpin}, vmm.Exit{Reason: vmm.Hung}, "EAX=1234abcd"},
+		{"one whose heartbeat goes on", [][]byte{codeBeat, codeExit5}, vmm.Exit{Reason: vmm.GuestExit, Status: 5}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			newMachine(t, vmm.Config{}, codeSpin) // skips where there is no QEMU
+			path := file(t, image.FlatWatched(bytes.Join(tt.code, nil), 2*abi.PageSize, image.FlatAddress+abi.PageSize))
+			m, err := New(path, vmm.Config{Watchdog: 100 * time.Millisecond, Log: t.Logf})
+			require.NoError(t, err)
+			defer m.Close()
+			exit, err := m.Run(testContext(t))
+			assert.NoError(t, err)
+			assert.Equal(t, tt.want, exit)
+			assert.Contains(t, m.dump, tt.dump)
+		})
+	}
+}
