@@ -15,7 +15,7 @@ type options struct {
 
 // readCmdline sets the options and the fault policy. Words that it does not know it names.
 func (b *board) readCmdline() {
-	b.policy = kernel.FaultLimit{Restarts: faultRestarts, Dump: true}
+	b.policy = kernel.FaultLimit{Restarts: faultRestarts, Dump: !benchmarking}
 	b.scheduler = &b.roundRobin
 	line := b.machine.Cmdline()
 	for len(line) > 0 {
