@@ -27,8 +27,18 @@ func kernelProgram(pkg string) program {
 	return program{pkg: pkg, tags: "kapsel,kapsel_kernel", entry: archPackage + ".entry", text: abi.KernelBase + kernelText}
 }
 
-func taskProgram(pkg string, text uint64) program {
-	return program{pkg: pkg, tags: "kapsel,kapsel_task", entry: "runtime.entry", text: text}
+const taskTags = "kapsel,kapsel_task"
+
+func taskProgram(pkg, entry string, text uint64) program {
+	return program{pkg: pkg, tags: taskTags, entry: entry, text: text}
+}
+
+// withTags adds the toolchain's tags to others.
+func (tc *toolchain) withTags(tags string) string {
+	if tc.tags == "" {
+		return tags
+	}
+	return tags + "," + tc.tags
 }
 
 // build compiles and links p to the ELF file out.
@@ -43,7 +53,7 @@ func (tc *toolchain) build(p program, out string) error {
 		return err
 	}
 	// -wb=false: no write barriers, as nothing collects. The linker takes -T as a signed number.
-	flags := []string{"-trimpath", "-buildvcs=false", "-overlay", overlay.Name(), "-tags", p.tags}
+	flags := []string{"-trimpath", "-buildvcs=false", "-overlay", overlay.Name(), "-tags", tc.withTags(p.tags)}
 	link := fmt.Sprintf("-buildid= -E %s -T %d", p.entry, int64(p.text))
 	abs, err := filepath.Abs(out)
 	if err != nil {

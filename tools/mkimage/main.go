@@ -1,9 +1,10 @@
 // Command mkimage builds the kernel and its tasks and packs them into one bootable image.
 //
-//	mkimage -o build/kapsel.elf [-kernel PKG] TASK...
+//	mkimage -o build/kapsel.elf [-kernel PKG] [-tags TAG,TAG] TASK...
 //
-// A TASK is a Go package (./guest/tasks/hello) or a file that ends in .tbf. The kernel
-// is the board's main package. Beside the image it writes kernel.elf, the kernel with its
+// A TASK is a Go package (./guest/tasks/hello), a file that ends in .tbf, or one that ends in
+// .bin: a flat 32-bit program (task32.go). The kernel is the board's main package. The tags are
+// further build tags for the kernel and the Go tasks. Beside the image it writes kernel.elf, the kernel with its
 // symbols and DWARF for gdb, and for each task that it builds NAME.elf and NAME.tbf.
 // The same sources give the same bytes.
 package main
@@ -14,19 +15,19 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 func main() {
 	out := flag.String("o", "build/kapsel.elf", "the image to write; other outputs go to the same folder")
 	kernel := flag.String("kernel", "kapsel/guest/board/kvm", "main package of the kernel")
+	tags := flag.String("tags", "", "further build tags for kernel and tasks, with commas between")
 	flag.Usage = func() {
-		fmt.Fprint(flag.CommandLine.Output(), "usage: mkimage [-o IMAGE] [-kernel PKG] TASK...\n"+
-			"A TASK is a Go package or a .tbf file.\n\n")
+		fmt.Fprint(flag.CommandLine.Output(), "usage: mkimage [-o IMAGE] [-kernel PKG] [-tags TAG,TAG] TASK...\n"+
+			"A TASK is a Go package, a .tbf file, or a flat 32-bit program in a .bin file.\n\n")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if err := run(*out, *kernel, flag.Args()); err != nil {
+	if err := run(*out, *kernel, *tags, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "mkimage:", err)
 		os.Exit(1)
 	}
@@ -34,7 +35,7 @@ func main() {
 
 // run builds everything and writes the image last, so that a failed build leaves no image
 // that does not belong to its sources.
-func run(out, kernel string, tasks []string) error {
+func run(out, kernel, tags string, tasks []string) error {
 	if err := os.Remove(out); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -46,6 +47,7 @@ func run(out, kernel string, tasks []string) error {
 	if err != nil {
 		return err
 	}
+	tc.tags = tags
 	var objects []byte
 	for _, task := range tasks {
 		object, err := taskObject(tc, task, dir)
@@ -71,8 +73,11 @@ func run(out, kernel string, tasks []string) error {
 
 // taskObject returns the TBF object of a task, which fills whole pages.
 func taskObject(tc *toolchain, task, dir string) ([]byte, error) {
-	if strings.HasSuffix(task, ".tbf") {
+	switch filepath.Ext(task) {
+	case ".tbf":
 		return readObject(task)
+	case ".bin":
+		return flatTask(task, dir)
 	}
 	return tc.buildTask(task, dir)
 }
