@@ -4,8 +4,9 @@
 //
 // A TASK is a Go package (./guest/tasks/hello), a file that ends in .tbf, or one that ends in
 // .bin: a flat 32-bit program (task32.go). The kernel is the board's main package. The tags are
-// further build tags for the kernel and the Go tasks. Beside the image it writes kernel.elf, the kernel with its
-// symbols and DWARF for gdb, and for each task that it builds NAME.elf and NAME.tbf.
+// further build tags for the kernel and the Go tasks. Beside the image it writes kernel.elf,
+// the kernel with its symbols and DWARF for gdb, and for each task that it builds NAME.elf and
+// NAME.tbf.
 // The same sources give the same bytes.
 package main
 
