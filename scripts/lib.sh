@@ -83,5 +83,11 @@ build_command() {
     go build -trimpath -o "$build/kapsel" ./cmd/kapsel
 }
 
+# build_bench: the image that measures itself, build/bench.elf.
+build_bench() {
+    go run ./tools/mkimage -o "$build/bench.elf" -tags kapsel_benchmark \
+        ./guest/tasks/bench64 ./guest/tasks/benchpeer ./guest/tasks/bench32/bench32.bin
+}
+
 # kvm_works: this host's KVM can run the kernel; needs build/kapsel.
 kvm_works() { "$build/kapsel" doctor --accel kvm >/dev/null; }

@@ -18,3 +18,19 @@ const (
 	MarkBegin = 1
 	MarkEnd   = 2
 )
+
+// Commands of the benchmark capsule, driver DriverBenchmark. Command 0 does nothing, as
+// everywhere. All others fail with NOSUPPORT.
+const (
+	BenchmarkEnter    = 1 // -> u32: how often the task called this; kept in its grant
+	BenchmarkEvent    = 2 // the event of subscribe number 0 happens at once: argument 0, argument 1, 0
+	BenchmarkMark     = 3 // writes argument 0 to PortMark
+	BenchmarkExitPIO  = 4 // writes argument 0 times to PortExit
+	BenchmarkExitMMIO = 5 // likewise to BenchmarkMMIO
+	BenchmarkExitFD   = 6 // likewise to PortEvent
+	BenchmarkFired    = 7 // -> u64: time-stamp counter when the alarm's handler was last entered
+	BenchmarkDeadline = 8 // -> u64: time-stamp counter at the deadline that the alarm was last set to
+)
+
+// BenchmarkMaxExits is the most exits that one command makes; for more it fails with INVAL.
+const BenchmarkMaxExits = 1000

@@ -269,6 +269,36 @@ func TestUnreadable(t *testing.T) {
 	assert.Contains(t, errs.String(), "this is not the root of a module")
 }
 
+// The kernel for benchmarks is held to the same rules; what only it has is not counted.
+func TestBenchmarkKernel(t *testing.T) {
+	const board, probe = "guest/board/kvm/benchmark.go", "guest/capsules/probe/probe.go"
+	files := map[string]string{
+		board: "//go:build kapsel && kapsel_benchmark\n\npackage main\n\nimport \"kapsel/guest/capsules/probe\"\n\nvar p probe.Probe\n",
+		probe: "package probe\n\ntype Probe struct{}\n",
+	}
+	status, out, errs := checkTree(t, files)
+	require.Zero(t, status, errs)
+	assert.NotContains(t, out, "probe")
+	assert.Contains(t, rows(strings.Split(out, "\n")), "total 69 7 10.1 %", "as without it")
+
+	files[probe] += "\nvar shared int\n"
+	status, _, errs = checkTree(t, files)
+	assert.Equal(t, 1, status)
+	assert.Equal(t, 1, strings.Count(errs, probe+":5: package variable shared"), "reported once: %s", errs)
+
+	files[probe] = "package probe\n\ntype Probe struct{}\n"
+	files[board] += "\nvar q = r\n"
+	status, _, errs = checkTree(t, files)
+	assert.Equal(t, 2, status)
+	assert.Contains(t, errs, "it does not compile: "+board+":9:9: undefined: r")
+
+	files[board] = "//go:build kapsel && kapsel_benchmark\n\npackage main\n\nimport \"kapsel/guest/kernel\"\n\n" +
+		"type held struct{ p *int }\n\nvar g kernel.Grant[held]\n"
+	status, _, errs = checkTree(t, files)
+	assert.Equal(t, 1, status)
+	assert.Contains(t, errs, board+":9: ")
+}
+
 // TestThisModule checks the project itself.
 func TestThisModule(t *testing.T) {
 	var out, errs strings.Builder

@@ -52,10 +52,15 @@ func check(m *module) ([]breach, error) {
 		}
 		found = typed
 	}
+	return sorted(found), nil
+}
+
+// sorted sorts breaches by place, each once.
+func sorted(found []breach) []breach {
 	slices.SortFunc(found, func(a, b breach) int {
 		return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.line, b.line), cmp.Compare(a.what, b.what))
 	})
-	return slices.Compact(found), nil
+	return slices.Compact(found)
 }
 
 // breach makes a breach at pos. Line directives do not move it.

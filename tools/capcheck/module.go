@@ -19,7 +19,8 @@ import (
 // A module is the source of a Go module. Its packages are those that the layers speak
 // of: below guest, vmm, cmd and tools.
 type module struct {
-	path     string // import path, from go.mod
+	path     string   // import path, from go.mod
+	tags     []string // further build tags of the kernel
 	fset     *token.FileSet
 	packages []*pkg // sorted by dir
 }
@@ -49,13 +50,17 @@ type file struct {
 // roots are the directories in which packages are looked for.
 var roots = []string{"cmd", "guest", "tools", "vmm"}
 
-// load reads and parses the module.
-func load(root fs.FS) (*module, error) {
+// kernels are the further build tags of the kernels that there are: the one that ships, and
+// the one that is measured.
+var kernels = [][]string{nil, {"kapsel_benchmark"}}
+
+// load reads and parses the module as the build of a kernel with further tags sees it.
+func load(root fs.FS, tags []string) (*module, error) {
 	gomod, err := fs.ReadFile(root, "go.mod")
 	if err != nil {
 		return nil, fmt.Errorf("this is not the root of a module: %w", err)
 	}
-	m := &module{path: modulePath(gomod), fset: token.NewFileSet()}
+	m := &module{path: modulePath(gomod), tags: tags, fset: token.NewFileSet()}
 	if m.path == "" {
 		return nil, errors.New("go.mod has no module line")
 	}
@@ -117,7 +122,7 @@ func (m *module) loadFile(root fs.FS, p *pkg, name string) error {
 	if err != nil {
 		return err
 	}
-	kernel, err := inKernelBuild(root, name)
+	kernel, err := m.inKernelBuild(root, name)
 	if err != nil {
 		return err
 	}
@@ -135,12 +140,12 @@ func (m *module) loadFile(root fs.FS, p *pkg, name string) error {
 }
 
 // inKernelBuild reports whether mkimage compiles a file when it builds the kernel.
-func inKernelBuild(root fs.FS, name string) (bool, error) {
+func (m *module) inKernelBuild(root fs.FS, name string) (bool, error) {
 	context := build.Context{
 		GOARCH:    "amd64",
 		GOOS:      "linux",
 		Compiler:  "gc",
-		BuildTags: []string{"kapsel", "kapsel_kernel"},
+		BuildTags: append([]string{"kapsel", "kapsel_kernel"}, m.tags...),
 		OpenFile: func(name string) (io.ReadCloser, error) {
 			return root.Open(name)
 		},

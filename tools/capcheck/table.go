@@ -24,12 +24,13 @@ type row struct {
 // A table measures ring 0.
 type table []row
 
-// measure counts the lines of every package in ring 0: of the files that are in the
-// kernel's build.
+// measure counts the lines of every package in ring 0 that is in the kernel: of the files that
+// are in its build.
 func measure(m *module) table {
+	linked := m.linked()
 	var t table
 	for _, p := range m.packages {
-		if p.layer == nil || !p.layer.kind.ring0() {
+		if p.layer == nil || !p.layer.kind.ring0() || !linked[p] {
 			continue
 		}
 		r := row{dir: p.dir, kind: p.layer.kind}
@@ -49,6 +50,31 @@ func measure(m *module) table {
 		t = append(t, r)
 	}
 	return t
+}
+
+// linked are the packages of the kernel: the boards, the runtime, and what they import.
+func (m *module) linked() map[*pkg]bool {
+	linked := map[*pkg]bool{}
+	var add func(*pkg)
+	add = func(p *pkg) {
+		if p == nil || linked[p] {
+			return
+		}
+		linked[p] = true
+		for _, f := range p.files {
+			for _, spec := range f.syntax.Imports {
+				if name, err := strconv.Unquote(spec.Path.Value); err == nil && f.kernel {
+					add(m.find(name))
+				}
+			}
+		}
+	}
+	for _, p := range m.packages {
+		if p.layer != nil && (p.layer.kind == runtime || within(p.dir, minter)) {
+			add(p)
+		}
+	}
+	return linked
 }
 
 // unsafeIn counts the unsafe lines of all packages of a kind.

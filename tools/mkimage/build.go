@@ -23,16 +23,22 @@ type program struct {
 // top 2 GiB, where 32-bit relative and sign-extended addresses reach, as in Linux.
 const kernelText = 2 << 20
 
-func kernelProgram(pkg string, debug bool) program {
-	tags := "kapsel,kapsel_kernel"
-	if debug {
-		tags += ",kapsel_debug"
-	}
-	return program{pkg: pkg, tags: tags, entry: archPackage + ".entry", text: abi.KernelBase + kernelText}
+func kernelProgram(pkg string) program {
+	return program{pkg: pkg, tags: "kapsel,kapsel_kernel", entry: archPackage + ".entry", text: abi.KernelBase + kernelText}
 }
 
-func taskProgram(pkg string, text uint64) program {
-	return program{pkg: pkg, tags: "kapsel,kapsel_task", entry: "runtime.entry", text: text}
+const taskTags = "kapsel,kapsel_task"
+
+func taskProgram(pkg, entry string, text uint64) program {
+	return program{pkg: pkg, tags: taskTags, entry: entry, text: text}
+}
+
+// withTags adds the toolchain's tags to others.
+func (tc *toolchain) withTags(tags string) string {
+	if tc.tags == "" {
+		return tags
+	}
+	return tags + "," + tc.tags
 }
 
 // build compiles and links p to the ELF file out.
@@ -47,7 +53,8 @@ func (tc *toolchain) build(p program, out string) error {
 		return err
 	}
 	// -wb=false: no write barriers, as nothing collects. The linker takes -T as a signed number.
-	flags := []string{"-trimpath", "-buildvcs=false", "-overlay", overlay.Name(), "-tags", p.tags}
+	flags := []string{"-trimpath", "-buildvcs=false", "-overlay", overlay.Name(), "-tags", tc.withTags(p.tags)}
+	// -funcalign: functions lie back to back.
 	link := fmt.Sprintf("-buildid= -funcalign 1 -E %s -T %d", p.entry, int64(p.text))
 	abs, err := filepath.Abs(out)
 	if err != nil {

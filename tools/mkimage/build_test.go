@@ -119,13 +119,20 @@ func mkimage(dir string, w io.Writer) error {
 		return err
 	}
 	os.Stdout = pipe
-	err = run(filepath.Join("out", "kapsel.elf"), kernelProgram(board, false), false, tasks)
+	err = run(filepath.Join("out", "kapsel.elf"), board, "", false, tasks)
 	os.Stdout = stdout
 	pipe.Close()
 	if _, copyErr := io.Copy(w, r); copyErr != nil {
 		return copyErr
 	}
 	return err
+}
+
+func TestTags(t *testing.T) {
+	tc := &toolchain{}
+	assert.Equal(t, "kapsel,kapsel_task", tc.withTags(taskTags))
+	tc.tags = "one,two"
+	assert.Equal(t, "kapsel,kapsel_task,one,two", tc.withTags(taskTags))
 }
 
 // newModule copies the module for a test that changes it, file by file.

@@ -1,11 +1,14 @@
 // Command mkimage builds the kernel and its tasks and packs them into one bootable image.
 //
-//	mkimage -o build/kapsel.elf [-kernel PKG] [-debug] [-sha256] TASK...
+//	mkimage -o build/kapsel.elf [-kernel PKG] [-tags TAG,TAG] [-sha256] TASK...
 //
-// A TASK is a Go package (./guest/tasks/hello) or a file that ends in .tbf. The kernel
-// is the board's main package. Beside the image it writes kernel.elf, the kernel with its
-// symbols and DWARF for gdb, and for each task that it builds NAME.elf and NAME.tbf. With
-// -sha256 the objects of those tasks have a credential: the digest of header and binary.
+// A TASK is a Go package (./guest/tasks/hello), a file that ends in .tbf, or one that ends in
+// .bin: a flat 32-bit program (task32.go). The kernel is the board's main package. The tags are
+// further build tags for the kernel and the Go tasks. Beside the image it writes kernel.elf,
+// the kernel with its symbols and DWARF for gdb, and for each task that it builds NAME.elf and
+// NAME.tbf. With -sha256 the objects of Go tasks have a credential: the digest of header and
+// binary. The tag kapsel_debug makes a kernel that holds the rules of memory against the page
+// tables after each change, kapsel_benchmark one with the benchmark driver.
 // The same sources give the same bytes.
 package main
 
@@ -15,21 +18,20 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 func main() {
 	out := flag.String("o", "build/kapsel.elf", "the image to write; other outputs go to the same folder")
 	kernel := flag.String("kernel", "kapsel/guest/board/kvm", "main package of the kernel")
-	debug := flag.Bool("debug", false, "a kernel that holds the rules of memory against the page tables after each change")
+	tags := flag.String("tags", "", "further build tags for kernel and tasks, with commas between")
 	digests := flag.Bool("sha256", false, "add SHA-256 credentials to the tasks that are built")
 	flag.Usage = func() {
-		fmt.Fprint(flag.CommandLine.Output(), "usage: mkimage [-o IMAGE] [-kernel PKG] [-debug] [-sha256] TASK...\n"+
-			"A TASK is a Go package or a .tbf file.\n\n")
+		fmt.Fprint(flag.CommandLine.Output(), "usage: mkimage [-o IMAGE] [-kernel PKG] [-tags TAG,TAG] [-sha256] TASK...\n"+
+			"A TASK is a Go package, a .tbf file, or a flat 32-bit program in a .bin file.\n\n")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if err := run(*out, kernelProgram(*kernel, *debug), *digests, flag.Args()); err != nil {
+	if err := run(*out, *kernel, *tags, *digests, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "mkimage:", err)
 		os.Exit(1)
 	}
@@ -37,7 +39,7 @@ func main() {
 
 // run builds everything and writes the image last, so that a failed build leaves no image
 // that does not belong to its sources.
-func run(out string, kernel program, digests bool, tasks []string) error {
+func run(out, kernel, tags string, digests bool, tasks []string) error {
 	if err := os.Remove(out); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -49,6 +51,7 @@ func run(out string, kernel program, digests bool, tasks []string) error {
 	if err != nil {
 		return err
 	}
+	tc.tags = tags
 	var objects []byte
 	for _, task := range tasks {
 		object, err := taskObject(tc, task, dir, digests)
@@ -58,7 +61,7 @@ func run(out string, kernel program, digests bool, tasks []string) error {
 		objects = append(objects, object...)
 	}
 	kernelELF := filepath.Join(dir, "kernel.elf")
-	if err := tc.build(kernel, kernelELF); err != nil {
+	if err := tc.build(kernelProgram(kernel), kernelELF); err != nil {
 		return err
 	}
 	image, sizes, err := packImage(kernelELF, objects)
@@ -74,8 +77,11 @@ func run(out string, kernel program, digests bool, tasks []string) error {
 
 // taskObject returns the TBF object of a task, which fills whole pages.
 func taskObject(tc *toolchain, task, dir string, digest bool) ([]byte, error) {
-	if strings.HasSuffix(task, ".tbf") {
+	switch filepath.Ext(task) {
+	case ".tbf":
 		return readObject(task)
+	case ".bin":
+		return flatTask(task, dir)
 	}
 	return tc.buildTask(task, dir, digest)
 }

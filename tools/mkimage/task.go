@@ -37,12 +37,20 @@ const (
 //	//kapsel:flash 4096
 //
 // in bytes. flash is a region of the object that the task may write and that outlives a restart.
-type manifest struct{ stack, heap, flash uint64 }
+// One that has to run before Go does names a function in assembly, of package main:
+//
+//	//kapsel:entry first
+//
+// It is entered as runtime.entry would be (guest/runtime/task_amd64.s), and jumps there.
+type manifest struct {
+	stack, heap, flash uint64
+	entry              string // symbol
+}
 
 // buildTask builds a Go package into NAME.elf and NAME.tbf in dir and returns the object,
 // with a SHA-256 credential if digest is set.
 func (tc *toolchain) buildTask(pkg, dir string, digest bool) ([]byte, error) {
-	source, err := output(tc.command("list", "-tags", "kapsel,kapsel_task", "-f", "{{.Name}}\n{{.Dir}}", pkg))
+	source, err := output(tc.command("list", "-tags", tc.withTags(taskTags), "-f", "{{.Name}}\n{{.Dir}}", pkg))
 	if err != nil {
 		return nil, fmt.Errorf("task %s: %w", pkg, err)
 	}
@@ -101,7 +109,7 @@ func readObject(path string) ([]byte, error) {
 
 // readManifest collects the directives of a package's Go files.
 func readManifest(folder string) (manifest, error) {
-	m := manifest{stack: 16 << 10, heap: 64 << 10}
+	m := manifest{stack: 16 << 10, heap: 64 << 10, entry: "runtime.entry"}
 	fields := map[string]*uint64{"stack": &m.stack, "heap": &m.heap, "flash": &m.flash}
 	paths, err := filepath.Glob(filepath.Join(folder, "*.go"))
 	if err != nil {
@@ -120,9 +128,14 @@ func readManifest(folder string) (manifest, error) {
 					continue
 				}
 				key, value, _ := strings.Cut(directive, " ")
-				n, err := strconv.ParseUint(strings.TrimSpace(value), 0, 30)
+				value = strings.TrimSpace(value)
+				if key == "entry" && token.IsIdentifier(value) {
+					m.entry = "main." + value
+					continue
+				}
+				n, err := strconv.ParseUint(value, 0, 30)
 				if fields[key] == nil || err != nil {
-					return m, fmt.Errorf("%s: %s: want //kapsel:stack, heap or flash and a number of bytes below 1 GiB", fset.Position(c.Pos()), c.Text)
+					return m, fmt.Errorf("%s: %s: want //kapsel:stack, heap or flash and a number of bytes below 1 GiB, or entry and a function", fset.Position(c.Pos()), c.Text)
 				}
 				*fields[key] = n
 			}
@@ -144,7 +157,7 @@ type taskFile struct {
 func (tc *toolchain) linkTask(pkg, path string, m manifest) (*taskFile, error) {
 	text := uint64(abi.FlashStart + abi.PageSize)
 	for range 3 {
-		if err := tc.build(taskProgram(pkg, text), path); err != nil {
+		if err := tc.build(taskProgram(pkg, m.entry, text), path); err != nil {
 			return nil, err
 		}
 		f, err := readTask(path)

@@ -18,27 +18,30 @@ import (
 
 func TestManifest(t *testing.T) {
 	const head = "package main\n\n"
+	const entry = "runtime.entry"
 	for _, tt := range []struct {
 		name   string
 		source string
 		want   manifest
 		err    string // behind the folder's name
 	}{
-		{"nothing said", "", manifest{16 << 10, 64 << 10, 0}, ""},
-		{"all said", "//kapsel:stack 8192\n//kapsel:heap 0\n//kapsel:flash 4096\n", manifest{8192, 0, 4096}, ""},
-		{"hexadecimal", "//kapsel:heap 0x1000\n", manifest{16 << 10, 4096, 0}, ""},
-		{"rounded up to what the hardware needs", "//kapsel:stack 1\n//kapsel:flash 1\n", manifest{16, 64 << 10, 4096}, ""},
-		{"spaces", "//kapsel:stack   32 \n", manifest{32, 64 << 10, 0}, ""},
-		{"within a group of comments", "// Words.\n//\n//kapsel:stack 32\n", manifest{32, 64 << 10, 0}, ""},
-		{"a comment that only looks like one", "// kapsel:stack 32\n", manifest{16 << 10, 64 << 10, 0}, ""},
-		{"the largest number", "//kapsel:heap 1073741823\n", manifest{16 << 10, 1<<30 - 1, 0}, ""},
+		{"nothing said", "", manifest{16 << 10, 64 << 10, 0, entry}, ""},
+		{"all said", "//kapsel:stack 8192\n//kapsel:heap 0\n//kapsel:flash 4096\n", manifest{8192, 0, 4096, entry}, ""},
+		{"hexadecimal", "//kapsel:heap 0x1000\n", manifest{16 << 10, 4096, 0, entry}, ""},
+		{"rounded up to what the hardware needs", "//kapsel:stack 1\n//kapsel:flash 1\n", manifest{16, 64 << 10, 4096, entry}, ""},
+		{"spaces", "//kapsel:stack   32 \n", manifest{32, 64 << 10, 0, entry}, ""},
+		{"within a group of comments", "// Words.\n//\n//kapsel:stack 32\n", manifest{32, 64 << 10, 0, entry}, ""},
+		{"a comment that only looks like one", "// kapsel:stack 32\n", manifest{16 << 10, 64 << 10, 0, entry}, ""},
+		{"an entry", "//kapsel:entry first\n", manifest{16 << 10, 64 << 10, 0, "main.first"}, ""},
+		{"the largest number", "//kapsel:heap 1073741823\n", manifest{16 << 10, 1<<30 - 1, 0, entry}, ""},
 
-		{"no number", "//kapsel:stack\n", manifest{}, "/main.go:3:1: //kapsel:stack: want //kapsel:stack, heap or flash and a number of bytes below 1 GiB"},
+		{"no number", "//kapsel:stack\n", manifest{}, "/main.go:3:1: //kapsel:stack: want //kapsel:stack, heap or flash and a number of bytes below 1 GiB, or entry and a function"},
 		{"a unit", "\n//kapsel:heap 64K\n", manifest{}, "/main.go:4:1: //kapsel:heap 64K: want "},
 		{"a negative number", "//kapsel:heap -1\n", manifest{}, "/main.go:3:1: //kapsel:heap -1: want "},
 		{"too large", "//kapsel:heap 1073741824\n", manifest{}, "/main.go:3:1: //kapsel:heap 1073741824: want "},
 		{"an unknown word", "//kapsel:ram 4096\n", manifest{}, "/main.go:3:1: //kapsel:ram 4096: want "},
 		{"two numbers", "//kapsel:stack 1 2\n", manifest{}, "/main.go:3:1: //kapsel:stack 1 2: want "},
+		{"an entry elsewhere", "//kapsel:entry task.first\n", manifest{}, "/main.go:3:1: //kapsel:entry task.first: want "},
 		{"not Go", "func {\n", manifest{}, "/main.go:3:6: expected"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -61,7 +64,7 @@ func TestManifestOfSeveralFiles(t *testing.T) {
 	require.NoError(t, write(dir, "b.go", "package main\n\n//kapsel:heap 128\n"))
 	got, err := readManifest(dir)
 	require.NoError(t, err)
-	assert.Equal(t, manifest{64, 128, 0}, got)
+	assert.Equal(t, manifest{64, 128, 0, "runtime.entry"}, got)
 }
 
 // A startWords is the start table (see spec).

@@ -16,6 +16,7 @@ type toolchain struct {
 	version string // go1.2.3
 	goroot  string
 	module  string // folder of module kapsel
+	tags    string // further build tags, with commas between; may be empty
 }
 
 // findToolchain finds the toolchain that module kapsel's go.mod pins. The kernel stands on

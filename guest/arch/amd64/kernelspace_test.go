@@ -156,3 +156,20 @@ func TestKernelSpaceNeedsFrames(t *testing.T) {
 	_, s = newSpace(t, need, false)
 	assert.True(t, buildKernelSpace(s, &testImage, testGuard, 64*mib), "with all %d frames", need)
 }
+
+func TestMapDevice(t *testing.T) {
+	r, s := newSpace(t, 20, true)
+	m := &Machine{kernel: *s}
+	assert.EqualValues(t, uint64(abi.DirectMap+0xd0000000), m.MapDevice(0xd0000000))
+	assert.Equal(t, []region{{abi.DirectMap + 0xd0000000, 0xd0000000, pageSize, pageSize, "rwgd"}}, r.walk(s.root))
+	for name, physical := range map[string]uint64{
+		"not on a page":          0xd0000004,
+		"where there may be RAM": abi.MMIOHole - pageSize,
+		"above 4 GiB":            abi.MMIOHoleEnd,
+	} {
+		assert.Panics(t, func() { m.MapDevice(physical) }, name)
+	}
+	_, full := newSpace(t, 1, true)
+	m = &Machine{kernel: *full}
+	assert.Panics(t, func() { m.MapDevice(0xd0000000) }, "no frame for page tables")
+}

@@ -119,8 +119,19 @@ func (m *Machine) Accelerator() string { return m.features.accelerator() }
 // EntryTicks is what the time-stamp counter was at the kernel's first instruction.
 func (m *Machine) EntryTicks() uint64 { return bootTSC }
 
-// Ticks is the time-stamp counter.
-func (m *Machine) Ticks() uint64 { return rdtsc() }
+// MapDevice makes a page of device registers at a physical address accessible, and returns its
+// virtual address. It panics if that is not a page of the hole between the two halves of RAM,
+// or no memory for page tables is left. It is called once for each page, before tasks are loaded.
+func (m *Machine) MapDevice(physical uint64) uintptr {
+	if physical%pageSize != 0 || physical < abi.MMIOHole || physical >= abi.MMIOHoleEnd ||
+		!m.kernel.mapRange(abi.DirectMap+physical, physical, pageSize, deviceRW) {
+		panic("the device's page cannot be mapped")
+	}
+	return uintptr(abi.DirectMap + physical)
+}
+
+// Ticks is the time-stamp counter. It may be read before Boot.
+func Ticks() uint64 { return rdtsc() }
 
 // Route sends a device's pin at the I/O APIC, edge-triggered, to the interrupt line of the
 // same number.

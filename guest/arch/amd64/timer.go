@@ -71,6 +71,12 @@ func (t *Timer) Now() uint64 {
 	return t.clock.micros(rdtsc())
 }
 
+// Cycles implements hil.CycleCounter: the time-stamp counter.
+func (t *Timer) Cycles() uint64 { return rdtsc() }
+
+// CyclesAt implements hil.CycleCounter.
+func (t *Timer) CyclesAt(micros uint64) uint64 { return t.clock.tsc(micros) }
+
 // Frequency implements hil.Time.
 func (t *Timer) Frequency() uint32 { return microsecond }
 

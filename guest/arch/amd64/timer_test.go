@@ -228,3 +228,14 @@ func TestTimerMeasuresAnewIfTheCountRanOut(t *testing.T) {
 	}
 	assert.InEpsilon(t, testHz, timer.measure(), 0.02)
 }
+
+// The cycle counter's view of a deadline is the counter at which the clock shows it.
+func TestTimerCountsCycles(t *testing.T) {
+	timer, _ := newTimer(t, true)
+	hostCPU.tsc = 12345
+	assert.EqualValues(t, 12345, timer.Cycles())
+	for _, micros := range []uint64{0, 1, 999, 1_000_000, 1 << 30} {
+		hostCPU.tsc = timer.CyclesAt(micros)
+		assert.Equal(t, micros, timer.Now(), "%d", micros)
+	}
+}

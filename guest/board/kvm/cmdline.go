@@ -16,7 +16,7 @@ type options struct {
 // readCmdline sets the options, the scheduler and the policies. Words that it does not know
 // it names.
 func (b *board) readCmdline() {
-	b.policy = kernel.FaultLimit{Restarts: faultRestarts, Dump: true}
+	b.policy = kernel.FaultLimit{Restarts: faultRestarts, Dump: !benchmarking}
 	b.scheduler = &b.roundRobin
 	b.credentials = &b.sha256
 	b.identity = &b.headerIdentity

@@ -1,0 +1,46 @@
+//go:build kapsel_kernel && kapsel_benchmark
+
+package main
+
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/arch/amd64"
+	"kapsel/guest/capsules/benchmark"
+	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/capability"
+	"kapsel/guest/kernel/hil"
+	"kapsel/guest/mmio"
+)
+
+// benchmarking says that this kernel is one to measure: it tells how long booting took, and
+// of a fault in short.
+const benchmarking = true
+
+// instruments are what measures the kernel from within.
+type instruments struct {
+	ports     mmio.Ports
+	registers mmio.Registers32
+	alarm     benchmark.Alarm
+	driver    benchmark.Benchmark
+}
+
+// alarmFor is the alarm that the alarm capsule gets.
+func (i *instruments) alarmFor(t *amd64.Timer) hil.Alarm {
+	i.alarm.Init(t, t)
+	return &i.alarm
+}
+
+// wire connects the benchmark capsule.
+func (i *instruments) wire(k *kernel.Kernel, m *amd64.Machine, can capability.Set) {
+	i.ports = mmio.NewPorts(abi.PortMark, 12, can.Hardware)
+	i.registers = mmio.NewRegisters32(m.MapDevice(abi.BenchmarkMMIO), abi.PageSize, can.Hardware)
+	i.driver.Init(k, &i.ports, &i.registers, &i.alarm, can.MemoryAllocation)
+}
+
+// find finds the benchmark capsule.
+func (i *instruments) find(number uint32) kernel.Driver {
+	if number == abi.DriverBenchmark {
+		return &i.driver
+	}
+	return nil
+}

@@ -1,0 +1,20 @@
+//go:build kapsel_kernel && !kapsel_benchmark
+
+package main
+
+import (
+	"kapsel/guest/arch/amd64"
+	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/capability"
+	"kapsel/guest/kernel/hil"
+)
+
+// benchmarking says that this kernel is one to measure (benchmark.go).
+const benchmarking = false
+
+// instruments are what measures the kernel from within: here nothing.
+type instruments struct{}
+
+func (*instruments) alarmFor(t *amd64.Timer) hil.Alarm                   { return t }
+func (*instruments) wire(*kernel.Kernel, *amd64.Machine, capability.Set) {}
+func (*instruments) find(uint32) kernel.Driver                           { return nil }

@@ -1,0 +1,189 @@
+package benchmark
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel/capability"
+	"kapsel/guest/kernel/kerneltest"
+)
+
+// device collects what is written to the benchmark device.
+type device struct {
+	ports     map[uint16][]uint32 // values by port
+	registers map[uintptr][]uint32
+}
+
+func (d *device) Write32(offset uint16, v uint32) {
+	d.ports[abi.PortMark+offset] = append(d.ports[abi.PortMark+offset], v)
+}
+
+func (d *device) Write(offset uintptr, v uint32) {
+	d.registers[offset] = append(d.registers[offset], v)
+}
+
+// cycles counts a thousand for each tick of the machine's alarm.
+type cycles struct{ alarm *kerneltest.Alarm }
+
+func (c cycles) Cycles() uint64           { return 1000 * c.alarm.Now() }
+func (c cycles) CyclesAt(t uint64) uint64 { return 1000 * t }
+
+// alarmUser counts the calls of the alarm's client.
+type alarmUser struct{ fired int }
+
+func (u *alarmUser) AlarmFired() { u.fired++ }
+
+type testMachine struct {
+	*kerneltest.Machine
+	device device
+	alarm  Alarm
+	user   alarmUser
+}
+
+func newMachine(t *testing.T) *testMachine {
+	m := &testMachine{Machine: kerneltest.New(t, capability.Mint())}
+	m.device = device{ports: map[uint16][]uint32{}, registers: map[uintptr][]uint32{}}
+	m.alarm.Init(&m.Alarm, cycles{&m.Alarm})
+	m.alarm.SetAlarmClient(&m.user)
+	driver := new(Benchmark)
+	driver.Init(&m.Kernel, &m.device, &m.device, &m.alarm, m.Capabilities.MemoryAllocation)
+	m.Drivers[abi.DriverBenchmark] = driver
+	return m
+}
+
+// Answers.
+var (
+	success   = [4]uint64{uint64(abi.Success)}
+	nosupport = [4]uint64{uint64(abi.Failure), uint64(abi.NOSUPPORT)}
+)
+
+// run runs a task that does f, to its end.
+func (m *testMachine) run(t *testing.T, f kerneltest.Program) {
+	t.Helper()
+	m.AddTask("task", f, nil)
+	require.False(t, m.Run(), "the task waits for ever")
+}
+
+func TestCommands(t *testing.T) {
+	m := newMachine(t)
+	m.run(t, func(k *kerneltest.Task) {
+		const driver = abi.DriverBenchmark
+		assert.Equal(t, success, k.Command(driver, 0, 0, 0))
+		assert.Equal(t, nosupport, k.Command(driver, abi.BenchmarkDeadline+1, 0, 0))
+		for call := range uint64(3) {
+			assert.Equal(t, [4]uint64{uint64(abi.SuccessU32), call + 1}, k.Command(driver, abi.BenchmarkEnter, 0, 0))
+		}
+		assert.Equal(t, success, k.Command(driver, abi.BenchmarkMark, abi.MarkBegin, 9))
+		assert.Equal(t, success, k.Command(driver, abi.BenchmarkMark, abi.MarkEnd, 9))
+	})
+	assert.Equal(t, map[uint16][]uint32{abi.PortMark: {abi.MarkBegin, abi.MarkEnd}}, m.device.ports)
+}
+
+func TestEnterCountsForEachTask(t *testing.T) {
+	m := newMachine(t)
+	var counts []uint64
+	for range 2 {
+		m.AddTask("task", func(k *kerneltest.Task) {
+			k.Command(abi.DriverBenchmark, abi.BenchmarkEnter, 0, 0)
+			counts = append(counts, k.Command(abi.DriverBenchmark, abi.BenchmarkEnter, 0, 0)[1])
+		}, nil)
+	}
+	require.False(t, m.Run())
+	assert.Equal(t, []uint64{2, 2}, counts)
+}
+
+func TestEvent(t *testing.T) {
+	m := newMachine(t)
+	m.run(t, func(k *kerneltest.Task) {
+		const driver = abi.DriverBenchmark
+		assert.Equal(t, success, k.Command(driver, abi.BenchmarkEvent, 5, 6))
+		assert.Equal(t, [4]uint64{5, 6}, k.WaitFor(driver, event), "without a function it is kept for WaitFor")
+
+		var calls [][3]uint32
+		k.Subscribe(driver, event, k.Function(func(args [3]uint32, _ uint64) { calls = append(calls, args) }), 0)
+		assert.Equal(t, success, k.Command(driver, abi.BenchmarkEvent, 7, 8))
+		assert.Empty(t, calls, "it is called during a Yield alone")
+		k.Wait()
+		assert.Equal(t, [][3]uint32{{7, 8, 0}}, calls)
+
+		for range 10 {
+			assert.Equal(t, success, k.Command(driver, abi.BenchmarkEvent, 0, 0))
+		}
+		assert.Equal(t, [4]uint64{uint64(abi.Failure), uint64(abi.NOMEM)}, k.Command(driver, abi.BenchmarkEvent, 0, 0), "the queue is full")
+	})
+}
+
+func TestExits(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		command   uint64
+		ports     map[uint16][]uint32
+		registers map[uintptr][]uint32
+	}{
+		{"by port I/O", abi.BenchmarkExitPIO, map[uint16][]uint32{abi.PortExit: {0, 1, 2}}, map[uintptr][]uint32{}},
+		{"by device memory", abi.BenchmarkExitMMIO, map[uint16][]uint32{}, map[uintptr][]uint32{0: {0, 1, 2}}},
+		{"by ioeventfd", abi.BenchmarkExitFD, map[uint16][]uint32{abi.PortEvent: {0, 1, 2}}, map[uintptr][]uint32{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMachine(t)
+			m.run(t, func(k *kerneltest.Task) {
+				assert.Equal(t, success, k.Command(abi.DriverBenchmark, tt.command, 3, 0))
+				assert.Equal(t, success, k.Command(abi.DriverBenchmark, tt.command, 0, 0))
+				inval := [4]uint64{uint64(abi.Failure), uint64(abi.INVAL)}
+				assert.Equal(t, inval, k.Command(abi.DriverBenchmark, tt.command, abi.BenchmarkMaxExits+1, 0), "ring 0 would not come to an end")
+				assert.Equal(t, inval, k.Command(abi.DriverBenchmark, tt.command, 1<<32-1, 0))
+			})
+			assert.Equal(t, tt.ports, m.device.ports)
+			assert.Equal(t, tt.registers, m.device.registers)
+		})
+	}
+}
+
+// The alarm does what it would do without the capsule, and its times can be read.
+func TestAlarm(t *testing.T) {
+	m := newMachine(t)
+	m.run(t, func(k *kerneltest.Task) {
+		read := func(command uint64) uint64 {
+			r := k.Command(abi.DriverBenchmark, command, 0, 0)
+			assert.Equal(t, uint64(abi.SuccessU64), r[0])
+			return r[1]
+		}
+		assert.Zero(t, read(abi.BenchmarkFired))
+		deadline := m.alarm.Now() + 500
+		m.alarm.SetAlarm(deadline)
+		assert.Equal(t, 1000*deadline, read(abi.BenchmarkDeadline))
+		k.Spin(400)
+		assert.Zero(t, m.user.fired)
+		k.Spin(400)
+		assert.Equal(t, 1, m.user.fired)
+		fired := read(abi.BenchmarkFired)
+		assert.GreaterOrEqual(t, fired, 1000*deadline)
+		assert.Less(t, fired, 1000*(deadline+100))
+
+		m.alarm.SetAlarm(m.alarm.Now() + 500)
+		m.alarm.Disarm()
+		k.Spin(1000)
+		assert.Equal(t, 1, m.user.fired)
+		assert.Equal(t, fired, read(abi.BenchmarkFired))
+	})
+}
+
+// Buffers can be shared, so that Allow can be measured, and only under number 0.
+func TestBuffers(t *testing.T) {
+	m := newMachine(t)
+	m.run(t, func(k *kerneltest.Task) {
+		buffer := k.Start.RAMStart
+		first := [4]uint64{uint64(abi.SuccessAddrLen)}
+		again := [4]uint64{uint64(abi.SuccessAddrLen), buffer, 8}
+		assert.Equal(t, first, k.AllowRW(abi.DriverBenchmark, 0, buffer, 8))
+		assert.Equal(t, again, k.AllowRW(abi.DriverBenchmark, 0, buffer, 8))
+		assert.Equal(t, first, k.AllowRO(abi.DriverBenchmark, 0, buffer, 8))
+		assert.Equal(t, again, k.AllowRO(abi.DriverBenchmark, 0, buffer, 8))
+		refused := [4]uint64{uint64(abi.FailureAddrLen), uint64(abi.NOSUPPORT), buffer, 8}
+		assert.Equal(t, refused, k.AllowRW(abi.DriverBenchmark, 1, buffer, 8))
+		assert.Equal(t, refused, k.AllowRO(abi.DriverBenchmark, 1, buffer, 8))
+	})
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"kapsel/guest/kernel/tbf"
+	"kapsel/guest/kernel/tbf/tbfbuild"
+)
+
+// How a flat 32-bit program is linked: as Tock's x86 port links, at fixed addresses, entered
+// at its first byte (tests/boot/testdata/tock32/link.ld is the linker script). Its start code
+// puts its data into RAM itself.
+const (
+	flatProtected = 0x80      // bytes of the object in front of the program
+	flatFlash     = 0x15_0080 // address of the program
+	flatRAM       = 0x21_0000 // address of its RAM
+	flatRAMSize   = 0x8000    // bytes
+)
+
+// flatTask makes NAME.tbf in dir from the flat program in NAME.bin, and returns the object.
+func flatTask(path, dir string) ([]byte, error) {
+	program, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	name := strings.TrimSuffix(filepath.Base(path), ".bin")
+	object, err := tbfbuild.Build(tbfbuild.Spec{
+		Name:           name,
+		Binary:         program,
+		BinaryOffset:   flatProtected,
+		MinimumRAM:     flatRAMSize,
+		FixedAddresses: &tbf.FixedAddresses{Flash: flatFlash, RAM: flatRAM},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return object, os.WriteFile(filepath.Join(dir, name+".tbf"), object, 0o644)
+}
