@@ -10,6 +10,8 @@ type Stats struct {
 	Interrupted uint64
 	// UnknownPorts and UnknownMMIO count accesses that no device answers.
 	UnknownPorts, UnknownMMIO uint64
+	// Loaded is the bytes that New wrote into the guest's memory.
+	Loaded uint64
 }
 
 // stats are the live counters: one thread writes, any may read.
@@ -29,5 +31,11 @@ func (m *Machine) Stats() Stats {
 		Interrupted:  m.stats.interrupted.Load(),
 		UnknownPorts: m.stats.unknownPorts.Load(),
 		UnknownMMIO:  m.stats.unknownMMIO.Load(),
+		Loaded:       m.loaded,
 	}
 }
+
+// Resident counts the pages of the guest's memory, of abi.PageSize bytes, that the host
+// has given it: those that were touched, and with them the rest of each huge page unless
+// Config.SmallPages forbids them. It may be called until Close is.
+func (m *Machine) Resident() (uint64, error) { return m.memory.resident() }
