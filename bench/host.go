@@ -37,10 +37,14 @@ func ReadHost(root fs.FS) Host {
 	return h
 }
 
-// Facts returns the header's lines of the host. accel is what ran the machine.
-func (h Host) Facts(accel string) []Fact {
-	kvm := h.KVM
-	if h.Virtual {
+// Facts returns the header's lines of the host. accel is what ran the machine, usesKVM
+// whether that is KVM.
+func (h Host) Facts(accel string, usesKVM bool) []Fact {
+	kvm := ""
+	if usesKVM {
+		kvm = h.KVM
+	}
+	if usesKVM && h.Virtual {
 		kvm += ", nested: this host is a virtual machine"
 	}
 	var facts []Fact

@@ -43,9 +43,12 @@ func TestReadHost(t *testing.T) {
 }
 
 func TestFacts(t *testing.T) {
-	facts := Host{CPU: "c", Kernel: "6.1", KVM: "kvm_amd", Virtual: true, Mitigations: "none needed"}.Facts("kvm")
+	facts := Host{CPU: "c", Kernel: "6.1", KVM: "kvm_amd", Virtual: true, Mitigations: "none needed"}.Facts("kvm", true)
 	assert.Equal(t, []Fact{{"goos", "linux"}, {"goarch", "amd64"}, {"pkg", "kapsel"}, {"cpu", "c"}, {"kernel", "Linux 6.1"},
 		{"accel", "kvm"}, {"kvm", "kvm_amd, nested: this host is a virtual machine"}, {"mitigations", "none needed"}}, facts)
+	facts = Host{CPU: "c", Kernel: "6.1", KVM: "kvm_amd", Governor: "performance"}.Facts("qemu", false)
+	assert.NotContains(t, facts, Fact{"kvm", "kvm_amd"})
+	assert.Contains(t, facts, Fact{"governor", "performance"})
 }
 
 func TestWarnings(t *testing.T) {

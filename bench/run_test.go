@@ -36,7 +36,7 @@ func testRun(t *testing.T) *Run {
 		Result{Name: "BootFirstOutput", Ops: 1, Metrics: []Metric{{"ns/op", 812345}, {"user-exits/op", 42}, {"pages/op", 77}}},
 		Result{Name: "SmallestMemory", Ops: 1, Metrics: []Metric{{"KiB", 2752}}})
 	return &Run{
-		Config:   Host{CPU: "AMD EPYC 7B13", Kernel: "6.1.0", KVM: "kvm_amd", Mitigations: "meltdown=PTI"}.Facts("kvm"),
+		Config:   Host{CPU: "AMD EPYC 7B13", Kernel: "6.1.0", KVM: "kvm_amd", Mitigations: "meltdown=PTI"}.Facts("kvm", true),
 		Warnings: []string{"the governor is powersave"},
 		Results:  results, Skipped: skips,
 	}

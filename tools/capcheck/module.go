@@ -47,7 +47,7 @@ type file struct {
 }
 
 // roots are the directories in which packages are looked for.
-var roots = []string{"cmd", "guest", "tools", "vmm"}
+var roots = []string{"bench", "cmd", "guest", "tools", "vmm"}
 
 // load reads and parses the module.
 func load(root fs.FS) (*module, error) {
