@@ -202,6 +202,17 @@ func TestResultsErrors(t *testing.T) {
 	assert.ErrorContains(t, err, "6 pairs of marks for 7 paths")
 }
 
+// An image may set marks around a path before it finds that it must skip it.
+func TestMarksOfASkippedPath(t *testing.T) {
+	spans := spansOf()
+	all := append(append(append([]Span{}, spans[:6]...), Span{UserExits: 9999}), spans[6:]...)
+	want, _, err := recorded(t).Results(Cycles, spans)
+	require.NoError(t, err)
+	got, _, err := recorded(t).Results(Cycles, all)
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+}
+
 func TestBootWithoutATask(t *testing.T) {
 	results, _, err := console("bench-boot entered 5 main 6 loaded 9\nbench done\n").Results(Cycles, nil)
 	require.NoError(t, err)

@@ -98,8 +98,8 @@ func between(begin, end vmm.Count, own uint64) vmm.Count {
 }
 
 // Results makes figures of what the image printed, in its order: the stages of booting,
-// then the paths. unit is what a tick is, Cycles or Instructions. spans are the monitor's,
-// one for each path that was measured, or none at all.
+// then the paths. unit is what a tick is, Cycles or Instructions. spans are the monitor's:
+// one for each path, or for each that was not skipped, or none at all.
 func (c *Console) Results(unit string, spans []Span) ([]Result, []Skip, error) {
 	if err := c.Err(); err != nil {
 		return nil, nil, err
@@ -110,12 +110,20 @@ func (c *Console) Results(unit string, spans []Span) ([]Result, []Skip, error) {
 	}
 	var skips []Skip
 	var measured []*path
+	var ofMeasured []Span // if there is a span for each path
 	for i := range c.paths {
-		if p := &c.paths[i]; p.skipped != "" {
+		p := &c.paths[i]
+		if p.skipped != "" {
 			skips = append(skips, Skip{p.name, p.skipped})
-		} else {
-			measured = append(measured, p)
+			continue
 		}
+		measured = append(measured, p)
+		if len(spans) == len(c.paths) {
+			ofMeasured = append(ofMeasured, spans[i])
+		}
+	}
+	if len(ofMeasured) > 0 {
+		spans = ofMeasured
 	}
 	if len(spans) > 0 && len(spans) != len(measured) {
 		return nil, nil, fmt.Errorf("the image set %d pairs of marks for %d paths", len(spans), len(measured))

@@ -248,19 +248,15 @@ func (m *measurer) stagesOnce(ctx context.Context) ([]bench.Result, error) {
 	s.note(stageNames[0], started, bench.Metric{Unit: "copied-bytes/op", Value: float64(machine.Stats().Loaded)})
 	s.started = time.Now()
 	exit, err := machine.Run(ctx)
-	switch {
-	case err != nil:
-		return nil, err
-	case s.err != nil:
-		return nil, s.err
-	case !errors.Is(context.Cause(ctx), errMeasured):
-		return nil, fmt.Errorf("the image did not boot to its first task: %v", exit)
+	if err == nil && exit.Reason == vmm.Cancelled && !errors.Is(context.Cause(ctx), errMeasured) {
+		err = context.Cause(ctx)
 	}
-	return s.results, nil
+	return s.results, errors.Join(err, s.err)
 }
 
-// A stageConsole takes the time and the counters at the guest's first output, and when its first
-// task has printed; then it ends the machine. It is written on the processor's thread.
+// A stageConsole takes the time and the counters at the guest's first output, and when its
+// first task has printed, if it does; then it ends the machine. It is written on the
+// processor's thread.
 type stageConsole struct {
 	machine *vmm.Machine
 	started time.Time // of Run
@@ -278,7 +274,7 @@ func (s *stageConsole) Write(p []byte) (int, error) {
 		exits := stats.IO + stats.MMIO + stats.EOI + stats.Other
 		s.note(stageNames[stage], s.started, bench.Metric{Unit: "user-exits/op", Value: float64(exits)})
 	}
-	if len(s.results) == len(stageNames) {
+	if len(s.results) == len(stageNames) || s.console.Done() {
 		s.end(errMeasured)
 	}
 	return len(p), nil
