@@ -5,7 +5,6 @@ import (
 	"io"
 	"math"
 	"strings"
-	"text/tabwriter"
 
 	"golang.org/x/perf/benchmath"
 )
@@ -23,16 +22,16 @@ func WriteComparison(w io.Writer, old, new *Run) error {
 	writeFacts(&b, old, new)
 	few := false
 	for _, unit := range allUnits(old, new) {
-		t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-		fmt.Fprintf(t, "\n%s\told\t\tnew\t\tchange\t\t\n", unit)
+		rows := [][]string{{unit, "old", "", "new", "", "change", ""}}
 		for _, name := range allNames(old, new) {
 			c := comparison{old.Values(name, unit), new.Values(name, unit), exact(old) && exact(new)}
-			if line, shown := c.line(); shown {
-				fmt.Fprintf(t, "%s\t%s\n", name, line)
+			if cells := c.cells(); cells != nil {
+				rows = append(rows, append([]string{name}, cells...))
 				few = few || c.few()
 			}
 		}
-		t.Flush()
+		b.WriteByte('\n')
+		align(&b, rows)
 	}
 	if few {
 		fmt.Fprintf(&b, "\nNot tested: fewer than %d boots on a side cannot tell a change from chance. Measure with --count 6 or more.\n", enoughBoots)
@@ -108,20 +107,20 @@ func (c comparison) few() bool {
 	return !c.exact && len(c.old) > 0 && len(c.new) > 0 && min(len(c.old), len(c.new)) < enoughBoots
 }
 
-// line returns the cells behind a path's name, and whether there are any.
-func (c comparison) line() (cells string, shown bool) {
+// cells returns what stands behind a path's name, nil if it has no such figures.
+func (c comparison) cells() []string {
 	var assume benchmath.Assumption = benchmath.AssumeNothing
 	if c.exact {
 		assume = benchmath.AssumeExact
 	}
-	old, new := cell(assume, c.old), cell(assume, c.new)
+	sides := append(side(assume, c.old), side(assume, c.new)...)
 	switch {
 	case len(c.old) == 0 && len(c.new) == 0:
-		return "", false
+		return nil
 	case len(c.old) == 0:
-		return fmt.Sprintf("%s\t%s\tnew\t\t", old, new), true
+		return append(sides, "new")
 	case len(c.new) == 0:
-		return fmt.Sprintf("%s\t%s\tgone\t\t", old, new), true
+		return append(sides, "gone")
 	}
 	was, is := summary(assume, c.old).Center, summary(assume, c.new).Center
 	result := assume.Compare(sample(c.old), sample(c.new))
@@ -130,18 +129,18 @@ func (c comparison) line() (cells string, shown bool) {
 		result.P = 0 // not tested: the change as it is
 		worth = fmt.Sprintf("(n=%d+%d, not tested)", len(c.old), len(c.new))
 	}
-	return fmt.Sprintf("%s\t%s\t%s\t%s\t", old, new, result.FormatDelta(was, is), worth), true
+	return append(sides, result.FormatDelta(was, is), worth)
 }
 
-// cell is the figures of one side: two cells, the median and its spread, if there are
+// side is the figures of one run: two cells, the median and its spread, if there are
 // enough figures for one.
-func cell(assume benchmath.Assumption, values []float64) string {
+func side(assume benchmath.Assumption, values []float64) []string {
 	if len(values) == 0 {
-		return "\t"
+		return []string{"", ""}
 	}
 	s := summary(assume, values)
 	if math.IsInf(s.Hi-s.Lo, 0) {
-		return number(s.Center) + "\t"
+		return []string{number(s.Center), ""}
 	}
-	return fmt.Sprintf("%s\t± %s", number(s.Center), s.PctRangeString())
+	return []string{number(s.Center), "± " + s.PctRangeString()}
 }

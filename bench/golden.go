@@ -6,7 +6,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 )
 
 // A Golden is the counts that the repository keeps: of each path its instructions under
@@ -56,11 +55,11 @@ const goldenHead = `# Counts of kapsel bench under QEMU's emulator, one instruct
 func (g Golden) Write(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString(goldenHead)
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	var rows [][]string
 	for _, row := range g {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", row.Name, number(row.Value), row.Unit)
+		rows = append(rows, []string{row.Name, number(row.Value), row.Unit})
 	}
-	t.Flush()
+	align(&b, rows)
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
-	"text/tabwriter"
+	"unicode/utf8"
 
 	"golang.org/x/perf/benchmath"
 )
@@ -20,26 +21,47 @@ func (r *Run) WriteTable(w io.Writer) error {
 	r.writeRemarks(&b)
 	// Paths with the same units stand together under one head, in the order of their first.
 	var heads [][]string
-	lines := map[string][]string{}
+	rows := map[string][][]string{}
 	for _, name := range r.Names() {
 		units := r.units(name)
-		key := strings.Join(units, "\t")
-		if lines[key] == nil {
+		key := strings.Join(units, " ")
+		if rows[key] == nil {
 			heads = append(heads, units)
 		}
-		lines[key] = append(lines[key], r.tableLine(name, units))
+		rows[key] = append(rows[key], r.row(name, units))
 	}
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	for _, units := range heads {
-		key := strings.Join(units, "\t")
-		fmt.Fprintf(t, "\npath\t%s\tboots\t\n", key)
-		for _, line := range lines[key] {
-			fmt.Fprintln(t, line)
-		}
-		t.Flush()
+		head := append(append([]string{"path"}, units...), "boots")
+		b.WriteByte('\n')
+		align(&b, append([][]string{head}, rows[strings.Join(units, " ")]...))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// align writes rows of cells in columns: the first one flush left, the others flush right,
+// two spaces between.
+func align(b *strings.Builder, rows [][]string) {
+	var width []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(width) {
+				width = append(width, 0)
+			}
+			width[i] = max(width[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, row := range rows {
+		var line strings.Builder
+		for i, cell := range row {
+			if i == 0 {
+				fmt.Fprintf(&line, "%-*s", width[i], cell)
+			} else {
+				fmt.Fprintf(&line, "  %*s", width[i], cell)
+			}
+		}
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	}
 }
 
 // units returns the units of a path, in order.
@@ -58,15 +80,16 @@ func (r *Run) units(name string) []string {
 	return units
 }
 
-func (r *Run) tableLine(name string, units []string) string {
-	line := name
+// row is a path's line: its name, a figure for each unit, and of how many boots.
+func (r *Run) row(name string, units []string) []string {
+	cells := []string{name}
 	boots := 0
 	for _, unit := range units {
 		values := r.Values(name, unit)
 		boots = max(boots, len(values))
-		line += "\t" + number(center(values))
+		cells = append(cells, number(center(values)))
 	}
-	return fmt.Sprintf("%s\t%d\t", line, boots)
+	return append(cells, strconv.Itoa(boots))
 }
 
 // center returns the median of values, of which there is one at least.

@@ -14,6 +14,9 @@ type Stats struct {
 	Loaded uint64
 }
 
+// Exits returns the exits of the guest to the monitor.
+func (s Stats) Exits() uint64 { return s.IO + s.MMIO + s.EOI + s.Other }
+
 // stats are the live counters: one thread writes, any may read.
 type stats struct {
 	io, mmio, eoi, other      atomic.Uint64

@@ -270,9 +270,7 @@ func (s *stageConsole) Write(p []byte) (int, error) {
 	s.console.Write(p)
 	stage := len(s.results)
 	if stage == 1 || stage == 2 && s.console.Booted() {
-		stats := s.machine.Stats()
-		exits := stats.IO + stats.MMIO + stats.EOI + stats.Other
-		s.note(stageNames[stage], s.started, bench.Metric{Unit: "user-exits/op", Value: float64(exits)})
+		s.note(stageNames[stage], s.started, bench.Metric{Unit: "user-exits/op", Value: float64(s.machine.Stats().Exits())})
 	}
 	if len(s.results) == len(stageNames) || s.console.Done() {
 		s.end(errMeasured)
