@@ -140,7 +140,7 @@ func side(assume benchmath.Assumption, values []float64) []string {
 	}
 	s := summary(assume, values)
 	if math.IsInf(s.Hi-s.Lo, 0) {
-		return []string{number(s.Center), ""}
+		return []string{number(round(s.Center)), ""}
 	}
-	return []string{number(s.Center), "± " + s.PctRangeString()}
+	return []string{number(round(s.Center)), "± " + s.PctRangeString()}
 }

@@ -236,5 +236,5 @@ func (m measurement) instructionsPerOp() (float64, bool) {
 	return float64(m.span.Instructions.N) / float64(m.path.ops), true
 }
 
-// round keeps four decimals: more than any count of thousands of operations tells.
+// round keeps four decimals: more than counts of thousands of operations tell.
 func round(x float64) float64 { return math.Round(x*10000) / 10000 }

@@ -87,7 +87,7 @@ func (r *Run) row(name string, units []string) []string {
 	for _, unit := range units {
 		values := r.Values(name, unit)
 		boots = max(boots, len(values))
-		cells = append(cells, number(center(values)))
+		cells = append(cells, number(round(center(values))))
 	}
 	return append(cells, strconv.Itoa(boots))
 }
