@@ -58,6 +58,14 @@ type Config struct {
 	// cannot do. It may be called from several goroutines. Nil discards it.
 	Log func(format string, args ...any)
 
+	// Mark, if not nil, gives the machine the benchmark device (abi.PortMark and what stands
+	// beside it), and is called on the virtual processor's thread for each mark that the
+	// guest sets. It must not call Run, Dump or Close.
+	Mark func(Mark)
+	// SmallPages keeps the host from backing the guest's memory with huge pages, so that
+	// Resident tells what was touched.
+	SmallPages bool
+
 	// KVM is the path of the KVM device; DefaultKVM if empty.
 	KVM string
 }

@@ -23,6 +23,7 @@ type Machine struct {
 	cpu  *kvm.VCPU
 
 	exit   device.DebugExit
+	bench  *benchmark // nil without Config.Mark
 	serial *device.Serial
 	ioapic *device.IOAPIC
 	ports  []portRange
@@ -33,6 +34,7 @@ type Machine struct {
 	stats   stats
 	history history
 	strange strangers
+	loaded  uint64 // bytes written into memory by New
 
 	started   atomic.Bool
 	cancelled atomic.Bool
@@ -60,7 +62,7 @@ func New(c Config) (_ *Machine, err error) {
 	if err := checkCapabilities(host); err != nil {
 		return nil, err
 	}
-	if m.memory, err = newMemory(c.Memory); err != nil {
+	if m.memory, err = newMemory(c.Memory, c.SmallPages); err != nil {
 		return nil, err
 	}
 	if err := m.createVM(host); err != nil {
@@ -68,7 +70,11 @@ func New(c Config) (_ *Machine, err error) {
 	}
 	m.addDevices()
 	m.prepareWatch()
-	m.thread.do(func() { err = m.createCPU(host) })
+	m.thread.do(func() {
+		if err = m.createCPU(host); err == nil {
+			m.openBenchmark(host)
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -117,6 +123,7 @@ func (m *Machine) createCPU(host *kvm.Device) (err error) {
 	if err != nil {
 		return err
 	}
+	m.loaded = entry.Written
 	return enterLongMode(m.cpu, entry)
 }
 
@@ -151,6 +158,9 @@ func (m *Machine) addDevices() {
 	}
 	m.mmio = []mmioRange{
 		{abi.IOAPICBase, device.IOAPICSize, m.ioapic},
+	}
+	if m.config.Mark != nil {
+		m.addBenchmark()
 	}
 }
 
@@ -206,7 +216,7 @@ func (m *Machine) closeCPU() error {
 	if m.cpu == nil {
 		return nil
 	}
-	err := m.cpu.Close()
+	err := errors.Join(m.bench.close(), m.cpu.Close())
 	m.cpu = nil
 	return err
 }

@@ -21,8 +21,9 @@ type memory struct {
 	low, high []byte
 }
 
-// newMemory maps size bytes of zeroed RAM, aligned for huge pages.
-func newMemory(size uint64) (*memory, error) {
+// newMemory maps size bytes of zeroed RAM, aligned for huge pages, and lets the host use
+// them unless small.
+func newMemory(size uint64, small bool) (*memory, error) {
 	mapping, err := unix.Mmap(-1, 0, int(size)+hugePage, unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
@@ -30,8 +31,12 @@ func newMemory(size uint64) (*memory, error) {
 	}
 	start := -uint64(uintptr(unsafe.Pointer(&mapping[0]))) % hugePage
 	ram := mapping[start : start+size]
-	// Without huge pages the guest runs all the same, only slower.
-	_ = unix.Madvise(ram, unix.MADV_HUGEPAGE)
+	advice := unix.MADV_HUGEPAGE
+	if small {
+		advice = unix.MADV_NOHUGEPAGE
+	}
+	// Where the host has no huge pages this fails, and the guest runs all the same.
+	_ = unix.Madvise(ram, advice)
 	lowSize := min(size, abi.MMIOHole)
 	return &memory{mapping, ram[:lowSize:lowSize], ram[lowSize:]}, nil
 }
@@ -59,6 +64,26 @@ func (m *memory) at(address uint64, n int) []byte {
 	}
 	ram = ram[address:]
 	return ram[:min(n, len(ram))]
+}
+
+// resident counts the pages of abi.PageSize that the host has memory for (mincore(2)).
+func (m *memory) resident() (uint64, error) {
+	var pages uint64
+	for _, ram := range [][]byte{m.low, m.high} {
+		if len(ram) == 0 {
+			continue
+		}
+		state := make([]byte, len(ram)/abi.PageSize)
+		_, _, errno := unix.Syscall(unix.SYS_MINCORE,
+			uintptr(unsafe.Pointer(&ram[0])), uintptr(len(ram)), uintptr(unsafe.Pointer(&state[0])))
+		if errno != 0 {
+			return 0, fmt.Errorf("counting the guest's pages: mincore: %w", errno)
+		}
+		for _, s := range state {
+			pages += uint64(s & 1)
+		}
+	}
+	return pages, nil
 }
 
 // close unmaps the RAM. No VM may use it any more.

@@ -10,7 +10,12 @@ type Stats struct {
 	Interrupted uint64
 	// UnknownPorts and UnknownMMIO count accesses that no device answers.
 	UnknownPorts, UnknownMMIO uint64
+	// Loaded is the bytes that New wrote into the guest's memory.
+	Loaded uint64
 }
+
+// Exits returns the exits of the guest to the monitor.
+func (s Stats) Exits() uint64 { return s.IO + s.MMIO + s.EOI + s.Other }
 
 // stats are the live counters: one thread writes, any may read.
 type stats struct {
@@ -29,5 +34,11 @@ func (m *Machine) Stats() Stats {
 		Interrupted:  m.stats.interrupted.Load(),
 		UnknownPorts: m.stats.unknownPorts.Load(),
 		UnknownMMIO:  m.stats.unknownMMIO.Load(),
+		Loaded:       m.loaded,
 	}
 }
+
+// Resident counts the pages of the guest's memory, of abi.PageSize bytes, that the host
+// has given it: those that were touched, and with them the rest of each huge page unless
+// Config.SmallPages forbids them. It may be called until Close is.
+func (m *Machine) Resident() (uint64, error) { return m.memory.resident() }

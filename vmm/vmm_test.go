@@ -144,7 +144,7 @@ func TestMemoryAt(t *testing.T) {
 }
 
 func TestMemoryIsAlignedAndUntouched(t *testing.T) {
-	m, err := newMemory(4 << 30)
+	m, err := newMemory(4<<30, false)
 	require.NoError(t, err)
 	assert.Len(t, m.low, abi.MMIOHole)
 	assert.Len(t, m.high, 1<<30)

@@ -22,10 +22,11 @@ type machine interface {
 	Close() error
 }
 
-// newMachine makes a machine with accelerator a for the image in the file at path.
-func newMachine(a accelerator, path string, c vmm.Config) (machine, error) {
+// newMachine makes a machine with accelerator a for the image in the file at path. QEMU is
+// handed the options.
+func newMachine(a accelerator, path string, c vmm.Config, options ...string) (machine, error) {
 	if a == accelQEMU {
-		return qemu.New(path, c)
+		return qemu.New(path, c, options...)
 	}
 	return vmm.New(c)
 }

@@ -5,6 +5,9 @@ const helpText = `kapsel boots Kapsel images in a virtual machine.
 
 usage:
   kapsel run [flags] IMAGE [TASK.tbf...]   boot IMAGE; further tasks ride along
+  kapsel bench [flags] [IMAGE]             measure an image built for it (default bench.elf
+                                           beside kapsel), in Go benchmark format
+  kapsel bench --compare OLD NEW           compare two files of results, of either form
   kapsel doctor [--accel NAME]             say what this host can do, and what to do about it
   kapsel version                           say which release this is
   kapsel help                              show this text
@@ -25,6 +28,21 @@ flags of run, anywhere on the line:
                           are in "go tool nm build/kernel.elf"
   -v                      say what is going on, on standard error
 
+flags of bench:
+  --accel auto|kvm|qemu   as above. KVM gives cycles, exits and, where the host counts them,
+                          instructions; QEMU counts instructions alone, the same each time
+  --count N               boot N times (default 1); 6 or more for a comparison that is tested
+  --run REGEXP            write the paths whose names fit
+  --json, --table         write JSON with all samples, or a table, in place of benchmark lines
+  --plot FOLDER           make a plot (SVG) of each path's distribution
+  -o FILE                 write to FILE in place of standard output
+  --golden FILE           compare QEMU's counts with FILE: more than 2 % above fails
+  --update                write what --golden names anew
+  --small IMAGE           find the least memory that IMAGE, with two tasks, runs in (default
+                          two.elf beside kapsel)
+  --timeout TIME          end a boot after TIME (default 10m)
+  -v                      say what is going on, on standard error
+
 console:
   What the guest prints goes to standard output; standard input goes to the guest. On a
   terminal every key does, Ctrl-C too, but these:
@@ -42,6 +60,8 @@ exit status of run:
   124        ended by --timeout; the processor's state is on standard error
   125        the monitor, QEMU or the host failed, or the guest's processor shut down
   130        left with Ctrl-A x; in general 128+n when ended by signal n
+exit status of bench:
+  0, or 1 if a path does not stand as in the golden file; 2, 124, 125 and 128+n as of run
 exit status of doctor:
   0 if what --accel names works here (default auto: either), else 1
 `

@@ -15,6 +15,7 @@ import (
 
 // Exit statuses of the command, besides the guest's own (0 to abi.ExitStatusMax).
 const (
+	statusWorse      = 1   // of bench: a path is worse than its golden count
 	statusUsage      = 2   // the command line or the image cannot be used
 	statusHung       = 122 // the kernel hangs, and the watchdog could not make it panic
 	statusBreakpoint = 123 // stopped at a --break
@@ -46,6 +47,8 @@ func command(args []string, std stdio) int {
 	switch name {
 	case "run":
 		status, err = runCommand(args, std)
+	case "bench":
+		status, err = benchCommand(args, std)
 	case "doctor":
 		status, err = doctorCommand(args, std)
 	case "version", "--version", "-version":
@@ -53,7 +56,7 @@ func command(args []string, std stdio) int {
 	case "help", "--help", "-help", "-h":
 		fmt.Fprint(std.out, helpText)
 	default:
-		err = usageError{fmt.Errorf("no command %q: want run, doctor, version or help", name)}
+		err = usageError{fmt.Errorf("no command %q: want run, bench, doctor, version or help", name)}
 	}
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(std.out, helpText)

@@ -76,7 +76,8 @@ var layers = []layer{
 	{packages: "guest/tasks/...", kind: task, imports: []string{"guest/abi", "guest/task/...", "guest/tasks/..."}},
 
 	{packages: "vmm/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "vmm/..."}},
-	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "guest/kernel/tbf/tbfbuild", "vmm/...", "cmd/..."}},
+	{packages: "bench", kind: host, imports: []string{"guest/abi", "vmm"}},
+	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "guest/kernel/tbf/tbfbuild", "bench", "vmm/...", "cmd/..."}},
 	{packages: "tools/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "guest/kernel/tbf/tbfbuild", "vmm/...", "tools/..."}},
 }
 

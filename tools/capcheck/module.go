@@ -48,7 +48,7 @@ type file struct {
 }
 
 // roots are the directories in which packages are looked for.
-var roots = []string{"cmd", "guest", "tools", "vmm"}
+var roots = []string{"bench", "cmd", "guest", "tools", "vmm"}
 
 // kernels are the further build tags of the kernels that there are: the one that ships, and
 // the one that is measured.

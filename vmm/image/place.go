@@ -45,6 +45,8 @@ type Entry struct {
 	RIP uint64 // virtual
 	CR3 uint64 // physical address of the boot page tables
 	RDI uint64 // physical address of the abi.BootInfo
+
+	Written uint64 // bytes that Place wrote
 }
 
 // Place lays the image out in ram, the guest's memory from physical 0 up to
@@ -57,12 +59,13 @@ func (img *Image) Place(ram []byte, p Params) (Entry, error) {
 	}
 	free := img.end + modulesSize // both below 2^40
 
+	written := 0
 	for _, s := range img.segments {
-		copy(ram[s.address:], s.data)
+		written += copy(ram[s.address:], s.data)
 	}
-	placeModules(ram[img.end:free], p.Modules)
-	copy(ram[cmdlineAddress:], p.Cmdline)
-	placePageTables(ram)
+	written += placeModules(ram[img.end:free], p.Modules)
+	written += copy(ram[cmdlineAddress:], p.Cmdline)
+	written += placePageTables(ram)
 	info := abi.BootInfo{
 		Magic:       abi.BootMagic,
 		Size:        uint64(binary.Size(abi.BootInfo{})),
@@ -78,10 +81,12 @@ func (img *Image) Place(ram []byte, p Params) (Entry, error) {
 	if modulesSize > 0 {
 		info.Modules = img.end
 	}
-	if _, err := binary.Encode(ram[infoAddress:], little, &info); err != nil {
+	n, err := binary.Encode(ram[infoAddress:], little, &info)
+	if err != nil {
 		return Entry{}, fmt.Errorf("writing the boot information: %w", err)
 	}
-	return Entry{RIP: img.entry, CR3: pml4Address, RDI: infoAddress}, nil
+	written += n
+	return Entry{RIP: img.entry, CR3: pml4Address, RDI: infoAddress, Written: uint64(written)}, nil
 }
 
 // Fits says in words why the image, with what p adds, does not fit into ramLow bytes of RAM
@@ -142,25 +147,31 @@ func inMiB(n uint64) string {
 	return fmt.Sprintf("%d KiB", n>>10)
 }
 
-func placeModules(ram []byte, modules [][]byte) {
+// placeModules returns the bytes it wrote.
+func placeModules(ram []byte, modules [][]byte) (written int) {
 	for _, m := range modules {
-		copy(ram, m)
+		written += copy(ram, m)
 		ram = ram[pageUp(uint64(len(m))):]
 	}
+	return written
 }
 
 // placePageTables maps abi.KernelBase+x to physical x in 2 MiB pages, for the boot window or
 // all of RAM if there is less, writable and executable; the kernel replaces them at once.
-func placePageTables(ram []byte) {
+// It returns the bytes it wrote.
+func placePageTables(ram []byte) (written int) {
 	const (
 		pml4Index = abi.KernelBase >> 39 % entriesPerTable
 		pdptIndex = abi.KernelBase >> 30 % entriesPerTable
 	)
 	little.PutUint64(ram[pml4Address+8*pml4Index:], pdptAddress|present|writable)
 	little.PutUint64(ram[pdptAddress+8*pdptIndex:], pdAddress|present|writable)
+	written = 2 * 8
 	size := min(uint64(len(ram)), BootWindow)
 	for address := uint64(0); address < size; address += largePageSize {
 		entry := address | present | writable | largePage
 		little.PutUint64(ram[pdAddress+8*(address/largePageSize):], entry)
+		written += 8
 	}
+	return written
 }

@@ -28,6 +28,7 @@ const (
 	getSupportedCPUID   request = dirRead | dirWrite | cpuidHeader<<sizePos | kvmio | 0x05
 	createVCPU          request = kvmio | 0x41
 	setUserMemoryRegion request = dirWrite | request(unsafe.Sizeof(MemoryRegion{}))<<sizePos | kvmio | 0x46
+	ioeventfd           request = dirWrite | request(unsafe.Sizeof(ioEvent{}))<<sizePos | kvmio | 0x79
 	setGSIRouting       request = dirWrite | routingHeader<<sizePos | kvmio | 0x6a
 	runVCPU             request = kvmio | 0x80
 	getRegs             request = dirRead | request(unsafe.Sizeof(Regs{}))<<sizePos | kvmio | 0x81
@@ -42,6 +43,7 @@ const (
 	setGuestDebug       request = dirWrite | request(unsafe.Sizeof(guestDebug{}))<<sizePos | kvmio | 0x9b
 	enableCap           request = dirWrite | request(unsafe.Sizeof(capability{}))<<sizePos | kvmio | 0xa3
 	signalMSI           request = dirWrite | request(unsafe.Sizeof(MSI{}))<<sizePos | kvmio | 0xa5
+	getStatsFD          request = kvmio | 0xce
 )
 
 var requestNames = map[request]string{
@@ -52,6 +54,7 @@ var requestNames = map[request]string{
 	getSupportedCPUID:   "KVM_GET_SUPPORTED_CPUID",
 	createVCPU:          "KVM_CREATE_VCPU",
 	setUserMemoryRegion: "KVM_SET_USER_MEMORY_REGION",
+	ioeventfd:           "KVM_IOEVENTFD",
 	setGSIRouting:       "KVM_SET_GSI_ROUTING",
 	runVCPU:             "KVM_RUN",
 	getRegs:             "KVM_GET_REGS",
@@ -66,6 +69,7 @@ var requestNames = map[request]string{
 	setGuestDebug:       "KVM_SET_GUEST_DEBUG",
 	enableCap:           "KVM_ENABLE_CAP",
 	signalMSI:           "KVM_SIGNAL_MSI",
+	getStatsFD:          "KVM_GET_STATS_FD",
 }
 
 // String returns KVM's name of the request.

@@ -41,6 +41,19 @@ type capability struct {
 	_     [64]byte
 }
 
+// ioEvent is struct kvm_ioeventfd.
+type ioEvent struct {
+	DataMatch uint64
+	Address   uint64
+	Length    uint32
+	FD        int32
+	Flags     uint32
+	_         [36]byte
+}
+
+// ioEventPort makes the address of an ioEvent an I/O port (KVM_IOEVENTFD_FLAG_PIO).
+const ioEventPort = 1 << 1
+
 // cpuidHeader is the size of struct kvm_cpuid2 without its entries.
 const cpuidHeader = 8
 

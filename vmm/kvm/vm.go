@@ -68,6 +68,14 @@ func (v *VM) Signal(m *MSI) (bool, error) {
 	return n > 0, err
 }
 
+// PortEvent makes KVM signal the eventfd at each 32-bit write to an I/O port; such a write
+// is no exit to the monitor any more. It ends with the VM. The host must have CapIOEventFD.
+func (v *VM) PortEvent(port uint16, eventfd int) error {
+	e := &ioEvent{Address: uint64(port), Length: 4, FD: int32(eventfd), Flags: ioEventPort}
+	_, err := ioctlPointer(v.fd, ioeventfd, unsafe.Pointer(e))
+	return err
+}
+
 // CreateVCPU makes the processor with the given number. It belongs to the calling thread,
 // which must be locked to its goroutine and make all further calls but Kick.
 func (v *VM) CreateVCPU(id int) (*VCPU, error) {

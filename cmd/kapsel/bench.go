@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"kapsel/bench"
+	"kapsel/vmm/qemu"
+)
+
+// benchTimeout ends a boot of the benchmark image that does not come to its end: under
+// QEMU on a slow and busy host it takes a few minutes.
+const benchTimeout = 10 * time.Minute
+
+// benchOptions is the command line of "kapsel bench".
+type benchOptions struct {
+	image   string
+	small   string // image with two tasks
+	accel   accelerator
+	count   int
+	run     *regexp.Regexp
+	json    bool
+	table   bool
+	plot    string // folder, "" for none
+	out     string // file, "" for standard output
+	golden  string // file, "" for none
+	update  bool
+	timeout time.Duration
+	verbose bool
+
+	compare  bool
+	old, new string // files to compare
+}
+
+// parseBench reads the arguments of "kapsel bench". Images that are not named are in the
+// folder dir.
+func parseBench(args []string, dir string) (*benchOptions, error) {
+	o := &benchOptions{accel: accelAuto}
+	f := newFlags("bench")
+	f.Var(&o.accel, "accel", "")
+	f.IntVar(&o.count, "count", 1, "")
+	run := f.String("run", "", "")
+	f.BoolVar(&o.json, "json", false, "")
+	f.BoolVar(&o.table, "table", false, "")
+	f.StringVar(&o.plot, "plot", "", "")
+	f.StringVar(&o.out, "o", "", "")
+	f.StringVar(&o.small, "small", filepath.Join(dir, "two.elf"), "")
+	f.StringVar(&o.golden, "golden", "", "")
+	f.BoolVar(&o.update, "update", false, "")
+	f.DurationVar(&o.timeout, "timeout", benchTimeout, "")
+	f.BoolVar(&o.compare, "compare", false, "")
+	f.BoolVar(&o.verbose, "v", false, "")
+	files, err := parseMixed(f, args)
+	if err != nil {
+		return nil, err
+	}
+	if o.run, err = regexp.Compile(*run); err != nil {
+		return nil, fmt.Errorf("--run: %w", err)
+	}
+	if o.compare {
+		return o, o.checkCompare(f, files)
+	}
+	return o, o.check(files, dir)
+}
+
+// checkCompare takes the two files; no other flag goes with --compare.
+func (o *benchOptions) checkCompare(f *flag.FlagSet, files []string) error {
+	if len(files) != 2 {
+		return fmt.Errorf("--compare wants two files, the old results and the new ones, found %d", len(files))
+	}
+	o.old, o.new = files[0], files[1]
+	var err error
+	f.Visit(func(used *flag.Flag) {
+		if used.Name != "compare" {
+			err = fmt.Errorf("--compare runs nothing: --%s has no meaning with it", used.Name)
+		}
+	})
+	return err
+}
+
+// check takes the image and refuses flags that contradict each other.
+func (o *benchOptions) check(files []string, dir string) error {
+	o.image = filepath.Join(dir, "bench.elf")
+	switch {
+	case len(files) > 1:
+		return fmt.Errorf("unexpected argument %q: kapsel bench [flags] [IMAGE]", files[1])
+	case len(files) == 1:
+		o.image = files[0]
+	}
+	switch {
+	case o.count < 1:
+		return fmt.Errorf("--count %d: want 1 or more", o.count)
+	case o.timeout <= 0:
+		return fmt.Errorf("--timeout %s: want a positive time, as 30s", o.timeout)
+	case o.json && o.table:
+		return errors.New("--json and --table: want one of them")
+	case o.update && o.golden == "":
+		return errors.New("--update writes the file that --golden names")
+	case o.golden != "" && o.accel == accelKVM:
+		return errors.New("--golden compares counts of QEMU's emulator: --accel kvm has none")
+	case o.golden != "" && o.run.String() != "":
+		return errors.New("--golden compares all paths: --run leaves some out")
+	}
+	if o.golden != "" {
+		o.accel = accelQEMU
+	}
+	return nil
+}
+
+// benchCommand is "kapsel bench": it boots a benchmark image and writes what it measured.
+func benchCommand(args []string, std stdio) (int, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return statusFailed, err
+	}
+	o, err := parseBench(args, filepath.Dir(self))
+	if err != nil {
+		return statusUsage, usageError{err}
+	}
+	if o.compare {
+		return o.compareFiles(std.out)
+	}
+	out, err := openOutput(o.out, std.out)
+	if err != nil {
+		return statusUsage, usageError{err}
+	}
+	ctx, leave := context.WithCancelCause(context.Background())
+	defer leave(nil)
+	stop := leaveOnSignals(leave)
+	defer stop()
+
+	run, status, err := o.measure(ctx, std.err)
+	if err != nil {
+		return status, err
+	}
+	if o.plot != "" {
+		n, err := run.WritePlots(o.plot)
+		if err != nil {
+			return statusFailed, err
+		}
+		fmt.Fprintf(std.err, "kapsel: %d plots in %s\n", n, o.plot)
+	}
+	if o.golden == "" || o.out != "" {
+		if err := out.write(o.writer(run)); err != nil {
+			return statusFailed, err
+		}
+	}
+	if o.golden != "" {
+		return o.checkGolden(run, std.out)
+	}
+	return 0, nil
+}
+
+// writer returns what writes the run in the form asked for.
+func (o *benchOptions) writer(run *bench.Run) func(io.Writer) error {
+	switch {
+	case o.json:
+		return run.WriteJSON
+	case o.table:
+		return run.WriteTable
+	}
+	return run.WriteText
+}
+
+// An output is where results go. A file is opened before anything is measured, and emptied
+// only when there is something to write.
+type output struct {
+	file *os.File // nil: w
+	w    io.Writer
+}
+
+func openOutput(path string, w io.Writer) (output, error) {
+	if path == "" {
+		return output{w: w}, nil
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o666)
+	return output{file: f}, err
+}
+
+func (o output) write(write func(io.Writer) error) error {
+	if o.file == nil {
+		return write(o.w)
+	}
+	return errors.Join(o.file.Truncate(0), write(o.file), o.file.Close())
+}
+
+// compareFiles writes what changed between two files of results.
+func (o *benchOptions) compareFiles(w io.Writer) (int, error) {
+	old, err := bench.ReadFile(o.old)
+	if err != nil {
+		return statusUsage, usageError{err}
+	}
+	new, err := bench.ReadFile(o.new)
+	if err != nil {
+		return statusUsage, usageError{err}
+	}
+	return 0, bench.WriteComparison(w, old, new)
+}
+
+// checkGolden compares the run's counts with the golden file, or writes it.
+func (o *benchOptions) checkGolden(run *bench.Run, w io.Writer) (int, error) {
+	now, err := bench.NewGolden(run)
+	if err != nil {
+		return statusFailed, err
+	}
+	if o.update {
+		f, err := os.Create(o.golden)
+		if err != nil {
+			return statusFailed, err
+		}
+		return 0, errors.Join(now.Write(f), f.Close())
+	}
+	f, err := os.Open(o.golden)
+	if err != nil {
+		return statusUsage, usageError{fmt.Errorf("%w: make it with --update", err)}
+	}
+	defer f.Close()
+	golden, err := bench.ReadGolden(f)
+	if err != nil {
+		return statusUsage, usageError{fmt.Errorf("%s: %w", o.golden, err)}
+	}
+	return o.verdict(w, len(now), golden, now)
+}
+
+// verdict says how the counts stand, and what to do.
+func (o *benchOptions) verdict(w io.Writer, paths int, golden, now bench.Golden) (int, error) {
+	failures, notes := golden.Check(now)
+	for _, line := range failures {
+		fmt.Fprintf(w, "FAIL %s\n", line)
+	}
+	for _, line := range notes {
+		fmt.Fprintf(w, "note %s\n", line)
+	}
+	howTo := fmt.Sprintf("kapsel bench --golden %s --update", o.golden)
+	switch {
+	case len(failures) > 0:
+		return statusWorse, fmt.Errorf("%d of %d paths do not stand as in %s: mend them, or change the file in the same commit: %s", len(failures), paths, o.golden, howTo)
+	case len(notes) > 0:
+		fmt.Fprintf(w, "%d paths became better: let the file follow: %s\n", len(notes), howTo)
+	default:
+		fmt.Fprintf(w, "%d paths, all within %.0f %% of %s\n", paths, 100*bench.Tolerance, o.golden)
+	}
+	return 0, nil
+}
+
+// accelName is the accelerator in the header.
+func accelName(ctx context.Context, a accelerator) (string, error) {
+	if a == accelKVM {
+		return "kvm, direct door", nil
+	}
+	version, err := qemu.Version(ctx)
+	return "qemu " + version + ", one instruction a tick, PVH door", err
+}

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"kapsel/bench"
+	"kapsel/guest/abi"
+	"kapsel/vmm"
+)
+
+// mov dx, 0x3f8; then mov al, c; out dx, al for each character: the same in both modes.
+func codePrint(text string) []byte {
+	code := []byte{0x66, 0xba, 0xf8, 0x03}
+	for _, c := range []byte(text) {
+		code = append(code, 0xb0, c, 0xee)
+	}
+	return code
+}
+
+// mov eax, v; out port, eax
+func codeOut(port, v byte) []byte { return []byte{0xb8, v, 0, 0, 0, 0xe7, port} }
+
+// codeMeasured sets both marks around n port exits.
+func codeMeasured(n int) []byte {
+	return bytes.Join([][]byte{
+		codeOut(abi.PortMark, abi.MarkBegin),
+		bytes.Repeat(codeOut(abi.PortExit, 0), n),
+		codeOut(abi.PortMark, abi.MarkEnd),
+	}, nil)
+}
+
+var codeExit0 = codeOut(abi.PortDebugExit, 0)
+
+// benchImage writes an image that prints what a benchmark image does, of which Memop took so
+// many ticks, and then goes on for ever.
+func benchImage(t *testing.T, memop string) string {
+	t.Helper()
+	return imageFile(t,
+		codePrint("Kapsel\nbench-boot entered 100 main 1100 loaded 3100\nbench-boot first-task 5100\n"),
+		codeMeasured(0), codePrint("bench Empty 4 unit=ticks 20*4\n"),
+		codePrint("bench Preemption skipped: no timer\n"),
+		codeMeasured(8), codePrint("bench Memop 4 unit=ticks "+memop+"*3 900*1\n"),
+		codePrint("bench done\n"), codeSpin)
+}
+
+// twoImage writes an image that says that two tasks ended well.
+func twoImage(t *testing.T) string {
+	t.Helper()
+	return imageFile(t, codePrint("1 exit with code 0\r\n2 exit with code 0\r\n"), codeExit0)
+}
+
+// runBench runs the command with the fake images and returns what it printed.
+func runBench(t *testing.T, status int, args ...string) (stdout, stderr string) {
+	t.Helper()
+	cmd, out, err := kapsel(t, append([]string{"bench"}, args...)...)
+	cmd.Run()
+	require.Equal(t, status, cmd.ProcessState.ExitCode(), "%s%s", out, err)
+	return out.String(), err.String()
+}
+
+func TestBench(t *testing.T) {
+	onEach(t, func(t *testing.T, accel string) {
+		paths := map[string]string{"kvm": "", "qemu": "^(Boot|Empty|Memop|Preem)"}[accel] // QEMU's dozen of boots takes long
+		out, progress := runBench(t, 0, "--accel", accel, "--count", "2", "--run", paths, "--small", twoImage(t), benchImage(t, "170"))
+		assert.Contains(t, progress, "kapsel: boot 1 of 2: Empty\nkapsel: boot 1 of 2: Preemption\nkapsel: boot 1 of 2: Memop\nkapsel: boot 2 of 2: Empty\n")
+		assert.Contains(t, progress, "kapsel: warning: ")
+		assert.Contains(t, out, "# skipped Preemption: no timer\n")
+
+		run, err := bench.Read([]byte(out))
+		require.NoError(t, err)
+		assert.Equal(t, "kapsel", run.Fact("pkg"))
+		assert.Contains(t, run.Fact("accel"), accel)
+		unit := map[string]string{"kvm": "cycles", "qemu": "instructions"}[accel]
+		for name, want := range map[string]float64{"BootMain": 1000, "BootLoaded": 3000, "BootFirstTask": 5000, "Empty": 20, "Memop": 150} {
+			assert.Equal(t, []float64{want, want}, run.Values(name, unit+"/op"), name)
+		}
+		assert.Equal(t, []float64{880, 880}, run.Values("Memop", "p99-"+unit))
+
+		if accel == "qemu" {
+			assert.Empty(t, run.Values("Memop", "user-exits/op"))
+			assert.NotContains(t, out, "cycles/op")
+			assert.Contains(t, out, "# warning: under QEMU's emulator: counts of instructions are exact, times mean nothing\n")
+			return
+		}
+		assert.Contains(t, progress, "kapsel: SmallestMemory\n")
+		assert.Equal(t, []float64{2056}, run.Values("SmallestMemory", "KiB"), "2 MiB, and the image's page in steps of 8 KiB")
+		assert.Equal(t, []float64{2, 2}, run.Values("Memop", "user-exits/op"))
+		assert.Equal(t, []float64{0, 0}, run.Values("Empty", "user-exits/op"))
+		assert.Equal(t, []float64{1, 1}, run.Values("BootFirstOutput", "user-exits/op"), "the first byte")
+		for _, stage := range stageNames {
+			assert.Len(t, run.Values(stage, "ns/op"), 2)
+			for _, pages := range run.Values(stage, "pages/op") {
+				assert.GreaterOrEqual(t, pages, 5.0, "tables, boot information, code")
+			}
+		}
+		assert.Greater(t, run.Values("BootCreated", "copied-bytes/op")[0], 1000.0, "the code")
+	})
+}
+
+func TestBenchChoosesPaths(t *testing.T) {
+	onEach(t, func(t *testing.T, accel string) {
+		out, progress := runBench(t, 0, "--accel", accel, "--run", "^(Memop|BootMain)$", benchImage(t, "170"))
+		run, err := bench.Read([]byte(out))
+		require.NoError(t, err)
+		assert.Equal(t, []string{"BootMain", "Memop"}, run.Names())
+		assert.NotContains(t, progress, "Empty")
+		assert.NotContains(t, progress, "SmallestMemory")
+
+		_, said := runBench(t, statusUsage, "--accel", accel, "--run", "Nothing", benchImage(t, "170"))
+		assert.Contains(t, said, "no path of the image has a name that --run Nothing fits")
+	})
+}
+
+func TestBenchFilesAndPlots(t *testing.T) {
+	if err := qemuMissing(); err != nil {
+		t.Skip(err)
+	}
+	dir := t.TempDir()
+	asJSON, plots := filepath.Join(dir, "out.json"), filepath.Join(dir, "plots")
+	image, run := benchImage(t, "170"), "--run=Memop"
+	out, _ := runBench(t, 0, "--accel", "qemu", run, "--json", "-o", asJSON, "--plot", plots, image)
+	assert.Empty(t, out)
+	assert.FileExists(t, filepath.Join(plots, "Memop.svg"))
+	asText := file(t, "old.txt", nil)
+	runBench(t, 0, "--accel", "qemu", run, "-o", asText, image)
+
+	out, _ = runBench(t, 0, "--compare", asText, asJSON)
+	assert.Regexp(t, `Memop +150 +± 0% +150 +± 0% +0\.00% +\(n=1\)`, out)
+
+	out, _ = runBench(t, 0, "--accel", "qemu", run, "--table", image)
+	assert.Regexp(t, `\npath +instructions/op +min-instructions +p99-instructions +boots\nMemop +150 +150 +880 +1`, out)
+}
+
+// The counts are compared with the golden file, which --update writes.
+func TestBenchGolden(t *testing.T) {
+	if err := qemuMissing(); err != nil {
+		t.Skip(err)
+	}
+	golden := filepath.Join(t.TempDir(), "golden.txt")
+	against := func(status int, memop string, more ...string) (string, string) {
+		return runBench(t, status, append([]string{"--golden", golden, "--small", "/no/such/image", benchImage(t, memop)}, more...)...)
+	}
+	_, said := against(statusUsage, "120")
+	assert.Contains(t, said, "golden.txt: no such file or directory: make it with --update")
+	against(0, "120", "--update")
+	text, err := os.ReadFile(golden)
+	require.NoError(t, err)
+	assert.Regexp(t, `(?m)^Memop +100 +instructions$`, string(text))
+
+	out, _ := against(0, "122")
+	assert.Contains(t, out, "5 paths, all within 2 % of "+golden)
+	out, said = against(statusWorse, "123")
+	assert.Equal(t, "FAIL Memop: 103 instructions, golden 100: +3.0 %\n", out)
+	assert.Contains(t, said, "kapsel: 1 of 5 paths do not stand as in "+golden)
+	assert.Contains(t, said, "--update")
+	out, _ = against(0, "100")
+	assert.Contains(t, out, "note Memop: 80 instructions, golden 100: -20.0 %\n1 paths became better")
+}
+
+func TestBenchFailures(t *testing.T) {
+	onEach(t, func(t *testing.T, accel string) {
+		for _, tt := range []struct {
+			name    string
+			code    []byte
+			timeout string
+			status  int
+			want    string
+		}{
+			{"it ends early", bytes.Join([][]byte{codePrint("bench Empty 1 unit=ticks 1*1\n"), codeOut(abi.PortDebugExit, abi.ExitBadBoot)}, nil), "50s", statusFailed,
+				`the guest ended with status 102: the image ended before "bench done", after 1 paths`},
+			{"it hangs", codeSpin, "2s", statusTimeout, "ended by --timeout after 2s"},
+			{"a line that nobody understands", bytes.Join([][]byte{codePrint("bench Empty fast\nbench done\n"), codeSpin}, nil), "50s", statusFailed,
+				`line 1 of the console, "bench Empty fast"`},
+			{"no base", bytes.Join([][]byte{codePrint("bench Memop 1 unit=ticks 1*1\nbench done\n"), codeSpin}, nil), "50s", statusFailed,
+				"Memop needs the path Empty"},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				out, said := runBench(t, tt.status, "--accel", accel, "--timeout", tt.timeout, imageFile(t, tt.code))
+				assert.Empty(t, out)
+				assert.Contains(t, said, tt.want)
+			})
+		}
+	})
+}
+
+func TestBenchWithoutTwoTasks(t *testing.T) {
+	onEach(t, func(t *testing.T, accel string) {
+		args := []string{"--accel", accel, "--run", "SmallestMemory|Memop", benchImage(t, "170"), "--small"}
+		out, _ := runBench(t, 0, append(args, "/does/not/exist.elf")...)
+		assert.Contains(t, out, "# warning: SmallestMemory was not measured: open /does/not/exist.elf")
+		one := imageFile(t, codePrint("1 exit with code 0\n"), codeExit0)
+		_, said := runBench(t, statusFailed, append(args, one)...)
+		assert.Contains(t, said, "with 16 MiB of memory: want 2 tasks that ended well, found 1")
+	})
+}
+
+func TestUncounted(t *testing.T) {
+	none, ok := vmm.Count{Err: os.ErrPermission}, vmm.Count{N: 5}
+	mark := vmm.Mark{Instructions: none, Exits: ok}
+	assert.Equal(t, []string{"guest instructions are not counted: permission denied"}, uncounted([]vmm.Mark{mark, mark}))
+	assert.Empty(t, uncounted([]vmm.Mark{{Instructions: ok, Exits: ok}}))
+}
+
+func TestParseBench(t *testing.T) {
+	o, err := parseBench(nil, "/b")
+	require.NoError(t, err)
+	assert.Equal(t, &benchOptions{image: "/b/bench.elf", small: "/b/two.elf", accel: accelAuto, count: 1,
+		run: regexp.MustCompile(""), timeout: benchTimeout}, o)
+
+	o, err = parseBench(strings.Fields("-count 5 x.elf -run ^A -json -o f --plot p --accel kvm --timeout 9s -v"), "/b")
+	require.NoError(t, err)
+	assert.Equal(t, &benchOptions{image: "x.elf", small: "/b/two.elf", accel: accelKVM, count: 5, json: true, out: "f", plot: "p",
+		run: regexp.MustCompile("^A"), timeout: 9 * time.Second, verbose: true}, o)
+
+	o, err = parseBench([]string{"--golden", "g"}, "/b")
+	require.NoError(t, err)
+	assert.Equal(t, accelQEMU, o.accel)
+
+	o, err = parseBench([]string{"--compare", "a", "b"}, "/b")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"a", "b"}, []string{o.old, o.new})
+
+	for args, want := range map[string]string{
+		"a b":                     `unexpected argument "b"`,
+		"--count 0":               "--count 0: want 1 or more",
+		"--timeout 0s":            "--timeout 0s: want a positive time",
+		"--run (":                 "--run: error parsing regexp",
+		"--json --table":          "want one of them",
+		"--update":                "--update writes the file that --golden names",
+		"--golden g --accel kvm":  "--accel kvm has none",
+		"--golden g --run A":      "--run leaves some out",
+		"--compare a":             "two files, the old results and the new ones, found 1",
+		"--compare a b --count 2": "--count has no meaning with it",
+		"--fast":                  "-fast",
+	} {
+		_, err := parseBench(strings.Fields(args), "/b")
+		assert.ErrorContains(t, err, want, args)
+	}
+}
+
+func TestBenchCompareRefuses(t *testing.T) {
+	good := file(t, "good.txt", []byte("BenchmarkX 1 5 cycles/op\n"))
+	_, said := runBench(t, statusUsage, "--compare", good, file(t, "text", []byte("a letter\n")))
+	assertOneLine(t, said, "text: no results in it")
+	_, said = runBench(t, statusUsage, "--compare", filepath.Join(t.TempDir(), "none"), good)
+	assertOneLine(t, said, "no such file")
+}
