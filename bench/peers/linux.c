@@ -18,6 +18,19 @@ enum { SAMPLES = 1001, WARM = 100 };
 static uint64_t samples[SAMPLES];
 static uint64_t empty; // ticks between two readings with nothing between
 
+// median sorts the n samples and returns the middle one.
+static uint64_t median(uint64_t *samples, int n)
+{
+	for (int i = 1; i < n; i++) {
+		uint64_t v = samples[i];
+		int j = i;
+		for (; j > 0 && samples[j - 1] > v; j--)
+			samples[j] = samples[j - 1];
+		samples[j] = v;
+	}
+	return samples[n / 2];
+}
+
 // MEASURE times the statement, SAMPLES times after WARM runs.
 #define MEASURE(statement) do { \
 	for (int i = -WARM; i < SAMPLES; i++) { \

@@ -78,19 +78,6 @@ static long check(const char *what, long result)
 	return result;
 }
 
-// median sorts the n samples and returns the middle one.
-static uint64_t median(uint64_t *samples, int n)
-{
-	for (int i = 1; i < n; i++) {
-		uint64_t v = samples[i];
-		int j = i;
-		for (; j > 0 && samples[j - 1] > v; j--)
-			samples[j] = samples[j - 1];
-		samples[j] = v;
-	}
-	return samples[n / 2];
-}
-
 // begin starts the line of a result of n samples.
 static void begin(const char *name, int n)
 {

@@ -2,6 +2,7 @@ package gokvm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -33,8 +34,8 @@ func play(path, name string) {
 	}
 	started, before := time.Now(), processorTime()
 	end := monitor(path, "boot-ticks")
-	took, used := time.Since(started), processorTime()-before
-	fmt.Printf("\nended: %v\n"+tookFormat, end, took.Nanoseconds(), used)
+	passed, used := time.Since(started), processorTime()-before
+	fmt.Printf("\nended: %v\n"+tookFormat, end, passed.Nanoseconds(), used)
 }
 
 // processorTime is how long this process has had a processor, in nanoseconds.
@@ -57,8 +58,11 @@ func bootKapsel(path, cmdline string) error {
 		return err
 	}
 	exit, err := m.Run(context.Background())
-	if err != nil || exit.Reason != vmm.GuestExit {
-		return fmt.Errorf("%v, error: %w", exit, err)
+	if err != nil {
+		return err
+	}
+	if exit.Reason != vmm.GuestExit {
+		return errors.New(exit.String())
 	}
 	return guestStatus(uint32(exit.Status))
 }
