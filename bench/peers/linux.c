@@ -112,6 +112,7 @@ static void measure_pipe(void)
 	MEASURE(pipe_parent());
 	stop(pid);
 	result("Linux/pipe", 2);
+	result("Linux/pipe-and-back", 1);
 }
 
 // give hands the turn over, and waits until it comes back.

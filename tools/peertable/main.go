@@ -3,14 +3,13 @@
 //	peertable [-icount] [-ours FILE] FILE...
 //
 // Each file has lines in Go's benchmark format; other lines are passed over. FILE after
-// -ours is what kapsel bench printed. With -icount the files come from a machine where
+// -ours is what kapsel bench printed, with -json or without. With -icount the files come from a machine where
 // a nanosecond is an instruction (vmexec -icount), and the table says so.
 //
 // A row whose peer was not measured is left out. Where we were not, the row has no ratio.
 package main
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
 	"io"
@@ -41,7 +40,7 @@ func run(w io.Writer, files []string, ours string, icount bool) error {
 		if err != nil {
 			return err
 		}
-		if err := found.read(bytes.NewReader(text)); err != nil {
+		if err := found.read(text); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 	}

@@ -2,6 +2,9 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -13,12 +16,54 @@ import (
 // unit: results["Linux/getpid"]["instructions/op"].
 type results map[string]map[string]float64
 
-// read takes over the lines of Go's benchmark format (golang.org/design/14313-benchmark-format):
+// read takes over what is in the text: JSON as kapsel bench -json writes it, or Go's benchmark
+// format.
+func (r results) read(text []byte) error {
+	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+		return r.readJSON(text)
+	}
+	return r.readText(bytes.NewReader(text))
+}
+
+// readJSON takes over the results of a run of kapsel bench.
+func (r results) readJSON(text []byte) error {
+	var run struct {
+		Results []struct {
+			Name    string
+			Metrics []struct {
+				Unit  string
+				Value float64
+			}
+		}
+	}
+	if err := json.Unmarshal(text, &run); err != nil {
+		return err
+	}
+	if len(run.Results) == 0 {
+		return errors.New(`no "results" in it: want what kapsel bench -json prints`)
+	}
+	for _, result := range run.Results {
+		for _, m := range result.Metrics {
+			r.set(metric{result.Name, m.Unit}, m.Value)
+		}
+	}
+	return nil
+}
+
+// set takes over a value.
+func (r results) set(m metric, v float64) {
+	if r[m.benchmark] == nil {
+		r[m.benchmark] = map[string]float64{}
+	}
+	r[m.benchmark][m.unit] = v
+}
+
+// readText takes over the lines of Go's benchmark format (golang.org/design/14313-benchmark-format):
 //
 //	BenchmarkName-8 ITERATIONS VALUE UNIT [VALUE UNIT]...
 //
 // Of two results of the same benchmark and unit the later one stays.
-func (r results) read(from io.Reader) error {
+func (r results) readText(from io.Reader) error {
 	lines := bufio.NewScanner(from)
 	for n := 1; lines.Scan(); n++ {
 		fields := strings.Fields(lines.Text())
@@ -40,15 +85,12 @@ func (r results) add(name string, pairs []string) error {
 	if len(pairs)%2 != 0 {
 		return fmt.Errorf("benchmark %s: value %q has no unit", name, pairs[len(pairs)-1])
 	}
-	if r[name] == nil {
-		r[name] = map[string]float64{}
-	}
 	for i := 0; i < len(pairs); i += 2 {
 		v, err := strconv.ParseFloat(pairs[i], 64)
 		if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
 			return fmt.Errorf("benchmark %s: want a value, found %q", name, pairs[i])
 		}
-		r[name][pairs[i+1]] = v
+		r.set(metric{name, pairs[i+1]}, v)
 	}
 	return nil
 }

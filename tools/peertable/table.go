@@ -31,11 +31,12 @@ type comparison struct {
 
 var comparisons = []comparison{
 	{"system call that does nothing", "Linux: getpid", metric{"Linux/getpid", instructions}, metric{"NullCommand", instructions}},
-	{"to another task, one way", "Linux: sched_yield", metric{"Linux/yield", instructions}, metric{"TaskSwitch", instructions}},
-	{"message, one way", "Linux: pipe", metric{"Linux/pipe", instructions}, metric{"IPC", instructions}},
-	{"message, one way", "Linux: futex", metric{"Linux/futex", instructions}, metric{"IPC", instructions}},
+	{"to another task that is ready, one way", "Linux: sched_yield", metric{"Linux/yield", instructions}, metric{}},
+	{"to another task that waits, one way", "Linux: futex", metric{"Linux/futex", instructions}, metric{"TaskSwitch", instructions}},
+	{"to another task that waits, one way", "Linux: pipe", metric{"Linux/pipe", instructions}, metric{"TaskSwitch", instructions}},
+	{"message and answer", "Linux: two pipes", metric{"Linux/pipe-and-back", instructions}, metric{"IPCBuffer", instructions}},
 	{"deadline to task, processor idle", "Linux: clock_nanosleep", metric{"Linux/timer", instructions}, metric{"AlarmLatency", instructions}},
-	{"signal to itself and back", "Linux: tgkill", metric{"Linux/signal", instructions}, metric{}},
+	{"call of an own function by the kernel, and back", "Linux: tgkill", metric{"Linux/signal", instructions}, metric{"UpcallFunction", instructions}},
 	{"page fault to handler", "Linux: SIGSEGV", metric{"Linux/fault", instructions}, metric{}},
 	{"reset to first task; ours: the kernel's part", "QEMU q35", metric{"Reset/q35", toTask}, metric{"Reset/q35", kernel}},
 	{"reset to first task; ours: the kernel's part", "QEMU microvm", metric{"Reset/microvm", toTask}, metric{"Reset/microvm", kernel}},

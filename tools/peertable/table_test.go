@@ -23,13 +23,17 @@ func TestRead(t *testing.T) {
 		{"a name that ends with a word", "BenchmarkB/first-exit 1 2 ns/op", results{"B/first-exit": {"ns/op": 2}}, ""},
 		{"the later counts", "BenchmarkA 1 1 ns/op\nBenchmarkA 1 2 ns/op 3 B/op", results{"A": {"ns/op": 2, "B/op": 3}}, ""},
 		{"text that starts alike", "Benchmark figures are in here\nBenchmarkA\nBenchmarkA 5 7", results{}, ""},
+		{"JSON", "\n" + `{"version": 1, "results": [{"name": "A", "ops": 9, "metrics": [{"unit": "instructions/op", "value": 7.5}]}, {"name": "B"}]}`,
+			results{"A": {"instructions/op": 7.5}}, ""},
+		{"other JSON", `{"version": 1}`, nil, `no "results" in it`},
+		{"cut JSON", `{"results": [`, nil, "unexpected end of JSON"},
 		{"no number", "\nBenchmarkA 1 many ns/op", nil, `line 2: benchmark A: want a value, found "many"`},
 		{"not a number", "BenchmarkA 1 NaN ns/op", nil, `want a value, found "NaN"`},
 		{"no unit", "BenchmarkA 1 2 ns/op 3", nil, `line 1: benchmark A: value "3" has no unit`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := results{}
-			err := got.read(strings.NewReader(tt.text))
+			err := got.read([]byte(tt.text))
 			if tt.err != "" {
 				assert.ErrorContains(t, err, tt.err)
 				return
@@ -60,10 +64,10 @@ func TestTable(t *testing.T) {
 			[][]string{{"exit to the monitor and back", "C, least of KVM", "ticks", "2793", "3924", "0.71"}}},
 		{"timed", results{"Floor/exit": {passed: 2793.31}, "Exit/port": {passed: 3924}}, false,
 			[][]string{{"exit to the monitor and back", "C, least of KVM", "ns", "2793", "3924", "0.71"}}},
-		{"one against two", results{"Linux/pipe": {instructions: 400}, "Linux/futex": {instructions: 100}, "IPC": {instructions: 200}}, true,
+		{"one against two", results{"Linux/pipe": {instructions: 400}, "Linux/futex": {instructions: 100}, "TaskSwitch": {instructions: 200}}, true,
 			[][]string{
-				{"message, one way", "Linux: pipe", "instructions", "400", "200", "2.00"},
-				{"message, one way", "Linux: futex", "instructions", "100", "200", "0.50"},
+				{"to another task that waits, one way", "Linux: futex", "instructions", "100", "200", "0.50"},
+				{"to another task that waits, one way", "Linux: pipe", "instructions", "400", "200", "2.00"},
 			}},
 	} {
 		t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want, table(tt.found, tt.icount)) })
