@@ -27,9 +27,13 @@ var firstInstruction = []byte{
 	0x0f, 0x05, //                         syscall
 }
 
-// bootInstructions boots the demo's tasks behind one that reads the counter first, and
-// returns the instructions from the kernel's first to that task's first.
-func bootInstructions(t testing.TB) (total, loading uint64) {
+// ticks are readings of the time-stamp counter on the way from a machine's reset, where it
+// is 0, to the first task's first instruction.
+type ticks struct{ entered, loaded, first uint64 }
+
+// bootTicks boots the demo's tasks behind one that reads the counter first, under QEMU with
+// the options.
+func bootTicks(t testing.TB, options []string) ticks {
 	out := machine.Boot(t, machine.Guest{
 		Image: "test/bare.elf",
 		Modules: [][]byte{
@@ -37,12 +41,21 @@ func bootInstructions(t testing.TB) (total, loading uint64) {
 			machine.Object(t, "hello.tbf"), machine.Object(t, "counter.tbf"), machine.Object(t, "intruder.tbf"),
 		},
 		Cmdline: "boot-ticks",
-		Options: qemu.Deterministic,
+		Options: options,
 	})
-	var entered, loaded, high, low uint64
-	scan(t, out.Console, "boot: entered at tick ", "%d, tasks loaded at tick %d", &entered, &loaded)
+	var read ticks
+	var high, low uint64
+	scan(t, out.Console, "boot: entered at tick ", "%d, tasks loaded at tick %d", &read.entered, &read.loaded)
 	scan(t, out.Console, "LowLevelDebug: App 0x1 prints ", "0x%x 0x%x", &high, &low)
-	return high<<32 + low - entered, loaded - entered
+	read.first = high<<32 + low
+	return read
+}
+
+// bootInstructions returns the instructions from the kernel's first to the first task's
+// first, and to the main loop.
+func bootInstructions(t testing.TB) (total, loading uint64) {
+	read := bootTicks(t, qemu.Deterministic)
+	return read.first - read.entered, read.loaded - read.entered
 }
 
 func scan(t testing.TB, console, prefix, format string, words ...any) {
@@ -75,4 +88,24 @@ func BenchmarkBoot(b *testing.B) {
 	}
 	b.ReportMetric(float64(total), "instructions/boot")
 	b.ReportMetric(float64(loading), "instructions/load")
+}
+
+// BenchmarkReset counts ticks from the reset of QEMU's machines, firmware included, to the
+// first task, and the kernel's part of them. A tick is an instruction, or a nanosecond of
+// waiting.
+func BenchmarkReset(b *testing.B) {
+	if machine.Accelerator(b) != "qemu" {
+		b.Skip("instructions are counted by QEMU's emulator")
+	}
+	for _, kind := range []string{"q35", "microvm"} {
+		b.Run(kind, func(b *testing.B) {
+			var read ticks
+			for b.Loop() {
+				// Of two options -machine, the later one counts.
+				read = bootTicks(b, append([]string{"-machine", kind}, qemu.Deterministic...))
+			}
+			b.ReportMetric(float64(read.first), "ticks/reset")
+			b.ReportMetric(float64(read.first-read.entered), "ticks/boot")
+		})
+	}
 }

@@ -227,20 +227,32 @@ func TestMemoryAbove4GiB(t *testing.T) {
 
 // A guest's exits allocate nothing: two thousand more of them are not seen in the count.
 func TestExitsDoNotAllocate(t *testing.T) {
-	allocations := func(exits uint32) uint64 {
-		m := newMachine(t, join(
-			movECX(exits),
-			[]byte{0xe6, 0x80, 0xff, 0xc9, 0x75, 0xfa}, // 1: out %al, $0x80; dec %ecx; jne 1b
-			exit(0)), vmm.Config{})
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		end, err := m.Run(context.Background())
-		runtime.ReadMemStats(&after)
-		require.NoError(t, err)
-		require.Equal(t, guestExit(0), end)
-		require.EqualValues(t, exits, m.Stats().UnknownPorts)
-		return after.Mallocs - before.Mallocs
+	for _, tt := range []struct {
+		name        string
+		instruction []byte
+		count       func(vmm.Stats) uint64
+	}{
+		{"port", []byte{0xe6, 0x80}, func(s vmm.Stats) uint64 { return s.UnknownPorts }}, // out %al, $0x80
+		{"memory", storeEAX, func(s vmm.Stats) uint64 { return s.UnknownMMIO }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			allocations := func(exits uint32) uint64 {
+				m := newMachine(t, join(
+					mapMMIO(0xd000_0000),
+					movECX(exits),
+					tt.instruction, []byte{0xff, 0xc9, 0x75, 0xfa}, // 1: the instruction; dec %ecx; jne 1b
+					exit(0)), vmm.Config{})
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				end, err := m.Run(context.Background())
+				runtime.ReadMemStats(&after)
+				require.NoError(t, err)
+				require.Equal(t, guestExit(0), end)
+				require.EqualValues(t, exits, tt.count(m.Stats()))
+				return after.Mallocs - before.Mallocs
+			}
+			few, many := allocations(10), allocations(2010)
+			assert.Less(t, many, few+100, "allocations of 2010 exits, and of 10")
+		})
 	}
-	few, many := allocations(10), allocations(2010)
-	assert.Less(t, many, few+100, "allocations of 2010 exits, and of 10")
 }

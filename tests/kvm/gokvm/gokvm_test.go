@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/bobuhiro11/gokvm/machine"
+	"github.com/bobuhiro11/gokvm/pvh"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -42,14 +43,15 @@ const (
 // output and cannot be stopped, so it gets a process of its own.
 func TestMain(m *testing.M) {
 	if path := os.Getenv(playMonitor); path != "" {
-		fmt.Println("gokvm ended:", boot(path))
+		play(path, os.Getenv(playName))
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// boot runs the image until gokvm has enough of it.
-func boot(path string) error {
+// boot runs the image until gokvm has enough of it. gokvm hands a command line over only
+// beside an initial RAM disk, so it is put where gokvm tells the guest to look.
+func boot(path, cmdline string) error {
 	image, err := os.Open(path)
 	if err != nil {
 		return err
@@ -63,6 +65,9 @@ func boot(path string) error {
 		return err
 	}
 	if err := clearBSS(m, image); err != nil {
+		return err
+	}
+	if _, err := m.WriteAt([]byte(cmdline), pvh.KernelCmdLine); err != nil {
 		return err
 	}
 	return m.RunInfiniteLoop(0)
@@ -94,8 +99,14 @@ func (debugExit) Read(uint64, []byte) error { return nil }
 func (debugExit) Write(_ uint64, data []byte) error {
 	status := make([]byte, 4)
 	copy(status, data)
-	return fmt.Errorf("the guest's status is %d", binary.LittleEndian.Uint32(status))
+	return guestStatus(binary.LittleEndian.Uint32(status))
 }
+
+// guestStatus is the end of a guest that wrote it to the debug exit port.
+type guestStatus uint32
+
+// Error returns the end in words.
+func (s guestStatus) Error() string { return fmt.Sprintf("the guest's status is %d", uint32(s)) }
 
 func TestImageRunsUnderGokvm(t *testing.T) {
 	build := os.Getenv("KAPSEL_BUILD")
