@@ -240,7 +240,8 @@ type schedulerFunc func(ready uint32, last kernel.Stop) (int, uint64)
 
 func (f schedulerFunc) Next(ready uint32, last kernel.Stop) (int, uint64) { return f(ready, last) }
 
-func (schedulerFunc) Timed() bool { return true }
+func (schedulerFunc) Timed() bool      { return true }
+func (schedulerFunc) Preemptive() bool { return true }
 
 func TestRunForever(t *testing.T) {
 	m := newMachine(t)

@@ -102,16 +102,6 @@ func (g *Grant[T]) Enter(id TaskID, f func(value *T, task *TaskData)) abi.ErrorC
 	return abi.OK
 }
 
-// EnterAllocated calls f as Enter does if the task has the grant allocated: else it
-// returns abi.INVAL, and the task's RAM is left alone.
-func (g *Grant[T]) EnterAllocated(id TaskID, f func(value *T, task *TaskData)) abi.ErrorCode {
-	t := g.slots.kernel.task(id)
-	if t == nil || *g.slots.of(t) == nil {
-		return abi.INVAL
-	}
-	return g.Enter(id, f)
-}
-
 // Each calls f as Enter does for every task that has the grant allocated. It returns
 // abi.BUSY from within another Enter or Each of the same grant.
 func (g *Grant[T]) Each(f func(value *T, task *TaskData)) abi.ErrorCode {

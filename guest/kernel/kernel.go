@@ -7,14 +7,16 @@ import (
 
 // Kernel is the whole state of the kernel. It is made once, statically, by the board.
 type Kernel struct {
-	cpu        CPU
-	interrupts *uint64 // the CPU's word that is not 0 while one waits
-	platform   Platform
-	scheduler  Scheduler
-	timed      bool // the scheduler wants to know what was left of a slice
-	policy     FaultPolicy
-	debug      Writer
-	onSwitch   ContextSwitchCallback // or nil
+	cpu         CPU
+	interrupts  *uint64 // the CPU's word that is not 0 while one waits
+	platform    Platform
+	scheduler   Scheduler
+	timed       bool // the scheduler wants to know what was left of a slice
+	preemptive  bool // a task that another wakes may run at once
+	policy      FaultPolicy
+	debug       Writer
+	onSwitch    ContextSwitchCallback // or nil
+	switchSlots *Slots                // its grant
 
 	credentials CredentialsPolicy
 	identity    IdentityPolicy
@@ -37,7 +39,7 @@ type Kernel struct {
 	sliceEnd  uint64 // when the running slice is over, in CPU.Now's time; 0: never
 }
 
-// Config is what a board wires into the kernel. Every field but ContextSwitch is needed.
+// Config is what a board wires into the kernel. Every field is needed.
 type Config struct {
 	CPU         CPU
 	Platform    Platform
@@ -47,16 +49,17 @@ type Config struct {
 	Identity    IdentityPolicy    // which objects are one application
 	Debug       Writer            // takes the kernel's messages
 	RAM         []byte            // memory for tasks, starting on a page
-
-	ContextSwitch ContextSwitchCallback // told of each turn; nil: nobody is
 }
 
-// ContextSwitchCallback is told when a task gets the CPU, for drivers that keep something
-// about a task in its own memory.
+// ContextSwitchCallback is a driver that is told when a task gets the CPU, to keep something
+// about the task in its memory.
 type ContextSwitchCallback interface {
-	// ContextSwitch is called at the start of each turn of a task, before the task runs.
-	// System calls that do not end the turn are none of its business.
+	// ContextSwitch is called at the start of each turn of a task that has the driver's grant
+	// allocated, before the task runs. System calls that do not end the turn are none of its
+	// business.
 	ContextSwitch(id TaskID)
+	// Slots is the driver's grant.
+	Slots() *Slots
 }
 
 // Init makes the kernel ready for grants, deferred calls and Load.
@@ -69,13 +72,18 @@ func (k *Kernel) Init(c Config) {
 	k.platform = c.Platform
 	k.interrupts = c.CPU.Interrupts()
 	k.scheduler = c.Scheduler
-	k.timed = c.Scheduler.Timed()
+	k.timed, k.preemptive = c.Scheduler.Timed(), c.Scheduler.Preemptive()
 	k.policy = c.Policy
 	k.credentials = c.Credentials
 	k.identity = c.Identity
 	k.debug = c.Debug
 	k.ram = c.RAM
-	k.onSwitch = c.ContextSwitch
+}
+
+// OnContextSwitch makes a driver be told when a task gets the CPU. There is one at most.
+func (k *Kernel) OnContextSwitch(d ContextSwitchCallback, c capability.MainLoop) {
+	c.Require()
+	k.onSwitch, k.switchSlots = d, d.Slots()
 }
 
 // Run is the main loop. It returns when no task can ever run again: each has terminated
@@ -161,11 +169,11 @@ func (k *Kernel) setSlice(end uint64) {
 	}
 }
 
-// wake notes what happened to a task: if it is ready by that, the scheduler is asked
-// again, unless it is its turn anyway.
+// wake notes what happened to a task: if it is ready by that, a preemptive scheduler is
+// asked again, unless it is its turn anyway.
 func (k *Kernel) wake(t *Task) {
 	k.update(t)
-	if t != k.running {
+	if k.preemptive && t != k.running {
 		k.attention = true
 	}
 }
@@ -194,7 +202,7 @@ func (k *Kernel) turn(t *Task) StopReason {
 	if t.state == Yielded {
 		k.runUpcall(t)
 	}
-	if k.onSwitch != nil && t.state == Running {
+	if s := k.switchSlots; s != nil && *s.of(t) != nil && t.state == Running {
 		k.onSwitch.ContextSwitch(t.id)
 	}
 	for !k.attention {
@@ -203,17 +211,21 @@ func (k *Kernel) turn(t *Task) StopReason {
 			return k.trapped(t, trap)
 		}
 		t.syscalls++
-		if trap.Class != abi.Command || t.special {
+		switch {
+		case trap.Class == abi.Command && !t.special:
+			// What is done most is done here and not in syscall. If the driver ends or restarts
+			// the task nobody takes the answer.
+			r := Failed(abi.NODEVICE)
+			if d := k.platform.Driver(uint32(trap.Args[0])); d != nil {
+				r = d.Command(t.id, uint32(trap.Args[1]), uint32(trap.Args[2]), uint32(trap.Args[3]))
+			}
+			trap.Args = r.words()
+		case trap.Class == abi.Yield:
+			t.call = trap
+			k.yield(t, &trap.Args)
+		default:
 			k.syscall(t, trap)
-			continue
 		}
-		// What is done most is done here and not in syscall. If the driver ends or restarts
-		// the task nobody takes the answer.
-		r, a := Failed(abi.NODEVICE), &trap.Args
-		if d := k.platform.Driver(uint32(a[0])); d != nil {
-			r = d.Command(t.id, uint32(a[1]), uint32(a[2]), uint32(a[3]))
-		}
-		trap.Args = r.words()
 	}
 	if t.state == Running && !t.stopped {
 		return StopPreempted

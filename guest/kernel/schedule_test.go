@@ -90,7 +90,8 @@ func (cooperative) Next(ready uint32, _ kernel.Stop) (int, uint64) {
 	return bits.TrailingZeros32(ready), 0
 }
 
-func (cooperative) Timed() bool { return false }
+func (cooperative) Timed() bool      { return false }
+func (cooperative) Preemptive() bool { return false }
 
 func TestNoSlice(t *testing.T) {
 	m := newMachine(t)

@@ -24,13 +24,16 @@ type Stop struct {
 type Scheduler interface {
 	// Next chooses among the ready tasks: bit s of ready stands for slot s, and ready is
 	// not 0. last is how the turn before ended. It is called once for each turn, and again
-	// whenever the kernel has worked or a task woke another. It returns the slot and the
+	// whenever the kernel has worked or, if Preemptive, a task woke another. It returns the slot and the
 	// length of its slice in microseconds, 0 for no limit. A task that is chosen again after
 	// StopPreempted goes on with the rest of its slice.
 	Next(ready uint32, last Stop) (slot int, slice uint64)
 	// Timed reports whether Next looks at Stop.Left. It is always the same. If it is false,
 	// Left is 0, and the clock is not read for it.
 	Timed() bool
+	// Preemptive reports whether a task that another wakes may take the CPU from it at once.
+	// It is always the same. If it is false a turn does not end by that.
+	Preemptive() bool
 }
 
 // DefaultSlice is the round-robin slice in microseconds: Tock's 10 ms.
@@ -53,6 +56,9 @@ func (r *RoundRobin) Next(ready uint32, last Stop) (int, uint64) {
 
 // Timed implements Scheduler.
 func (*RoundRobin) Timed() bool { return false }
+
+// Preemptive implements Scheduler.
+func (*RoundRobin) Preemptive() bool { return false }
 
 // inTurn is the next ready slot behind the last one, or that again if the kernel
 // preempted it.
@@ -83,6 +89,9 @@ func (*Cooperative) Next(ready uint32, last Stop) (int, uint64) { return inTurn(
 // Timed implements Scheduler.
 func (*Cooperative) Timed() bool { return false }
 
+// Preemptive implements Scheduler.
+func (*Cooperative) Preemptive() bool { return false }
+
 // Priority lets the ready task in the lowest slot run until it waits, or until a task in a
 // lower slot is ready. A task that never waits keeps the CPU from all behind it.
 type Priority struct{}
@@ -92,3 +101,6 @@ func (*Priority) Next(ready uint32, _ Stop) (int, uint64) { return bits.Trailing
 
 // Timed implements Scheduler.
 func (*Priority) Timed() bool { return false }
+
+// Preemptive implements Scheduler.
+func (*Priority) Preemptive() bool { return true }

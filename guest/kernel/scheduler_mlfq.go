@@ -58,6 +58,9 @@ func (q *FeedbackQueue) Next(ready uint32, last Stop) (int, uint64) {
 // Timed implements Scheduler.
 func (*FeedbackQueue) Timed() bool { return true }
 
+// Preemptive implements Scheduler.
+func (*FeedbackQueue) Preemptive() bool { return true }
+
 func (q *FeedbackQueue) period() uint64 {
 	if q.Period == 0 {
 		return DefaultPeriod

@@ -41,7 +41,7 @@ func (k *Kernel) swapUpcall(t *Task, to event, passed pair) (pair, abi.ErrorCode
 	old := pair{load64(slot[slotFn:]), load64(slot[slotUserdata:])}
 	store64(slot[slotFn:], passed.a)
 	store64(slot[slotUserdata:], passed.b)
-	t.dropKept(slot)
+	t.dropKept(to, slot)
 	t.queue.remove(to)
 	return old, abi.OK
 }

@@ -2,16 +2,13 @@ package kernel
 
 import "kapsel/guest/abi"
 
-// syscall serves a system call. Words of 32 bits are taken from registers
+// syscall serves a system call that is no Yield. Words of 32 bits are taken from registers
 // of 64, and what stands above them is ignored (docs/abi.md, section 1).
 func (k *Kernel) syscall(t *Task, trap *Trap) {
 	a := &trap.Args
 	switch trap.Class {
 	case abi.Command:
 		k.command(t, trap)
-	case abi.Yield:
-		t.call = trap
-		k.yield(t, a)
 	case abi.Subscribe:
 		k.subscribe(t, trap, event{uint32(a[0]), uint32(a[1])}, pair{a[2], a[3]})
 	case abi.AllowReadWrite, abi.AllowReadOnly, abi.AllowUserspaceReadable:
@@ -108,41 +105,19 @@ func (k *Kernel) yieldWaitFor(t *Task, e event) {
 			return
 		}
 	}
-	if t.kept != 0 {
-		if args, ok := k.takeKeptEvent(t, e); ok {
+	if t.newest.waits && t.newest.event == e {
+		t.newest.waits = false
+		t.answerWaitFor(t.newest.args)
+		return
+	}
+	if t.older != 0 {
+		if args, ok := k.takeOlder(t, e); ok {
 			t.answerWaitFor(args)
 			return
 		}
 	}
 	t.awaited = e
 	k.wait(t, YieldedFor)
-}
-
-// takeKeptEvent takes the event that happened while its upcall was null.
-func (k *Kernel) takeKeptEvent(t *Task, e event) ([3]uint32, bool) {
-	d := k.platform.Driver(e.driver)
-	if d == nil {
-		return [3]uint32{}, false
-	}
-	s := d.Slots()
-	if s == nil || e.number >= uint32(s.counts.Upcalls) || *s.of(t) == nil {
-		return [3]uint32{}, false
-	}
-	slot := s.upcall(t, e.number)
-	low, high := load64(slot[slotEvent:]), load64(slot[slotEventMore:])
-	if high&eventWaits == 0 {
-		return [3]uint32{}, false
-	}
-	t.dropKept(slot)
-	return [3]uint32{uint32(low), uint32(low >> 32), uint32(high)}, true
-}
-
-// dropKept clears the event that an upcall slot keeps, if any.
-func (t *Task) dropKept(slot []byte) {
-	if load64(slot[slotEventMore:])&eventWaits != 0 {
-		store64(slot[slotEventMore:], 0)
-		t.kept--
-	}
 }
 
 // answerWaitFor answers a Yield-WaitFor at once.

@@ -61,7 +61,8 @@ type Task struct {
 	entry      uint64
 	memory     Memory
 	queue      upcallQueue
-	kept       uint32            // events kept for a Yield-WaitFor, as their upcalls are null
+	newest     keptEvent         // of events kept for a Yield-WaitFor
+	older      uint32            // how many more are in upcall slots
 	grants     [maxGrants][]byte // each grant's block in RAM; nil: none
 
 	loans [MaxTasks]loan // what it lends, by the borrower's slot
@@ -179,7 +180,7 @@ func (k *Kernel) end(t *Task, s State) {
 	k.wait(t, s)
 	t.run++
 	t.queue.clear()
-	t.kept = 0
+	t.newest.waits, t.older = false, 0
 	t.grants = [maxGrants][]byte{}
 	t.stackTop, t.heapStart = 0, 0
 	k.endLoans(t)

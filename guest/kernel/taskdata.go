@@ -66,11 +66,7 @@ func (s *Slots) happen(t *Task, n uint32, a0, a1, a2 uint32) abi.ErrorCode {
 	slot := s.upcall(t, n)
 	fn := load64(slot[slotFn:])
 	if fn == 0 {
-		if load64(slot[slotEventMore:])&eventWaits == 0 {
-			t.kept++
-		}
-		store64(slot[slotEvent:], uint64(a0)|uint64(a1)<<32)
-		store64(slot[slotEventMore:], uint64(a2)|eventWaits)
+		t.keep(event{s.driver, n}, slot, a0, a1, a2)
 		return abi.OK
 	}
 	call := Upcall{Fn: fn, Args: [3]uint32{a0, a1, a2}, Userdata: load64(slot[slotUserdata:])}

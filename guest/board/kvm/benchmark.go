@@ -37,10 +37,5 @@ func (i *instruments) wire(k *kernel.Kernel, m *amd64.Machine, can capability.Se
 	i.driver.Init(k, &i.ports, &i.registers, &i.alarm, can.MemoryAllocation)
 }
 
-// find finds the benchmark capsule.
-func (i *instruments) find(number uint32) kernel.Driver {
-	if number == abi.DriverBenchmark {
-		return &i.driver
-	}
-	return nil
-}
+// capsule is the benchmark driver.
+func (i *instruments) capsule() kernel.Driver { return &i.driver }

@@ -81,8 +81,6 @@ func main() {
 		Identity:    b.identity,
 		Debug:       &b.debug,
 		RAM:         b.machine.TaskRAM(),
-
-		ContextSwitch: &b.readOnlyState,
 	})
 	b.wire(can)
 	b.printBanner(&b.debug)
@@ -115,6 +113,7 @@ func (b *board) wire(can capability.Set) {
 	b.lowLevelDebug.Init(&b.debug)
 	b.ipc.Init(k, can.MemoryAllocation, can.MemorySharing)
 	b.readOnlyState.Init(k, &b.machine.Timer, can.MemoryAllocation)
+	k.OnContextSwitch(&b.readOnlyState, can.MainLoop)
 	b.processShare.Init(&b.mux)
 	b.processConsole.Init(k, &b.processShare, &b.debug, b, can.TaskManagement)
 	b.instruments.wire(k, b.machine, can)
@@ -133,8 +132,10 @@ func (b *board) Driver(number uint32) kernel.Driver {
 		return &b.readOnlyState
 	case abi.DriverIPC:
 		return &b.ipc
+	case abi.DriverBenchmark:
+		return b.instruments.capsule()
 	}
-	return b.instruments.find(number)
+	return nil
 }
 
 // Interrupt implements kernel.Platform.

@@ -17,4 +17,4 @@ type instruments struct{}
 
 func (*instruments) alarmFor(t *amd64.Timer) hil.Alarm                   { return t }
 func (*instruments) wire(*kernel.Kernel, *amd64.Machine, capability.Set) {}
-func (*instruments) find(uint32) kernel.Driver                           { return nil }
+func (*instruments) capsule() kernel.Driver                              { return nil }

@@ -4,7 +4,7 @@
 //
 //	0  nothing: Success
 //	1  enters the task's grant and returns how often it did
-//	2  enters the grant and schedules the upcall of subscribe number 0 with the arguments
+//	2  schedules the upcall of subscribe number 0 with the arguments
 //	3  writes argument 0 to the port that marks a measurement's begin and end
 //	4  makes argument 0 exits by port I/O
 //	5  makes argument 0 exits by device memory
@@ -69,7 +69,7 @@ func (b *Benchmark) Command(id kernel.TaskID, command, a0, a1 uint32) kernel.Res
 	case abi.BenchmarkEnter:
 		return b.enter(id)
 	case abi.BenchmarkEvent:
-		return kernel.Outcome(b.event(id, a0, a1))
+		return kernel.Outcome(b.grant.Slots().ScheduleUpcall(id, event, a0, a1, 0))
 	case abi.BenchmarkMark:
 		b.ports.Write32(portMark, a0)
 		return kernel.Done()
@@ -94,19 +94,6 @@ func (b *Benchmark) enter(id kernel.TaskID) kernel.Result {
 		return kernel.Failed(e)
 	}
 	return kernel.Value(calls)
-}
-
-// event makes the task's event happen. It returns abi.NOMEM if the task's queue is full, or
-// its RAM has no room for the grant.
-func (b *Benchmark) event(id kernel.TaskID, a0, a1 uint32) abi.ErrorCode {
-	var refused abi.ErrorCode
-	e := b.grant.Enter(id, func(_ *session, task *kernel.TaskData) {
-		refused = task.ScheduleUpcall(event, a0, a1, 0)
-	})
-	if e != abi.OK {
-		return e
-	}
-	return refused
 }
 
 // exits leaves the machine n times in the command's way.

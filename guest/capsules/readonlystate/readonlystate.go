@@ -29,7 +29,7 @@ const (
 	size    = 16
 )
 
-// State is the driver. The board makes it the kernel's ContextSwitch.
+// State is the driver. The board gives it to Kernel.OnContextSwitch.
 type State struct {
 	time  hil.Time
 	grant kernel.Grant[uint32] // the number of the task's next turn
@@ -58,7 +58,7 @@ func (s *State) Command(_ kernel.TaskID, command, _, _ uint32) kernel.Result {
 // ContextSwitch implements kernel.ContextSwitchCallback: it writes the buffer of a task
 // that has shared one. Others it does not touch.
 func (s *State) ContextSwitch(id kernel.TaskID) {
-	s.grant.EnterAllocated(id, func(turn *uint32, task *kernel.TaskData) {
+	s.grant.Enter(id, func(turn *uint32, task *kernel.TaskData) {
 		var b [size]byte
 		put32(b[turns:], *turn)
 		put32(b[pending:], uint32(task.Pending()))

@@ -19,7 +19,7 @@ func newMachine(t *testing.T) (*kerneltest.Machine, *State) {
 	s := &State{}
 	s.Init(&m.Kernel, &m.Alarm, m.Capabilities.MemoryAllocation)
 	m.Drivers[driver] = s
-	m.OnSwitch = s
+	m.Kernel.OnContextSwitch(s, m.Capabilities.MainLoop)
 	return m, s
 }
 

@@ -21,7 +21,6 @@ type Machine struct {
 	Credentials  kernel.CredentialsPolicy // digests are checked where there are any, if not set otherwise
 	Identity     kernel.IdentityPolicy    // the header's ShortID, if not set otherwise
 	Drivers      map[uint32]kernel.Driver
-	OnSwitch     kernel.ContextSwitchCallback // told of each turn, if not nil
 	Alarm        Alarm
 	Line         Line
 	Log          Log
@@ -57,8 +56,6 @@ func NewWithRAM(tb testing.TB, c capability.Set, ram int) *Machine {
 		Identity:    m,
 		Debug:       &m.Log,
 		RAM:         bytes.Repeat([]byte{0xa5}, ram),
-
-		ContextSwitch: m,
 	})
 	tb.Cleanup(func() {
 		for slot := range kernel.MaxTasks {
@@ -84,13 +81,6 @@ func (m *Machine) Required() bool { return m.Credentials.Required() }
 
 // Identify implements kernel.IdentityPolicy.
 func (m *Machine) Identify(o *tbf.Object) kernel.Identity { return m.Identity.Identify(o) }
-
-// ContextSwitch implements kernel.ContextSwitchCallback.
-func (m *Machine) ContextSwitch(id kernel.TaskID) {
-	if m.OnSwitch != nil {
-		m.OnSwitch.ContextSwitch(id)
-	}
-}
 
 // Interrupt implements kernel.Platform.
 func (m *Machine) Interrupt(line int) {

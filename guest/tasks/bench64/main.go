@@ -113,7 +113,7 @@ func systemCalls() {
 		measure.Empty(&null)
 		return record(null.Ticks())
 	}}.run()
-	path{name: "NullCommand", n: many, needs: capsule, op: once(measure.Command(driver, 0, 0, 0))}.run()
+	path{name: "NullCommand", n: many, op: once(measure.Command(abi.DriverAlarm, 0, 0, 0))}.run()
 	path{name: "CapsuleCommand", n: many, needs: capsule, op: once(measure.Command(driver, abi.BenchmarkEnter, 0, 0))}.run()
 
 	yield := measure.Call{Class: abi.Yield, Args: [4]uint64{abi.YieldNoWait, uint64(address(&flag[0]))}}
