@@ -180,10 +180,11 @@ func (k *Kernel) wake(t *Task) {
 
 // update notes whether the task can run now, after anything that may have changed that.
 func (k *Kernel) update(t *Task) {
-	k.ready &^= t.bit
 	if t.ready() {
 		k.ready |= t.bit
+		return
 	}
+	k.ready &^= t.bit
 }
 
 // sliceLeft is what is left of the running slice, 0 if it is over or has no limit.

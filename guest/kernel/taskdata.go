@@ -64,16 +64,22 @@ func (s *Slots) happen(t *Task, n uint32, a0, a1, a2 uint32) abi.ErrorCode {
 		return abi.OK
 	}
 	slot := s.upcall(t, n)
-	fn := load64(slot[slotFn:])
-	if fn == 0 {
+	if load64(slot[slotFn:]) == 0 {
 		t.keep(event{s.driver, n}, slot, a0, a1, a2)
 		return abi.OK
 	}
-	call := Upcall{Fn: fn, Args: [3]uint32{a0, a1, a2}, Userdata: load64(slot[slotUserdata:])}
-	if !t.queue.push(queuedUpcall{event{s.driver, n}, call}) {
+	return s.enqueue(t, n, slot, a0, a1, a2)
+}
+
+// enqueue makes the event's upcall wait for a Yield.
+func (s *Slots) enqueue(t *Task, n uint32, slot []byte, a0, a1, a2 uint32) abi.ErrorCode {
+	u := t.queue.push()
+	if u == nil {
 		t.dropped++
 		return abi.NOMEM
 	}
+	u.event = event{s.driver, n}
+	u.call = Upcall{Fn: load64(slot[slotFn:]), Args: [3]uint32{a0, a1, a2}, Userdata: load64(slot[slotUserdata:])}
 	s.kernel.wake(t)
 	return abi.OK
 }

@@ -23,14 +23,13 @@ type upcallQueue struct {
 // at is the i-th oldest entry, 0 <= i < count.
 func (q *upcallQueue) at(i int) *queuedUpcall { return &q.ring[(q.head+i)%queueSize] }
 
-// push adds an upcall, or reports false if the queue is full.
-func (q *upcallQueue) push(u queuedUpcall) bool {
+// push adds an upcall, for the caller to fill in, or returns nil if the queue is full.
+func (q *upcallQueue) push() *queuedUpcall {
 	if q.count == queueSize {
-		return false
+		return nil
 	}
 	q.count++
-	*q.at(q.count - 1) = u
-	return true
+	return q.at(q.count - 1)
 }
 
 // pop takes the oldest upcall. The queue is not empty.
