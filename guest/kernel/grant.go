@@ -90,13 +90,15 @@ func (g *Grant[T]) Nested() uint64 { return g.slots.nested }
 //   - abi.BUSY from within another Enter or Each of the same grant.
 func (g *Grant[T]) Enter(id TaskID, f func(value *T, task *TaskData)) abi.ErrorCode {
 	s := &g.slots
-	t := s.find(id)
-	if t == nil {
-		return s.refusal(id)
-	}
-	if s.entered.task != nil {
+	t := s.kernel.task(id)
+	switch {
+	case t == nil:
+		return abi.INVAL
+	case s.entered.task != nil:
 		s.nested++
 		return abi.BUSY
+	case *s.of(t) == nil && !s.allocate(t):
+		return abi.NOMEM
 	}
 	g.enter(t, f)
 	return abi.OK
@@ -131,30 +133,16 @@ func (g *Grant[T]) enter(t *Task, f func(value *T, task *TaskData)) {
 	d.close()
 }
 
-// find is the task that id names, the grant allocated, or nil: refusal says why.
-func (s *Slots) find(id TaskID) *Task {
-	t := s.kernel.task(id)
-	if t != nil && *s.of(t) == nil && !s.allocate(t) {
-		return nil
-	}
-	return t
-}
-
-// refusal is abi.INVAL if id is stale, else abi.NOMEM: the task's RAM has no room for the grant.
-func (s *Slots) refusal(id TaskID) abi.ErrorCode {
-	if s.kernel.task(id) == nil {
-		return abi.INVAL
-	}
-	return abi.NOMEM
-}
-
 // ScheduleUpcall is TaskData.ScheduleUpcall without an entry, allocating the grant if this
 // is its first use. Besides, it returns abi.INVAL if id is stale, and abi.NOMEM if the task's
 // RAM has no room for the grant.
 func (s *Slots) ScheduleUpcall(id TaskID, n uint32, a0, a1, a2 uint32) abi.ErrorCode {
-	t := s.find(id)
-	if t == nil {
-		return s.refusal(id)
+	t := s.kernel.task(id)
+	switch {
+	case t == nil:
+		return abi.INVAL
+	case *s.of(t) == nil && !s.allocate(t):
+		return abi.NOMEM
 	}
 	return s.happen(t, n, a0, a1, a2)
 }

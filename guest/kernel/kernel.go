@@ -115,7 +115,9 @@ func (k *Kernel) step() {
 		return
 	}
 	slot, slice := k.scheduler.Next(k.ready, k.last)
-	k.startSlice(slot, slice)
+	if k.last.Reason != StopPreempted || k.last.Slot != slot {
+		k.startSlice(slice) // else it goes on with the slice it has, which costs no write to the timer
+	}
 	k.last.Slot, k.last.Reason = slot, k.turn(&k.tasks[slot])
 	if k.timed {
 		k.last.Left = k.sliceLeft()
@@ -149,17 +151,12 @@ func (k *Kernel) expire() {
 	}
 }
 
-// startSlice gives the task a slice, unless the kernel preempted it just now: then it
-// goes on with the slice it has, which costs no write to the timer.
-func (k *Kernel) startSlice(slot int, slice uint64) {
-	if k.last.Reason == StopPreempted && k.last.Slot == slot {
-		return
+// startSlice gives a task a slice.
+func (k *Kernel) startSlice(slice uint64) {
+	if slice != 0 {
+		slice += k.cpu.Now()
 	}
-	if slice == 0 {
-		k.setSlice(0)
-		return
-	}
-	k.setSlice(k.cpu.Now() + slice)
+	k.setSlice(slice)
 }
 
 func (k *Kernel) setSlice(end uint64) {

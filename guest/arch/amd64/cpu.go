@@ -70,6 +70,17 @@ func (c *CPU) prepare(slot int) bool {
 		c.refuse("no writeable stack for the results of a system call")
 		return false
 	}
+	if slot != c.active || c.stale[slot] {
+		c.activate(slot, x)
+	}
+	c.ready = slot
+	return true
+}
+
+// activate makes the processor hold what is the slot's, as it is now. With process-context
+// identifiers it keeps the translations of several tasks, and bit 63 of CR3 says that they
+// still hold (SDM vol. 3, 4.10.4.1).
+func (c *CPU) activate(slot int, x *context) {
 	if slot != c.active {
 		var from *context
 		if c.active != none {
@@ -79,18 +90,7 @@ func (c *CPU) prepare(slot int) bool {
 		running = x
 		setTSS(tssRSP0, addressOf(x)+uint64(contextTop))
 		c.active = slot
-		c.loadSpace(slot)
-	} else if c.stale[slot] {
-		c.loadSpace(slot)
 	}
-	c.ready = slot
-	return true
-}
-
-// loadSpace makes the processor use the slot's page tables as they are now. With
-// process-context identifiers it keeps the translations of several tasks, and bit 63 of CR3
-// says that they still hold (SDM vol. 3, 4.10.4.1).
-func (c *CPU) loadSpace(slot int) {
 	const keep = 1 << 63
 	v := c.spaces[slot].root
 	if c.pcid {

@@ -7,6 +7,7 @@ type features struct {
 	gigabytePages             bool // leaf 0x8000_0001, EDX
 	hypervisor                [12]byte
 	tscKHz                    uint32 // as the hypervisor says, 0 if it does not
+	kvmClock                  bool   // KVM tells how its clock goes with the counter
 }
 
 // cpuidFunc is the CPUID instruction, or a test's stand-in.
@@ -46,6 +47,10 @@ func (f *features) readHypervisor(cpuid cpuidFunc) {
 	}
 	if last >= 0x4000_0010 {
 		f.tscKHz, _, _, _ = cpuid(0x4000_0010, 0)
+	}
+	if f.accelerator() == "KVM" {
+		have, _, _, _ := cpuid(0x4000_0001, 0)
+		f.kvmClock = bit(have, 3) // KVM_FEATURE_CLOCKSOURCE2
 	}
 }
 

@@ -40,10 +40,10 @@ func TestFeatures(t *testing.T) {
 			0:           {0x16},
 			1:           {2: hypervisorPresent | 1<<17 | 1<<21 | 1<<24},
 			7:           {1: 1<<7 | 1<<20, 2: 1 << 2},
-			0x4000_0000: kvm, 0x4000_0010: {2_893_437},
+			0x4000_0000: kvm, 0x4000_0001: {1 << 3}, 0x4000_0010: {2_893_437},
 			0x8000_0000: {0x8000_0001}, 0x8000_0001: {3: 1 << 26},
 		}, features{pcid: true, x2apic: true, tscDeadline: true, smep: true, smap: true, umip: true, gigabytePages: true,
-			hypervisor: [12]byte([]byte("KVMKVMKVM\x00\x00\x00")), tscKHz: 2_893_437}, 0x320ea0, "KVM"},
+			hypervisor: [12]byte([]byte("KVMKVMKVM\x00\x00\x00")), tscKHz: 2_893_437, kvmClock: true}, 0x320ea0, "KVM"},
 		{"leaves that are not there do not count", leaves{
 			0:           {6},
 			1:           {2: hypervisorPresent},

@@ -68,12 +68,15 @@ func (m *Machine) enterKernelSpace() {
 	m.boot.free.start = m.frames.end
 }
 
-// startTimer finds out how fast the clocks run. Where nobody says how fast the time-stamp
-// counter is, it is measured against the local APIC's timer while the kernel goes on booting.
+// startTimer finds out how fast the clocks run: from the monitor, from CPUID, from KVM. Where
+// nobody says how fast the time-stamp counter is, as in QEMU's emulator, it is measured against the local APIC's timer while the kernel goes on booting.
 func (m *Machine) startTimer() {
 	hz := m.boot.tscHz
 	if hz == 0 {
 		hz = uint64(m.features.tscKHz) * 1000
+	}
+	if hz == 0 && m.features.kvmClock {
+		hz = kvmClockHz()
 	}
 	lapicHz := m.boot.lapicHz
 	if lapicHz == 0 {

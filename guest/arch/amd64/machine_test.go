@@ -50,10 +50,12 @@ func TestClockSources(t *testing.T) {
 	}{
 		{"the monitor says both", bootParameters{tscHz: 2_000_000_000, lapicHz: 24_000_000}, features{tscKHz: 5}, 2_000_000_000, 24_000_000},
 		{"the hypervisor says", bootParameters{}, features{tscKHz: 2_893_437}, 2_893_437_000, 1_000_000_000},
+		{"KVM says", bootParameters{}, features{kvmClock: true}, 2_000_000_000, 1_000_000_000},
 		{"nobody says", bootParameters{}, features{}, 0, 1_000_000_000},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			newHostCPU(t)
+			kvmClock.multiplier, kvmClock.shift = 1<<30, 1 // half a nanosecond, as KVM fills it in
 			m := &Machine{boot: tt.boot, features: tt.features}
 			m.startTimer()
 			assert.Equal(t, tt.hz, m.Timer.clock.hz)

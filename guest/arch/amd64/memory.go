@@ -33,6 +33,9 @@ func physicalOf(b []byte) uint64 { return addressOf(unsafe.SliceData(b)) - windo
 // addressOf is the virtual address of a variable.
 func addressOf[T any](p *T) uint64 { return uint64(uintptr(unsafe.Pointer(p))) }
 
+// physicalOfImage is the physical address of a variable of the kernel.
+func physicalOfImage[T any](p *T) uint64 { return addressOf(p) - abi.KernelBase }
+
 // frames gives out page frames for page tables, upwards, and never takes one back.
 type frames struct{ next, end uint64 } // physical, page aligned
 
@@ -43,7 +46,7 @@ func (f *frames) take() (phys uint64, ok bool) {
 	}
 	phys = f.next
 	f.next += abi.PageSize
-	*at[table](phys) = table{}
+	clear(bytesAt(phys, abi.PageSize))
 	return phys, true
 }
 

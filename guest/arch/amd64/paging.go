@@ -90,12 +90,13 @@ func (s *addressSpace) reserved(virt, size uint64) []uint64 {
 func (s *addressSpace) mapPages(virt, phys, size, bits uint64) {
 	for size > 0 {
 		entries := s.reserved(virt, size)
+		value := phys | bits
 		for i := range entries {
-			entries[i] = phys | bits
-			phys += abi.PageSize
+			entries[i] = value
+			value += abi.PageSize
 		}
 		done := uint64(len(entries)) << 12
-		virt, size = virt+done, size-done
+		virt, phys, size = virt+done, phys+done, size-done
 	}
 }
 
@@ -118,12 +119,13 @@ func (s *addressSpace) mapRange(virt, phys, size, bits uint64) bool {
 		if entries == nil {
 			return false
 		}
+		value, step := phys|bits|large, uint64(1)<<shift
 		for i := range entries {
-			entries[i] = phys | bits | large
-			phys += 1 << shift
+			entries[i] = value
+			value += step
 		}
 		done := uint64(len(entries)) << shift
-		virt, size = virt+done, size-done
+		virt, phys, size = virt+done, phys+done, size-done
 	}
 	return true
 }

@@ -5,7 +5,8 @@ const (
 	msrAPICBase    = 0x1b
 	msrSysenterCS  = 0x174
 	msrTSCDeadline = 0x6e0
-	msrX2APIC      = 0x800 // the local APIC's registers, one MSR for 16 bytes
+	msrX2APIC      = 0x800      // the local APIC's registers, one MSR for 16 bytes
+	msrKVMClock    = 0x4b564d01 // MSR_KVM_SYSTEM_TIME_NEW (Linux, virt/kvm/x86/msr.rst)
 	msrEFER        = 0xc0000080
 	msrSTAR        = 0xc0000081
 	msrLSTAR       = 0xc0000082

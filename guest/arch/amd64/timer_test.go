@@ -226,7 +226,7 @@ func TestTimerMeasuresAnewIfTheCountRanOut(t *testing.T) {
 			hostCPU.device[addrNow] = uint32(1<<32 - 1 - (hostCPU.tsc - 1e12))
 		}
 	}
-	assert.InEpsilon(t, testHz, timer.measure(), 0.02)
+	assert.InEpsilon(t, testHz, timer.measure(), 0.03)
 }
 
 // The cycle counter's view of a deadline is the counter at which the clock shows it.

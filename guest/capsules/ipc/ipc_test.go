@@ -139,7 +139,7 @@ func TestNoRoomForTheGrant(t *testing.T) {
 		_, end := k.Memop(abi.MemopRAMEnd, 0)
 		k.Memop(abi.MemopBrk, end-8)
 		assert.Equal(t, failed(abi.NOMEM), k.Command(driver, discover, 0, 0))
-		assert.Equal(t, failed(abi.NOMEM), k.Command(driver, notifyService, 1, 0))
+		assert.Equal(t, done, k.Command(driver, notifyService, 1, 0), "who lends nothing needs no room")
 	}, func(s *tbfbuild.Spec) { s.MinimumRAM = abi.PageSize })
 	m.AddTask("peer", waits, nil)
 	assert.True(t, m.Run())
