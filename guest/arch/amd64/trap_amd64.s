@@ -302,6 +302,11 @@ saved:
 	MOVW ES, context_es(SI)
 	MOVW FS, context_fs(SI)
 	MOVW GS, context_gs(SI)
+	// A base that was 0 can have changed only with its selector: tasks cannot write them.
+	MOVL context_fs(SI), AX               // FS and GS
+	ORQ  context_fsBase(SI), AX
+	ORQ  context_gsBase(SI), AX
+	JEQ  clear
 	READ_MSR(const_msrFSBase, context_fsBase)
 	READ_MSR(const_msrGSBase, context_gsBase)
 clear:

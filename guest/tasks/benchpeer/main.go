@@ -10,20 +10,26 @@ import (
 	"kapsel/guest/tasks/measure"
 )
 
+// notifyClient is a command of the IPC driver (docs/abi.md, section 6).
+const notifyClient = 3
+
 func main() {
 	own, err := task.Discover("benchpeer")
 	if err != nil {
 		task.Print("benchpeer: not found by itself: " + err.Error() + "\n")
 		task.Exit(1)
 	}
-	notified := measure.WaitFor(abi.DriverIPC, uint64(own))
+	wait := measure.WaitFor(abi.DriverIPC, uint64(own))
+	measure.Once(&wait)
+	woken, client, length, addr := wait.End, wait.Results[0], wait.Results[1], wait.Results[2]
 	for {
-		measure.Once(&notified)
-		client, length, addr := uint32(notified.Results[0]), notified.Results[1], notified.Results[2]
 		if length != 0 {
-			serve(client, measure.SharedAt(addr), notified.End)
+			serve(uint32(client), measure.SharedAt(addr), woken)
 		}
-		task.NotifyClient(client)
+		answer := measure.Command(abi.DriverIPC, notifyClient, client, 0)
+		answer.Yield = [3]uint64{abi.YieldWaitFor, abi.DriverIPC, uint64(own)}
+		measure.Echo(&answer)
+		woken, client, length, addr = answer.End, answer.Results[0], answer.Results[1], answer.Results[2]
 	}
 }
 

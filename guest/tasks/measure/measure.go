@@ -55,6 +55,12 @@ func Once(c *Call)
 //go:noescape
 func Twice(c *Call)
 
+// Echo makes the call, which answers a notification, and then the Yield, which waits for the
+// next, again and again while they come without a page. The call's results are the last one's.
+//
+//go:noescape
+func Echo(c *Call)
+
 // Stamp is the time-stamp counter.
 func Stamp() uint64
 
@@ -85,7 +91,7 @@ type Shared struct {
 	Data  [64]byte // a question, and its answer
 }
 
-// Roles of benchpeer. Notified without a page, it only answers.
+// Roles of benchpeer. Notified without a page, it only answers, by Echo.
 const (
 	RoleAnswer = iota + 1 // add 1 to each byte of Data, and answer
 	RoleStamp             // store in Stamp when it was woken, and answer

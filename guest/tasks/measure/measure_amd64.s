@@ -68,6 +68,25 @@ TEXT ·Twice(SB), NOSPLIT, $0-8
 	STORE
 	RET
 
+// func Echo(c *Call)
+TEXT ·Echo(SB), NOSPLIT, $0-8
+	MOVQ c+0(FP), BX
+again:
+	LOAD
+	SYSCALL
+	MOVQ (Call_Yield+0)(BX), DI
+	MOVQ (Call_Yield+8)(BX), SI
+	MOVQ (Call_Yield+16)(BX), DX
+	XORL AX, AX
+	SYSCALL
+	TESTQ SI, SI                          // the length of what is lent
+	JEQ  again
+	MOVQ DX, R8
+	XORL R12, R12
+	STAMP
+	STORE
+	RET
+
 // func Stamp() uint64
 TEXT ·Stamp(SB), NOSPLIT, $0-8
 	STAMP
