@@ -139,7 +139,7 @@ func (t *Task) PrintShortID(w Writer, width int) {
 		format.Left(w, "Unique", width)
 		return
 	}
-	format.HexWidth(w, uint64(t.identity.ShortID), 8)
+	format.Print(w, "%8x", uint64(t.identity.ShortID))
 	format.Left(w, "", width-len("0x00000000"))
 }
 
@@ -156,30 +156,15 @@ func (t *Task) PrintName(w Writer, width int) {
 
 // Print writes all that is known of the task: state, counters, memory map.
 func (t *Task) Print(w Writer) {
-	s := t.Statistics()
 	w.WriteString("Task: ")
 	t.printName(w)
-	w.WriteString(", PID ")
-	format.Dec(w, uint64(t.id.Number()))
-	w.WriteString("\n State: ")
+	format.Print(w, ", PID %d\n State: ", uint64(t.id.Number()))
 	w.WriteString(t.StateName())
 	w.WriteString("; ended by: ")
 	t.printEnd(w)
-	w.WriteString("\n")
-	w.WriteString(" ShortID: ")
+	w.WriteString("\n ShortID: ")
 	t.PrintShortID(w, 0)
-	w.WriteString("\n")
-	printCounter(w, "Events queued", uint64(s.Queued))
-	printCounter(w, "Syscall count", s.Syscalls)
-	printCounter(w, "Dropped upcall count", s.Dropped)
-	printCounter(w, "Restart count", uint64(s.Restarts))
+	format.Print(w, "\n Events queued: %d\n Syscall count: %d\n Dropped upcall count: %d\n Restart count: %d\n",
+		uint64(t.queue.count), t.syscalls, t.dropped, uint64(t.restarts))
 	t.printMemory(w)
-}
-
-func printCounter(w Writer, name string, v uint64) {
-	w.WriteString(" ")
-	w.WriteString(name)
-	w.WriteString(": ")
-	format.Dec(w, v)
-	w.WriteString("\n")
 }

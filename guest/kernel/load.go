@@ -253,19 +253,14 @@ func pagesOnly(object *tbf.Object) bool {
 
 func (l *loader) printSkipped(offset int, reason string) {
 	w := l.kernel.debug
-	w.WriteString("task object at offset ")
-	format.Hex(w, uint64(offset))
-	w.WriteString(" skipped: ")
+	format.Print(w, "task object at offset %x skipped: ", uint64(offset))
 	w.WriteString(reason)
 	switch reason {
 	case badObject:
 		l.wrong.Describe(w)
 	case sameApplication:
 		l.winner.printName(w)
-		w.WriteString(", which has version ")
-		format.Dec(w, uint64(l.winner.version()))
-		w.WriteString("; this has version ")
-		format.Dec(w, uint64(l.loser.version()))
+		format.Print(w, ", which has version %d; this has version %d", uint64(l.winner.version()), uint64(l.loser.version()))
 	}
 	w.WriteString("\n")
 }
@@ -273,16 +268,10 @@ func (l *loader) printSkipped(offset int, reason string) {
 func (k *Kernel) printLoaded(t *Task) {
 	w := k.debug
 	m := &t.memory
-	w.WriteString("task ")
-	format.Dec(w, uint64(t.id.Number()))
-	w.WriteString(" ")
+	format.Print(w, "task %d ", uint64(t.id.Number()))
 	t.printName(w)
-	w.WriteString(": flash ")
-	printRange(w, m.flashStart, m.flashStart+m.flashSize)
-	w.WriteString(", RAM ")
-	printRange(w, m.ramStart, m.ramEnd())
-	w.WriteString(", entry ")
-	format.Hex(w, t.entry)
+	format.Print(w, ": flash %8x..%8x, RAM %8x..%8x, entry %x",
+		m.flashStart, m.flashStart+m.flashSize, m.ramStart, m.ramEnd(), t.entry)
 	if t.bits32 {
 		w.WriteString(", 32-bit")
 	}

@@ -92,8 +92,7 @@ func (x *context) print(w kernel.Writer) {
 	} {
 		w.WriteString("  ")
 		format.Left(w, r.name, 3)
-		w.WriteString(" ")
-		format.HexWidth(w, r.value, 16)
+		format.Print(w, " %16x", r.value)
 		if i%4 == 3 {
 			w.WriteString("\n")
 		}

@@ -22,12 +22,7 @@ func (m *Machine) OnPanic(who Mourner) { mourner = who }
 // kernelFault is entered from trap_amd64.s: an exception in ring 0, or a machine check.
 func kernelFault(x *context) {
 	w := startPanic(faultName(uint8(x.vector), x.code))
-	w.WriteString("  vector ")
-	format.Dec(w, x.vector)
-	w.WriteString(", error code ")
-	format.Hex(w, x.code)
-	w.WriteString(", address ")
-	format.Hex(w, readCR2())
+	format.Print(w, "  vector %d, error code %x, address %x", x.vector, x.code, readCR2())
 	if x.vector == vectorDoubleFault {
 		w.WriteString(" (no stack to push a fault on)")
 	}
@@ -100,9 +95,7 @@ func printTrace(w kernel.Writer, fp uint64) {
 
 func printAgain(w kernel.Writer, n uint64) {
 	if n > 0 {
-		w.WriteString("      ... and ")
-		format.Dec(w, n)
-		w.WriteString(" times more\n")
+		format.Print(w, "      ... and %d times more\n", n)
 	}
 }
 
@@ -110,16 +103,12 @@ func printAgain(w kernel.Writer, n uint64) {
 func printFrame(w kernel.Writer, pc uint64) {
 	name, file, line, ok := frame(uintptr(pc))
 	if !ok {
-		w.WriteString("  ")
-		format.Hex(w, pc)
-		w.WriteString(": not in the kernel's code\n")
+		format.Print(w, "  %x: not in the kernel's code\n", pc)
 		return
 	}
 	w.WriteString("  ")
 	w.WriteString(name)
 	w.WriteString("\n      ")
 	w.WriteString(file)
-	w.WriteString(":")
-	format.Dec(w, uint64(line))
-	w.WriteString("\n")
+	format.Print(w, ":%d\n", uint64(line))
 }

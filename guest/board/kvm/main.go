@@ -143,19 +143,12 @@ func (b *board) printBanner(w kernel.Writer) {
 	w.WriteString(abi.Version)
 	w.WriteString(" on ")
 	w.WriteString(b.machine.Accelerator())
-	w.WriteString(", ")
-	format.Dec(w, b.machine.RAM()>>10)
-	w.WriteString(" KiB of memory\n")
+	format.Print(w, ", %d KiB of memory\n", b.machine.RAM()>>10)
 }
 
 // printBootTicks says how long booting took.
 func (b *board) printBootTicks() {
-	w := &b.debug
-	w.WriteString("boot: entered at tick ")
-	format.Dec(w, b.machine.EntryTicks())
-	w.WriteString(", tasks loaded at tick ")
-	format.Dec(w, b.machine.Ticks())
-	w.WriteString("\n")
+	format.Print(&b.debug, "boot: entered at tick %d, tasks loaded at tick %d\n", b.machine.EntryTicks(), b.machine.Ticks())
 }
 
 // PrintKernel implements processconsole.Machine.
@@ -169,12 +162,7 @@ func (b *board) PrintKernel(w kernel.Writer) {
 }
 
 func printRange(w kernel.Writer, what string, start, end uint64) {
-	w.WriteString("  ")
-	format.Hex(w, start)
-	w.WriteString("..")
-	format.Hex(w, end)
-	format.DecRight(w, end-start, 9)
-	w.WriteString(" bytes  ")
+	format.Print(w, "  %x..%x%9d bytes  ", start, end, end-start)
 	w.WriteString(what)
 	w.WriteString("\n")
 }

@@ -106,7 +106,5 @@ func (w *Writer) reportLoss() {
 	}
 	lost := w.lost
 	w.lost = 0
-	w.WriteString("\n[")
-	format.Dec(w, lost)
-	w.WriteString(" bytes of kernel messages were lost here]\n")
+	format.Print(w, "\n[%d bytes of kernel messages were lost here]\n", lost)
 }

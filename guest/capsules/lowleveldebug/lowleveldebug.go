@@ -26,19 +26,15 @@ func (l *LowLevelDebug) Init(out kernel.Writer) { l.out = out }
 
 // Command implements kernel.Driver.
 func (l *LowLevelDebug) Command(id kernel.TaskID, command, a0, a1 uint32) kernel.Result {
+	app, x, y := uint64(id.Number()), uint64(a0), uint64(a1)
 	switch command {
 	case exists:
 	case statusCode:
-		l.print(id, " status code ", a0)
-		l.out.WriteString("\n")
+		format.Print(l.out, "LowLevelDebug: App %x status code %x\n", app, x)
 	case printOne:
-		l.print(id, " prints ", a0)
-		l.out.WriteString("\n")
+		format.Print(l.out, "LowLevelDebug: App %x prints %x\n", app, x)
 	case printTwo:
-		l.print(id, " prints ", a0)
-		l.out.WriteString(" ")
-		format.Hex(l.out, uint64(a1))
-		l.out.WriteString("\n")
+		format.Print(l.out, "LowLevelDebug: App %x prints %x %x\n", app, x, y)
 	default:
 		return kernel.Failed(abi.NOSUPPORT)
 	}
@@ -47,10 +43,3 @@ func (l *LowLevelDebug) Command(id kernel.TaskID, command, a0, a1 uint32) kernel
 
 // Slots implements kernel.Driver: there are neither upcalls nor buffers.
 func (l *LowLevelDebug) Slots() *kernel.Slots { return nil }
-
-func (l *LowLevelDebug) print(id kernel.TaskID, what string, n uint32) {
-	l.out.WriteString("LowLevelDebug: App ")
-	format.Hex(l.out, uint64(id.Number()))
-	l.out.WriteString(what)
-	format.Hex(l.out, uint64(n))
-}

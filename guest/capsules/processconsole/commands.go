@@ -121,9 +121,7 @@ func (c *Console) act(t *kernel.Task, command []byte) {
 func (c *Console) report(t *kernel.Task, e abi.ErrorCode, done, already string) {
 	c.out.WriteString("task ")
 	t.PrintName(c.out, 0)
-	c.out.WriteString(", PID ")
-	format.Dec(c.out, uint64(t.ID().Number()))
-	c.out.WriteString(": ")
+	format.Print(c.out, ", PID %d: ", uint64(t.ID().Number()))
 	switch e {
 	case abi.OK:
 		c.out.WriteString(done)
@@ -141,17 +139,11 @@ func (c *Console) list() {
 	w.WriteString(" PID    ShortID    Name                Quanta  Syscalls  Restarts  Grants  State\n")
 	c.kernel.EachTask(c.tasks, func(t *kernel.Task) {
 		s := t.Statistics()
-		format.DecRight(w, uint64(t.ID().Number()), 4)
-		w.WriteString("    ")
+		format.Print(w, "%4d    ", uint64(t.ID().Number()))
 		t.PrintShortID(w, 11)
 		t.PrintName(w, 20)
-		format.DecRight(w, s.Expired, 6)
-		format.DecRight(w, s.Syscalls, 10)
-		format.DecRight(w, uint64(s.Restarts), 10)
-		format.DecRight(w, uint64(s.Grants), 5)
-		w.WriteString("/")
-		format.Dec(w, uint64(c.kernel.Grants()))
-		w.WriteString("  ")
+		format.Print(w, "%6d%10d%10d%5d/%d  ",
+			s.Expired, s.Syscalls, uint64(s.Restarts), uint64(s.Grants), uint64(c.kernel.Grants()))
 		w.WriteString(t.StateName())
 		w.WriteString("\n")
 	})
@@ -159,8 +151,7 @@ func (c *Console) list() {
 
 // status writes sums over all tasks.
 func (c *Console) status() {
-	var total, active int
-	var expired uint64
+	var total, active, expired uint64
 	c.kernel.EachTask(c.tasks, func(t *kernel.Task) {
 		total++
 		expired += t.Statistics().Expired
@@ -169,13 +160,5 @@ func (c *Console) status() {
 			active++
 		}
 	})
-	c.sum("Total processes: ", uint64(total))
-	c.sum("Active processes: ", uint64(active))
-	c.sum("Timeslice expirations: ", expired)
-}
-
-func (c *Console) sum(what string, v uint64) {
-	c.out.WriteString(what)
-	format.Dec(c.out, v)
-	c.out.WriteString("\n")
+	format.Print(c.out, "Total processes: %d\nActive processes: %d\nTimeslice expirations: %d\n", total, active, expired)
 }

@@ -141,14 +141,10 @@ func (e Error) Describe(w format.Writer) {
 		w.WriteString(e.Rule.String())
 		return
 	}
-	w.WriteString(" is ")
-	format.Hex(w, e.Got)
-	w.WriteString(", ")
+	format.Print(w, " is %x, ", e.Got)
 	w.WriteString(e.Rule.String())
 	if e.Rule != Printable {
-		format.Hex(w, e.Want)
+		format.Print(w, "%x", e.Want)
 	}
-	w.WriteString(" (at byte ")
-	format.Hex(w, uint64(e.Offset))
-	w.WriteString(")")
+	format.Print(w, " (at byte %x)", uint64(e.Offset))
 }
