@@ -154,11 +154,11 @@ func (e *Error) check(field Field, rule Rule, at uint32, got, want uint64) bool 
 }
 
 // OK reports whether nothing is wrong.
-func (e Error) OK() bool { return e.Field == NoField }
+func (e *Error) OK() bool { return e.Field == NoField }
 
 // Describe writes the error as one line without its end, such as
 // "header checksum is 0x12, want 0x34 (at byte 0xc)".
-func (e Error) Describe(w format.Writer) {
+func (e *Error) Describe(w format.Writer) {
 	w.WriteString(e.Field.String())
 	if e.OK() {
 		return

@@ -88,6 +88,9 @@ func (o *Object) Sticky() bool { return o.flags&FlagSticky != 0 }
 // Program returns how to start the task. It reports false if the object holds none.
 func (o *Object) Program() (Program, bool) { return o.start, o.start.BinaryEnd != 0 }
 
+// Version is the application's version, 0 if it has none.
+func (o *Object) Version() uint32 { return o.start.Version }
+
 // Name is the package name, printable UTF-8; empty if there is none.
 func (o *Object) Name() []byte { return o.bytes(o.values[elementName]) }
 

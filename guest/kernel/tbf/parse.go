@@ -22,10 +22,16 @@ func Length(b []byte) (size int, ok bool) {
 // Elements of unknown types are skipped, of two elements of one type the first
 // counts, and Program counts rather than Main.
 func Parse(b []byte) (o Object, wrong Error) {
-	if !o.parse(&wrong, b) {
-		o = Object{}
-	}
+	wrong = o.Parse(b)
 	return o, wrong
+}
+
+// Parse makes o the object at the start of b, as the function Parse does. o was empty.
+func (o *Object) Parse(b []byte) (wrong Error) {
+	if !o.parse(&wrong, b) {
+		*o = Object{}
+	}
+	return wrong
 }
 
 // parse and the methods that it calls report false when they have found something wrong.
