@@ -37,9 +37,10 @@ type board struct {
 	feedbackQueue kernel.FeedbackQueue
 	policy        kernel.FaultLimit
 
-	credentials    kernel.CredentialsPolicy // one of the next two
+	credentials    kernel.CredentialsPolicy // one of the next three
 	noCredentials  kernel.NoCredentials
-	sha256         kernel.SHA256Credentials
+	sha256Checked  kernel.SHA256Credentials
+	sha256Required kernel.SHA256Credentials
 	identity       kernel.IdentityPolicy // one of the next three
 	noIdentity     kernel.NoIdentity
 	headerIdentity kernel.HeaderIdentity
@@ -101,14 +102,14 @@ func (b *board) wire(can capability.Set) {
 	b.uart.Init(k, &b.ports)
 	b.machine.Route(abi.IRQCOM1)
 	b.mux.Init(k, &b.uart)
-	b.consoleShare.Init(&b.mux)
-	b.debugShare.Init(&b.mux)
+	for _, share := range [...]*uartmux.Device{&b.consoleShare, &b.debugShare, &b.processShare} {
+		share.Init(&b.mux)
+	}
 	b.debug.Init(k, &b.debugShare)
 	b.console.Init(k, &b.consoleShare, can.MemoryAllocation)
 	b.alarm.Init(k, &b.machine.Timer, can.MemoryAllocation)
 	b.lowLevelDebug.Init(&b.debug)
 	b.ipc.Init(k, can.MemoryAllocation, can.MemorySharing)
-	b.processShare.Init(&b.mux)
 	b.processConsole.Init(k, &b.processShare, &b.debug, b, can.TaskManagement)
 }
 
