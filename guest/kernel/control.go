@@ -115,6 +115,8 @@ type Statistics struct {
 }
 
 // Statistics returns the task's counters.
+//
+//go:noinline
 func (t *Task) Statistics() Statistics {
 	s := Statistics{Syscalls: t.syscalls, Dropped: t.dropped, Expired: t.expired, Restarts: t.restarts, Queued: t.queue.count}
 	for _, block := range t.grants {

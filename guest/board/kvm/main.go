@@ -140,9 +140,7 @@ func (b *board) Interrupt(line int) {
 
 // printBanner says what runs where.
 func (b *board) printBanner(w kernel.Writer) {
-	w.WriteString("Kapsel ")
-	w.WriteString(abi.Version)
-	w.WriteString(" on ")
+	w.WriteString("Kapsel " + abi.Version + " on ")
 	w.WriteString(b.machine.Accelerator())
 	format.Print(w, ", %d KiB of memory\n", b.machine.RAM()>>10)
 }

@@ -22,6 +22,18 @@ const help = `Commands, NAME being a task's name or its PID:
 Up and Down bring back earlier commands. Ctrl-C drops the line.
 `
 
+// action is what a command does to tasks.
+type action int
+
+const (
+	process action = iota
+	stop
+	start
+	terminate
+	boot
+	fault
+)
+
 // obey carries out a command.
 func (c *Console) obey(line []byte) {
 	command, name := words(line)
@@ -39,8 +51,18 @@ func (c *Console) obey(line []byte) {
 		c.machine.Reset()
 	case "panic":
 		panic("process console: told to panic")
-	case "process", "stop", "start", "terminate", "boot", "fault":
-		c.forEach(name, command)
+	case "process":
+		c.forEach(name, process)
+	case "stop":
+		c.forEach(name, stop)
+	case "start":
+		c.forEach(name, start)
+	case "terminate":
+		c.forEach(name, terminate)
+	case "boot":
+		c.forEach(name, boot)
+	case "fault":
+		c.forEach(name, fault)
 	default:
 		c.out.WriteString("no command ")
 		format.Text(c.out, command)
@@ -70,14 +92,14 @@ func trim(b []byte) []byte {
 	return b
 }
 
-// forEach carries out the command for all tasks of that name, or the one with that PID.
-func (c *Console) forEach(name, command []byte) {
+// forEach does something to all tasks of that name, or the one with that PID.
+func (c *Console) forEach(name []byte, a action) {
 	pid, isPID := number(name)
 	found := false
 	c.kernel.EachTask(c.tasks, func(t *kernel.Task) {
 		if t.NameIs(name) || isPID && t.ID().Number() == pid {
 			found = true
-			c.act(t, command)
+			c.act(t, a)
 		}
 	})
 	if !found {
@@ -99,37 +121,36 @@ func number(b []byte) (uint32, bool) {
 	return uint32(v), len(b) > 0 && v < 1<<32
 }
 
-// act carries out a command for a task.
-func (c *Console) act(t *kernel.Task, command []byte) {
-	switch id := t.ID(); string(command) {
-	case "process":
+// act does something to a task, and says what became of it.
+func (c *Console) act(t *kernel.Task, a action) {
+	var e abi.ErrorCode
+	var done, already string // what abi.OK and abi.ALREADY mean
+	switch id := t.ID(); a {
+	case process:
 		t.Print(c.out)
-	case "stop":
-		c.report(t, c.kernel.Stop(id, c.tasks), "stopped", "is stopped already")
-	case "start":
-		c.report(t, c.kernel.Start(id, c.tasks), "started", "is not stopped")
-	case "terminate":
-		c.report(t, c.kernel.Terminate(id, c.tasks), "terminated", "")
-	case "boot":
-		c.report(t, c.kernel.Boot(id, c.tasks), "booted", "has not ended")
-	case "fault":
-		c.report(t, c.kernel.Fault(id, "told to by the process console", c.tasks), "faulted", "")
+		return
+	case stop:
+		e, done, already = c.kernel.Stop(id, c.tasks), "stopped", "is stopped already"
+	case start:
+		e, done, already = c.kernel.Start(id, c.tasks), "started", "is not stopped"
+	case terminate:
+		e, done = c.kernel.Terminate(id, c.tasks), "terminated"
+	case boot:
+		e, done, already = c.kernel.Boot(id, c.tasks), "booted", "has not ended"
+	case fault:
+		e, done = c.kernel.Fault(id, "told to by the process console", c.tasks), "faulted"
 	}
-}
-
-// report says what became of a command: done, or why not. already is what ALREADY means.
-func (c *Console) report(t *kernel.Task, e abi.ErrorCode, done, already string) {
+	switch e {
+	case abi.OK:
+	case abi.ALREADY:
+		done = already
+	default:
+		done = "has ended; boot starts it again"
+	}
 	c.out.WriteString("task ")
 	t.PrintName(c.out, 0)
 	format.Print(c.out, ", PID %d: ", uint64(t.ID().Number()))
-	switch e {
-	case abi.OK:
-		c.out.WriteString(done)
-	case abi.ALREADY:
-		c.out.WriteString(already)
-	default:
-		c.out.WriteString("has ended; boot starts it again")
-	}
+	c.out.WriteString(done)
 	c.out.WriteString("\n")
 }
 
