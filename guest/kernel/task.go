@@ -108,6 +108,8 @@ func (t *Task) StateName() string {
 func (t *Task) Restarts() uint32 { return t.restarts }
 
 // NameIs reports whether the task's package name is name.
+//
+//go:noinline
 func (t *Task) NameIs(name []byte) bool { return string(t.object.Name()) == string(name) }
 
 // LastFault is the task's last fault. It reports false if there was none.

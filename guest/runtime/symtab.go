@@ -66,6 +66,8 @@ type funcInfo struct {
 }
 
 // findfunc returns the function that holds pc, or nil.
+//
+//go:noinline
 func findfunc(pc uintptr) *funcInfo {
 	m := &firstmoduledata
 	if pc < m.minpc || pc >= m.maxpc {
@@ -157,6 +159,7 @@ func frameSize(pc uintptr) int {
 	return int(pcvalue(f, f.pcsp, pc))
 }
 
+//go:noinline
 func cstring(b []byte) string {
 	n := 0
 	for b[n] != 0 {

@@ -78,23 +78,14 @@ func (x *context) completeSyscall() {
 	x.cs, x.ss, x.rflags = userCode, userData, flagsFixed|flagIF
 }
 
-// print writes the registers, four on a line.
+// print writes the registers.
 func (x *context) print(w kernel.Writer) {
-	for i, r := range [...]struct {
-		name  string
-		value uint64
-	}{
-		{"RAX", x.rax}, {"RBX", x.rbx}, {"RCX", x.rcx}, {"RDX", x.rdx},
-		{"RSI", x.rsi}, {"RDI", x.rdi}, {"RBP", x.rbp}, {"RSP", x.rsp},
-		{"R8", x.r8}, {"R9", x.r9}, {"R10", x.r10}, {"R11", x.r11},
-		{"R12", x.r12}, {"R13", x.r13}, {"R14", x.r14}, {"R15", x.r15},
-		{"RIP", x.rip}, {"CS", x.cs}, {"RFL", x.rflags}, {"SS", x.ss},
-	} {
-		w.WriteString("  ")
-		format.Left(w, r.name, 3)
-		format.Print(w, " %16x", r.value)
-		if i%4 == 3 {
-			w.WriteString("\n")
-		}
-	}
+	format.Print(w, "  RAX %16x  RBX %16x  RCX %16x  RDX %16x\n"+
+		"  RSI %16x  RDI %16x  RBP %16x  RSP %16x\n"+
+		"  R8  %16x  R9  %16x  R10 %16x  R11 %16x\n"+
+		"  R12 %16x  R13 %16x  R14 %16x  R15 %16x\n"+
+		"  RIP %16x  CS  %16x  RFL %16x  SS  %16x\n",
+		x.rax, x.rbx, x.rcx, x.rdx, x.rsi, x.rdi, x.rbp, x.rsp,
+		x.r8, x.r9, x.r10, x.r11, x.r12, x.r13, x.r14, x.r15,
+		x.rip, x.cs, x.rflags, x.ss)
 }

@@ -26,7 +26,8 @@ Up and Down bring back earlier commands. Ctrl-C drops the line.
 type action int
 
 const (
-	process action = iota
+	noAction action = iota
+	process
 	stop
 	start
 	terminate
@@ -51,23 +52,33 @@ func (c *Console) obey(line []byte) {
 		c.machine.Reset()
 	case "panic":
 		panic("process console: told to panic")
-	case "process":
-		c.forEach(name, process)
-	case "stop":
-		c.forEach(name, stop)
-	case "start":
-		c.forEach(name, start)
-	case "terminate":
-		c.forEach(name, terminate)
-	case "boot":
-		c.forEach(name, boot)
-	case "fault":
-		c.forEach(name, fault)
 	default:
+		if a := actionNamed(command); a != noAction {
+			c.forEach(name, a)
+			return
+		}
 		c.out.WriteString("no command ")
 		format.Text(c.out, command)
 		c.out.WriteString(": help lists them\n")
 	}
+}
+
+func actionNamed(command []byte) action {
+	switch string(command) {
+	case "process":
+		return process
+	case "stop":
+		return stop
+	case "start":
+		return start
+	case "terminate":
+		return terminate
+	case "boot":
+		return boot
+	case "fault":
+		return fault
+	}
+	return noAction
 }
 
 // words splits a line into the first word and the rest, without the spaces around them.

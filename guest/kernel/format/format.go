@@ -27,12 +27,12 @@ func Print(w Writer, text string, values ...uint64) {
 		for i++; text[i] <= '9'; i++ {
 			width = 10*width + int(text[i]-'0')
 		}
-		if text[i] == 'd' {
-			number(w, values[0], 10, width, " ")
-		} else {
+		base, filler := uint64(10), " "
+		if text[i] == 'x' {
 			w.WriteString("0x")
-			number(w, values[0], 16, width, "0")
+			base, filler = 16, "0"
 		}
+		number(w, values[0], base, width, filler)
 		values = values[1:]
 		plain = i + 1
 	}
