@@ -107,6 +107,9 @@ func (t *Task) StateName() string {
 // Restarts is how often the task was restarted.
 func (t *Task) Restarts() uint32 { return t.restarts }
 
+// Expired is how many slices the task used up.
+func (t *Task) Expired() uint64 { return t.expired }
+
 // NameIs reports whether the task's package name is name.
 //
 //go:noinline

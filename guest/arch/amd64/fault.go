@@ -37,7 +37,22 @@ const (
 	faultFetch   = 1 << 4
 )
 
+// pageFaultNames are the page faults in words, by what was tried and whether a page is there.
+var pageFaultNames = [...][2]string{
+	tryRead:    {"page fault: read where no page is", "page fault: read of a page that it may not read"},
+	tryWrite:   {"page fault: write where no page is", "page fault: write to a page that it may not write"},
+	tryExecute: {"page fault: execute where no page is", "page fault: execute of a page that it may not execute"},
+}
+
+const (
+	tryRead = iota
+	tryWrite
+	tryExecute
+)
+
 // faultName says what an exception is in words.
+//
+//go:noinline
 func faultName(vector uint8, code uint64) string {
 	if vector != vectorPageFault {
 		if int(vector) < len(exceptionNames) && exceptionNames[vector] != "" {
@@ -45,20 +60,14 @@ func faultName(vector uint8, code uint64) string {
 		}
 		return "reserved exception"
 	}
-	there := code&faultPresent != 0
+	try := tryRead
 	switch {
-	case code&faultFetch != 0 && there:
-		return "page fault: execute of a page that it may not execute"
 	case code&faultFetch != 0:
-		return "page fault: execute where no page is"
-	case code&faultWrite != 0 && there:
-		return "page fault: write to a page that it may not write"
+		try = tryExecute
 	case code&faultWrite != 0:
-		return "page fault: write where no page is"
-	case there:
-		return "page fault: read of a page that it may not read"
+		try = tryWrite
 	}
-	return "page fault: read where no page is"
+	return pageFaultNames[try][code&faultPresent]
 }
 
 // PrintRegisters implements kernel.CPU.

@@ -45,16 +45,17 @@ func die(message string, pc, fp uintptr) {
 }
 
 func startPanic(message string) kernel.Writer {
+	what := "\nkapsel: kernel panic: "
 	if panicking {
-		serial.WriteString("\nkapsel: panic while panicking: ")
-		serial.WriteString(message)
-		serial.WriteString("\n")
+		what = "\nkapsel: panic while panicking: "
+	}
+	serial.WriteString(what)
+	serial.WriteString(message)
+	serial.WriteString("\n")
+	if panicking {
 		Exit(abi.ExitPanic)
 	}
 	panicking = true
-	serial.WriteString("\nkapsel: kernel panic: ")
-	serial.WriteString(message)
-	serial.WriteString("\n")
 	return serial
 }
 

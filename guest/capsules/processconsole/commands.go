@@ -186,7 +186,7 @@ func (c *Console) status() {
 	var total, active, expired uint64
 	c.kernel.EachTask(c.tasks, func(t *kernel.Task) {
 		total++
-		expired += t.Statistics().Expired
+		expired += t.Expired()
 		switch t.State() {
 		case kernel.Running, kernel.Yielded, kernel.YieldedFor:
 			active++
