@@ -21,33 +21,27 @@ func (k *Kernel) EachTask(c capability.TaskManagement, f func(*Task)) {
 // Stop keeps a task from running until Start. It stays alive: its memory, its grants and
 // its upcalls stay, and new upcalls queue. It returns abi.ALREADY if the task is stopped.
 func (k *Kernel) Stop(id TaskID, c capability.TaskManagement) abi.ErrorCode {
-	c.Require()
-	t := k.task(id)
-	switch {
-	case t == nil:
-		return abi.INVAL
-	case t.stopped:
-		return abi.ALREADY
-	}
-	t.stopped = true
-	k.update(t)
-	k.attention = true
-	return abi.OK
+	return k.setStopped(id, true, c)
 }
 
 // Start lets a stopped task go on from where it stood. It returns abi.ALREADY if the task
 // is not stopped.
 func (k *Kernel) Start(id TaskID, c capability.TaskManagement) abi.ErrorCode {
+	return k.setStopped(id, false, c)
+}
+
+func (k *Kernel) setStopped(id TaskID, stopped bool, c capability.TaskManagement) abi.ErrorCode {
 	c.Require()
 	t := k.task(id)
 	switch {
 	case t == nil:
 		return abi.INVAL
-	case !t.stopped:
+	case t.stopped == stopped:
 		return abi.ALREADY
 	}
-	t.stopped = false
-	k.wake(t)
+	t.stopped = stopped
+	k.update(t)
+	k.attention = true
 	return abi.OK
 }
 
@@ -88,7 +82,7 @@ func (k *Kernel) Boot(id TaskID, c capability.TaskManagement) abi.ErrorCode {
 	}
 	t.restarts++
 	k.start(t)
-	k.wake(t)
+	k.attention = true
 	return abi.OK
 }
 
@@ -119,8 +113,8 @@ type Statistics struct {
 //go:noinline
 func (t *Task) Statistics() Statistics {
 	s := Statistics{Syscalls: t.syscalls, Dropped: t.dropped, Expired: t.expired, Restarts: t.restarts, Queued: t.queue.count}
-	for _, block := range t.grants {
-		if block != nil {
+	for i := range t.grants {
+		if t.grants[i] != nil {
 			s.Grants++
 		}
 	}

@@ -148,7 +148,7 @@ func (r Rule) obeys(got, want uint64) bool {
 //go:noinline
 func (e *Error) check(field Field, rule Rule, at uint32, got, want uint64) bool {
 	if e.OK() && !rule.obeys(got, want) {
-		*e = Error{field, rule, at, got, want}
+		e.Field, e.Rule, e.Offset, e.Got, e.Want = field, rule, at, got, want
 	}
 	return e.OK()
 }
