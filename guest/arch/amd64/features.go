@@ -51,12 +51,12 @@ func (f *features) readHypervisor(cpuid cpuidFunc) {
 
 // accelerator names what runs the machine, for a person.
 func (f *features) accelerator() string {
-	switch f.hypervisor {
-	case [12]byte([]byte("KVMKVMKVM\x00\x00\x00")):
+	switch string(f.hypervisor[:]) {
+	case "KVMKVMKVM\x00\x00\x00":
 		return "KVM"
-	case [12]byte([]byte("TCGTCGTCGTCG")):
+	case "TCGTCGTCGTCG":
 		return "QEMU TCG"
-	case [12]byte{}:
+	case "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00":
 		return "no hypervisor"
 	}
 	return "an unknown hypervisor"
