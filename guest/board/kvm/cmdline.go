@@ -54,9 +54,9 @@ func (b *board) readCmdline() {
 			end++
 		}
 		if word := line[:end]; end > 0 && !b.obey(word) {
-			b.debug.WriteString("command line: unknown word: ")
+			format.Print(&b.debug, "command line: unknown word: ")
 			format.Text(&b.debug, word)
-			b.debug.WriteString(" (want boot-ticks, console, no-dump, fault=stop, fault=panic, scheduler=roundrobin, cooperative, priority or mlfq, " +
+			format.Print(&b.debug, " (want boot-ticks, console, no-dump, fault=stop, fault=panic, scheduler=roundrobin, cooperative, priority or mlfq, " +
 				"credentials=none, checked or required, identity=header, name or none)\n")
 		}
 		line = line[min(end+1, len(line)):]

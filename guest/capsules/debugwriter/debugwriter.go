@@ -34,16 +34,16 @@ func (w *Writer) Init(k *kernel.Kernel, line hil.Transmitter) {
 	w.line = line
 	w.send.Register(k, w)
 	line.SetTransmitClient(w)
-	w.WriteString("") // sends what was written before
+	if w.count != 0 {
+		w.send.Set()
+	}
 }
 
 // WriteString implements kernel.Writer. It returns at once.
 func (w *Writer) WriteString(s string) {
-	for i := range len(s) {
-		if w.count == queueSize {
-			w.lost += uint64(len(s) - i)
-			break
-		}
+	n := min(len(s), queueSize-int(w.count))
+	w.lost += uint64(len(s) - n)
+	for i := range n {
 		w.queue[(w.head+w.count)%queueSize] = s[i]
 		w.count++
 	}
