@@ -56,7 +56,7 @@ func (b *board) readCmdline() {
 		if word := line[:end]; end > 0 && !b.obey(word) {
 			format.Print(&b.debug, "command line: unknown word: ")
 			format.Text(&b.debug, word)
-			format.Print(&b.debug, " (want boot-ticks, console, no-dump, fault=stop, fault=panic, scheduler=roundrobin, cooperative, priority or mlfq, " +
+			format.Print(&b.debug, " (want boot-ticks, console, no-dump, fault=stop, fault=panic, scheduler=roundrobin, cooperative, priority or mlfq, "+
 				"credentials=none, checked or required, identity=header, name or none)\n")
 		}
 		line = line[min(end+1, len(line)):]

@@ -153,17 +153,13 @@ func (b *board) printBootTicks() {
 // PrintKernel implements processconsole.Machine.
 func (b *board) PrintKernel(w kernel.Writer) {
 	b.printBanner(w)
-	image := b.machine.Image()
-	printRange(w, "code", image.Text, image.TextEnd)
-	printRange(w, "constants", image.Rodata, image.RodataEnd)
-	printRange(w, "variables", image.Data, image.DataEnd)
-	printRange(w, "task objects", image.Tasks, image.TasksEnd)
-}
-
-func printRange(w kernel.Writer, what string, start, end uint64) {
-	format.Print(w, "  %x..%x%9d bytes  ", start, end, end-start)
-	w.WriteString(what)
-	w.WriteString("\n")
+	i := b.machine.Image()
+	const row = "  %x..%x%9d bytes  "
+	format.Print(w, row+"code\n"+row+"constants\n"+row+"variables\n"+row+"task objects\n",
+		i.Text, i.TextEnd, i.TextEnd-i.Text,
+		i.Rodata, i.RodataEnd, i.RodataEnd-i.Rodata,
+		i.Data, i.DataEnd, i.DataEnd-i.Data,
+		i.Tasks, i.TasksEnd, i.TasksEnd-i.Tasks)
 }
 
 // Reset implements processconsole.Machine.
