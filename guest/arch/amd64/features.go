@@ -2,6 +2,8 @@ package amd64
 
 // features are what the CPU and the hypervisor offer (SDM vol. 2, CPUID).
 type features struct {
+	_ [0]func() // not comparable: no function is made for it
+
 	pcid, x2apic, tscDeadline bool // leaf 1, ECX
 	smep, smap, umip          bool // leaf 7
 	gigabytePages             bool // leaf 0x8000_0001, EDX

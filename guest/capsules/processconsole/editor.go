@@ -141,7 +141,9 @@ func (e *editor) insert(key byte) {
 	if e.line.length == maxLine {
 		return
 	}
-	copy(e.line.bytes[e.cursor+1:], e.line.bytes[e.cursor:e.line.length])
+	for i := e.line.length; i > e.cursor; i-- {
+		e.line.bytes[i] = e.line.bytes[i-1]
+	}
 	e.line.bytes[e.cursor] = key
 	e.line.length++
 	e.moveTo(e.cursor + 1)
@@ -155,8 +157,10 @@ func (e *editor) remove() {
 	if e.cursor == e.line.length {
 		return
 	}
-	copy(e.line.bytes[e.cursor:], e.line.bytes[e.cursor+1:e.line.length])
 	e.line.length--
+	for i := e.cursor; i < e.line.length; i++ {
+		e.line.bytes[i] = e.line.bytes[i+1]
+	}
 	e.redraw()
 }
 
