@@ -26,18 +26,19 @@ func (l *LowLevelDebug) Init(out kernel.Writer) { l.out = out }
 
 // Command implements kernel.Driver.
 func (l *LowLevelDebug) Command(id kernel.TaskID, command, a0, a1 uint32) kernel.Result {
-	app, x, y := uint64(id.Number()), uint64(a0), uint64(a1)
+	text := ""
 	switch command {
 	case exists:
 	case statusCode:
-		format.Print(l.out, "LowLevelDebug: App %x status code %x\n", app, x)
+		text = "LowLevelDebug: App %x status code %x\n"
 	case printOne:
-		format.Print(l.out, "LowLevelDebug: App %x prints %x\n", app, x)
+		text = "LowLevelDebug: App %x prints %x\n"
 	case printTwo:
-		format.Print(l.out, "LowLevelDebug: App %x prints %x %x\n", app, x, y)
+		text = "LowLevelDebug: App %x prints %x %x\n"
 	default:
 		return kernel.Failed(abi.NOSUPPORT)
 	}
+	format.Print(l.out, text, uint64(id.Number()), uint64(a0), uint64(a1))
 	return kernel.Done()
 }
 

@@ -15,7 +15,7 @@ type Writer interface {
 //	%x    in lower-case hexadecimal after 0x
 //	%8x   in hexadecimal after 0x, with zeros up to 8 digits
 //
-// Text has no other use for the percent sign, and as many verbs as there are values.
+// Text has no other use for the percent sign, and at most as many verbs as there are values.
 func Print(w Writer, text string, values ...uint64) {
 	plain := 0 // where the text begins that is still to be written
 	for i := 0; i < len(text); i++ {

@@ -38,6 +38,7 @@ func TestPrint(t *testing.T) {
 		{"no verb\n", nil, "no verb\n"},
 		{"%d in front", []uint64{7}, "7 in front"},
 		{"at the end %x", []uint64{7}, "at the end 0x7"},
+		{"fewer verbs: %d", []uint64{1, 2}, "fewer verbs: 1"},
 		{"%d%3d, then %4x..%x.", []uint64{1, 2, 3, 4}, "1  2, then 0x0003..0x4."},
 	} {
 		var out text

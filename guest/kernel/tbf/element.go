@@ -44,7 +44,8 @@ var elements = [elementCount]struct {
 // than a type and a length. field is FieldElement or FieldFooter.
 func (o *Object) parseElements(wrong *Error, at, to uint32, field Field) bool {
 	for to-at >= elementHead {
-		typ, value := Type(le16(o.data, at)), span{at + elementHead, uint32(le16(o.data, at+2))}
+		typ, size := head(o.data, at)
+		value := span{at + elementHead, size}
 		if !wrong.check(field, AtMost, at, value.end(), uint64(to)) {
 			return false
 		}
@@ -54,6 +55,12 @@ func (o *Object) parseElements(wrong *Error, at, to uint32, field Field) bool {
 		at = uint32(min((value.end()+3)&^3, uint64(to))) // the padding of the last one may be missing
 	}
 	return true
+}
+
+// head reads an element's type and length.
+func head(b []byte, at uint32) (typ Type, size uint32) {
+	word := le32(b, at)
+	return Type(word), word >> 16
 }
 
 // addElement checks the value of an element, and notes where it is, unless it is a second one.

@@ -33,8 +33,9 @@ func (f *Footers) Next() (Footer, bool) {
 	if len(f.rest) < elementHead {
 		return Footer{}, false
 	}
-	end := elementHead + uint32(le16(f.rest, 2)) // Parse has checked that it is there
-	footer := Footer{Type: Type(le16(f.rest, 0)), Data: f.rest[elementHead:end]}
+	typ, size := head(f.rest, 0)
+	end := elementHead + size // Parse has checked that it is there
+	footer := Footer{Type: typ, Data: f.rest[elementHead:end]}
 	f.rest = f.rest[min((end+3)&^3, uint32(len(f.rest))):]
 	if footer.Type == TypeCredential {
 		footer.Format, footer.Data = Format(le32(footer.Data, 0)), footer.Data[formatSize:]
