@@ -52,7 +52,7 @@ func (o *Object) parseElements(wrong *Error, at, to uint32, field Field) bool {
 		if field == FieldElement && !o.addElement(wrong, typ, value) || field == FieldFooter && !o.checkFooter(wrong, typ, value) {
 			return false
 		}
-		at = uint32(min((value.end()+3)&^3, uint64(to))) // the padding of the last one may be missing
+		at = uint32(min(uint64(value.at)+uint64(size+3)&^3, uint64(to))) // the padding of the last one may be missing
 	}
 	return true
 }
