@@ -40,8 +40,10 @@ func (k *Kernel) setStopped(id TaskID, stopped bool, c capability.TaskManagement
 		return abi.ALREADY
 	}
 	t.stopped = stopped
-	k.update(t)
-	k.attention = true
+	k.wake(t)
+	if stopped {
+		k.attention = true // it may be its turn
+	}
 	return abi.OK
 }
 
@@ -82,7 +84,7 @@ func (k *Kernel) Boot(id TaskID, c capability.TaskManagement) abi.ErrorCode {
 	}
 	t.restarts++
 	k.start(t)
-	k.attention = true
+	k.wake(t)
 	return abi.OK
 }
 

@@ -115,10 +115,11 @@ func boundsFailed(pc uintptr, regs *[16]int64, fp uintptr) {
 			continue
 		}
 		i++
+		v, canBeNegative := x, signed
 		if format[i] == 'y' {
-			x, signed = y, true
+			v, canBeNegative = y, true
 		}
-		n = putInt(n, x, signed)
+		n = putInt(n, v, canBeNegative)
 	}
 	die(unsafe.String(&boundsText[0], n), pc-1, fp)
 }
