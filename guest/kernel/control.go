@@ -21,33 +21,29 @@ func (k *Kernel) EachTask(c capability.TaskManagement, f func(*Task)) {
 // Stop keeps a task from running until Start. It stays alive: its memory, its grants and
 // its upcalls stay, and new upcalls queue. It returns abi.ALREADY if the task is stopped.
 func (k *Kernel) Stop(id TaskID, c capability.TaskManagement) abi.ErrorCode {
-	c.Require()
-	t := k.task(id)
-	switch {
-	case t == nil:
-		return abi.INVAL
-	case t.stopped:
-		return abi.ALREADY
-	}
-	t.stopped = true
-	k.update(t)
-	k.attention = true
-	return abi.OK
+	return k.setStopped(id, true, c)
 }
 
 // Start lets a stopped task go on from where it stood. It returns abi.ALREADY if the task
 // is not stopped.
 func (k *Kernel) Start(id TaskID, c capability.TaskManagement) abi.ErrorCode {
+	return k.setStopped(id, false, c)
+}
+
+func (k *Kernel) setStopped(id TaskID, stopped bool, c capability.TaskManagement) abi.ErrorCode {
 	c.Require()
 	t := k.task(id)
 	switch {
 	case t == nil:
 		return abi.INVAL
-	case !t.stopped:
+	case t.stopped == stopped:
 		return abi.ALREADY
 	}
-	t.stopped = false
+	t.stopped = stopped
 	k.wake(t)
+	if stopped {
+		k.attention = true // it may be its turn
+	}
 	return abi.OK
 }
 
@@ -115,10 +111,12 @@ type Statistics struct {
 }
 
 // Statistics returns the task's counters.
+//
+//go:noinline
 func (t *Task) Statistics() Statistics {
 	s := Statistics{Syscalls: t.syscalls, Dropped: t.dropped, Expired: t.expired, Restarts: t.restarts, Queued: t.queue.count}
-	for _, block := range t.grants {
-		if block != nil {
+	for i := range t.grants {
+		if t.grants[i] != nil {
 			s.Grants++
 		}
 	}
@@ -139,7 +137,7 @@ func (t *Task) PrintShortID(w Writer, width int) {
 		format.Left(w, "Unique", width)
 		return
 	}
-	format.HexWidth(w, uint64(t.identity.ShortID), 8)
+	format.Print(w, "%8x", uint64(t.identity.ShortID))
 	format.Left(w, "", width-len("0x00000000"))
 }
 
@@ -156,30 +154,15 @@ func (t *Task) PrintName(w Writer, width int) {
 
 // Print writes all that is known of the task: state, counters, memory map.
 func (t *Task) Print(w Writer) {
-	s := t.Statistics()
 	w.WriteString("Task: ")
 	t.printName(w)
-	w.WriteString(", PID ")
-	format.Dec(w, uint64(t.id.Number()))
-	w.WriteString("\n State: ")
+	format.Print(w, ", PID %d\n State: ", uint64(t.id.Number()))
 	w.WriteString(t.StateName())
 	w.WriteString("; ended by: ")
 	t.printEnd(w)
-	w.WriteString("\n")
-	w.WriteString(" ShortID: ")
+	w.WriteString("\n ShortID: ")
 	t.PrintShortID(w, 0)
-	w.WriteString("\n")
-	printCounter(w, "Events queued", uint64(s.Queued))
-	printCounter(w, "Syscall count", s.Syscalls)
-	printCounter(w, "Dropped upcall count", s.Dropped)
-	printCounter(w, "Restart count", uint64(s.Restarts))
+	format.Print(w, "\n Events queued: %d\n Syscall count: %d\n Dropped upcall count: %d\n Restart count: %d\n",
+		uint64(t.queue.count), t.syscalls, t.dropped, uint64(t.restarts))
 	t.printMemory(w)
-}
-
-func printCounter(w Writer, name string, v uint64) {
-	w.WriteString(" ")
-	w.WriteString(name)
-	w.WriteString(": ")
-	format.Dec(w, v)
-	w.WriteString("\n")
 }

@@ -58,12 +58,16 @@ func (p *SHA256Credentials) Required() bool { return p.Require }
 
 // checkCredentials returns why the object may not run, or "".
 func (k *Kernel) checkCredentials(o *tbf.Object) string {
-	footers := o.Footers()
-	for f, ok := footers.Next(); ok; f, ok = footers.Next() {
+	footers, region := o.Footers(), o.Signed()
+	for {
+		f, ok := footers.Next()
+		if !ok {
+			break
+		}
 		if f.Type != tbf.TypeCredential || f.Format == tbf.Reserved {
 			continue
 		}
-		switch k.credentials.Check(f, o.Signed()) {
+		switch k.credentials.Check(f, region) {
 		case VerdictAccept:
 			return ""
 		case VerdictReject:

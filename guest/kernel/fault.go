@@ -72,9 +72,7 @@ var actionNames = [...]string{StopTask: "stopped", RestartTask: "restarting", Pa
 // printFault says in one line which task did what, where, and what follows.
 func (k *Kernel) printFault(t *Task, f *Fault, action FaultAction) {
 	w := k.debug
-	w.WriteString("task ")
-	format.Dec(w, uint64(t.id.Number()))
-	w.WriteString(" ")
+	format.Print(w, "task %d ", uint64(t.id.Number()))
 	t.printName(w)
 	w.WriteString(" faulted: ")
 	printFault(w, f)
@@ -90,17 +88,12 @@ func printFault(w Writer, f *Fault) {
 	w.WriteString(f.Name)
 	const pageFault = 14 // Intel SDM vol. 3, table 6-1
 	if f.Vector == pageFault {
-		w.WriteString(" at ")
-		format.Hex(w, f.Address)
+		format.Print(w, " at %x", f.Address)
 	}
 	if f.Vector != NoVector {
-		w.WriteString(", PC ")
-		format.Hex(w, f.PC)
-		w.WriteString(", vector ")
-		format.Dec(w, uint64(f.Vector))
+		format.Print(w, ", PC %x, vector %d", f.PC, uint64(f.Vector))
 	}
 	if f.Vector != NoVector || f.Code != 0 {
-		w.WriteString(", code ")
-		format.Hex(w, f.Code)
+		format.Print(w, ", code %x", f.Code)
 	}
 }

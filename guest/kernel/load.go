@@ -34,16 +34,7 @@ func (k *Kernel) Load(places [][]byte, c capability.TaskManagement) int {
 type loader struct {
 	kernel *Kernel
 	end    int
-
-	wrong         tbf.Error // what is wrong with a badObject
-	winner, loser *Task     // of the sameApplication
 }
-
-// Reasons that are printed with more about them.
-const (
-	badObject       = "bad object: "
-	sameApplication = "it is the same application as "
-)
 
 // scan makes candidates of the objects in a place.
 func (l *loader) scan(objects []byte) {
@@ -53,61 +44,66 @@ func (l *loader) scan(objects []byte) {
 		if !ok {
 			break
 		}
-		if reason := l.consider(objects[offset:], size, offset); reason != "" {
-			l.printSkipped(offset, reason)
-		}
+		l.consider(objects[offset:], size, offset)
 		offset += int(pageUp(uint64(size)))
 	}
 }
 
-// consider makes a candidate of the object of that size at the start of b. It returns why
-// it does not, or "", also for padding.
-func (l *loader) consider(b []byte, size, offset int) string {
-	t := &l.kernel.candidate
+// consider makes a candidate of the object of that size at the start of b, or says why
+// not. It passes over padding.
+func (l *loader) consider(b []byte, size, offset int) {
+	k := l.kernel
+	t := &k.candidate
 	*t = Task{offset: offset}
-	t.object, l.wrong = tbf.Parse(b[:size])
-	if l.wrong.OK() && t.object.Padding() {
-		return ""
+	wrong := t.object.Parse(b[:size])
+	if wrong.OK() && t.object.Padding() {
+		return
 	}
-	if l.wrong.OK() {
-		l.wrong = t.object.Runnable()
+	if wrong.OK() {
+		wrong = t.object.Runnable()
 	}
-	if !l.wrong.OK() {
-		return badObject
+	if !wrong.OK() {
+		k.printBad(t, &wrong)
+		return
 	}
 	pages := int(pageUp(uint64(size)))
 	if pages > len(b) {
-		return "its last page is cut off: objects are padded to 4096 bytes"
+		k.printSkipped(t, "its last page is cut off: objects are padded to 4096 bytes")
+		return
 	}
 	t.memory.flash, t.memory.flashSize = b[:pages], uint64(size)
-	if reason := l.kernel.check(t); reason != "" {
-		return reason
+	if reason := k.check(t); reason != "" {
+		k.printSkipped(t, reason)
+		return
 	}
-	t.identity = l.kernel.identity.Identify(&t.object)
-	return l.compete(t)
+	t.identity = k.identity.Identify(&t.object)
+	l.compete(t)
 }
 
 // compete adds a candidate, unless there is one of the same application that is as good,
-// or no slot is left; it returns which. Those that are not as good it drives out, but not
-// what is a task already.
-func (l *loader) compete(t *Task) string {
+// or no slot is left. Those that are not as good it drives out, but not what is a task
+// already.
+func (l *loader) compete(t *Task) {
 	k := l.kernel
-	for slot := l.rival(t); slot < l.end; slot = l.rival(t) {
-		rival := &k.tasks[slot]
-		if slot < k.loaded || rival.version() >= t.version() {
-			l.winner, l.loser = rival, t
-			return sameApplication
+	for {
+		slot := l.rival(t)
+		if slot == l.end {
+			break
 		}
-		l.winner, l.loser = t, rival
-		l.printSkipped(rival.offset, sameApplication)
+		rival := &k.tasks[slot]
+		if slot < k.loaded || rival.object.Version() >= t.object.Version() {
+			k.printSame(t, rival)
+			return
+		}
+		k.printSame(rival, t)
 		l.remove(slot)
 	}
 	if l.end == MaxTasks {
-		return "all task slots are in use"
+		k.printSkipped(t, "all task slots are in use")
+		return
 	}
 	k.tasks[l.end] = *t
 	l.end++
-	return ""
 }
 
 // rival finds the slot of a task or candidate of t's identity, or returns end.
@@ -140,7 +136,7 @@ func (l *loader) makeTasks() {
 		}
 		t.slot, t.bit = k.loaded, 1<<k.loaded
 		if reason := k.place(t); reason != "" {
-			l.printSkipped(t.offset, reason)
+			k.printSkipped(t, reason)
 			*t = Task{}
 			continue
 		}
@@ -148,12 +144,6 @@ func (l *loader) makeTasks() {
 		k.start(t)
 		k.printLoaded(t)
 	}
-}
-
-// version is the version of the task's application.
-func (t *Task) version() uint32 {
-	program, _ := t.object.Program()
-	return program.Version
 }
 
 const noRAM = "not enough RAM left for what it asks for"
@@ -251,38 +241,40 @@ func pagesOnly(object *tbf.Object) bool {
 	return true
 }
 
-func (l *loader) printSkipped(offset int, reason string) {
-	w := l.kernel.debug
-	w.WriteString("task object at offset ")
-	format.Hex(w, uint64(offset))
-	w.WriteString(" skipped: ")
-	w.WriteString(reason)
-	switch reason {
-	case badObject:
-		l.wrong.Describe(w)
-	case sameApplication:
-		l.winner.printName(w)
-		w.WriteString(", which has version ")
-		format.Dec(w, uint64(l.winner.version()))
-		w.WriteString("; this has version ")
-		format.Dec(w, uint64(l.loser.version()))
-	}
-	w.WriteString("\n")
+// printSkipped says why an object does not become a task.
+func (k *Kernel) printSkipped(t *Task, reason string) {
+	k.printSkipping(t, reason)
+	k.debug.WriteString("\n")
+}
+
+// printBad says what is wrong with an object.
+func (k *Kernel) printBad(t *Task, wrong *tbf.Error) {
+	k.printSkipping(t, "bad object: ")
+	wrong.Describe(k.debug)
+	k.debug.WriteString("\n")
+}
+
+// printSame says that one of two objects of the same application becomes a task.
+func (k *Kernel) printSame(loser, winner *Task) {
+	k.printSkipping(loser, "it is the same application as ")
+	winner.printName(k.debug)
+	format.Print(k.debug, ", which has version %d; this has version %d\n",
+		uint64(winner.object.Version()), uint64(loser.object.Version()))
+}
+
+//go:noinline
+func (k *Kernel) printSkipping(t *Task, reason string) {
+	format.Print(k.debug, "task object at offset %x skipped: ", uint64(t.offset))
+	k.debug.WriteString(reason)
 }
 
 func (k *Kernel) printLoaded(t *Task) {
 	w := k.debug
 	m := &t.memory
-	w.WriteString("task ")
-	format.Dec(w, uint64(t.id.Number()))
-	w.WriteString(" ")
+	format.Print(w, "task %d ", uint64(t.id.Number()))
 	t.printName(w)
-	w.WriteString(": flash ")
-	printRange(w, m.flashStart, m.flashStart+m.flashSize)
-	w.WriteString(", RAM ")
-	printRange(w, m.ramStart, m.ramEnd())
-	w.WriteString(", entry ")
-	format.Hex(w, t.entry)
+	format.Print(w, ": flash %8x..%8x, RAM %8x..%8x, entry %x",
+		m.flashStart, m.flashStart+m.flashSize, m.ramStart, m.ramEnd(), t.entry)
 	if t.bits32 {
 		w.WriteString(", 32-bit")
 	}

@@ -12,15 +12,10 @@ func (k *Kernel) PrintTasks(w Writer) {
 }
 
 func (t *Task) printRow(w Writer) {
-	format.DecRight(w, uint64(t.id.Number()), 4)
-	w.WriteString("  ")
+	format.Print(w, "%4d  ", uint64(t.id.Number()))
 	t.PrintName(w, 18)
 	format.Left(w, t.StateName(), 11)
-	format.DecRight(w, uint64(t.restarts), 9)
-	format.DecRight(w, t.syscalls, 11)
-	format.DecRight(w, t.dropped, 9)
-	format.DecRight(w, t.expired, 9)
-	w.WriteString("  ")
+	format.Print(w, "%9d%11d%9d%9d  ", uint64(t.restarts), t.syscalls, t.dropped, t.expired)
 	t.printEnd(w)
 	w.WriteString("\n")
 }
@@ -31,8 +26,7 @@ func (t *Task) printEnd(w Writer) {
 	case t.state == Terminated && !t.exited:
 		w.WriteString("terminated from outside")
 	case t.state == Terminated:
-		w.WriteString("exit with code ")
-		format.Dec(w, uint64(t.completion))
+		format.Print(w, "exit with code %d", uint64(t.completion))
 	case t.faults != 0:
 		printFault(w, &t.lastFault)
 	default:
@@ -52,28 +46,16 @@ func (t *Task) printMemory(w Writer) {
 		printMapRow(w, m.ramStart, m.appBreak, "RAM, read and write")
 	}
 	if t.stackTop != 0 {
-		w.WriteString("  stack from ")
-		format.Hex(w, t.stackTop)
-		w.WriteString(" down\n")
+		format.Print(w, "  stack from %x down\n", t.stackTop)
 	}
 	printMapRow(w, m.flashStart+m.protected, m.flashStart+m.flashSize, "flash, read and execute")
 	printMapRow(w, m.flashStart, m.flashStart+m.protected, "flash, protected header")
 }
 
 func printMapRow(w Writer, start, end uint64, what string) {
-	w.WriteString("  ")
-	printRange(w, start, end)
-	w.WriteString(" ")
-	format.DecRight(w, end-start, 9)
-	w.WriteString(" bytes  ")
+	format.Print(w, "  %8x..%8x %9d bytes  ", start, end, end-start)
 	w.WriteString(what)
 	w.WriteString("\n")
-}
-
-func printRange(w Writer, start, end uint64) {
-	format.HexWidth(w, start, 8)
-	w.WriteString("..")
-	format.HexWidth(w, end, 8)
 }
 
 const noName = "(no name)"

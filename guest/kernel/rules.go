@@ -177,15 +177,9 @@ func (k *Kernel) touches(p Page, mem []byte) bool {
 // broken says which rule is broken, by what, and panics.
 func (k *Kernel) broken(t *Task, rule string, p Page) {
 	w := k.debug
-	w.WriteString("memory of task ")
-	format.Dec(w, uint64(t.id.Number()))
-	w.WriteString(" ")
+	format.Print(w, "memory of task %d ", uint64(t.id.Number()))
 	t.printName(w)
-	w.WriteString(": address ")
-	format.Hex(w, p.Addr)
-	w.WriteString(", physical ")
-	format.Hex(w, p.Frame)
-	w.WriteString(", rights ")
+	format.Print(w, ": address %x, physical %x, rights ", p.Addr, p.Frame)
 	for _, right := range [...]struct {
 		have   bool
 		letter string

@@ -33,7 +33,10 @@ const (
 	Faulted                 // a fault ended it
 )
 
-var stateNames = [...]string{"Unused", "Running", "Yielded", "YieldedFor", "Terminated", "Faulted"}
+var (
+	stateNames   = [...]string{"Unused", "Running", "Yielded", "YieldedFor", "Terminated", "Faulted"}
+	stoppedNames = [...]string{Running: "Stopped(Running)", Yielded: "Stopped(Yielded)", YieldedFor: "Stopped(YieldedFor)"}
+)
 
 // String is the state's name, as Tock prints it.
 func (s State) String() string {
@@ -93,23 +96,24 @@ func (t *Task) State() State { return t.state }
 func (t *Task) Stopped() bool { return t.stopped }
 
 // StateName is the task's state in words, as Tock prints it: "Stopped(Yielded)".
+//
+//go:noinline
 func (t *Task) StateName() string {
-	if !t.stopped {
-		return t.state.String()
+	if t.stopped { // and so alive
+		return stoppedNames[t.state]
 	}
-	switch t.state {
-	case Yielded:
-		return "Stopped(Yielded)"
-	case YieldedFor:
-		return "Stopped(YieldedFor)"
-	}
-	return "Stopped(Running)"
+	return t.state.String()
 }
 
 // Restarts is how often the task was restarted.
 func (t *Task) Restarts() uint32 { return t.restarts }
 
+// Expired is how many slices the task used up.
+func (t *Task) Expired() uint64 { return t.expired }
+
 // NameIs reports whether the task's package name is name.
+//
+//go:noinline
 func (t *Task) NameIs(name []byte) bool { return string(t.object.Name()) == string(name) }
 
 // LastFault is the task's last fault. It reports false if there was none.

@@ -106,41 +106,39 @@ func boundsFailed(pc uintptr, regs *[16]int64, fp uintptr) {
 	if yIsReg {
 		y = regs[yVal]
 	}
-	n := 0
 	format := boundsFormats[code]
+	n := 0
 	for i := 0; i < len(format); i++ {
-		switch {
-		case format[i] != '%':
+		if format[i] != '%' {
 			boundsText[n] = format[i]
 			n++
 			continue
-		case format[i+1] == 'x':
-			n = putInt(boundsText[:], n, x, signed)
-		default:
-			n = putInt(boundsText[:], n, y, true)
 		}
 		i++
+		v, canBeNegative := x, signed
+		if format[i] == 'y' {
+			v, canBeNegative = y, true
+		}
+		n = putInt(n, v, canBeNegative)
 	}
 	die(unsafe.String(&boundsText[0], n), pc-1, fp)
 }
 
-// putInt writes v in decimal at b[n:] and returns the index behind it.
-func putInt(b []byte, n int, v int64, signed bool) int {
+// putInt writes v in decimal at boundsText[n:] and returns the index behind it.
+func putInt(n int, v int64, signed bool) int {
 	u := uint64(v)
 	if signed && v < 0 {
-		b[n] = '-'
+		boundsText[n] = '-'
 		n++
 		u = -u
 	}
-	var digits [20]byte
-	i := len(digits)
-	for {
-		i--
-		digits[i] = byte('0' + u%10)
-		u /= 10
-		if u == 0 {
-			break
-		}
+	unit := uint64(1)
+	for u/unit >= 10 {
+		unit *= 10
 	}
-	return n + copy(b[n:], digits[i:])
+	for ; unit > 0; unit /= 10 {
+		boundsText[n] = byte('0' + u/unit%10)
+		n++
+	}
+	return n
 }

@@ -66,6 +66,8 @@ type funcInfo struct {
 }
 
 // findfunc returns the function that holds pc, or nil.
+//
+//go:noinline
 func findfunc(pc uintptr) *funcInfo {
 	m := &firstmoduledata
 	if pc < m.minpc || pc >= m.maxpc {
@@ -90,30 +92,31 @@ func pcvalue(f *funcInfo, table uint32, pc uintptr) int32 {
 		return -1
 	}
 	m := &firstmoduledata
-	p, value, at := m.pctab[table:], int32(-1), m.text+uintptr(f.entryOff)
+	value, at := int32(-1), m.text+uintptr(f.entryOff)
 	for start := at; ; {
-		d, n := varint(p)
-		if d == 0 && at != start {
+		delta, behind := varint(table)
+		if delta == 0 && at != start {
 			return -1
 		}
-		value += int32(d>>1) ^ -int32(d&1)
-		p = p[n:]
-		d, n = varint(p)
-		at += uintptr(d)
-		p = p[n:]
+		value += int32(delta>>1) ^ -int32(delta&1)
+		delta, table = varint(behind)
+		at += uintptr(delta)
 		if pc < at {
 			return value
 		}
 	}
 }
 
-func varint(p []byte) (v uint32, n int) {
-	for shift := 0; ; shift += 7 {
-		b := p[n]
-		n++
+// varint reads the number at an index of pctab, and returns the index behind it.
+//
+//go:noinline
+func varint(at uint32) (v, behind uint32) {
+	for shift := uint(0); ; shift += 7 {
+		b := firstmoduledata.pctab[at]
+		at++
 		v |= uint32(b&0x7f) << shift
 		if b < 0x80 {
-			return v, n
+			return v, at
 		}
 	}
 }
@@ -157,6 +160,7 @@ func frameSize(pc uintptr) int {
 	return int(pcvalue(f, f.pcsp, pc))
 }
 
+//go:noinline
 func cstring(b []byte) string {
 	n := 0
 	for b[n] != 0 {

@@ -37,7 +37,22 @@ const (
 	faultFetch   = 1 << 4
 )
 
+// pageFaultNames are the page faults in words, by what was tried and whether a page is there.
+var pageFaultNames = [...][2]string{
+	tryRead:    {"page fault: read where no page is", "page fault: read of a page that it may not read"},
+	tryWrite:   {"page fault: write where no page is", "page fault: write to a page that it may not write"},
+	tryExecute: {"page fault: execute where no page is", "page fault: execute of a page that it may not execute"},
+}
+
+const (
+	tryRead = iota
+	tryWrite
+	tryExecute
+)
+
 // faultName says what an exception is in words.
+//
+//go:noinline
 func faultName(vector uint8, code uint64) string {
 	if vector != vectorPageFault {
 		if int(vector) < len(exceptionNames) && exceptionNames[vector] != "" {
@@ -45,20 +60,14 @@ func faultName(vector uint8, code uint64) string {
 		}
 		return "reserved exception"
 	}
-	there := code&faultPresent != 0
+	try := tryRead
 	switch {
-	case code&faultFetch != 0 && there:
-		return "page fault: execute of a page that it may not execute"
 	case code&faultFetch != 0:
-		return "page fault: execute where no page is"
-	case code&faultWrite != 0 && there:
-		return "page fault: write to a page that it may not write"
+		try = tryExecute
 	case code&faultWrite != 0:
-		return "page fault: write where no page is"
-	case there:
-		return "page fault: read of a page that it may not read"
+		try = tryWrite
 	}
-	return "page fault: read where no page is"
+	return pageFaultNames[try][code&faultPresent]
 }
 
 // PrintRegisters implements kernel.CPU.
@@ -78,24 +87,14 @@ func (x *context) completeSyscall() {
 	x.cs, x.ss, x.rflags = userCode, userData, flagsFixed|flagIF
 }
 
-// print writes the registers, four on a line.
+// print writes the registers.
 func (x *context) print(w kernel.Writer) {
-	for i, r := range [...]struct {
-		name  string
-		value uint64
-	}{
-		{"RAX", x.rax}, {"RBX", x.rbx}, {"RCX", x.rcx}, {"RDX", x.rdx},
-		{"RSI", x.rsi}, {"RDI", x.rdi}, {"RBP", x.rbp}, {"RSP", x.rsp},
-		{"R8", x.r8}, {"R9", x.r9}, {"R10", x.r10}, {"R11", x.r11},
-		{"R12", x.r12}, {"R13", x.r13}, {"R14", x.r14}, {"R15", x.r15},
-		{"RIP", x.rip}, {"CS", x.cs}, {"RFL", x.rflags}, {"SS", x.ss},
-	} {
-		w.WriteString("  ")
-		format.Left(w, r.name, 3)
-		w.WriteString(" ")
-		format.HexWidth(w, r.value, 16)
-		if i%4 == 3 {
-			w.WriteString("\n")
-		}
-	}
+	format.Print(w, "  RAX %16x  RBX %16x  RCX %16x  RDX %16x\n"+
+		"  RSI %16x  RDI %16x  RBP %16x  RSP %16x\n"+
+		"  R8  %16x  R9  %16x  R10 %16x  R11 %16x\n"+
+		"  R12 %16x  R13 %16x  R14 %16x  R15 %16x\n"+
+		"  RIP %16x  CS  %16x  RFL %16x  SS  %16x\n",
+		x.rax, x.rbx, x.rcx, x.rdx, x.rsi, x.rdi, x.rbp, x.rsp,
+		x.r8, x.r9, x.r10, x.r11, x.r12, x.r13, x.r14, x.r15,
+		x.rip, x.cs, x.rflags, x.ss)
 }

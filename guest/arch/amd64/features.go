@@ -2,6 +2,8 @@ package amd64
 
 // features are what the CPU and the hypervisor offer (SDM vol. 2, CPUID).
 type features struct {
+	_ [0]func() // not comparable: no function is made for it
+
 	pcid, x2apic, tscDeadline bool // leaf 1, ECX
 	smep, smap, umip          bool // leaf 7
 	gigabytePages             bool // leaf 0x8000_0001, EDX
@@ -56,12 +58,12 @@ func (f *features) readHypervisor(cpuid cpuidFunc) {
 
 // accelerator names what runs the machine, for a person.
 func (f *features) accelerator() string {
-	switch f.hypervisor {
-	case [12]byte([]byte("KVMKVMKVM\x00\x00\x00")):
+	switch string(f.hypervisor[:]) {
+	case "KVMKVMKVM\x00\x00\x00":
 		return "KVM"
-	case [12]byte([]byte("TCGTCGTCGTCG")):
+	case "TCGTCGTCGTCG":
 		return "QEMU TCG"
-	case [12]byte{}:
+	case "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00":
 		return "no hypervisor"
 	}
 	return "an unknown hypervisor"

@@ -23,6 +23,8 @@ func pointer[T any](virt uint64) *T {
 
 // bytesAt returns size bytes at a physical address.
 // Precondition: all of them are RAM within the window.
+//
+//go:noinline
 func bytesAt(phys, size uint64) []byte {
 	return unsafe.Slice(at[byte](phys), size)
 }

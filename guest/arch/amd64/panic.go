@@ -22,12 +22,7 @@ func (m *Machine) OnPanic(who Mourner) { mourner = who }
 // kernelFault is entered from trap_amd64.s: an exception in ring 0, or a machine check.
 func kernelFault(x *context) {
 	w := startPanic(faultName(uint8(x.vector), x.code))
-	w.WriteString("  vector ")
-	format.Dec(w, x.vector)
-	w.WriteString(", error code ")
-	format.Hex(w, x.code)
-	w.WriteString(", address ")
-	format.Hex(w, readCR2())
+	format.Print(w, "  vector %d, error code %x, address %x", x.vector, x.code, readCR2())
 	if x.vector == vectorDoubleFault {
 		w.WriteString(" (no stack to push a fault on)")
 	}
@@ -50,16 +45,17 @@ func die(message string, pc, fp uintptr) {
 }
 
 func startPanic(message string) kernel.Writer {
+	what := "\nkapsel: kernel panic: "
 	if panicking {
-		serial.WriteString("\nkapsel: panic while panicking: ")
-		serial.WriteString(message)
-		serial.WriteString("\n")
+		what = "\nkapsel: panic while panicking: "
+	}
+	serial.WriteString(what)
+	serial.WriteString(message)
+	serial.WriteString("\n")
+	if panicking {
 		Exit(abi.ExitPanic)
 	}
 	panicking = true
-	serial.WriteString("\nkapsel: kernel panic: ")
-	serial.WriteString(message)
-	serial.WriteString("\n")
 	return serial
 }
 
@@ -100,9 +96,7 @@ func printTrace(w kernel.Writer, fp uint64) {
 
 func printAgain(w kernel.Writer, n uint64) {
 	if n > 0 {
-		w.WriteString("      ... and ")
-		format.Dec(w, n)
-		w.WriteString(" times more\n")
+		format.Print(w, "      ... and %d times more\n", n)
 	}
 }
 
@@ -110,16 +104,12 @@ func printAgain(w kernel.Writer, n uint64) {
 func printFrame(w kernel.Writer, pc uint64) {
 	name, file, line, ok := frame(uintptr(pc))
 	if !ok {
-		w.WriteString("  ")
-		format.Hex(w, pc)
-		w.WriteString(": not in the kernel's code\n")
+		format.Print(w, "  %x: not in the kernel's code\n", pc)
 		return
 	}
 	w.WriteString("  ")
 	w.WriteString(name)
 	w.WriteString("\n      ")
 	w.WriteString(file)
-	w.WriteString(":")
-	format.Dec(w, uint64(line))
-	w.WriteString("\n")
+	format.Print(w, ":%d\n", uint64(line))
 }

@@ -14,7 +14,7 @@ const (
 type Serial struct{}
 
 // WriteString writes s. A line that takes no bytes is given up after a while.
-func (Serial) WriteString(s string) {
+func (*Serial) WriteString(s string) {
 	for i := range len(s) {
 		for n := 0; inb(uartLineStatus)&uartEmpty == 0 && n < 100_000; n++ {
 		}

@@ -38,9 +38,10 @@ type board struct {
 	feedbackQueue kernel.FeedbackQueue
 	policy        kernel.FaultLimit
 
-	credentials    kernel.CredentialsPolicy // one of the next two
+	credentials    kernel.CredentialsPolicy // one of the next three
 	noCredentials  kernel.NoCredentials
-	sha256         kernel.SHA256Credentials
+	sha256Checked  kernel.SHA256Credentials
+	sha256Required kernel.SHA256Credentials
 	identity       kernel.IdentityPolicy // one of the next three
 	noIdentity     kernel.NoIdentity
 	headerIdentity kernel.HeaderIdentity
@@ -105,8 +106,9 @@ func (b *board) wire(can capability.Set) {
 	b.uart.Init(k, &b.ports)
 	b.machine.Route(abi.IRQCOM1)
 	b.mux.Init(k, &b.uart)
-	b.consoleShare.Init(&b.mux)
-	b.debugShare.Init(&b.mux)
+	for _, share := range [...]*uartmux.Device{&b.consoleShare, &b.debugShare, &b.processShare} {
+		share.Init(&b.mux)
+	}
 	b.debug.Init(k, &b.debugShare)
 	b.console.Init(k, &b.consoleShare, can.MemoryAllocation)
 	b.alarm.Init(k, b.instruments.alarmFor(&b.machine.Timer), can.MemoryAllocation)
@@ -114,7 +116,6 @@ func (b *board) wire(can capability.Set) {
 	b.ipc.Init(k, can.MemoryAllocation, can.MemorySharing)
 	b.readOnlyState.Init(k, &b.machine.Timer, can.MemoryAllocation)
 	k.OnContextSwitch(&b.readOnlyState, can.MainLoop)
-	b.processShare.Init(&b.mux)
 	b.processConsole.Init(k, &b.processShare, &b.debug, b, can.TaskManagement)
 	b.instruments.wire(k, b.machine, can)
 }
@@ -150,52 +151,29 @@ func (b *board) Interrupt(line int) {
 
 // printBanner says what runs where.
 func (b *board) printBanner(w kernel.Writer) {
-	w.WriteString("Kapsel ")
-	w.WriteString(abi.Version)
-	w.WriteString(" on ")
+	w.WriteString("Kapsel " + abi.Version + " on ")
 	w.WriteString(b.machine.Accelerator())
-	w.WriteString(", ")
-	format.Dec(w, b.machine.RAM()>>10)
-	w.WriteString(" KiB of memory\n")
+	format.Print(w, ", %d KiB of memory\n", b.machine.RAM()>>10)
 }
 
 // printBootTicks says how long booting took, for a person and for kapsel bench: when the
 // kernel was entered, when main began, and when all tasks were loaded.
 func (b *board) printBootTicks(main, loaded uint64) {
-	w := &b.debug
 	entered := b.machine.EntryTicks()
-	w.WriteString("boot: entered at tick ")
-	format.Dec(w, entered)
-	w.WriteString(", tasks loaded at tick ")
-	format.Dec(w, loaded)
-	w.WriteString("\nbench-boot entered ")
-	format.Dec(w, entered)
-	w.WriteString(" main ")
-	format.Dec(w, main)
-	w.WriteString(" loaded ")
-	format.Dec(w, loaded)
-	w.WriteString("\n")
+	format.Print(&b.debug, "boot: entered at tick %d, tasks loaded at tick %d\n", entered, loaded)
+	format.Print(&b.debug, "bench-boot entered %d main %d loaded %d\n", entered, main, loaded)
 }
 
 // PrintKernel implements processconsole.Machine.
 func (b *board) PrintKernel(w kernel.Writer) {
 	b.printBanner(w)
-	image := b.machine.Image()
-	printRange(w, "code", image.Text, image.TextEnd)
-	printRange(w, "constants", image.Rodata, image.RodataEnd)
-	printRange(w, "variables", image.Data, image.DataEnd)
-	printRange(w, "task objects", image.Tasks, image.TasksEnd)
-}
-
-func printRange(w kernel.Writer, what string, start, end uint64) {
-	w.WriteString("  ")
-	format.Hex(w, start)
-	w.WriteString("..")
-	format.Hex(w, end)
-	format.DecRight(w, end-start, 9)
-	w.WriteString(" bytes  ")
-	w.WriteString(what)
-	w.WriteString("\n")
+	i := b.machine.Image()
+	const row = "  %x..%x%9d bytes  "
+	format.Print(w, row+"code\n"+row+"constants\n"+row+"variables\n"+row+"task objects\n",
+		i.Text, i.TextEnd, i.TextEnd-i.Text,
+		i.Rodata, i.RodataEnd, i.RodataEnd-i.Rodata,
+		i.Data, i.DataEnd, i.DataEnd-i.Data,
+		i.Tasks, i.TasksEnd, i.TasksEnd-i.Tasks)
 }
 
 // Reset implements processconsole.Machine.

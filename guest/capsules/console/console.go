@@ -213,7 +213,10 @@ func (c *Console) Received(buf []byte, n int, _ abi.ErrorCode) {
 	if !c.reading {
 		return
 	}
-	c.got += copy(c.bytes[c.got:c.wanted], buf[:n])
+	if n == 1 {
+		c.bytes[c.got] = buf[0]
+		c.got++
+	}
 	if c.got == c.wanted {
 		c.finishRead(abi.OK)
 	} else if e := c.listen(); e != abi.OK {

@@ -21,11 +21,11 @@ type Writer struct {
 	line    hil.Transmitter
 	send    kernel.DeferredCall
 	queue   [queueSize]byte
-	head    int
-	count   int
+	head    uint   // where in queue the oldest text is
+	count   uint   // bytes of text in queue
 	lost    uint64 // bytes
 	chunk   [chunkSize]byte
-	sending int // bytes at head that are being sent from chunk
+	sending uint // bytes at head that are being sent from chunk
 }
 
 // Init ties the writer to its line, of which it is the only transmit client. Text may be
@@ -41,12 +41,12 @@ func (w *Writer) Init(k *kernel.Kernel, line hil.Transmitter) {
 
 // WriteString implements kernel.Writer. It returns at once.
 func (w *Writer) WriteString(s string) {
-	n := min(len(s), queueSize-w.count)
-	tail := (w.head + w.count) % queueSize
-	first := copy(w.queue[tail:], s[:n])
-	copy(w.queue[:], s[first:n])
-	w.count += n
+	n := min(len(s), queueSize-int(w.count))
 	w.lost += uint64(len(s) - n)
+	for i := range n {
+		w.queue[(w.head+w.count)%queueSize] = s[i]
+		w.count++
+	}
 	if w.sending == 0 && w.line != nil {
 		w.send.Set()
 	}
@@ -58,7 +58,7 @@ func (w *Writer) HandleDeferredCall() {
 		return
 	}
 	n := w.fillChunk()
-	if n != 0 && w.line.Transmit(w.chunk[:], n) == abi.OK {
+	if n != 0 && w.line.Transmit(w.chunk[:], int(n)) == abi.OK {
 		w.sending = n
 	}
 }
@@ -86,15 +86,16 @@ func (w *Writer) Drain(line hil.PollingTransmitter) {
 }
 
 // fillChunk copies the oldest text to chunk, and returns how many bytes.
-func (w *Writer) fillChunk() int {
+func (w *Writer) fillChunk() uint {
 	n := min(w.count, chunkSize)
-	first := copy(w.chunk[:n], w.queue[w.head:])
-	copy(w.chunk[first:n], w.queue[:])
+	for i := range n {
+		w.chunk[i] = w.queue[(w.head+i)%queueSize]
+	}
 	return n
 }
 
 // drop removes the oldest n bytes.
-func (w *Writer) drop(n int) {
+func (w *Writer) drop(n uint) {
 	w.head = (w.head + n) % queueSize
 	w.count -= n
 }
@@ -106,7 +107,5 @@ func (w *Writer) reportLoss() {
 	}
 	lost := w.lost
 	w.lost = 0
-	w.WriteString("\n[")
-	format.Dec(w, lost)
-	w.WriteString(" bytes of kernel messages were lost here]\n")
+	format.Print(w, "\n[%d bytes of kernel messages were lost here]\n", lost)
 }

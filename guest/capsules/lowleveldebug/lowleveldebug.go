@@ -26,31 +26,21 @@ func (l *LowLevelDebug) Init(out kernel.Writer) { l.out = out }
 
 // Command implements kernel.Driver.
 func (l *LowLevelDebug) Command(id kernel.TaskID, command, a0, a1 uint32) kernel.Result {
+	text := ""
 	switch command {
 	case exists:
 	case statusCode:
-		l.print(id, " status code ", a0)
-		l.out.WriteString("\n")
+		text = "LowLevelDebug: App %x status code %x\n"
 	case printOne:
-		l.print(id, " prints ", a0)
-		l.out.WriteString("\n")
+		text = "LowLevelDebug: App %x prints %x\n"
 	case printTwo:
-		l.print(id, " prints ", a0)
-		l.out.WriteString(" ")
-		format.Hex(l.out, uint64(a1))
-		l.out.WriteString("\n")
+		text = "LowLevelDebug: App %x prints %x %x\n"
 	default:
 		return kernel.Failed(abi.NOSUPPORT)
 	}
+	format.Print(l.out, text, uint64(id.Number()), uint64(a0), uint64(a1))
 	return kernel.Done()
 }
 
 // Slots implements kernel.Driver: there are neither upcalls nor buffers.
 func (l *LowLevelDebug) Slots() *kernel.Slots { return nil }
-
-func (l *LowLevelDebug) print(id kernel.TaskID, what string, n uint32) {
-	l.out.WriteString("LowLevelDebug: App ")
-	format.Hex(l.out, uint64(id.Number()))
-	l.out.WriteString(what)
-	format.Hex(l.out, uint64(n))
-}

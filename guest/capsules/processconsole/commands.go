@@ -22,6 +22,19 @@ const help = `Commands, NAME being a task's name or its PID:
 Up and Down bring back earlier commands. Ctrl-C drops the line.
 `
 
+// action is what a command does to tasks.
+type action int
+
+const (
+	noAction action = iota
+	process
+	stop
+	start
+	terminate
+	boot
+	fault
+)
+
 // obey carries out a command.
 func (c *Console) obey(line []byte) {
 	command, name := words(line)
@@ -39,13 +52,33 @@ func (c *Console) obey(line []byte) {
 		c.machine.Reset()
 	case "panic":
 		panic("process console: told to panic")
-	case "process", "stop", "start", "terminate", "boot", "fault":
-		c.forEach(name, command)
 	default:
+		if a := actionNamed(command); a != noAction {
+			c.forEach(name, a)
+			return
+		}
 		c.out.WriteString("no command ")
 		format.Text(c.out, command)
 		c.out.WriteString(": help lists them\n")
 	}
+}
+
+func actionNamed(command []byte) action {
+	switch string(command) {
+	case "process":
+		return process
+	case "stop":
+		return stop
+	case "start":
+		return start
+	case "terminate":
+		return terminate
+	case "boot":
+		return boot
+	case "fault":
+		return fault
+	}
+	return noAction
 }
 
 // words splits a line into the first word and the rest, without the spaces around them.
@@ -70,14 +103,14 @@ func trim(b []byte) []byte {
 	return b
 }
 
-// forEach carries out the command for all tasks of that name, or the one with that PID.
-func (c *Console) forEach(name, command []byte) {
+// forEach does something to all tasks of that name, or the one with that PID.
+func (c *Console) forEach(name []byte, a action) {
 	pid, isPID := number(name)
 	found := false
 	c.kernel.EachTask(c.tasks, func(t *kernel.Task) {
 		if t.NameIs(name) || isPID && t.ID().Number() == pid {
 			found = true
-			c.act(t, command)
+			c.act(t, a)
 		}
 	})
 	if !found {
@@ -99,39 +132,36 @@ func number(b []byte) (uint32, bool) {
 	return uint32(v), len(b) > 0 && v < 1<<32
 }
 
-// act carries out a command for a task.
-func (c *Console) act(t *kernel.Task, command []byte) {
-	switch id := t.ID(); string(command) {
-	case "process":
+// act does something to a task, and says what became of it.
+func (c *Console) act(t *kernel.Task, a action) {
+	var e abi.ErrorCode
+	var done, already string // what abi.OK and abi.ALREADY mean
+	switch id := t.ID(); a {
+	case process:
 		t.Print(c.out)
-	case "stop":
-		c.report(t, c.kernel.Stop(id, c.tasks), "stopped", "is stopped already")
-	case "start":
-		c.report(t, c.kernel.Start(id, c.tasks), "started", "is not stopped")
-	case "terminate":
-		c.report(t, c.kernel.Terminate(id, c.tasks), "terminated", "")
-	case "boot":
-		c.report(t, c.kernel.Boot(id, c.tasks), "booted", "has not ended")
-	case "fault":
-		c.report(t, c.kernel.Fault(id, "told to by the process console", c.tasks), "faulted", "")
+		return
+	case stop:
+		e, done, already = c.kernel.Stop(id, c.tasks), "stopped", "is stopped already"
+	case start:
+		e, done, already = c.kernel.Start(id, c.tasks), "started", "is not stopped"
+	case terminate:
+		e, done = c.kernel.Terminate(id, c.tasks), "terminated"
+	case boot:
+		e, done, already = c.kernel.Boot(id, c.tasks), "booted", "has not ended"
+	case fault:
+		e, done = c.kernel.Fault(id, "told to by the process console", c.tasks), "faulted"
 	}
-}
-
-// report says what became of a command: done, or why not. already is what ALREADY means.
-func (c *Console) report(t *kernel.Task, e abi.ErrorCode, done, already string) {
-	c.out.WriteString("task ")
-	t.PrintName(c.out, 0)
-	c.out.WriteString(", PID ")
-	format.Dec(c.out, uint64(t.ID().Number()))
-	c.out.WriteString(": ")
 	switch e {
 	case abi.OK:
-		c.out.WriteString(done)
 	case abi.ALREADY:
-		c.out.WriteString(already)
+		done = already
 	default:
-		c.out.WriteString("has ended; boot starts it again")
+		done = "has ended; boot starts it again"
 	}
+	c.out.WriteString("task ")
+	t.PrintName(c.out, 0)
+	format.Print(c.out, ", PID %d: ", uint64(t.ID().Number()))
+	c.out.WriteString(done)
 	c.out.WriteString("\n")
 }
 
@@ -141,17 +171,11 @@ func (c *Console) list() {
 	w.WriteString(" PID    ShortID    Name                Quanta  Syscalls  Restarts  Grants  State\n")
 	c.kernel.EachTask(c.tasks, func(t *kernel.Task) {
 		s := t.Statistics()
-		format.DecRight(w, uint64(t.ID().Number()), 4)
-		w.WriteString("    ")
+		format.Print(w, "%4d    ", uint64(t.ID().Number()))
 		t.PrintShortID(w, 11)
 		t.PrintName(w, 20)
-		format.DecRight(w, s.Expired, 6)
-		format.DecRight(w, s.Syscalls, 10)
-		format.DecRight(w, uint64(s.Restarts), 10)
-		format.DecRight(w, uint64(s.Grants), 5)
-		w.WriteString("/")
-		format.Dec(w, uint64(c.kernel.Grants()))
-		w.WriteString("  ")
+		format.Print(w, "%6d%10d%10d%5d/%d  ",
+			s.Expired, s.Syscalls, uint64(s.Restarts), uint64(s.Grants), uint64(c.kernel.Grants()))
 		w.WriteString(t.StateName())
 		w.WriteString("\n")
 	})
@@ -159,23 +183,14 @@ func (c *Console) list() {
 
 // status writes sums over all tasks.
 func (c *Console) status() {
-	var total, active int
-	var expired uint64
+	var total, active, expired uint64
 	c.kernel.EachTask(c.tasks, func(t *kernel.Task) {
 		total++
-		expired += t.Statistics().Expired
+		expired += t.Expired()
 		switch t.State() {
 		case kernel.Running, kernel.Yielded, kernel.YieldedFor:
 			active++
 		}
 	})
-	c.sum("Total processes: ", uint64(total))
-	c.sum("Active processes: ", uint64(active))
-	c.sum("Timeslice expirations: ", expired)
-}
-
-func (c *Console) sum(what string, v uint64) {
-	c.out.WriteString(what)
-	format.Dec(c.out, v)
-	c.out.WriteString("\n")
+	format.Print(c.out, "Total processes: %d\nActive processes: %d\nTimeslice expirations: %d\n", total, active, expired)
 }

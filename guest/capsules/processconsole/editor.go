@@ -69,7 +69,7 @@ func (e *editor) press(key byte) bool {
 		e.escape = escaped
 	case key == keyBackspace || key == keyDelete:
 		if e.cursor > 0 {
-			e.left(1)
+			e.moveTo(e.cursor - 1)
 			e.remove()
 		}
 	case key >= ' ' && key <= '~':
@@ -111,21 +111,28 @@ func (e *editor) sequence(key byte) {
 
 // function obeys a function key: the final byte of its escape sequence.
 func (e *editor) function(final byte) {
-	switch {
-	case final == 'A':
+	switch final {
+	case 'A':
 		e.show(e.shown + 1)
-	case final == 'B':
+	case 'B':
 		e.show(e.shown - 1)
-	case final == 'C':
-		e.right(1)
-	case final == 'D':
-		e.left(1)
-	case final == 'H' || final == '~' && (e.parameter == 1 || e.parameter == 7):
-		e.left(e.cursor)
-	case final == 'F' || final == '~' && (e.parameter == 4 || e.parameter == 8):
-		e.right(e.line.length)
-	case final == '~' && e.parameter == 3:
-		e.remove()
+	case 'C':
+		e.moveTo(e.cursor + 1)
+	case 'D':
+		e.moveTo(e.cursor - 1)
+	case 'H':
+		e.moveTo(0)
+	case 'F':
+		e.moveTo(e.line.length)
+	case '~':
+		switch e.parameter {
+		case 1, 7:
+			e.moveTo(0)
+		case 4, 8:
+			e.moveTo(e.line.length)
+		case 3:
+			e.remove()
+		}
 	}
 }
 
@@ -134,10 +141,12 @@ func (e *editor) insert(key byte) {
 	if e.line.length == maxLine {
 		return
 	}
-	copy(e.line.bytes[e.cursor+1:], e.line.bytes[e.cursor:e.line.length])
+	for i := e.line.length; i > e.cursor; i-- {
+		e.line.bytes[i] = e.line.bytes[i-1]
+	}
 	e.line.bytes[e.cursor] = key
 	e.line.length++
-	e.right(1)
+	e.moveTo(e.cursor + 1)
 	if e.cursor < e.line.length {
 		e.redraw()
 	}
@@ -148,8 +157,10 @@ func (e *editor) remove() {
 	if e.cursor == e.line.length {
 		return
 	}
-	copy(e.line.bytes[e.cursor:], e.line.bytes[e.cursor+1:e.line.length])
 	e.line.length--
+	for i := e.cursor; i < e.line.length; i++ {
+		e.line.bytes[i] = e.line.bytes[i+1]
+	}
 	e.redraw()
 }
 
@@ -161,33 +172,26 @@ func (e *editor) show(n int) {
 	if e.shown == 0 {
 		e.history[0] = e.line
 	}
-	e.left(e.cursor)
+	e.moveTo(0)
 	e.line, e.shown = e.history[n], n
 	e.redraw()
-	e.right(e.line.length)
+	e.moveTo(e.line.length)
 }
 
 // redraw shows the line from the cursor on; the cursor stays.
 func (e *editor) redraw() {
-	rest := e.line.bytes[e.cursor:e.line.length]
-	format.Text(e.out, rest)
+	cursor := e.cursor
+	e.moveTo(e.line.length)
 	e.out.WriteString("\x1b[K") // erase to the end of the line
-	for range rest {
-		e.out.WriteString("\b")
-	}
+	e.moveTo(cursor)
 }
 
-// left moves the cursor n characters to the left, or to the start.
-func (e *editor) left(n int) {
-	for ; n > 0 && e.cursor > 0; n-- {
-		e.cursor--
+// moveTo moves the cursor to a place in the line, or to the nearer end.
+func (e *editor) moveTo(cursor int) {
+	cursor = max(0, min(cursor, e.line.length))
+	for ; e.cursor > cursor; e.cursor-- {
 		e.out.WriteString("\b")
 	}
-}
-
-// right moves the cursor n characters to the right, or to the end.
-func (e *editor) right(n int) {
-	n = min(n, e.line.length-e.cursor)
-	format.Text(e.out, e.line.bytes[e.cursor:e.cursor+n])
-	e.cursor += n
+	format.Text(e.out, e.line.bytes[e.cursor:cursor])
+	e.cursor = cursor
 }

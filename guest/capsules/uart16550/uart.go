@@ -114,7 +114,7 @@ func (u *UART) Transmit(buf []byte, n int) abi.ErrorCode {
 	if u.registers.Read8(lineStatus)&statusTransmit != 0 {
 		u.sendBurst()
 	}
-	u.enable(u.enabled | enableTransmit)
+	u.enable(enableTransmit, true)
 	return abi.OK
 }
 
@@ -124,7 +124,7 @@ func (u *UART) Receive(buf []byte, n int) abi.ErrorCode {
 	if e := u.receive.start(buf, n); e != abi.OK {
 		return e
 	}
-	u.enable(u.enabled | enableReceive)
+	u.enable(enableReceive, true)
 	if u.hasEarly {
 		u.deferred.Set() // no interrupt tells of it
 	}
@@ -136,7 +136,7 @@ func (u *UART) AbortReceive() abi.ErrorCode {
 	if u.receive.buf == nil {
 		return abi.ALREADY
 	}
-	u.enable(u.enabled &^ enableReceive)
+	u.enable(enableReceive, false)
 	u.deferred.Set()
 	return abi.OK
 }
@@ -180,7 +180,7 @@ func (u *UART) receiveByte() {
 	}
 	r.done++
 	if r.done == r.n {
-		u.enable(u.enabled &^ enableReceive)
+		u.enable(enableReceive, false)
 		u.received(abi.OK)
 	}
 }
@@ -200,7 +200,7 @@ func (u *UART) transmitReady() {
 		u.sendBurst()
 		return
 	}
-	u.enable(u.enabled &^ enableTransmit)
+	u.enable(enableTransmit, false)
 	u.transmit = transfer{}
 	u.transmitClient.Transmitted(t.buf, t.n, abi.OK)
 }
@@ -213,18 +213,22 @@ func (u *UART) sendBurst() {
 	t.done = end
 }
 
-// enable sets which interrupts the device raises.
-func (u *UART) enable(interrupts uint8) {
-	if interrupts != u.enabled {
-		u.enabled = interrupts
-		u.registers.Write8(interruptEnable, interrupts)
+// enable turns interrupts of the device on or off.
+func (u *UART) enable(interrupts uint8, on bool) {
+	enabled := u.enabled &^ interrupts
+	if on {
+		enabled |= interrupts
+	}
+	if enabled != u.enabled {
+		u.enabled = enabled
+		u.registers.Write8(interruptEnable, enabled)
 	}
 }
 
 // TransmitPolling implements hil.PollingTransmitter. The buffer of a transmission that
 // goes on is not handed back.
 func (u *UART) TransmitPolling(buf []byte) {
-	u.enable(0)
+	u.enable(enableReceive|enableTransmit, false)
 	t := &u.transmit
 	u.poll(t.buf[t.done:t.n])
 	t.done = t.n

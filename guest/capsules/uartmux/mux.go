@@ -92,8 +92,12 @@ func (m *Mux) Transmitted(buf []byte, n int, e abi.ErrorCode) {
 // sendNext gives the line to the first device after index that wants to send. One that
 // the line refuses is told.
 func (m *Mux) sendNext(index int) {
-	for i := range m.count {
-		d := m.devices[(index+1+i)%m.count]
+	for range m.count {
+		index++
+		if index == m.count {
+			index = 0
+		}
+		d := m.devices[index]
 		if d.out == nil {
 			continue
 		}

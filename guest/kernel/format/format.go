@@ -8,50 +8,55 @@ type Writer interface {
 	WriteString(s string)
 }
 
-const (
-	digits = "0123456789abcdef"
-	spaces = "                                " // 32
-)
-
-// Dec writes v in decimal.
-func Dec(w Writer, v uint64) {
-	for unit := unitOf(v); unit > 0; unit /= 10 {
-		d := v / unit % 10
-		w.WriteString(digits[d : d+1])
-	}
-}
-
-// Hex writes v in lower-case hexadecimal after 0x, without leading zeros.
-func Hex(w Writer, v uint64) {
-	HexWidth(w, v, 1)
-}
-
-// HexWidth writes v in lower-case hexadecimal after 0x, with zeros up to at least width
-// digits (1 to 16).
-func HexWidth(w Writer, v uint64, width int) {
-	w.WriteString("0x")
-	for shift := 60; shift >= 0; shift -= 4 {
-		if shift < 4*width || v>>shift != 0 {
-			d := v >> shift & 0xf
-			w.WriteString(digits[d : d+1])
+// Print writes text, with the next of the values in the place of each verb:
+//
+//	%d    in decimal
+//	%9d   in decimal, with spaces before it up to 9 bytes
+//	%x    in lower-case hexadecimal after 0x
+//	%8x   in hexadecimal after 0x, with zeros up to 8 digits
+//
+// Text has no other use for the percent sign, and at most as many verbs as there are values.
+func Print(w Writer, text string, values ...uint64) {
+	plain := 0 // where the text begins that is still to be written
+	for i := 0; i < len(text); i++ {
+		if text[i] != '%' {
+			continue
 		}
+		w.WriteString(text[plain:i])
+		width := 0
+		for i++; text[i] <= '9'; i++ {
+			width = 10*width + int(text[i]-'0')
+		}
+		base, filler := uint64(10), " "
+		if text[i] == 'x' {
+			w.WriteString("0x")
+			base, filler = 16, "0"
+		}
+		number(w, values[0], base, width, filler)
+		values = values[1:]
+		plain = i + 1
+	}
+	w.WriteString(text[plain:])
+}
+
+// number writes v to a base of at most 16, with a filler before it up to width digits.
+func number(w Writer, v, base uint64, width int, filler string) {
+	const digits = "0123456789abcdef"
+	unit := uint64(1) // the largest power of base that is at most v, and 1 for 0
+	for ; v/unit >= base; unit *= base {
+		width--
+	}
+	repeat(w, filler, width-1)
+	for ; unit > 0; unit /= base {
+		d := v / unit % base
+		w.WriteString(digits[d : d+1])
 	}
 }
 
 // Left writes s and spaces behind it up to width bytes; a longer s is written whole.
 func Left(w Writer, s string, width int) {
 	w.WriteString(s)
-	pad(w, width-len(s))
-}
-
-// DecRight writes v in decimal, with spaces before it up to width bytes.
-func DecRight(w Writer, v uint64, width int) {
-	length := 0
-	for unit := unitOf(v); unit > 0; unit /= 10 {
-		length++
-	}
-	pad(w, width-length)
-	Dec(w, v)
+	repeat(w, " ", width-len(s))
 }
 
 // Text writes bytes from outside as text: each that is not printable ASCII becomes '?'.
@@ -65,21 +70,9 @@ func Text(w Writer, b []byte) {
 	}
 }
 
-// unitOf is the largest power of ten that is at most v, and 1 for 0.
-func unitOf(v uint64) uint64 {
-	unit := uint64(1)
-	for v/unit >= 10 {
-		unit *= 10
-	}
-	return unit
-}
-
-func pad(w Writer, n int) {
-	for n > len(spaces) {
-		w.WriteString(spaces)
-		n -= len(spaces)
-	}
-	if n > 0 {
-		w.WriteString(spaces[:n])
+// repeat writes s n times, or not at all if n is not above 0.
+func repeat(w Writer, s string, n int) {
+	for ; n > 0; n-- {
+		w.WriteString(s)
 	}
 }

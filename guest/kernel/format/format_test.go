@@ -14,15 +14,36 @@ func (t *text) WriteString(s string) { t.Builder.WriteString(s) }
 
 func TestNumbers(t *testing.T) {
 	for _, v := range []uint64{0, 1, 9, 10, 11, 99, 100, 255, 4096, 1 << 32, 999_999_999, 1<<63 - 1, ^uint64(0)} {
-		var dec, hex, wide, right text
-		Dec(&dec, v)
-		Hex(&hex, v)
-		HexWidth(&wide, v, 8)
-		DecRight(&right, v, 12)
-		assert.Equal(t, fmt.Sprintf("%d", v), dec.String())
-		assert.Equal(t, fmt.Sprintf("%#x", v), hex.String())
-		assert.Equal(t, fmt.Sprintf("%#08x", v)[:2]+fmt.Sprintf("%08x", v), wide.String())
-		assert.Equal(t, fmt.Sprintf("%12d", v), right.String())
+		for _, c := range []struct{ verb, want string }{
+			{"%d", fmt.Sprintf("%d", v)},
+			{"%12d", fmt.Sprintf("%12d", v)},
+			{"%x", fmt.Sprintf("%#x", v)},
+			{"%8x", "0x" + fmt.Sprintf("%08x", v)},
+			{"%16x", "0x" + fmt.Sprintf("%016x", v)},
+		} {
+			var out text
+			Print(&out, c.verb, v)
+			assert.Equal(t, c.want, out.String(), c.verb)
+		}
+	}
+}
+
+func TestPrint(t *testing.T) {
+	for _, c := range []struct {
+		text   string
+		values []uint64
+		want   string
+	}{
+		{"", nil, ""},
+		{"no verb\n", nil, "no verb\n"},
+		{"%d in front", []uint64{7}, "7 in front"},
+		{"at the end %x", []uint64{7}, "at the end 0x7"},
+		{"fewer verbs: %d", []uint64{1, 2}, "fewer verbs: 1"},
+		{"%d%3d, then %4x..%x.", []uint64{1, 2, 3, 4}, "1  2, then 0x0003..0x4."},
+	} {
+		var out text
+		Print(&out, c.text, c.values...)
+		assert.Equal(t, c.want, out.String())
 	}
 }
 
@@ -47,8 +68,7 @@ func TestLeft(t *testing.T) {
 func TestNothingIsAllocated(t *testing.T) {
 	var out discard
 	assert.Zero(t, testing.AllocsPerRun(100, func() {
-		Dec(&out, 123)
-		HexWidth(&out, 0xabc, 16)
+		Print(&out, "%d and %16x", 123, 0xabc)
 		Left(&out, "ab", 40)
 		Text(&out, []byte("abc"))
 	}))

@@ -3,17 +3,25 @@ package tbf
 // The functions below read little-endian numbers. The caller has checked that
 // b is long enough.
 
-func le16(b []byte, at int) uint16 { return uint16(b[at]) | uint16(b[at+1])<<8 }
+// They are called in many places, and so not copied to each.
 
-func le32(b []byte, at int) uint32 { return uint32(le16(b, at)) | uint32(le16(b, at+2))<<16 }
+//go:noinline
+func le16(b []byte, at uint32) uint16 {
+	b = b[at:][:2]
+	return uint16(b[0]) | uint16(b[1])<<8
+}
 
-func le64(b []byte, at int) uint64 { return uint64(le32(b, at)) | uint64(le32(b, at+4))<<32 }
+//go:noinline
+func le32(b []byte, at uint32) uint32 {
+	b = b[at:][:4]
+	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
+}
 
 // Checksum computes the checksum of a header: the XOR of its 32-bit words
 // without the checksum itself. Precondition: len(header) is a multiple of 4.
 func Checksum(header []byte) uint32 {
 	var sum uint32
-	for at := 0; at+4 <= len(header); at += 4 {
+	for at := uint32(0); at < uint32(len(header)); at += 4 {
 		if at != OffsetChecksum {
 			sum ^= le32(header, at)
 		}

@@ -2,191 +2,175 @@ package tbf
 
 import "unicode/utf8"
 
-// parseElements walks the elements of the header, which ends at to, and notes where their
-// values are; or the footers, up to the object's end. It ends where less is left than a type
-// and a length. field is FieldElement or FieldFooter.
-func (o *Object) parseElements(from, to uint32, field Field) Error {
-	rest := o.data[from:to]
-	for len(rest) >= elementHead {
-		at := to - uint32(len(rest))
-		typ, value, next, ok := cutElement(rest)
-		if !ok {
-			end := uint64(at) + elementHead + uint64(le16(rest, 2))
-			return Error{field, AtMost, at, end, uint64(to)}
+// element is an element of the header that has a meaning here: an index of
+// elements and of Object.values.
+type element int
+
+const (
+	elementMain element = iota
+	elementProgram
+	elementName
+	elementWriteable
+	elementFixedAddresses
+	elementPermissions
+	elementStorage
+	elementKernelVersion
+	elementShortID
+	elementABI
+	elementCount
+)
+
+// elements says how long the value of each has to be.
+var elements = [elementCount]struct {
+	typ   Type
+	field Field
+	rule  Rule
+	size  uint32
+}{
+	elementMain:           {TypeMain, FieldMain, Equal, MainSize},
+	elementProgram:        {TypeProgram, FieldProgram, Equal, ProgramSize},
+	elementName:           {TypeName, FieldName, AtLeast, 0},
+	elementWriteable:      {TypeWriteable, FieldWriteable, MultipleOf, RegionSize},
+	elementFixedAddresses: {TypeFixedAddresses, FieldFixedAddresses, Equal, FixedAddressesSize},
+	elementPermissions:    {TypePermissions, FieldPermissions, AtLeast, 2},
+	elementStorage:        {TypeStorage, FieldStorage, AtLeast, 6},
+	elementKernelVersion:  {TypeKernelVersion, FieldKernelVersion, Equal, KernelVersionSize},
+	elementShortID:        {TypeShortID, FieldShortID, Equal, ShortIDSize},
+	elementABI:            {TypeABI, FieldABI, Equal, ABISize},
+}
+
+// parseElements checks the elements of the header, which ends at to, and notes where their
+// values are; or it checks the footers, up to the object's end. It ends where less is left
+// than a type and a length. field is FieldElement or FieldFooter.
+func (o *Object) parseElements(wrong *Error, at, to uint32, field Field) bool {
+	for to-at >= elementHead {
+		typ, size := head(o.data, at)
+		value := span{at + elementHead, size}
+		if !wrong.check(field, AtMost, at, value.end(), uint64(to)) {
+			return false
 		}
-		var err Error
-		if field == FieldElement {
-			err = o.addElement(typ, value, at+elementHead)
-		} else if typ == TypeCredential {
-			err = checkCredential(value, span{at + elementHead, uint32(len(value))})
+		if field == FieldElement && !o.addElement(wrong, typ, value) || field == FieldFooter && !o.checkFooter(wrong, typ, value) {
+			return false
 		}
-		if !err.OK() {
-			return err
+		at = uint32(min(uint64(value.at)+uint64(size+3)&^3, uint64(to))) // the padding of the last one may be missing
+	}
+	return true
+}
+
+// head reads an element's type and length.
+func head(b []byte, at uint32) (typ Type, size uint32) {
+	word := le32(b, at)
+	return Type(word), word >> 16
+}
+
+// addElement checks the value of an element, and notes where it is, unless it is a second one.
+func (o *Object) addElement(wrong *Error, typ Type, value span) bool {
+	for i := range elements {
+		e := &elements[i]
+		if e.typ != typ {
+			continue
 		}
-		rest = next
+		if !o.checkLength(wrong, e.field, e.rule, value, e.size) || !o.checkValue(wrong, element(i), value) {
+			return false
+		}
+		if !o.has(element(i)) {
+			o.values[i] = value
+		}
 	}
-	return Error{}
+	return true
 }
 
-// cutElement splits the element at the start of b from what follows it. It
-// reports false, and nothing follows, if b does not hold a whole one. The
-// padding of the last element may be missing.
-func cutElement(b []byte) (typ Type, value, rest []byte, ok bool) {
-	if len(b) < elementHead {
-		return 0, nil, nil, false
+// checkValue checks what is in an element's value, which has the length that elements says.
+func (o *Object) checkValue(wrong *Error, e element, value span) bool {
+	switch e {
+	case elementName:
+		return o.checkName(wrong, value)
+	case elementPermissions: // as many entries as the count at the start says
+		n := uint32(le16(o.data, value.at))
+		return o.checkLength(wrong, FieldPermissions, AtLeast, value, 2+PermissionSize*n)
+	case elementStorage:
+		return o.checkStorage(wrong, value)
 	}
-	end := elementHead + int(le16(b, 2))
-	if end > len(b) {
-		return 0, nil, nil, false
-	}
-	padded := min((end+3)&^3, len(b))
-	return Type(le16(b, 0)), b[elementHead:end], b[padded:], true
+	return true
 }
 
-// addElement checks the value of an element, at the given offset, and notes it.
-func (o *Object) addElement(typ Type, value []byte, at uint32) Error {
-	where := span{at, uint32(len(value))}
-	switch typ {
-	case TypeMain:
-		return note(&o.main, where, checkLength(FieldMain, Equal, where, MainSize))
-	case TypeProgram:
-		return note(&o.program, where, checkLength(FieldProgram, Equal, where, ProgramSize))
-	case TypeName:
-		return note(&o.name, where, checkName(value, where))
-	case TypeWriteable:
-		return note(&o.writeable, where, checkLength(FieldWriteable, MultipleOf, where, RegionSize))
-	case TypeFixedAddresses:
-		return note(&o.fixed, where, checkLength(FieldFixedAddresses, Equal, where, FixedAddressesSize))
-	case TypePermissions:
-		return note(&o.permissions, where, checkPermissions(value, where))
-	case TypeStorage:
-		return note(&o.storage, where, checkStorage(value, where))
-	case TypeKernelVersion:
-		return note(&o.kernel, where, checkLength(FieldKernelVersion, Equal, where, KernelVersionSize))
-	case TypeShortID:
-		return note(&o.shortID, where, checkLength(FieldShortID, Equal, where, ShortIDSize))
-	case TypeABI:
-		return note(&o.abi, where, checkLength(FieldABI, Equal, where, ABISize))
-	}
-	return Error{}
-}
-
-// note keeps where an element's value is, unless it is wrong or a second one.
-func note(to *span, where span, err Error) Error {
-	if err.OK() && !to.present() {
-		*to = where
-	}
-	return err
-}
-
-// checkLength checks the length of an element's value, which is to be Equal to
-// want, AtLeast want, or a MultipleOf want.
-func checkLength(field Field, rule Rule, where span, want uint32) Error {
-	var ok bool
-	switch rule {
-	case Equal:
-		ok = where.size == want
-	case AtLeast:
-		ok = where.size >= want
-	case MultipleOf:
-		ok = where.size%want == 0
-	}
-	if ok {
-		return Error{}
-	}
+// checkLength checks the length of an element's value.
+func (o *Object) checkLength(wrong *Error, field Field, rule Rule, value span, want uint32) bool {
 	// The length stands in the two bytes before the value.
-	return Error{field, rule, where.at - 2, uint64(where.size), uint64(want)}
+	return wrong.check(field, rule, value.at-2, uint64(value.size), uint64(want))
 }
 
 // checkName wants printable UTF-8: names go to terminals, so that no control
 // character may pass.
-func checkName(value []byte, where span) Error {
-	for i := 0; i < len(value); {
-		r, size := utf8.DecodeRune(value[i:])
+func (o *Object) checkName(wrong *Error, value span) bool {
+	name := o.bytes(value)
+	for i := 0; i < len(name); {
+		r, size := utf8.DecodeRune(name[i:])
 		invalid := r == utf8.RuneError && size == 1
 		control := r < 0x20 || r >= 0x7f && r < 0xa0
 		if invalid || control {
-			return Error{FieldName, Printable, where.at + uint32(i), uint64(value[i]), 0}
+			return wrong.check(FieldName, Printable, value.at+uint32(i), uint64(name[i]), 0)
 		}
 		i += size
 	}
-	return Error{}
-}
-
-// checkPermissions wants as many entries as the count at the start says.
-func checkPermissions(value []byte, where span) Error {
-	if err := checkLength(FieldPermissions, AtLeast, where, 2); !err.OK() {
-		return err
-	}
-	return checkLength(FieldPermissions, AtLeast, where, 2+PermissionSize*uint32(le16(value, 0)))
+	return true
 }
 
 // checkStorage wants two lists that fit and have at most MaxStorageIDs entries.
-func checkStorage(value []byte, where span) Error {
-	at := uint32(4) // behind the write identifier
+func (o *Object) checkStorage(wrong *Error, value span) bool {
+	size := uint32(4) // the write identifier's
 	for range 2 {
-		if err := checkLength(FieldStorage, AtLeast, where, at+2); !err.OK() {
-			return err
+		if !o.checkLength(wrong, FieldStorage, AtLeast, value, size+2) {
+			return false
 		}
-		n := uint32(le16(value, int(at)))
-		if n > MaxStorageIDs {
-			return Error{FieldStorageIDs, AtMost, where.at + at, uint64(n), MaxStorageIDs}
+		at := value.at + size
+		n := uint32(le16(o.data, at))
+		if !wrong.check(FieldStorageIDs, AtMost, at, uint64(n), MaxStorageIDs) {
+			return false
 		}
-		at += 2 + 4*n
+		size += 2 + 4*n
 	}
-	return checkLength(FieldStorage, AtLeast, where, at)
+	return o.checkLength(wrong, FieldStorage, AtLeast, value, size)
 }
 
 // loadProgram decodes Program, or else Main, and checks that
 // header <= protected region <= init function < binary end <= object.
-func (o *Object) loadProgram() Error {
-	where := o.program
-	if !where.present() {
-		where = o.main
+func (o *Object) loadProgram(wrong *Error) bool {
+	e := elementProgram
+	if !o.has(e) {
+		e = elementMain
 	}
-	if !where.present() {
-		return Error{}
+	if !o.has(e) {
+		return true
 	}
-	value := o.bytes(where)
-	entry := uint64(o.headerSize) + uint64(le32(value, 0))
-	protected := uint64(o.headerSize) + uint64(le32(value, 4))
-	end, version := uint64(o.Size()), uint32(0)
-	if o.program.present() {
-		end, version = uint64(le32(value, 12)), le32(value, 16)
+	start, at, header := &o.start, o.values[e].at, uint64(o.headerSize)
+	entry := header + uint64(o.word(e, 0))
+	protected := header + uint64(o.word(e, 4))
+	start.InitOffset = uint32(entry)
+	start.ProtectedSize = uint32(protected)
+	start.MinimumRAM = o.word(e, 8)
+	start.BinaryEnd = o.Size()
+	if e == elementProgram {
+		start.BinaryEnd = o.word(e, 12)
+		start.Version = o.word(e, 16)
 	}
-	switch {
-	case end > uint64(o.Size()):
-		return Error{FieldBinaryEnd, AtMost, where.at + 12, end, uint64(o.Size())}
-	case protected > end:
-		return Error{FieldProtectedSize, AtMost, where.at + 4, protected, end}
-	case entry < protected:
-		return Error{FieldEntry, AtLeast, where.at, entry, protected}
-	case entry >= end:
-		return Error{FieldEntry, Below, where.at, entry, end}
-	}
-	o.start = Program{
-		InitOffset:    uint32(entry),
-		ProtectedSize: uint32(protected),
-		MinimumRAM:    le32(value, 8),
-		BinaryEnd:     uint32(end),
-		Version:       version,
-	}
-	return Error{}
+	end, size := uint64(start.BinaryEnd), uint64(o.Size())
+	wrong.check(FieldBinaryEnd, AtMost, at+12, end, size)
+	wrong.check(FieldProtectedSize, AtMost, at+4, protected, end)
+	wrong.check(FieldEntry, AtLeast, at, entry, protected)
+	return wrong.check(FieldEntry, Below, at, entry, end)
 }
 
 // checkRegions wants every writeable region between protected region and binary
 // end, so that a task can change neither what was parsed here nor its footers.
-func (o *Object) checkRegions() Error {
+func (o *Object) checkRegions(wrong *Error) bool {
+	at := o.values[elementWriteable].at
 	for i := range o.WriteableRegions() {
-		at := o.writeable.at + uint32(i*RegionSize)
 		r, _ := o.WriteableRegion(i)
 		start, end := uint64(r.Offset), uint64(r.Offset)+uint64(r.Size)
-		switch {
-		case start < uint64(o.start.ProtectedSize):
-			return Error{FieldRegionStart, AtLeast, at, start, uint64(o.start.ProtectedSize)}
-		case end > uint64(o.start.BinaryEnd):
-			return Error{FieldRegionEnd, AtMost, at + 4, end, uint64(o.start.BinaryEnd)}
-		}
+		wrong.check(FieldRegionStart, AtLeast, at, start, uint64(o.start.ProtectedSize))
+		wrong.check(FieldRegionEnd, AtMost, at+4, end, uint64(o.start.BinaryEnd))
+		at += RegionSize
 	}
-	return Error{}
+	return wrong.OK()
 }

@@ -102,53 +102,75 @@ const (
 	Below                  // Got must be below Want
 	MultipleOf             // Got must be a multiple of Want
 	Printable              // Got must begin a printable character in UTF-8
-	Present                // the object must have the field; Got and Want are 0
+	Present                // the object must have the field; Got is 0 if it has not
 )
+
+var ruleNames = [...]string{
+	Equal:      "want ",
+	AtLeast:    "want at least ",
+	AtMost:     "want at most ",
+	Below:      "want less than ",
+	MultipleOf: "want a multiple of ",
+	Printable:  "want printable UTF-8",
+	Present:    "is missing",
+}
 
 // String says what is wanted in words; a number follows unless it is Printable or Present.
 func (r Rule) String() string {
-	switch r {
-	case Equal:
-		return "want "
-	case AtLeast:
-		return "want at least "
-	case AtMost:
-		return "want at most "
-	case Below:
-		return "want less than "
-	case MultipleOf:
-		return "want a multiple of "
-	case Printable:
-		return "want printable UTF-8"
-	case Present:
-		return "is missing"
+	if int(r) < len(ruleNames) {
+		return ruleNames[r]
 	}
 	return "unknown rule"
 }
 
+// obeys reports whether got obeys the rule. What is checked to be Printable is not.
+func (r Rule) obeys(got, want uint64) bool {
+	switch r {
+	case Equal:
+		return got == want
+	case AtLeast:
+		return got >= want
+	case AtMost:
+		return got <= want
+	case Below:
+		return got < want
+	case MultipleOf:
+		return got%want == 0
+	case Present:
+		return got != 0
+	}
+	return false
+}
+
+// check makes e the error if a field does not obey a rule, unless e is one already: the first
+// one counts. It reports whether e is none.
+//
+//go:noinline
+func (e *Error) check(field Field, rule Rule, at uint32, got, want uint64) bool {
+	if e.OK() && !rule.obeys(got, want) {
+		e.Field, e.Rule, e.Offset, e.Got, e.Want = field, rule, at, got, want
+	}
+	return e.OK()
+}
+
 // OK reports whether nothing is wrong.
-func (e Error) OK() bool { return e.Field == NoField }
+func (e *Error) OK() bool { return e.Field == NoField }
 
 // Describe writes the error as one line without its end, such as
 // "header checksum is 0x12, want 0x34 (at byte 0xc)".
-func (e Error) Describe(w format.Writer) {
+func (e *Error) Describe(w format.Writer) {
 	w.WriteString(e.Field.String())
 	if e.OK() {
 		return
 	}
 	if e.Rule == Present {
-		w.WriteString(" ")
-		w.WriteString(e.Rule.String())
+		w.WriteString(" is missing")
 		return
 	}
-	w.WriteString(" is ")
-	format.Hex(w, e.Got)
-	w.WriteString(", ")
+	format.Print(w, " is %x, ", e.Got)
 	w.WriteString(e.Rule.String())
 	if e.Rule != Printable {
-		format.Hex(w, e.Want)
+		format.Print(w, "%x", e.Want)
 	}
-	w.WriteString(" (at byte ")
-	format.Hex(w, uint64(e.Offset))
-	w.WriteString(")")
+	format.Print(w, " (at byte %x)", uint64(e.Offset))
 }

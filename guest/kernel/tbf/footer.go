@@ -13,7 +13,7 @@ type Footers struct{ rest []byte }
 // Footers returns the footers from the first on. Only objects with a Program
 // element can have any.
 func (o *Object) Footers() Footers {
-	if !o.program.present() {
+	if !o.has(elementProgram) {
 		return Footers{}
 	}
 	return Footers{o.data[o.start.BinaryEnd:]}
@@ -22,7 +22,7 @@ func (o *Object) Footers() Footers {
 // Signed returns the bytes that credentials vouch for, the integrity region: header,
 // protected region and binary, with the writeable flash regions as they are in the object.
 func (o *Object) Signed() []byte {
-	if !o.hasProgram() {
+	if o.start.BinaryEnd == 0 {
 		return nil
 	}
 	return o.data[:o.start.BinaryEnd]
@@ -30,14 +30,15 @@ func (o *Object) Signed() []byte {
 
 // Next returns the next footer. It reports false at the end.
 func (f *Footers) Next() (Footer, bool) {
-	typ, value, rest, ok := cutElement(f.rest)
-	f.rest = rest
-	if !ok {
+	if len(f.rest) < elementHead {
 		return Footer{}, false
 	}
-	footer := Footer{Type: typ, Data: value}
-	if typ == TypeCredential {
-		footer.Format, footer.Data = Format(le32(value, 0)), value[formatSize:]
+	typ, size := head(f.rest, 0)
+	end := elementHead + size // Parse has checked that it is there
+	footer := Footer{Type: typ, Data: f.rest[elementHead:end]}
+	f.rest = f.rest[min((end+3)&^3, uint32(len(f.rest))):]
+	if footer.Type == TypeCredential {
+		footer.Format, footer.Data = Format(le32(footer.Data, 0)), footer.Data[formatSize:]
 	}
 	return footer, true
 }
@@ -45,13 +46,14 @@ func (f *Footers) Next() (Footer, bool) {
 // formatSize is the size of a credential's format in bytes.
 const formatSize = 4
 
-// checkCredential wants a format, and as much data as it has.
-func checkCredential(value []byte, where span) Error {
-	rule, want := AtLeast, uint32(formatSize)
-	if len(value) >= formatSize {
-		if size, fixed := Format(le32(value, 0)).Size(); fixed {
-			rule, want = Equal, want+uint32(size)
-		}
+// checkFooter wants of a credential a format, and as much data as that has.
+func (o *Object) checkFooter(wrong *Error, typ Type, value span) bool {
+	if typ != TypeCredential {
+		return true
 	}
-	return checkLength(FieldCredential, rule, where, want)
+	if !o.checkLength(wrong, FieldCredential, AtLeast, value, formatSize) {
+		return false
+	}
+	size, fixed := Format(le32(o.data, value.at)).Size()
+	return !fixed || o.checkLength(wrong, FieldCredential, Equal, value, formatSize+uint32(size))
 }

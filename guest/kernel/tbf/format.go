@@ -108,17 +108,11 @@ const (
 // Size is the length of the credential's data in bytes. It reports false for
 // Reserved, which may have any length, and for formats that are not known.
 func (f Format) Size() (bytes int, fixed bool) {
-	switch f {
-	case RSA3072:
-		return 768, true
-	case RSA4096:
-		return 1024, true
-	case SHA256:
-		return 32, true
-	case SHA384:
-		return 48, true
-	case SHA512, ECDSAP256:
-		return 64, true
+	if int(f) >= len(credentialSizes) {
+		return 0, false
 	}
-	return 0, false
+	bytes = int(credentialSizes[f])
+	return bytes, bytes != 0
 }
+
+var credentialSizes = [...]uint16{RSA3072: 768, RSA4096: 1024, SHA256: 32, SHA384: 48, SHA512: 64, ECDSAP256: 64}

@@ -156,6 +156,24 @@ func TestFooters(t *testing.T) {
 	}
 }
 
+// Padding counts from a footer's start, wherever the binary ends.
+func TestFootersBehindAnOddBinary(t *testing.T) {
+	for missing := range 4 {
+		end := 40 + tail - missing
+		object := assemble(program20(0, 0, 0, uint32(end)))[:end]
+		object = seal(append(object, "\x99\x00\x02\x00ab\x00\x00"+sha256...))
+		o, err := tbf.Parse(object)
+		require.NoError(t, tbfbuild.Words(err))
+		footers := o.Footers()
+		first, ok := footers.Next()
+		require.True(t, ok)
+		assert.Equal(t, tbf.Footer{Type: 0x99, Data: []byte("ab")}, first)
+		second, ok := footers.Next()
+		require.True(t, ok)
+		assert.Equal(t, tbf.Footer{Type: tbf.TypeCredential, Format: tbf.SHA256, Data: []byte(sixteen + sixteen)}, second)
+	}
+}
+
 func TestCredentialSizes(t *testing.T) {
 	for format, want := range map[tbf.Format]int{
 		tbf.RSA3072: 768, tbf.RSA4096: 1024, tbf.SHA256: 32, tbf.SHA384: 48, tbf.SHA512: 64, tbf.ECDSAP256: 64,

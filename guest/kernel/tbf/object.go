@@ -10,30 +10,24 @@ type Object struct {
 
 	start Program // zero if the object holds no program
 
-	// Where the values of elements are; zero where there is none.
-	main        span
-	program     span
-	name        span
-	writeable   span
-	permissions span
-	storage     span
-	fixed       span
-	kernel      span
-	shortID     span
-	abi         span
+	values [elementCount]span // where the values of elements are; zero where there is none
 }
 
-// span is a range of the object's header, in bytes.
+// span is a range of the object, in bytes.
 type span struct{ at, size uint32 }
 
-// present reports whether the span is one: no element begins in the base header.
-func (s span) present() bool { return s.at != 0 }
-
-// hasProgram reports whether there is a task in the object.
-func (o *Object) hasProgram() bool { return o.main.present() || o.program.present() }
+func (s span) end() uint64 { return uint64(s.at) + uint64(s.size) }
 
 // bytes returns what lies in a span that parseElements made.
-func (o *Object) bytes(s span) []byte { return o.data[s.at : s.at+s.size] }
+func (o *Object) bytes(s span) []byte { return o.data[s.at:s.end()] }
+
+// has reports whether the object has an element: none begins in the base header.
+func (o *Object) has(e element) bool { return o.values[e].at != 0 }
+
+// word reads a 32-bit number in the value of an element that the object has.
+//
+//go:noinline
+func (o *Object) word(e element, offset uint32) uint32 { return le32(o.data, o.values[e].at+offset) }
 
 // Program says how to start a task. It merges the elements Main and Program.
 type Program struct {
@@ -92,13 +86,16 @@ func (o *Object) Enabled() bool { return o.flags&FlagEnabled != 0 }
 func (o *Object) Sticky() bool { return o.flags&FlagSticky != 0 }
 
 // Program returns how to start the task. It reports false if the object holds none.
-func (o *Object) Program() (Program, bool) { return o.start, o.hasProgram() }
+func (o *Object) Program() (Program, bool) { return o.start, o.start.BinaryEnd != 0 }
+
+// Version is the application's version, 0 if it has none.
+func (o *Object) Version() uint32 { return o.start.Version }
 
 // Name is the package name, printable UTF-8; empty if there is none.
-func (o *Object) Name() []byte { return o.bytes(o.name) }
+func (o *Object) Name() []byte { return o.bytes(o.values[elementName]) }
 
 // WriteableRegions is the number of writeable flash regions.
-func (o *Object) WriteableRegions() int { return int(o.writeable.size / RegionSize) }
+func (o *Object) WriteableRegions() int { return int(o.values[elementWriteable].size / RegionSize) }
 
 // WriteableRegion returns region i. It lies between the protected region and
 // the end of the binary. It reports false if there is no such region.
@@ -106,28 +103,27 @@ func (o *Object) WriteableRegion(i int) (Region, bool) {
 	if i < 0 || i >= o.WriteableRegions() {
 		return Region{}, false
 	}
-	value := o.bytes(o.writeable)[i*RegionSize:]
-	return Region{Offset: le32(value, 0), Size: le32(value, 4)}, true
+	at := uint32(i * RegionSize)
+	return Region{Offset: o.word(elementWriteable, at), Size: o.word(elementWriteable, at+4)}, true
 }
 
 // FixedAddresses returns the addresses that the object was linked for. It
 // reports false if the object does not say.
 func (o *Object) FixedAddresses() (FixedAddresses, bool) {
-	if !o.fixed.present() {
+	if !o.has(elementFixedAddresses) {
 		return FixedAddresses{RAM: Unset, Flash: Unset}, false
 	}
-	value := o.bytes(o.fixed)
-	return FixedAddresses{RAM: le32(value, 0), Flash: le32(value, 4)}, true
+	return FixedAddresses{RAM: o.word(elementFixedAddresses, 0), Flash: o.word(elementFixedAddresses, 4)}, true
 }
 
 // Storage returns the storage permissions. It reports false if there are none.
 func (o *Object) Storage() (Storage, bool) {
-	if !o.storage.present() {
+	if !o.has(elementStorage) {
 		return Storage{}, false
 	}
-	value := o.bytes(o.storage)
-	readEnd := 6 + 4*int(le16(value, 4))
-	modifyEnd := readEnd + 2 + 4*int(le16(value, readEnd))
+	value := o.bytes(o.values[elementStorage])
+	readEnd := 6 + 4*uint32(le16(value, 4))
+	modifyEnd := readEnd + 2 + 4*uint32(le16(value, readEnd))
 	return Storage{
 		WriteID: le32(value, 0),
 		Read:    IDs{value[6:readEnd]},
@@ -138,28 +134,28 @@ func (o *Object) Storage() (Storage, bool) {
 // KernelVersion returns the kernel that the object needs. It reports false if
 // the object does not say.
 func (o *Object) KernelVersion() (KernelVersion, bool) {
-	if !o.kernel.present() {
+	if !o.has(elementKernelVersion) {
 		return KernelVersion{}, false
 	}
-	value := o.bytes(o.kernel)
-	return KernelVersion{Major: le16(value, 0), Minor: le16(value, 2)}, true
+	version := o.word(elementKernelVersion, 0)
+	return KernelVersion{Major: uint16(version), Minor: uint16(version >> 16)}, true
 }
 
 // ShortID is the task's short identifier. It reports false if it has none.
 func (o *Object) ShortID() (uint32, bool) {
-	if !o.shortID.present() {
+	if !o.has(elementShortID) {
 		return 0, false
 	}
-	id := le32(o.bytes(o.shortID), 0)
+	id := o.word(elementShortID, 0)
 	return id, id != 0
 }
 
 // ABIFlags are the flags of Kapsel's ABI element, 0 if there is none.
 func (o *Object) ABIFlags() uint32 {
-	if !o.abi.present() {
+	if !o.has(elementABI) {
 		return 0
 	}
-	return le32(o.bytes(o.abi), 0)
+	return o.word(elementABI, 0)
 }
 
 // Is64Bit reports whether the task uses the 64-bit system call convention.
@@ -169,7 +165,7 @@ func (o *Object) Is64Bit() bool { return o.ABIFlags()&ABI64 != 0 }
 func (l IDs) Len() int { return len(l.words) / 4 }
 
 // At returns identifier i, 0 <= i < Len.
-func (l IDs) At(i int) uint32 { return le32(l.words, 4*i) }
+func (l IDs) At(i int) uint32 { return le32(l.words, uint32(4*i)) }
 
 // Contains reports whether id is in the list.
 func (l IDs) Contains(id uint32) bool {

@@ -21,80 +21,56 @@ func Length(b []byte) (size int, ok bool) {
 //
 // Elements of unknown types are skipped, of two elements of one type the first
 // counts, and Program counts rather than Main.
-func Parse(b []byte) (Object, Error) {
-	o, err := parseBase(b)
-	if err.OK() {
-		err = o.parseElements(BaseSize, o.headerSize, FieldElement)
+func Parse(b []byte) (o Object, wrong Error) {
+	wrong = o.Parse(b)
+	return o, wrong
+}
+
+// Parse makes o the object at the start of b, as the function Parse does. o was empty.
+func (o *Object) Parse(b []byte) (wrong Error) {
+	if !o.parse(&wrong, b) {
+		*o = Object{}
 	}
-	if err.OK() {
-		err = o.loadProgram()
+	return wrong
+}
+
+// parse and the methods that it calls report false when they have found something wrong.
+func (o *Object) parse(wrong *Error, b []byte) bool {
+	return o.parseBase(wrong, b) &&
+		o.parseElements(wrong, BaseSize, o.headerSize, FieldElement) &&
+		o.loadProgram(wrong) &&
+		o.checkRegions(wrong) &&
+		(!o.has(elementProgram) || o.parseElements(wrong, o.start.BinaryEnd, o.Size(), FieldFooter))
+}
+
+// parseBase checks the base header and the checksum of the whole header.
+func (o *Object) parseBase(wrong *Error, b []byte) bool {
+	available := uint64(len(b))
+	if !wrong.check(FieldObject, AtLeast, 0, available, BaseSize) {
+		return false
 	}
-	if err.OK() {
-		err = o.checkRegions()
+	version, header, total := uint64(le16(b, OffsetVersion)), uint64(le16(b, OffsetHeaderSize)), uint64(le32(b, OffsetTotalSize))
+	wrong.check(FieldVersion, Equal, OffsetVersion, version, Version)
+	wrong.check(FieldHeaderSize, AtLeast, OffsetHeaderSize, header, BaseSize)
+	wrong.check(FieldHeaderSize, MultipleOf, OffsetHeaderSize, header, 4)
+	wrong.check(FieldTotalSize, AtLeast, OffsetTotalSize, total, header)
+	if !wrong.check(FieldTotalSize, AtMost, OffsetTotalSize, total, available) {
+		return false
 	}
-	if err.OK() && o.program.present() {
-		err = o.parseElements(o.start.BinaryEnd, o.Size(), FieldFooter)
-	}
-	if !err.OK() {
-		return Object{}, err
-	}
-	return o, err
+	o.data, o.headerSize, o.flags = b[:total:total], uint32(header), le32(b, OffsetFlags)
+	return wrong.check(FieldChecksum, Equal, OffsetChecksum, uint64(le32(b, OffsetChecksum)), uint64(Checksum(b[:header])))
 }
 
 // Runnable checks whether this kernel is to run the object: it is enabled,
 // holds a program and was made for a kernel that this one can stand in for.
 func (o *Object) Runnable() Error {
-	version, versioned := o.KernelVersion()
-	at := o.kernel.at
-	switch {
-	case !o.hasProgram():
-		return Error{Field: FieldTask, Rule: Present}
-	case !o.Enabled():
-		return Error{FieldEnabled, Equal, OffsetFlags, 0, 1}
-	case !versioned:
-		return Error{Field: FieldKernelMajor, Rule: Present}
-	case version.Major != KernelMajor:
-		return Error{FieldKernelMajor, Equal, at, uint64(version.Major), KernelMajor}
-	case version.Minor > KernelMinor:
-		return Error{FieldKernelMinor, AtMost, at + 2, uint64(version.Minor), KernelMinor}
-	}
-	return Error{}
-}
-
-// parseBase checks the base header and the checksum of the whole header.
-func parseBase(b []byte) (Object, Error) {
-	if len(b) < BaseSize {
-		return Object{}, Error{Field: FieldObject, Rule: AtLeast, Got: uint64(len(b)), Want: BaseSize}
-	}
-	if v := le16(b, OffsetVersion); v != Version {
-		return Object{}, Error{FieldVersion, Equal, OffsetVersion, uint64(v), Version}
-	}
-	header, total := le16(b, OffsetHeaderSize), le32(b, OffsetTotalSize)
-	if err := checkSizes(uint64(header), uint64(total), uint64(len(b))); !err.OK() {
-		return Object{}, err
-	}
-	want := Checksum(b[:header])
-	if got := le32(b, OffsetChecksum); got != want {
-		return Object{}, Error{FieldChecksum, Equal, OffsetChecksum, uint64(got), uint64(want)}
-	}
-	return Object{
-		data:       b[:total:total],
-		headerSize: uint32(header),
-		flags:      le32(b, OffsetFlags),
-	}, Error{}
-}
-
-// checkSizes checks that BaseSize <= header <= total <= available.
-func checkSizes(header, total, available uint64) Error {
-	switch {
-	case header < BaseSize:
-		return Error{FieldHeaderSize, AtLeast, OffsetHeaderSize, header, BaseSize}
-	case header%4 != 0:
-		return Error{FieldHeaderSize, MultipleOf, OffsetHeaderSize, header, 4}
-	case total < header:
-		return Error{FieldTotalSize, AtLeast, OffsetTotalSize, total, header}
-	case total > available:
-		return Error{FieldTotalSize, AtMost, OffsetTotalSize, total, available}
-	}
-	return Error{}
+	at := o.values[elementKernelVersion].at
+	version, _ := o.KernelVersion()
+	var wrong Error
+	wrong.check(FieldTask, Present, 0, uint64(o.start.BinaryEnd), 0)
+	wrong.check(FieldEnabled, Equal, OffsetFlags, uint64(o.flags&FlagEnabled), FlagEnabled)
+	wrong.check(FieldKernelMajor, Present, 0, uint64(at), 0)
+	wrong.check(FieldKernelMajor, Equal, at, uint64(version.Major), KernelMajor)
+	wrong.check(FieldKernelMinor, AtMost, at+2, uint64(version.Minor), KernelMinor)
+	return wrong
 }

@@ -5,7 +5,7 @@ func (o *Object) Permissions() int {
 	if !o.Restricted() {
 		return 0
 	}
-	return int(le16(o.bytes(o.permissions), 0))
+	return int(le16(o.bytes(o.values[elementPermissions]), 0))
 }
 
 // Permission returns entry i of the list. It reports false if there is no such entry.
@@ -13,13 +13,17 @@ func (o *Object) Permission(i int) (Permission, bool) {
 	if i < 0 || i >= o.Permissions() {
 		return Permission{}, false
 	}
-	value := o.bytes(o.permissions)[2+i*PermissionSize:]
-	return Permission{Driver: le32(value, 0), Offset: le32(value, 4), Mask: le64(value, 8)}, true
+	at := o.values[elementPermissions].at + 2 + uint32(i)*PermissionSize
+	return Permission{
+		Driver: le32(o.data, at),
+		Offset: le32(o.data, at+4),
+		Mask:   uint64(le32(o.data, at+8)) | uint64(le32(o.data, at+12))<<32,
+	}, true
 }
 
 // Restricted reports whether the task has a list of permissions. A task without
 // one may use every driver.
-func (o *Object) Restricted() bool { return o.permissions.present() }
+func (o *Object) Restricted() bool { return o.has(elementPermissions) }
 
 // AllowsDriver reports whether the task may subscribe to a driver and share
 // memory with it: it is not restricted, or an entry names the driver.
