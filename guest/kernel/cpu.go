@@ -87,6 +87,7 @@ type Trap struct {
 
 // Fault describes an exception that a task caused.
 type Fault struct {
+	_       notComparable
 	Vector  uint8  // x86 exception vector (Intel SDM vol. 3, table 6-1)
 	Code    uint64 // error code, 0 where the exception has none
 	Address uint64 // faulting address (CR2) of a page fault, else 0

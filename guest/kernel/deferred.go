@@ -21,6 +21,8 @@ type DeferredCall struct {
 
 // Register ties the call to its client. It is called once for each DeferredCall, before
 // the main loop; a second time, or beyond 32 in the whole system, is a wiring error.
+//
+//go:noinline
 func (d *DeferredCall) Register(k *Kernel, client DeferredClient) {
 	if d.kernel != nil {
 		panic("kernel: a deferred call was registered twice")

@@ -57,21 +57,29 @@ const (
 	slotLen        = 8
 )
 
+type (
+	upcallSlot [upcallSlotSize]byte
+	bufferSlot [bufferSlotSize]byte
+)
+
 // Init ties the grant to the driver number whose tasks' calls it serves. It is called
 // once for each Grant, before the first Load; otherwise, or beyond 32 grants, it is a
 // wiring error.
 func (g *Grant[T]) Init(k *Kernel, driver uint32, counts SlotCounts, c capability.MemoryAllocation) {
+	g.slots.init(k, driver, counts, sizeOf(&g.value), c)
+}
+
+func (s *Slots) init(k *Kernel, driver uint32, counts SlotCounts, size int, c capability.MemoryAllocation) {
 	c.Require()
-	if g.slots.kernel != nil || k.sealed || k.grants == maxGrants {
+	if s.kernel != nil || k.sealed || k.grants == maxGrants {
 		panic("kernel: a grant was made twice, after Load, or beyond 32")
 	}
-	s := &g.slots
 	s.kernel = k
 	s.driver = driver
 	s.index = uint(k.grants)
 	s.counts = counts
 	s.at = counts.offsets()
-	s.size = int(s.at.value) + sizeOf(&g.value)
+	s.size = int(s.at.value) + size
 	s.entered.slots = s
 	k.grants++
 }
@@ -160,21 +168,21 @@ func (s *Slots) allocate(t *Task) bool {
 
 // upcall is the n-th upcall slot. The grant is allocated and n in range; the same holds
 // for the functions below.
-func (s *Slots) upcall(t *Task, n uint32) []byte {
-	return (*s.of(t))[n*upcallSlotSize:][:upcallSlotSize]
+func (s *Slots) upcall(t *Task, n uint32) *upcallSlot {
+	return (*upcallSlot)((*s.of(t))[n*upcallSlotSize:])
 }
 
-func (s *Slots) readOnly(t *Task, n uint32) []byte { return s.buffer(t, s.at.readOnly, n) }
+func (s *Slots) readOnly(t *Task, n uint32) *bufferSlot { return s.buffer(t, s.at.readOnly, n) }
 
-func (s *Slots) readWrite(t *Task, n uint32) []byte { return s.buffer(t, s.at.readWrite, n) }
+func (s *Slots) readWrite(t *Task, n uint32) *bufferSlot { return s.buffer(t, s.at.readWrite, n) }
 
-func (s *Slots) userspaceReadable(t *Task, n uint32) []byte {
+func (s *Slots) userspaceReadable(t *Task, n uint32) *bufferSlot {
 	return s.buffer(t, s.at.userspaceReadable, n)
 }
 
 // buffer is the n-th of the buffer slots at an offset.
-func (s *Slots) buffer(t *Task, at, n uint32) []byte {
-	return (*s.of(t))[at+n*bufferSlotSize:][:bufferSlotSize]
+func (s *Slots) buffer(t *Task, at, n uint32) *bufferSlot {
+	return (*bufferSlot)((*s.of(t))[at+n*bufferSlotSize:])
 }
 
 // offsets are where the parts of a block begin, in bytes from its start.

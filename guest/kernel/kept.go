@@ -8,12 +8,12 @@ package kernel
 type keptEvent struct {
 	event event
 	args  [3]uint32
-	waits bool   // there is one
-	slot  []byte // the event's upcall slot
+	waits bool        // there is one
+	slot  *upcallSlot // the event's upcall slot
 }
 
 // keep keeps an event whose upcall slot that is.
-func (t *Task) keep(e event, slot []byte, a0, a1, a2 uint32) {
+func (t *Task) keep(e event, slot *upcallSlot, a0, a1, a2 uint32) {
 	n := &t.newest
 	if n.waits && n.event != e {
 		t.older++
@@ -28,7 +28,7 @@ func (t *Task) keep(e event, slot []byte, a0, a1, a2 uint32) {
 }
 
 // dropKept forgets the event with that upcall slot, if it is kept.
-func (t *Task) dropKept(e event, slot []byte) {
+func (t *Task) dropKept(e event, slot *upcallSlot) {
 	if t.newest.event == e {
 		t.newest.waits = false
 	}
@@ -36,7 +36,7 @@ func (t *Task) dropKept(e event, slot []byte) {
 }
 
 // dropOlder clears the event that an upcall slot keeps, if any.
-func (t *Task) dropOlder(slot []byte) {
+func (t *Task) dropOlder(slot *upcallSlot) {
 	if load64(slot[slotEventMore:])&eventWaits != 0 {
 		store64(slot[slotEventMore:], 0)
 		t.older--

@@ -19,6 +19,7 @@ type FeedbackQueue struct {
 
 // feedback is what the queue knows of a task.
 type feedback struct {
+	_     notComparable
 	level uint8
 	used  uint64 // of the level's quantum
 }

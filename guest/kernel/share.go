@@ -91,7 +91,7 @@ func (m *Memory) mayShare(class abi.Class, buffer pair) bool {
 }
 
 // bufferSlot is the slot of an allow number, its grant allocated.
-func (s *Slots) bufferSlot(t *Task, class abi.Class, n uint32) ([]byte, abi.ErrorCode) {
+func (s *Slots) bufferSlot(t *Task, class abi.Class, n uint32) (*bufferSlot, abi.ErrorCode) {
 	var count uint8
 	switch class {
 	case abi.AllowReadOnly:

@@ -72,7 +72,7 @@ func (s *Slots) happen(t *Task, n uint32, a0, a1, a2 uint32) abi.ErrorCode {
 }
 
 // enqueue makes the event's upcall wait for a Yield.
-func (s *Slots) enqueue(t *Task, n uint32, slot []byte, a0, a1, a2 uint32) abi.ErrorCode {
+func (s *Slots) enqueue(t *Task, n uint32, slot *upcallSlot, a0, a1, a2 uint32) abi.ErrorCode {
 	u := t.queue.push()
 	if u == nil {
 		t.dropped++

@@ -10,12 +10,14 @@ type event struct {
 
 // queuedUpcall is an upcall that happened while its function was not null.
 type queuedUpcall struct {
+	_     notComparable
 	event event
 	call  Upcall
 }
 
 // upcallQueue is a ring of the upcalls that wait for a Yield, oldest first.
 type upcallQueue struct {
+	_           notComparable
 	head, count int
 	ring        [queueSize]queuedUpcall
 }

@@ -152,7 +152,8 @@ func (c *CPU) refuse(why string) {
 func (c *CPU) Start(slot int, s kernel.StartState) {
 	c.forget(slot)
 	x := &contexts[slot]
-	*x = context{rip: s.Entry, ss: userData, rflags: flagsFixed | flagIF}
+	*x = context{}
+	x.rip, x.ss, x.rflags = s.Entry, userData, flagsFixed|flagIF
 	x.call.Reason = kernel.TrapSyscall
 	if s.Bits32 {
 		x.start32(s)
@@ -173,7 +174,8 @@ func (x *context) start64(s kernel.StartState) {
 // Clear implements kernel.CPU.
 func (c *CPU) Clear(slot int) {
 	c.forget(slot)
-	contexts[slot] = context{rip: abi.UserMax}
+	contexts[slot] = context{}
+	contexts[slot].rip = abi.UserMax
 }
 
 // forget drops what the processor holds of a slot without keeping it.
