@@ -35,10 +35,10 @@ func (c *loopCPU) Switch(int) *kernel.Trap {
 	return trap
 }
 
-func (c *loopCPU) Start(int, kernel.StartState)                        {}
-func (c *loopCPU) Clear(int)                                           {}
-func (c *loopCPU) Return(int, uint64, uint64, uint64, uint64)          {}
-func (c *loopCPU) Upcall(int, *kernel.Memory, kernel.Upcall) (ok bool) { return true }
+func (c *loopCPU) Start(int, kernel.StartState)                         {}
+func (c *loopCPU) Clear(int)                                            {}
+func (c *loopCPU) Return(int, uint64, uint64, uint64, uint64)           {}
+func (c *loopCPU) Upcall(int, *kernel.Memory, *kernel.Upcall) (ok bool) { return true }
 
 // benchPlatform has one driver.
 type benchPlatform struct{ driver kernel.Driver }

@@ -26,7 +26,7 @@ type CPU interface {
 	// Upcall makes the task continue in u.Fn with an ordinary call frame, so that its
 	// return lands behind the Yield. It writes the return address through mem and
 	// reports false, changing nothing, if the stack is not writable there: a fault.
-	Upcall(slot int, mem *Memory, u Upcall) bool
+	Upcall(slot int, mem *Memory, u *Upcall) bool
 	// SetSegmentBase sets the task's FS base (MemopSetFSBase) or GS base (MemopSetGSBase).
 	// The kernel has checked addr < abi.UserMax.
 	SetSegmentBase(slot int, op uint32, addr uint64)

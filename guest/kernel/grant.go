@@ -97,33 +97,22 @@ func (g *Grant[T]) Nested() uint64 { return g.slots.nested }
 //   - abi.NOMEM if the task's RAM has no room for the grant,
 //   - abi.BUSY from within another Enter or Each of the same grant.
 func (g *Grant[T]) Enter(id TaskID, f func(value *T, task *TaskData)) abi.ErrorCode {
-	s := &g.slots
-	t := s.kernel.task(id)
-	switch {
-	case t == nil:
-		return abi.INVAL
-	case s.entered.task != nil:
-		s.nested++
-		return abi.BUSY
-	case *s.of(t) == nil && !s.allocate(t):
-		return abi.NOMEM
+	t, e := g.slots.admit(id)
+	if e == abi.OK {
+		g.enter(t, f)
 	}
-	g.enter(t, f)
-	return abi.OK
+	return e
 }
 
 // Each calls f as Enter does for every task that has the grant allocated. It returns
 // abi.BUSY from within another Enter or Each of the same grant.
 func (g *Grant[T]) Each(f func(value *T, task *TaskData)) abi.ErrorCode {
-	s := &g.slots
-	if s.entered.task != nil {
-		s.nested++
+	if g.slots.entered.task != nil {
+		g.slots.nested++
 		return abi.BUSY
 	}
-	for slot := range s.kernel.loaded {
-		if t := &s.kernel.tasks[slot]; *s.of(t) != nil {
-			g.enter(t, f)
-		}
+	for t := g.slots.next(0); t != nil; t = g.slots.next(t.slot + 1) {
+		g.enter(t, f)
 	}
 	return abi.OK
 }
@@ -139,6 +128,31 @@ func (g *Grant[T]) enter(t *Task, f func(value *T, task *TaskData)) {
 		storeValue(value, &g.value)
 	}
 	d.close()
+}
+
+// admit is the task that id names, ready to be entered, the grant allocated.
+func (s *Slots) admit(id TaskID) (*Task, abi.ErrorCode) {
+	t := s.kernel.task(id)
+	switch {
+	case t == nil:
+		return nil, abi.INVAL
+	case s.entered.task != nil:
+		s.nested++
+		return nil, abi.BUSY
+	case *s.of(t) == nil && !s.allocate(t):
+		return nil, abi.NOMEM
+	}
+	return t, abi.OK
+}
+
+// next is the first task from a slot on that has the grant allocated, or nil.
+func (s *Slots) next(slot int) *Task {
+	for ; slot < s.kernel.loaded; slot++ {
+		if t := &s.kernel.tasks[slot]; *s.of(t) != nil {
+			return t
+		}
+	}
+	return nil
 }
 
 // ScheduleUpcall is TaskData.ScheduleUpcall without an entry, allocating the grant if this

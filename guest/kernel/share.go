@@ -92,14 +92,12 @@ func (m *Memory) mayShare(class abi.Class, buffer pair) bool {
 
 // bufferSlot is the slot of an allow number, its grant allocated.
 func (s *Slots) bufferSlot(t *Task, class abi.Class, n uint32) (*bufferSlot, abi.ErrorCode) {
-	var count uint8
+	at, count := s.at.readOnly, s.counts.ReadOnly
 	switch class {
-	case abi.AllowReadOnly:
-		count = s.counts.ReadOnly
 	case abi.AllowReadWrite:
-		count = s.counts.ReadWrite
+		at, count = s.at.readWrite, s.counts.ReadWrite
 	case abi.AllowUserspaceReadable:
-		count = s.counts.UserspaceReadable
+		at, count = s.at.userspaceReadable, s.counts.UserspaceReadable
 	}
 	if n >= uint32(count) {
 		return nil, abi.NOSUPPORT
@@ -107,13 +105,7 @@ func (s *Slots) bufferSlot(t *Task, class abi.Class, n uint32) (*bufferSlot, abi
 	if !s.allocate(t) {
 		return nil, abi.NOMEM
 	}
-	switch class {
-	case abi.AllowReadOnly:
-		return s.readOnly(t, n), abi.OK
-	case abi.AllowReadWrite:
-		return s.readWrite(t, n), abi.OK
-	}
-	return s.userspaceReadable(t, n), abi.OK
+	return s.buffer(t, at, n), abi.OK
 }
 
 // slots finds the grant of a driver that the task may use: abi.NODEVICE if there is no

@@ -100,8 +100,8 @@ func bit(b bool) uint8 {
 // the task wait for it.
 func (k *Kernel) yieldWaitFor(t *Task, e event) {
 	if t.queue.count != 0 {
-		if u, ok := t.queue.take(e); ok {
-			t.answerWaitFor(u.Args)
+		if args, ok := t.queue.take(e); ok {
+			t.answerWaitFor(args)
 			return
 		}
 	}

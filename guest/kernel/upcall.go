@@ -23,7 +23,13 @@ type upcallQueue struct {
 }
 
 // at is the i-th oldest entry, 0 <= i < count.
-func (q *upcallQueue) at(i int) *queuedUpcall { return &q.ring[(q.head+i)%queueSize] }
+func (q *upcallQueue) at(i int) *queuedUpcall {
+	i += q.head
+	if i >= queueSize {
+		i -= queueSize
+	}
+	return &q.ring[i]
+}
 
 // push adds an upcall, for the caller to fill in, or returns nil if the queue is full.
 func (q *upcallQueue) push() *queuedUpcall {
@@ -34,39 +40,49 @@ func (q *upcallQueue) push() *queuedUpcall {
 	return q.at(q.count - 1)
 }
 
-// pop takes the oldest upcall. The queue is not empty.
-func (q *upcallQueue) pop() Upcall {
-	u := q.at(0).call
-	q.head = (q.head + 1) % queueSize
+// pop takes the oldest upcall, which stands until another is added. The queue is not empty.
+func (q *upcallQueue) pop() *Upcall {
+	u := &q.at(0).call
+	if q.head++; q.head == queueSize {
+		q.head = 0
+	}
 	q.count--
 	return u
 }
 
-// take takes the oldest upcall of that event, if there is one.
-func (q *upcallQueue) take(e event) (Upcall, bool) {
-	for i := range q.count {
-		if q.at(i).event == e {
-			u := q.at(i).call
-			for ; i < q.count-1; i++ {
-				*q.at(i) = *q.at(i + 1)
-			}
-			q.count--
-			return u, true
-		}
+// take takes the oldest upcall of that event, and returns its arguments, if there is one.
+func (q *upcallQueue) take(e event) (args [3]uint32, ok bool) {
+	i := q.find(e)
+	if i == q.count {
+		return args, false
 	}
-	return Upcall{}, false
+	args = q.at(i).call.Args
+	q.drop(i)
+	return args, true
 }
 
 // remove drops all upcalls of that event.
 func (q *upcallQueue) remove(e event) {
-	kept := 0
-	for i := range q.count {
-		if q.at(i).event != e {
-			*q.at(kept) = *q.at(i)
-			kept++
-		}
+	for i := q.find(e); i < q.count; i = q.find(e) {
+		q.drop(i)
 	}
-	q.count = kept
+}
+
+// find is the place of the oldest upcall of that event, or count.
+func (q *upcallQueue) find(e event) int {
+	i := 0
+	for i < q.count && q.at(i).event != e {
+		i++
+	}
+	return i
+}
+
+// drop takes the i-th oldest upcall out, and closes the gap.
+func (q *upcallQueue) drop(i int) {
+	q.count--
+	for ; i < q.count; i++ {
+		*q.at(i) = *q.at(i + 1)
+	}
 }
 
 func (q *upcallQueue) clear() { q.head, q.count = 0, 0 }

@@ -57,7 +57,7 @@ func packImage(kernelELF string, tasks []byte) ([]byte, *sizeTable, error) {
 	text, rodata, data := segments[0], segments[1], segments[2]
 	info := abi.ImageInfo{
 		Text: text.addr, TextEnd: text.end(),
-		Rodata: rodata.addr, RodataEnd: rodata.end(),
+		Rodata: rodata.addr / abi.PageSize * abi.PageSize, RodataEnd: rodata.end(),
 		Data: data.addr, DataEnd: data.end(),
 	}
 	if len(tasks) > 0 {

@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"slices"
 	"strings"
-
-	"kapsel/guest/abi"
 )
 
 // Go's linker puts the descriptors of all types that are ever in an interface at the start of
@@ -21,7 +19,7 @@ var typeReaders = []string{
 	"runtime.typedmemmove", "runtime.typedmemclr", "runtime.typedslicecopy",
 }
 
-// dropTypes takes the type descriptors from the start of the constants, in whole pages,
+// dropTypes takes the type descriptors from the start of the constants,
 // unless code of the kernel reads them; and from their end the linker's lists of types and
 // interface tables, which only reflection and conversions to interfaces search.
 func dropTypes(f *elf.File, rodata segment) (segment, error) {
@@ -53,7 +51,7 @@ func dropTypes(f *elf.File, rodata segment) (segment, error) {
 	if types != rodata.addr || behind < types || behind > rodata.end() || readsTypes(code, text.Addr, symbols, readers) {
 		return rodata, nil
 	}
-	cut := behind/abi.PageSize*abi.PageSize - rodata.addr
+	cut := behind - rodata.addr
 	return segment{flags: rodata.flags, addr: rodata.addr + cut, data: rodata.data[cut:], size: rodata.size - cut}, nil
 }
 

@@ -187,7 +187,7 @@ func (c *CPU) forget(slot int) {
 }
 
 // Upcall implements kernel.CPU.
-func (c *CPU) Upcall(slot int, mem *kernel.Memory, u kernel.Upcall) bool {
+func (c *CPU) Upcall(slot int, mem *kernel.Memory, u *kernel.Upcall) bool {
 	x := &contexts[slot]
 	c.unready(slot)
 	if x.memory != nil {

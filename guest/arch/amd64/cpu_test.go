@@ -158,7 +158,7 @@ func TestUpcallFrame(t *testing.T) {
 	x := &contexts[0]
 	*x = context{rip: 0x4000_3000, rsp: 0x8000_1000, rflags: 0x602, vector: cameBySyscall, cs: userCode32, ss: userData, rbx: 9}
 	before := *x
-	u := kernel.Upcall{Fn: 0x4000_4000, Args: [3]uint32{1, ^uint32(0), 3}, Userdata: 1 << 60}
+	u := &kernel.Upcall{Fn: 0x4000_4000, Args: [3]uint32{1, ^uint32(0), 3}, Userdata: 1 << 60}
 
 	assert.False(t, c.Upcall(0, &kernel.Memory{}, u), "no stack there")
 	assert.Equal(t, before, *x, "nothing changed")

@@ -44,7 +44,7 @@ func (x *context) return32() bool {
 // upcall32 makes a call by the cdecl convention out of the Yield: its four words become
 // the arguments, and below them lies the return address. It reports false, changing
 // nothing, if the stack is not writeable.
-func (x *context) upcall32(u kernel.Upcall) bool {
+func (x *context) upcall32(u *kernel.Upcall) bool {
 	frame := [...]uint32{uint32(x.rip), u.Args[0], u.Args[1], u.Args[2], uint32(u.Userdata)}
 	if !x.memory.WriteU32s(x.stack32(-4), frame[:]) {
 		return false
@@ -61,7 +61,7 @@ func (x *context) start32(s kernel.StartState) {
 	x.cs, x.ds, x.es = userCode32, userData, userData
 	x.memory, x.onSyscall = s.Memory, &otherKind
 	x.rip, x.rsp = 0, s.InitialBreak-16
-	x.stackLost = !x.upcall32(kernel.Upcall{
+	x.stackLost = !x.upcall32(&kernel.Upcall{
 		Fn:       s.Entry,
 		Args:     [3]uint32{uint32(s.AppStart), uint32(s.RAMStart), uint32(s.RAMSize)},
 		Userdata: s.InitialBreak,

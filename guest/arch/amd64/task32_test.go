@@ -98,7 +98,7 @@ func TestUpcall32(t *testing.T) {
 	}
 	c.Switch(0)
 	before := *x
-	assert.True(t, c.Upcall(0, nil, kernel.Upcall{Fn: 0x4000_0555, Args: [3]uint32{1, 2, 0xffff_ffff}, Userdata: 0xfedc_ba98}))
+	assert.True(t, c.Upcall(0, nil, &kernel.Upcall{Fn: 0x4000_0555, Args: [3]uint32{1, 2, 0xffff_ffff}, Userdata: 0xfedc_ba98}))
 	for i, w := range []uint32{0x4000_0123, 1, 2, 0xffff_ffff, 0xfedc_ba98} {
 		assert.Equal(t, w, word32(bytes, sp-4+4*uint32(i)), "word %d of the frame", i)
 	}
@@ -139,7 +139,7 @@ func TestStackEdges32(t *testing.T) {
 			}
 
 			before, memory := *x, string(bytes)
-			assert.Equal(t, tt.upcall, c.Upcall(0, nil, kernel.Upcall{Fn: 5}))
+			assert.Equal(t, tt.upcall, c.Upcall(0, nil, &kernel.Upcall{Fn: 5}))
 			if !tt.upcall {
 				assert.Equal(t, before, *x)
 				assert.Equal(t, memory, string(bytes))

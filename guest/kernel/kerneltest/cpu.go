@@ -101,12 +101,13 @@ func (c *CPU) Clear(slot int) {
 }
 
 // Upcall implements kernel.CPU.
-func (c *CPU) Upcall(slot int, mem *kernel.Memory, u kernel.Upcall) bool {
+func (c *CPU) Upcall(slot int, mem *kernel.Memory, u *kernel.Upcall) bool {
 	t := &c.slots[slot]
 	if !mem.WriteU64(t.SP-8, t.Start.Entry) {
 		return false
 	}
-	t.upcall = &u
+	called := *u
+	t.upcall = &called
 	return true
 }
 
