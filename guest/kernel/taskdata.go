@@ -87,32 +87,29 @@ func (s *Slots) enqueue(t *Task, n uint32, slot *upcallSlot, a0, a1, a2 uint32) 
 // ReadOnly is the buffer that the task shares by Allow Read-Only number n. Where there is
 // none its length is 0. It is valid until the entry ends.
 func (d *TaskData) ReadOnly(n uint32) ReadOnlyBuffer {
-	if !d.live() || n >= uint32(d.slots.counts.ReadOnly) {
-		return ReadOnlyBuffer{}
-	}
-	slot := d.slots.readOnly(d.task, n)
-	return ReadOnlyBuffer{buffer{d, d.entry, load64(slot[slotAddr:]), load64(slot[slotLen:])}}
+	return ReadOnlyBuffer{d.buffer(d.slots.at.readOnly, d.slots.counts.ReadOnly, n)}
 }
 
 // ReadWrite is the buffer that the task shares by Allow Read-Write number n. Where there
 // is none its length is 0. It is valid until the entry ends.
 func (d *TaskData) ReadWrite(n uint32) ReadWriteBuffer {
-	if !d.live() || n >= uint32(d.slots.counts.ReadWrite) {
-		return ReadWriteBuffer{}
-	}
-	slot := d.slots.readWrite(d.task, n)
-	return ReadWriteBuffer{ReadOnlyBuffer{buffer{d, d.entry, load64(slot[slotAddr:]), load64(slot[slotLen:])}}}
+	return ReadWriteBuffer{ReadOnlyBuffer{d.buffer(d.slots.at.readWrite, d.slots.counts.ReadWrite, n)}}
 }
 
 // UserspaceReadable is the buffer that the task shares by Allow Userspace-Readable number
 // n: one that the driver writes while the task reads it. Where there is none its length is
 // 0. It is valid until the entry ends.
 func (d *TaskData) UserspaceReadable(n uint32) ReadWriteBuffer {
-	if !d.live() || n >= uint32(d.slots.counts.UserspaceReadable) {
-		return ReadWriteBuffer{}
+	return ReadWriteBuffer{ReadOnlyBuffer{d.buffer(d.slots.at.userspaceReadable, d.slots.counts.UserspaceReadable, n)}}
+}
+
+// buffer is the n-th of count buffers whose slots lie at an offset.
+func (d *TaskData) buffer(at uint32, count uint8, n uint32) buffer {
+	if !d.live() || n >= uint32(count) {
+		return buffer{}
 	}
-	slot := d.slots.userspaceReadable(d.task, n)
-	return ReadWriteBuffer{ReadOnlyBuffer{buffer{d, d.entry, load64(slot[slotAddr:]), load64(slot[slotLen:])}}}
+	slot := d.slots.buffer(d.task, at, n)
+	return buffer{d, d.entry, load64(slot[slotAddr:]), load64(slot[slotLen:])}
 }
 
 // buffer is a stretch of a task's memory. Each access checks that the entry it came from
@@ -144,25 +141,23 @@ func (r ReadOnlyBuffer) Len() uint64 {
 // ReadAt copies bytes from the buffer's offset on to p, and returns how many: less than
 // len(p) where the buffer ends before.
 func (r ReadOnlyBuffer) ReadAt(p []byte, offset uint64) int {
-	if offset >= r.Len() {
-		return 0
-	}
-	bytes, ok := r.b.data.task.memory.readOnly(r.b.addr, r.b.len)
-	if !ok {
-		return 0
-	}
-	return copy(p, bytes[offset:])
+	return copy(p, r.b.from(offset, (*Memory).readOnly))
 }
 
 // WriteAt copies p to the buffer's offset on, and returns how many bytes: less than
 // len(p) where the buffer ends before.
 func (w ReadWriteBuffer) WriteAt(p []byte, offset uint64) int {
-	if offset >= w.Len() {
-		return 0
+	return copy(w.b.from(offset, (*Memory).readWrite), p)
+}
+
+// from is the buffer's bytes from an offset on, if the task may still use all of it so.
+func (b *buffer) from(offset uint64, use func(m *Memory, addr, n uint64) ([]byte, bool)) []byte {
+	if !b.live() || offset >= b.len {
+		return nil
 	}
-	bytes, ok := w.b.data.task.memory.readWrite(w.b.addr, w.b.len)
+	bytes, ok := use(&b.data.task.memory, b.addr, b.len)
 	if !ok {
-		return 0
+		return nil
 	}
-	return copy(bytes[offset:], p)
+	return bytes[offset:]
 }
