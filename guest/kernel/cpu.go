@@ -48,12 +48,13 @@ type CPU interface {
 
 	PageTables
 
-	// Now is the time since boot in microseconds; it never goes back.
-	Now() uint64
-	// SetSlice asks for an interrupt at the given time (Now's clock), so that Switch
-	// returns then at the latest; 0 asks for none. If the time comes before NextInterrupt
-	// is called, the interrupt may be served by that, and no Switch returns for it.
-	SetSlice(deadline uint64)
+	// SetSlice begins a slice of that length in microseconds, in place of the one before: at
+	// its end an interrupt comes, so that Switch returns then at the latest; 0: none.
+	SetSlice(micros uint64)
+	// SliceOver reports whether the slice has ended. It is false if there is none.
+	SliceOver() bool
+	// SliceLeft is what is left of the slice in microseconds, 0 if it is over or there is none.
+	SliceLeft() uint64
 
 	// Interrupts is a word that is not 0 while an interrupt line waits to be served. It is
 	// always the same one.

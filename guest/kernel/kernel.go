@@ -33,10 +33,10 @@ type Kernel struct {
 	sealed   bool
 	deferred deferredCalls
 
-	running   *Task  // the task whose turn it is, or was last
-	attention bool   // its turn is to end: it waits or has ended, or there is other work
-	last      Stop   // how the last turn ended
-	sliceEnd  uint64 // when the running slice is over, in CPU.Now's time; 0: never
+	running   *Task // the task whose turn it is, or was last
+	attention bool  // its turn is to end: it waits or has ended, or there is other work
+	last      Stop  // how the last turn ended
+	sliced    bool  // a slice is running
 }
 
 // Config is what a board wires into the kernel. Every field is needed.
@@ -120,7 +120,7 @@ func (k *Kernel) step() {
 	}
 	k.last.Slot, k.last.Reason = slot, k.turn(&k.tasks[slot])
 	if k.timed {
-		k.last.Left = k.sliceLeft()
+		k.last.Left = k.cpu.SliceLeft()
 	}
 }
 
@@ -138,31 +138,23 @@ func (k *Kernel) work() {
 // idle sleeps until an interrupt. No slice is running then, nor is one to be gone on with.
 func (k *Kernel) idle() {
 	k.last.Reason = StopNoWork
-	k.setSlice(0)
+	k.startSlice(0)
 	k.cpu.Idle()
 }
 
-// expire tells the end of the slice from other interrupts. It does so when those that waited
-// are served: a slice that is over by then has had its interrupt, and no other will come for it.
+// expire tells the end of the slice from other interrupts, when those that waited are served.
 func (k *Kernel) expire() {
-	if k.last.Reason == StopPreempted && k.sliceEnd != 0 && k.cpu.Now() >= k.sliceEnd {
+	if k.last.Reason == StopPreempted && k.cpu.SliceOver() {
 		k.tasks[k.last.Slot].expired++
 		k.last.Reason, k.last.Left = StopExpired, 0
 	}
 }
 
-// startSlice gives a task a slice.
-func (k *Kernel) startSlice(slice uint64) {
-	if slice != 0 {
-		slice += k.cpu.Now()
-	}
-	k.setSlice(slice)
-}
-
-func (k *Kernel) setSlice(end uint64) {
-	if k.sliceEnd != end {
-		k.sliceEnd = end
-		k.cpu.SetSlice(end)
+// startSlice begins a slice of that length, 0 for none.
+func (k *Kernel) startSlice(micros uint64) {
+	if micros != 0 || k.sliced {
+		k.sliced = micros != 0
+		k.cpu.SetSlice(micros)
 	}
 }
 
@@ -182,14 +174,6 @@ func (k *Kernel) update(t *Task) {
 		return
 	}
 	k.ready &^= t.bit
-}
-
-// sliceLeft is what is left of the running slice, 0 if it is over or has no limit.
-func (k *Kernel) sliceLeft() uint64 {
-	if k.sliceEnd == 0 {
-		return 0
-	}
-	return k.sliceEnd - min(k.cpu.Now(), k.sliceEnd)
 }
 
 // turn runs a ready task until it waits, ends or is stopped, an interrupt comes, the kernel

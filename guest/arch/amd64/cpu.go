@@ -248,16 +248,14 @@ func (c *CPU) Unmap(slot int, addr, size uint64) {
 	c.unready(slot)
 }
 
-// Now implements kernel.CPU.
-func (c *CPU) Now() uint64 {
-	if c.timer.clock.hz == 0 {
-		return c.timer.Now()
-	}
-	return c.timer.clock.micros(rdtsc())
-}
-
 // SetSlice implements kernel.CPU.
-func (c *CPU) SetSlice(deadline uint64) { c.timer.setSlice(deadline) }
+func (c *CPU) SetSlice(micros uint64) { c.timer.setSlice(micros) }
+
+// SliceOver implements kernel.CPU.
+func (c *CPU) SliceOver() bool { return c.timer.sliceOver() }
+
+// SliceLeft implements kernel.CPU.
+func (c *CPU) SliceLeft() uint64 { return c.timer.sliceLeft() }
 
 // Interrupts implements kernel.CPU.
 func (c *CPU) Interrupts() *uint64 { return &pending }

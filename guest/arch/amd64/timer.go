@@ -1,6 +1,10 @@
 package amd64
 
-import "kapsel/guest/kernel/hil"
+import (
+	"math/bits"
+
+	"kapsel/guest/kernel/hil"
+)
 
 // LineTimer is the interrupt line of the local APIC's timer, behind the I/O APIC's.
 const LineTimer = IOAPICPins
@@ -18,14 +22,22 @@ type Timer struct {
 	deadline bool   // the timer takes a time-stamp counter value
 	hz       uint64 // else its frequency
 
-	slice, alarm uint64 // microseconds, 0: none
-	armed        uint64 // when the hardware will interrupt, 0: it will not
-	client       hil.AlarmClient
+	perTick uint64 // counts of that timer in a tick of the counter, times 2^perTickShift, rounded up
+
+	slice    uint64 // when the running slice ends, by the counter; 0: there is none
+	over     bool   // it has ended, and its interrupt was served
+	alarm    uint64 // when the alarm fires, by the counter; 0: never
+	armed    uint64 // when the hardware will interrupt, by the counter; 0: it will not
+	client   hil.AlarmClient
+	duration struct{ micros, ticks uint64 } // of the last slice: they are mostly the same
 
 	// While clock is not set, the counters at the start of its measurement.
 	measureTSC   uint64
 	measureCount uint32
 }
+
+// perTickShift is the most with which perTick fits 64 bits at any frequency up to maxHz.
+const perTickShift = 23
 
 // startMeasuring starts the measurement of the time-stamp counter that Now ends.
 func (t *Timer) startMeasuring() {
@@ -54,6 +66,7 @@ func (t *Timer) measure() uint64 {
 // local APIC's timer interrupt on its line when it is armed.
 func (t *Timer) start(hz uint64) {
 	t.clock = newClock(bootTSC, hz)
+	t.perTick = (t.hz<<perTickShift + hz - 1) / hz
 	const vector = vectorLine0 + LineTimer
 	if t.deadline {
 		t.apic.write(apicTimer, vector|apicTSCDeadline)
@@ -63,11 +76,16 @@ func (t *Timer) start(hz uint64) {
 	t.apic.write(apicTimer, vector)
 }
 
-// Now implements hil.Time: microseconds since boot.
-func (t *Timer) Now() uint64 {
+// running makes sure that the clock is set.
+func (t *Timer) running() {
 	if t.clock.hz == 0 {
 		t.start(t.measure())
 	}
+}
+
+// Now implements hil.Time: microseconds since boot.
+func (t *Timer) Now() uint64 {
+	t.running()
 	return t.clock.micros(rdtsc())
 }
 
@@ -85,50 +103,61 @@ func (t *Timer) SetAlarmClient(client hil.AlarmClient) { t.client = client }
 
 // SetAlarm implements hil.Alarm.
 func (t *Timer) SetAlarm(deadline uint64) {
-	t.alarm = max(deadline, 1)
-	t.arm()
+	t.running()
+	t.alarm = t.clock.tsc(deadline)
+	t.arm(t.alarm)
 }
 
 // Disarm implements hil.Alarm.
 func (t *Timer) Disarm() { t.alarm = 0 }
 
-// setSlice sets the end of the running task's slice, 0 for none.
-func (t *Timer) setSlice(deadline uint64) {
-	t.slice = deadline
-	t.arm()
-}
-
-// next is the earlier deadline, 0 if there is none.
-func (t *Timer) next() uint64 {
-	if t.alarm == 0 || t.slice != 0 && t.slice < t.alarm {
-		return t.slice
-	}
-	return t.alarm
-}
-
-// arm sets the hardware if it would interrupt too late.
-func (t *Timer) arm() {
-	next := t.next()
-	if next == 0 || t.armed != 0 && t.armed <= next {
+// setSlice begins a slice of that length in microseconds, in place of the one before; 0: none.
+func (t *Timer) setSlice(micros uint64) {
+	t.over, t.slice = false, 0
+	if micros == 0 {
 		return
 	}
-	t.armed = next
-	now := t.Now() // this also starts a timer that waits for its clock to be measured
+	if t.duration.micros != micros {
+		t.running()
+		t.duration.micros, t.duration.ticks = micros, ticks(micros, t.clock.hz)
+	}
+	t.slice = rdtsc() + t.duration.ticks
+	t.arm(t.slice)
+}
+
+// sliceOver reports whether the running slice has ended.
+func (t *Timer) sliceOver() bool { return t.over || t.slice != 0 && rdtsc() >= t.slice }
+
+// sliceLeft is what is left of the running slice in microseconds, 0 if there is none.
+func (t *Timer) sliceLeft() uint64 {
+	return t.clock.micros(t.clock.base + t.slice - min(rdtsc(), t.slice))
+}
+
+// arm sets the hardware if it would interrupt later than at that count of the counter.
+func (t *Timer) arm(at uint64) {
+	if t.armed != 0 && t.armed <= at {
+		return
+	}
+	t.armed = at
 	if t.deadline {
-		wrmsr(msrTSCDeadline, t.clock.tsc(next))
+		wrmsr(msrTSCDeadline, at)
 		return
 	}
 	const longest = 1<<32 - 1 // it interrupts too early, and is armed again
-	wait := next - min(next, now)
-	t.apic.write(apicInitialCount, uint32(min(ticks(wait, t.hz)+1, longest)))
+	high, low := bits.Mul64(at-min(at, rdtsc()), t.perTick)
+	count := uint64(longest)
+	if high == 0 {
+		count = min(low>>perTickShift+1, longest)
+	}
+	t.apic.write(apicInitialCount, uint32(count))
 }
 
 // Interrupt serves LineTimer.
 func (t *Timer) Interrupt() {
-	now := t.Now()
+	now := rdtsc()
 	t.armed = 0
-	if t.slice <= now {
-		t.slice = 0 // the kernel looks at the time itself
+	if t.slice != 0 && t.slice <= now {
+		t.slice, t.over = 0, true
 	}
 	if t.alarm != 0 && t.alarm <= now {
 		t.alarm = 0
@@ -136,5 +165,10 @@ func (t *Timer) Interrupt() {
 			t.client.AlarmFired()
 		}
 	}
-	t.arm()
+	if t.slice != 0 {
+		t.arm(t.slice)
+	}
+	if t.alarm != 0 {
+		t.arm(t.alarm)
+	}
 }

@@ -25,13 +25,14 @@ type CPU struct {
 	// Slices counts the writes of the slice timer.
 	Slices int
 
-	slots   [kernel.MaxTasks]Task
-	planted [kernel.MaxTasks][]kernel.Page
-	pending uint64 // interrupt lines
-	clock   uint64
-	slice   uint64
-	due     [64]uint64 // when each interrupt line will be raised, 0: not planned
-	trap    kernel.Trap
+	slots       [kernel.MaxTasks]Task
+	planted     [kernel.MaxTasks][]kernel.Page
+	pending     uint64 // interrupt lines
+	clock       uint64
+	slice       uint64     // its end; 0: none
+	sliceServed bool       // it is over, and its interrupt served
+	due         [64]uint64 // when each interrupt line will be raised, 0: not planned
+	trap        kernel.Trap
 }
 
 // alarmLine is the interrupt line of the alarm, sliceLine that of the end of a slice, which
@@ -192,14 +193,20 @@ func (t *Task) checkReserved(what string, addr, size uint64) {
 	panic(fmt.Sprintf("kerneltest: %s of %#x, size %#x: not reserved", what, addr, size))
 }
 
-// Now implements kernel.CPU.
-func (c *CPU) Now() uint64 { return c.clock }
-
 // SetSlice implements kernel.CPU.
-func (c *CPU) SetSlice(deadline uint64) {
-	c.slice = deadline
+func (c *CPU) SetSlice(micros uint64) {
+	c.slice, c.sliceServed = 0, false
+	if micros != 0 {
+		c.slice = c.clock + micros
+	}
 	c.Slices++
 }
+
+// SliceOver implements kernel.CPU.
+func (c *CPU) SliceOver() bool { return c.sliceServed || c.slice != 0 && c.clock >= c.slice }
+
+// SliceLeft implements kernel.CPU.
+func (c *CPU) SliceLeft() uint64 { return c.slice - min(c.clock, c.slice) }
 
 // Interrupts implements kernel.CPU.
 func (c *CPU) Interrupts() *uint64 { return &c.pending }
@@ -207,8 +214,8 @@ func (c *CPU) Interrupts() *uint64 { return &c.pending }
 // NextInterrupt implements kernel.CPU. A slice that is over by then interrupts nobody any
 // more: its interrupt is served with the others.
 func (c *CPU) NextInterrupt() (line int, ok bool) {
-	if c.clock >= c.slice {
-		c.slice = 0
+	if c.slice != 0 && c.clock >= c.slice {
+		c.slice, c.sliceServed = 0, true
 	}
 	if c.pending == 0 {
 		return 0, false

@@ -49,6 +49,7 @@ func hang(m *amd64.Machine, hangs, deaf bool) {
 	can := capability.Mint()
 	board.kernel.Init(kernel.Config{
 		CPU: &m.CPU, Platform: &board, Scheduler: &board.scheduler, Policy: &board.policy, Debug: m.Serial(), RAM: m.TaskRAM(),
+		Credentials: &kernel.NoCredentials{}, Identity: &kernel.NoIdentity{},
 	})
 	board.capsule.deaf = deaf
 	board.capsule.call.Register(&board.kernel, &board.capsule)
