@@ -30,6 +30,15 @@ const (
 	BenchmarkExitFD   = 6 // likewise to PortEvent
 	BenchmarkFired    = 7 // -> u64: time-stamp counter when the alarm's handler was last entered
 	BenchmarkDeadline = 8 // -> u64: time-stamp counter at the deadline that the alarm was last set to
+	BenchmarkBoot     = 9 // -> u64: time-stamp counter at the stage of booting in argument 0
+)
+
+// Stages of booting.
+const (
+	BootEntered = 0 // the kernel's first instruction
+	BootMain    = 1 // its main function
+	BootLoaded  = 2 // all tasks are loaded
+	BootStages  = 3
 )
 
 // BenchmarkMaxExits is the most exits that one command makes; for more it fails with INVAL.

@@ -175,8 +175,7 @@ func (k *Kernel) place(t *Task) string {
 	if t.ramSize > uint64(len(k.ram)) {
 		return noRAM
 	}
-	if !k.cpu.Reserve(t.slot, m.flashStart, uint64(len(m.flash))) || !k.cpu.Reserve(t.slot, m.ramStart, t.ramSize) ||
-		!k.cpu.Reserve(t.slot, abi.LoanStart, abi.LoanEnd-abi.LoanStart) {
+	if !k.cpu.Reserve(t.slot, m.flashStart, uint64(len(m.flash))) || !k.cpu.Reserve(t.slot, m.ramStart, t.ramSize) {
 		return "not enough memory left for its page tables"
 	}
 	m.ram = k.ram[:t.ramSize:t.ramSize]

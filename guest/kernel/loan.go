@@ -21,7 +21,8 @@ type loan struct {
 // borrower cannot share with drivers what was lent to it. The errors are
 //   - abi.INVAL if id is stale, n is out of range, the borrower is the lender itself or is
 //     not alive, or the buffer does not begin and end on pages,
-//   - abi.SIZE if the buffer is too large.
+//   - abi.SIZE if the buffer is too large,
+//   - abi.NOMEM if there is no memory for the borrower's page tables.
 func (s *Slots) Lend(id TaskID, n uint32, to TaskID, c capability.MemorySharing) (addr, length uint64, e abi.ErrorCode) {
 	c.Require()
 	lender := s.kernel.task(id)
@@ -45,7 +46,9 @@ func (s *Slots) Lend(id TaskID, n uint32, to TaskID, c capability.MemorySharing)
 	case l.size > abi.LoanSize:
 		return 0, 0, abi.SIZE
 	}
-	s.kernel.lend(lender, borrower, l)
+	if !s.kernel.lend(lender, borrower, l) {
+		return 0, 0, abi.NOMEM
+	}
 	return loanAddress(lender), l.size, abi.OK
 }
 
@@ -55,10 +58,14 @@ const _ = uint(abi.LoanEnd - abi.LoanStart - MaxTasks*abi.LoanSize)
 // loanAddress is where every task finds what t lends to it.
 func loanAddress(t *Task) uint64 { return abi.LoanStart + uint64(t.slot)*abi.LoanSize }
 
-// lend maps the loan, in the place of what the lender lent to the borrower before.
-func (k *Kernel) lend(lender, borrower *Task, l loan) {
+// lend maps the loan, in the place of what the lender lent to the borrower before. It reports
+// false, changing nothing, if that cannot be.
+func (k *Kernel) lend(lender, borrower *Task, l loan) bool {
 	if lender.loans[borrower.slot] == l {
-		return
+		return true
+	}
+	if !k.cpu.Reserve(borrower.slot, loanAddress(lender), l.size) {
+		return false
 	}
 	k.endLoan(lender, borrower)
 	mem, _ := lender.memory.readWrite(l.addr, l.size) // the break stays above shared buffers
@@ -66,6 +73,7 @@ func (k *Kernel) lend(lender, borrower *Task, l loan) {
 	lender.loans[borrower.slot] = l
 	lender.lends |= 1 << borrower.slot
 	k.checkMemory()
+	return true
 }
 
 // endLoan takes from the borrower what the lender lent to it, if anything.

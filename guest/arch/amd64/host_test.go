@@ -153,4 +153,6 @@ type text struct{ s string }
 
 func (w *text) WriteString(s string) { w.s += s }
 
+func (w *text) WriteChar(c byte) { w.s += string(rune(c)) }
+
 var _ kernel.Writer = (*text)(nil)

@@ -16,10 +16,15 @@ type Serial struct{}
 // WriteString writes s. A line that takes no bytes is given up after a while.
 func (*Serial) WriteString(s string) {
 	for i := range len(s) {
-		for n := 0; inb(uartLineStatus)&uartEmpty == 0 && n < 100_000; n++ {
-		}
-		outb(uartData, s[i])
+		serial.WriteChar(s[i])
 	}
+}
+
+// WriteChar writes a byte, as WriteString does.
+func (*Serial) WriteChar(c byte) {
+	for n := 0; inb(uartLineStatus)&uartEmpty == 0 && n < 100_000; n++ {
+	}
+	outb(uartData, c)
 }
 
 // serial is Serial as an interface value that needs no allocation.

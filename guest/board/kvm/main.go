@@ -86,8 +86,9 @@ func main() {
 	b.wire(can)
 	b.printBanner(&b.debug)
 	b.kernel.Load([][]byte{b.machine.ImageTasks(), b.machine.ModuleTasks()}, can.TaskManagement)
-	if benchmarking || b.options.bootTicks {
-		b.printBootTicks(start, amd64.Ticks())
+	b.instruments.booted(b.machine.EntryTicks(), start, amd64.Ticks())
+	if b.options.bootTicks {
+		format.Print(&b.debug, "boot: entered at tick %d, tasks loaded at tick %d\n", b.machine.EntryTicks(), amd64.Ticks())
 	}
 	if b.options.console {
 		b.processConsole.Start()
@@ -154,14 +155,6 @@ func (b *board) printBanner(w kernel.Writer) {
 	w.WriteString("Kapsel " + abi.Version + " on ")
 	w.WriteString(b.machine.Accelerator())
 	format.Print(w, ", %d KiB of memory\n", b.machine.RAM()>>10)
-}
-
-// printBootTicks says how long booting took, for a person and for kapsel bench: when the
-// kernel was entered, when main began, and when all tasks were loaded.
-func (b *board) printBootTicks(main, loaded uint64) {
-	entered := b.machine.EntryTicks()
-	format.Print(&b.debug, "boot: entered at tick %d, tasks loaded at tick %d\n", entered, loaded)
-	format.Print(&b.debug, "bench-boot entered %d main %d loaded %d\n", entered, main, loaded)
 }
 
 // PrintKernel implements processconsole.Machine.

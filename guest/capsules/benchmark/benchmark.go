@@ -11,6 +11,7 @@
 //	6  makes argument 0 exits that an ioeventfd takes
 //	7  returns the cycle count when the alarm's handler was last entered
 //	8  returns the cycle count at the deadline that the alarm was last set to
+//	9  returns the cycle count at a stage of booting, the argument
 //
 // Read-only and read-write allow number 0 are buffers that nothing is done with.
 package benchmark
@@ -43,6 +44,8 @@ const event = 0
 
 // Benchmark is the driver.
 type Benchmark struct {
+	Boot [abi.BootStages]uint64 // cycle counts, by the board
+
 	ports     Ports
 	registers Registers
 	alarm     *Alarm
@@ -79,6 +82,11 @@ func (b *Benchmark) Command(id kernel.TaskID, command, a0, a1 uint32) kernel.Res
 		return kernel.Value64(b.alarm.fired)
 	case abi.BenchmarkDeadline:
 		return kernel.Value64(b.alarm.cycles.CyclesAt(b.alarm.deadline))
+	case abi.BenchmarkBoot:
+		if a0 < abi.BootStages {
+			return kernel.Value64(b.Boot[a0])
+		}
+		return kernel.Failed(abi.INVAL)
 	}
 	return kernel.Failed(abi.NOSUPPORT)
 }

@@ -58,6 +58,7 @@ func newMachine(t *testing.T) *testMachine {
 var (
 	success   = [4]uint64{uint64(abi.Success)}
 	nosupport = [4]uint64{uint64(abi.Failure), uint64(abi.NOSUPPORT)}
+	inval     = [4]uint64{uint64(abi.Failure), uint64(abi.INVAL)}
 )
 
 // run runs a task that does f, to its end.
@@ -69,10 +70,13 @@ func (m *testMachine) run(t *testing.T, f kerneltest.Program) {
 
 func TestCommands(t *testing.T) {
 	m := newMachine(t)
+	m.Drivers[abi.DriverBenchmark].(*Benchmark).Boot[abi.BootLoaded] = 12
 	m.run(t, func(k *kerneltest.Task) {
 		const driver = abi.DriverBenchmark
 		assert.Equal(t, success, k.Command(driver, 0, 0, 0))
-		assert.Equal(t, nosupport, k.Command(driver, abi.BenchmarkDeadline+1, 0, 0))
+		assert.Equal(t, nosupport, k.Command(driver, abi.BenchmarkBoot+1, 0, 0))
+		assert.Equal(t, [4]uint64{uint64(abi.SuccessU64), 12}, k.Command(driver, abi.BenchmarkBoot, abi.BootLoaded, 0))
+		assert.Equal(t, inval, k.Command(driver, abi.BenchmarkBoot, abi.BootStages, 0))
 		for call := range uint64(3) {
 			assert.Equal(t, [4]uint64{uint64(abi.SuccessU32), call + 1}, k.Command(driver, abi.BenchmarkEnter, 0, 0))
 		}
@@ -132,7 +136,6 @@ func TestExits(t *testing.T) {
 			m.run(t, func(k *kerneltest.Task) {
 				assert.Equal(t, success, k.Command(abi.DriverBenchmark, tt.command, 3, 0))
 				assert.Equal(t, success, k.Command(abi.DriverBenchmark, tt.command, 0, 0))
-				inval := [4]uint64{uint64(abi.Failure), uint64(abi.INVAL)}
 				assert.Equal(t, inval, k.Command(abi.DriverBenchmark, tt.command, abi.BenchmarkMaxExits+1, 0), "ring 0 would not come to an end")
 				assert.Equal(t, inval, k.Command(abi.DriverBenchmark, tt.command, 1<<32-1, 0))
 			})

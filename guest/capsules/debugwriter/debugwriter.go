@@ -26,6 +26,7 @@ type Writer struct {
 	lost    uint64 // bytes
 	chunk   [chunkSize]byte
 	sending uint // bytes at head that are being sent from chunk
+	awake   bool // the text will be sent: a chunk is, or the deferred call is set
 }
 
 // Init ties the writer to its line, of which it is the only transmit client. Text may be
@@ -35,19 +36,40 @@ func (w *Writer) Init(k *kernel.Kernel, line hil.Transmitter) {
 	w.send.Register(k, w)
 	line.SetTransmitClient(w)
 	if w.count != 0 {
-		w.send.Set()
+		w.wake()
 	}
 }
 
 // WriteString implements kernel.Writer. It returns at once.
 func (w *Writer) WriteString(s string) {
-	n := min(len(s), queueSize-int(w.count))
-	w.lost += uint64(len(s) - n)
-	for i := range n {
-		w.queue[(w.head+w.count)%queueSize] = s[i]
-		w.count++
+	n := min(uint(len(s)), queueSize-w.count)
+	tail := (w.head + w.count) % queueSize
+	first := copy(w.queue[tail:], s[:n])
+	copy(w.queue[:], s[first:n])
+	w.count += n
+	w.lost += uint64(len(s)) - uint64(n)
+	if !w.awake {
+		w.wake()
 	}
-	if w.sending == 0 && w.line != nil {
+}
+
+// WriteChar implements kernel.Writer. It returns at once.
+func (w *Writer) WriteChar(c byte) {
+	if w.count == queueSize {
+		w.lost++
+		return
+	}
+	w.queue[(w.head+w.count)%queueSize] = c
+	w.count++
+	if !w.awake {
+		w.wake()
+	}
+}
+
+// wake makes sure that the text will be sent, if there is a line by now.
+func (w *Writer) wake() {
+	if w.line != nil {
+		w.awake = true
 		w.send.Set()
 	}
 }
@@ -61,6 +83,7 @@ func (w *Writer) HandleDeferredCall() {
 	if n != 0 && w.line.Transmit(w.chunk[:], int(n)) == abi.OK {
 		w.sending = n
 	}
+	w.awake = w.sending != 0
 }
 
 // Transmitted implements hil.TransmitClient.
@@ -88,9 +111,8 @@ func (w *Writer) Drain(line hil.PollingTransmitter) {
 // fillChunk copies the oldest text to chunk, and returns how many bytes.
 func (w *Writer) fillChunk() uint {
 	n := min(w.count, chunkSize)
-	for i := range n {
-		w.chunk[i] = w.queue[(w.head+i)%queueSize]
-	}
+	first := copy(w.chunk[:n], w.queue[w.head:])
+	copy(w.chunk[first:n], w.queue[:])
 	return n
 }
 

@@ -1,11 +1,12 @@
-// Package format writes numbers and padded text without allocating: every string that
-// it hands out is a part of a constant.
+// Package format writes numbers and padded text without allocating.
 package format
 
 // Writer takes text for a person: the serial line in a panic, a debug queue else.
 // It never fails and never blocks for long.
 type Writer interface {
 	WriteString(s string)
+	// WriteChar takes one byte of text, which is ASCII.
+	WriteChar(c byte)
 }
 
 // Print writes text, with the next of the values in the place of each verb:
@@ -27,52 +28,62 @@ func Print(w Writer, text string, values ...uint64) {
 		for i++; text[i] <= '9'; i++ {
 			width = 10*width + int(text[i]-'0')
 		}
-		base, filler := uint64(10), " "
 		if text[i] == 'x' {
 			w.WriteString("0x")
-			base, filler = 16, "0"
+			hexadecimal(w, values[0], width)
+		} else {
+			decimal(w, values[0], width)
 		}
-		number(w, values[0], base, width, filler)
 		values = values[1:]
 		plain = i + 1
 	}
 	w.WriteString(text[plain:])
 }
 
-// number writes v to a base of at most 16, with a filler before it up to width digits.
-func number(w Writer, v, base uint64, width int, filler string) {
+// hexadecimal writes v with zeros before it up to width digits.
+func hexadecimal(w Writer, v uint64, width int) {
 	const digits = "0123456789abcdef"
-	unit := uint64(1) // the largest power of base that is at most v, and 1 for 0
-	for ; v/unit >= base; unit *= base {
+	shift := uint(4 * max(width, 1))
+	for shift < 64 && v>>shift != 0 {
+		shift += 4
+	}
+	for shift > 0 {
+		shift -= 4
+		w.WriteChar(digits[v>>shift&15])
+	}
+}
+
+// decimal writes v with spaces before it up to width bytes.
+func decimal(w Writer, v uint64, width int) {
+	unit := uint64(1) // the largest power of 10 that is at most v, and 1 for 0
+	for ; v/unit >= 10; unit *= 10 {
 		width--
 	}
-	repeat(w, filler, width-1)
-	for ; unit > 0; unit /= base {
-		d := v / unit % base
-		w.WriteString(digits[d : d+1])
+	spaces(w, width-1)
+	for ; unit > 0; unit /= 10 {
+		w.WriteChar('0' + byte(v/unit%10))
 	}
 }
 
 // Left writes s and spaces behind it up to width bytes; a longer s is written whole.
 func Left(w Writer, s string, width int) {
 	w.WriteString(s)
-	repeat(w, " ", width-len(s))
+	spaces(w, width-len(s))
 }
 
 // Text writes bytes from outside as text: each that is not printable ASCII becomes '?'.
 func Text(w Writer, b []byte) {
-	const printable = " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~"
 	for _, c := range b {
 		if c < ' ' || c > '~' {
 			c = '?'
 		}
-		w.WriteString(printable[c-' ' : c-' '+1])
+		w.WriteChar(c)
 	}
 }
 
-// repeat writes s n times, or not at all if n is not above 0.
-func repeat(w Writer, s string, n int) {
+// spaces writes n of them, or none if n is not above 0.
+func spaces(w Writer, n int) {
 	for ; n > 0; n-- {
-		w.WriteString(s)
+		w.WriteChar(' ')
 	}
 }

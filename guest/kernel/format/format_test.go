@@ -11,6 +11,7 @@ import (
 type text struct{ strings.Builder }
 
 func (t *text) WriteString(s string) { t.Builder.WriteString(s) }
+func (t *text) WriteChar(c byte)     { t.Builder.WriteByte(c) }
 
 func TestNumbers(t *testing.T) {
 	for _, v := range []uint64{0, 1, 9, 10, 11, 99, 100, 255, 4096, 1 << 32, 999_999_999, 1<<63 - 1, ^uint64(0)} {
@@ -77,3 +78,4 @@ func TestNothingIsAllocated(t *testing.T) {
 type discard struct{}
 
 func (*discard) WriteString(string) {}
+func (*discard) WriteChar(byte)     {}

@@ -38,6 +38,9 @@ type Log struct{ strings.Builder }
 // WriteString implements kernel.Writer.
 func (l *Log) WriteString(s string) { l.Builder.WriteString(s) }
 
+// WriteChar implements kernel.Writer.
+func (l *Log) WriteChar(c byte) { l.Builder.WriteByte(c) }
+
 // New makes a machine with 1 MiB for tasks and no drivers.
 func New(tb testing.TB, c capability.Set) *Machine { return NewWithRAM(tb, c, 1<<20) }
 

@@ -3,15 +3,11 @@ package tbf
 // The functions below read little-endian numbers. The caller has checked that
 // b is long enough.
 
-// They are called in many places, and so not copied to each.
-
-//go:noinline
 func le16(b []byte, at uint32) uint16 {
 	b = b[at:][:2]
 	return uint16(b[0]) | uint16(b[1])<<8
 }
 
-//go:noinline
 func le32(b []byte, at uint32) uint32 {
 	b = b[at:][:4]
 	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24

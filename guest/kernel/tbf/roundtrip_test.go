@@ -91,3 +91,4 @@ func TestParseNeedsNoMemory(t *testing.T) {
 type discard struct{ bytes int }
 
 func (d *discard) WriteString(s string) { d.bytes += len(s) }
+func (d *discard) WriteChar(byte)       { d.bytes++ }

@@ -58,6 +58,8 @@ var (
 
 func main() {
 	task.Sleep(50) // what the kernel says at boot is printed by then
+	task.Print("bench-boot entered " + bootTick(abi.BootEntered) + " main " + bootTick(abi.BootMain) +
+		" loaded " + bootTick(abi.BootLoaded) + "\n")
 	task.Print("bench-boot first-task " + task.Decimal(firstTick) + "\n")
 	prepare()
 	systemCalls()
@@ -74,6 +76,11 @@ func main() {
 	}
 	task.Print("bench done\n")
 	task.Exit(0)
+}
+
+// bootTick is when booting came to a stage.
+func bootTick(stage uint32) string {
+	return task.Decimal(task.Command(abi.DriverBenchmark, abi.BenchmarkBoot, stage, 0).Words[0])
 }
 
 // prepare finds out what there is.

@@ -103,6 +103,8 @@ type words struct{ strings.Builder }
 
 func (w *words) WriteString(s string) { w.Builder.WriteString(s) }
 
+func (w *words) WriteChar(c byte) { w.Builder.WriteByte(c) }
+
 // checkBinary checks that what the Spec names lies inside the binary.
 func (s *Spec) checkBinary() error {
 	size := uint64(len(s.Binary))
