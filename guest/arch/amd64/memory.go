@@ -6,9 +6,9 @@ import (
 	"kapsel/guest/abi"
 )
 
-// window is the virtual address of physical 0: the kernel's window until the final page
+// window is the virtual address of physical 0: 0, where the doors map it, until the final page
 // tables are in place, then the direct map. Tests put an array of theirs here.
-var window uint64 = abi.KernelBase
+var window uint64
 
 // at returns the object at a physical address.
 // Precondition: a T lies there, in RAM or in a device, within the window.
