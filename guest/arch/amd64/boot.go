@@ -45,6 +45,11 @@ func (p *bootParameters) loadedAt(physical uint64, image *abi.ImageInfo) {
 	p.image = span{physical, physical + pageUp(max(image.DataEnd, image.TasksEnd)) - image.Text}
 }
 
+// physical is where a virtual address of the image was loaded.
+func (p *bootParameters) physical(virtual uint64) uint64 {
+	return p.image.start + virtual - image.Text
+}
+
 // doorWindow is how much memory from 0 the doors' page tables map: all that is read before
 // the final ones are in place lies below.
 const doorWindow = 1 << 30

@@ -96,7 +96,7 @@ func (m *Machine) TaskRAM() []byte { return bytesAt(m.boot.free.start, m.boot.fr
 
 // ImageTasks is the memory that holds the image's task objects.
 func (m *Machine) ImageTasks() []byte {
-	return bytesAt(m.boot.image.start+image.Tasks-image.Text, pageUp(image.TasksEnd)-image.Tasks)
+	return bytesAt(m.boot.physical(image.Tasks), pageUp(image.TasksEnd)-image.Tasks)
 }
 
 // Image is how the kernel's image is laid out.
