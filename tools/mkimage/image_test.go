@@ -57,7 +57,7 @@ func TestImageSegments(t *testing.T) {
 	for i, want := range []elf.ProgFlag{elf.PF_R | elf.PF_X, elf.PF_R, elf.PF_R | elf.PF_W, elf.PF_R} {
 		p := segments[i]
 		assert.Equal(t, want, p.Flags, "segment %d", i)
-		assert.Equal(t, p.Paddr+abi.KernelBase, p.Vaddr, "segment %d lies where a PVH loader expects it", i)
+		assert.Equal(t, p.Paddr+abi.KernelBase, p.Vaddr, "segment %d lies at its place in the kernel's window", i)
 		assert.Zero(t, p.Vaddr%abi.PageSize, "segment %d begins on a page", i)
 		assert.EqualValues(t, abi.PageSize, p.Align)
 		assert.Equal(t, p.Vaddr%abi.PageSize, p.Off%abi.PageSize, "segment %d can be mapped from the file", i)

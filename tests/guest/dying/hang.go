@@ -35,9 +35,6 @@ type hangingBoard struct {
 	scheduler kernel.RoundRobin
 	policy    kernel.FaultLimit
 	capsule   hanging
-
-	credentials kernel.NoCredentials
-	identity    kernel.NoIdentity
 }
 
 func (*hangingBoard) Driver(uint32) kernel.Driver { return nil }
@@ -51,8 +48,8 @@ var board hangingBoard
 func hang(m *amd64.Machine, hangs, deaf bool) {
 	can := capability.Mint()
 	board.kernel.Init(kernel.Config{
-		CPU: &m.CPU, Platform: &board, Scheduler: &board.scheduler, Policy: &board.policy,
-		Credentials: &board.credentials, Identity: &board.identity, Debug: m.Serial(), RAM: m.TaskRAM(),
+		CPU: &m.CPU, Platform: &board, Scheduler: &board.scheduler, Policy: &board.policy, Debug: m.Serial(), RAM: m.TaskRAM(),
+		Credentials: &kernel.NoCredentials{}, Identity: &kernel.NoIdentity{},
 	})
 	board.capsule.deaf = deaf
 	board.capsule.call.Register(&board.kernel, &board.capsule)
