@@ -103,7 +103,7 @@ var (
 // %rbx points to the gap.
 func guestRepeats(n int, instruction []byte) []byte {
 	code := []byte{0x48, 0xc7, 0xc3} // mov $address of the missing page, %rbx
-	code = binary.LittleEndian.AppendUint32(code, uint32(abi.KernelBase&0xffff_ffff+memoryWithGap))
+	code = binary.LittleEndian.AppendUint32(code, uint32(memoryWithGap))
 	code = append(code, 0xb9) // mov $n, %ecx
 	code = binary.LittleEndian.AppendUint32(code, uint32(n))
 	code = append(code, instruction...)

@@ -67,17 +67,19 @@ var probeCode = []byte{
 	0x0f, 0x85, 0xa2, 0, 0, 0, //           jne wrong
 	0xba, 0xf8, 3, 0, 0, //                 mov $COM1, %edx
 	0xb0, 'S', 0xee, //                     mov $'S', %al; out %al, %dx
-	// Set the user bit in the three page-table entries that map this page, at their
-	// addresses in the kernel's window: PML4[511], PDPT[510], PD[1].
+	// Set the user bit in the four page-table entries that map this page, at their physical
+	// addresses: PML4[511], PDPT[510], PD[1], PT[0].
 	0x0f, 0x20, 0xd8, //                    mov %cr3, %rax
-	0x48, 0xc7, 0xc5, 0, 0, 0, 0x80, //     mov $KernelBase, %rbp
-	0x80, 0x8c, 0x28, 0xf8, 0x0f, 0, 0, 4, // orb $4, 511*8(%rax,%rbp)
-	0x48, 0x8b, 0x84, 0x28, 0xf8, 0x0f, 0, 0, // mov 511*8(%rax,%rbp), %rax
+	0x80, 0x88, 0xf8, 0x0f, 0, 0, 4, //     orb $4, 511*8(%rax)
+	0x48, 0x8b, 0x80, 0xf8, 0x0f, 0, 0, //  mov 511*8(%rax), %rax
 	0x25, 0, 0xf0, 0xff, 0xff, //           and $0xfffff000, %eax
-	0x80, 0x8c, 0x28, 0xf0, 0x0f, 0, 0, 4, // orb $4, 510*8(%rax,%rbp)
-	0x48, 0x8b, 0x84, 0x28, 0xf0, 0x0f, 0, 0, // mov 510*8(%rax,%rbp), %rax
+	0x80, 0x88, 0xf0, 0x0f, 0, 0, 4, //     orb $4, 510*8(%rax)
+	0x48, 0x8b, 0x80, 0xf0, 0x0f, 0, 0, //  mov 510*8(%rax), %rax
 	0x25, 0, 0xf0, 0xff, 0xff, //           and $0xfffff000, %eax
-	0x80, 0x4c, 0x28, 8, 4, //              orb $4, 1*8(%rax,%rbp)
+	0x80, 0x48, 8, 4, //                    orb $4, 1*8(%rax)
+	0x48, 0x8b, 0x40, 8, //                 mov 1*8(%rax), %rax
+	0x25, 0, 0xf0, 0xff, 0xff, //           and $0xfffff000, %eax
+	0x80, 0x08, 4, //                       orb $4, (%rax)
 	0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8, //  mov %cr3, %rax; mov %rax, %cr3
 	// STAR: SYSCALL loads cs 8, SYSRET cs 0x23. LSTAR: kernel. FMASK: nothing.
 	0x31, 0xc0, //                          xor %eax, %eax

@@ -6,6 +6,7 @@ import (
 	"time"
 	"unsafe"
 
+	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
 	"kapsel/vmm/watchdog"
 )
@@ -27,7 +28,7 @@ type watcher struct {
 // prepareWatch makes the watcher, if there is a period and the image has a heartbeat.
 func (m *Machine) prepareWatch() {
 	period := m.config.Watchdog
-	address, ok := m.config.Image.Heartbeat()
+	address, ok := m.config.Image.Heartbeat(image.Direct)
 	if period == 0 {
 		return
 	}

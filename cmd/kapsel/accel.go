@@ -8,7 +8,9 @@ import (
 	"os/exec"
 	"time"
 
+	"kapsel/guest/abi"
 	"kapsel/vmm"
+	"kapsel/vmm/image"
 	"kapsel/vmm/qemu"
 )
 
@@ -29,6 +31,16 @@ func newMachine(a accelerator, path string, c vmm.Config, options ...string) (ma
 		return qemu.New(path, c, options...)
 	}
 	return vmm.New(c)
+}
+
+// fits says in words why an image, with what p adds, does not fit into a machine's memory of so
+// many bytes; nil if it does.
+func (a accelerator) fits(img *image.Image, memory uint64, p image.Params) error {
+	door := image.Direct
+	if a == accelQEMU {
+		door = image.PVH
+	}
+	return img.Fits(door, min(memory, abi.MMIOHole), p)
 }
 
 // probe says why this host cannot run the kernel under KVM; nil if it can.

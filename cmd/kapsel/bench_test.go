@@ -92,7 +92,7 @@ func TestBench(t *testing.T) {
 			return
 		}
 		assert.Contains(t, progress, "kapsel: SmallestMemory\n")
-		assert.Equal(t, []float64{2056}, run.Values("SmallestMemory", "KiB"), "2 MiB, and the image's page in steps of 8 KiB")
+		assert.Equal(t, []float64{32}, run.Values("SmallestMemory", "KiB"), "an empty page, five tables, boot information, the image's page")
 		assert.Equal(t, []float64{2, 2}, run.Values("Memop", "user-exits/op"))
 		assert.Equal(t, []float64{0, 0}, run.Values("Empty", "user-exits/op"))
 		assert.Equal(t, []float64{1, 1}, run.Values("BootFirstOutput", "user-exits/op"), "the first byte")

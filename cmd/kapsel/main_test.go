@@ -110,7 +110,7 @@ func TestUnusableImages(t *testing.T) {
 		{"an ELF without our entry", []string{file(t, "other.elf", withoutNotes(t))}, "no Kapsel boot note"},
 		{"a Linux program", []string{"/proc/self/exe"}, "exe"},
 		{"4 GiB of bss", []string{file(t, "bss.elf", image.Flat(codeSpin, 4<<30))}, "bss.elf"},
-		{"1 MiB of memory", []string{file(t, "good.elf", good), "--mem", "1M"}, "needs at least 3 MiB of memory, 1 MiB given: pass --mem 4M or more"},
+		{"too little memory", []string{file(t, "good.elf", good), "--mem", "28K"}, "MiB of memory, 28 KiB given: pass --mem "},
 		{"missing task", []string{file(t, "good.elf", good), missing}, "no such file"},
 		{"empty task", []string{file(t, "good.elf", good), file(t, "empty.tbf", nil)}, "found an empty file"},
 		{"too little memory for the tasks", []string{file(t, "good.elf", good), file(t, "big.tbf", make([]byte, 4<<20)), "--mem", "4M"}, "pass --mem 8M or more"},
@@ -270,7 +270,7 @@ func TestRunHung(t *testing.T) {
 	}
 	// mov dword [0xfee00360], 0x10000, in 32-bit mode
 	code := bytes.Join([][]byte{{0xc7, 0x05, 0x60, 0x03, 0xe0, 0xfe, 0, 0, 1, 0}, codePrompt, codeSpin}, nil)
-	path := file(t, "image.elf", image.FlatWatched(code, 4096, image.FlatAddress+2048))
+	path := file(t, "image.elf", image.FlatWatched(code, 4096, abi.KernelBase+image.FlatAddress+2048))
 	cmd, stdout, stderr := kapsel(t, "run", "--accel", "qemu", "--watchdog", "200ms", path)
 	cmd.Run()
 	assert.Equal(t, statusHung, cmd.ProcessState.ExitCode())
@@ -344,7 +344,7 @@ func TestRunToBreakpoint(t *testing.T) {
 	if err := kvmMissing(); err != nil {
 		t.Skipf("needs kvm: %v", err)
 	}
-	outString := []byte{0x48, 0xc7, 0xc6, 0, 0, 0, 0x80, 0x6e} // mov rsi, KernelBase; outsb
+	outString := []byte{0x48, 0xc7, 0xc6, 0, 0, 0x20, 0x80, 0x6e} // mov rsi, the image's start; outsb
 	cmd, stdout, stderr := kapsel(t, "run", "--accel", "kvm", "--break", "ffffffff8020000e",
 		imageFile(t, codePrompt, outString, codeExit42))
 	cmd.Run()

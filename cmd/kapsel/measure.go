@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"kapsel/bench"
-	"kapsel/guest/abi"
 	"kapsel/vmm"
 	"kapsel/vmm/image"
 	"kapsel/vmm/qemu"
@@ -342,7 +341,7 @@ const smallTimeout = time.Minute
 // runsWith says why the image's two tasks do not run to their ends with so much memory; nil
 // if they do. A kernel that cannot boot, or has no room for a task, may end in any way.
 func (m *measurer) runsWith(ctx context.Context, img *image.Image, memory uint64) error {
-	if err := img.Fits(min(memory, abi.MMIOHole), image.Params{}); err != nil {
+	if err := m.accel.fits(img, memory, image.Params{}); err != nil {
 		return err
 	}
 	var console bytes.Buffer

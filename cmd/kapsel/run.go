@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 
-	"kapsel/guest/abi"
 	"kapsel/vmm"
 	"kapsel/vmm/image"
 )
@@ -46,6 +45,9 @@ func runCommand(args []string, std stdio) (int, error) {
 		return statusFailed, err
 	}
 	config.Log("accelerator %s: %s", accel, why)
+	if err := accel.fits(config.Image, config.Memory, image.Params{Cmdline: config.Cmdline, Modules: config.Modules}); err != nil {
+		return statusUsage, usageError{fmt.Errorf("%s: %w", o.image, err)}
+	}
 	if accel == accelQEMU && len(o.breaks) > 0 {
 		return statusUsage, usageError{fmt.Errorf("--break needs KVM, and QEMU is used here (%s): use gdb instead, as README.md shows under Debug", why)}
 	}
@@ -87,9 +89,6 @@ func (o *runOptions) config(std stdio) (vmm.Config, error) {
 			return c, fmt.Errorf("%s: want a task in Tock Binary Format, found an empty file", path)
 		}
 		c.Modules = append(c.Modules, task)
-	}
-	if err := c.Image.Fits(min(c.Memory, abi.MMIOHole), image.Params{Cmdline: c.Cmdline, Modules: c.Modules}); err != nil {
-		return c, fmt.Errorf("%s: %w", o.image, err)
 	}
 	return c, nil
 }

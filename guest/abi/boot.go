@@ -2,30 +2,35 @@ package abi
 
 // The contract between a monitor and the kernel: how the direct door is entered.
 //
-// The monitor loads every PT_LOAD of the image at its p_paddr, and enters e_entry with
+// The monitor loads the image anywhere in RAM below 4 GiB, on a page boundary and behind its
+// first page: the image is what lies between the first and the last byte of its PT_LOADs, and
+// keeps its shape. Then the monitor enters e_entry with
 //   - 64-bit mode, CPL 0, interrupts off, CPUID as the guest is to see it;
 //   - CR0 = PE|MP|ET|NE|WP|PG, CR4 = PAE|OSFXSR|OSXMMEXCPT, EFER = SCE|LME|LMA|NXE;
-//   - page tables in which KernelBase+x maps to physical x for the first GiB, or for all
-//     of RAM if there is less, writeable and executable (the kernel replaces them at once);
-//   - RDI = the physical address of a BootInfo, 8-byte aligned, below 1 MiB;
+//   - page tables in which x maps to physical x for the first GiB, or for all of RAM if there
+//     is less, and p_vaddr of each PT_LOAD to where it was loaded; all of it writeable and
+//     executable (the kernel replaces them at once);
+//   - RDI = the physical address of a BootInfo, 8-byte aligned, in the first GiB;
 //   - all other registers, the GDT, the IDT and the TSS are not looked at.
 //
-// What the monitor needs for this (page tables, BootInfo, command line) lies below
-// LowMemoryEnd, where no image may be loaded.
+// What the monitor needs for this (page tables, BootInfo, command line) lies outside of the
+// image and below BootInfo.Free.
+//
+// A PVH loader loads each PT_LOAD at its p_paddr, which is p_vaddr - KernelBase.
 const (
-	// KernelBase is the virtual address of physical 0 in the kernel's window.
+	// KernelBase is the virtual address of physical 0 for an image that was loaded as it says.
 	KernelBase = 0xffff_ffff_8000_0000
 	// DirectMap is the virtual address of physical 0 in the kernel's map of all RAM.
 	DirectMap = 0xffff_8000_0000_0000
-	// LowMemoryEnd ends the memory that belongs to the monitor and the firmware.
+	// LowMemoryEnd ends the memory that belongs to the firmware: no p_paddr lies below.
 	LowMemoryEnd = 1 << 20
 	// MMIOHole and MMIOHoleEnd bound the physical addresses below 4 GiB that are never RAM.
 	MMIOHole    = 0xc000_0000
 	MMIOHoleEnd = 1 << 32
 )
 
-// BootMagic reads "KAPSEL01" in memory: the last two characters are the layout's version.
-const BootMagic = 0x31304c455350414b
+// BootMagic reads "KAPSEL02" in memory: the last two characters are the layout's version.
+const BootMagic = 0x32304c455350414b
 
 // BootInfo is what the monitor tells the kernel. All addresses are physical.
 // Layout: little-endian, 8-byte fields, no padding; it grows only at its end.
@@ -44,6 +49,8 @@ type BootInfo struct {
 
 	TSCHz   uint64 // frequency of the time-stamp counter; 0 if the kernel shall measure it
 	LAPICHz uint64 // input frequency of the local APIC timer; 0 if unknown
+
+	Image uint64 // where the first byte of the image was loaded, page aligned
 }
 
 // CmdlineMax is the longest command line that the kernel reads, in bytes.
@@ -74,11 +81,11 @@ const (
 const (
 	NoteName    = "Kapsel"
 	NoteBoot    = 1
-	BootVersion = 1
+	BootVersion = 2
 )
 
 // NoteHeartbeat is the type of the note, likewise of name NoteName, that says where the kernel
-// counts its turns: an 8-byte descriptor with the physical address of a 64-bit word, aligned,
+// counts its turns: an 8-byte descriptor with the virtual address of a 64-bit word, aligned,
 // that changes whenever the kernel gives the processor to a task or puts it to sleep. A
 // monitor with a watchdog reads it. If it stands still while the processor is in ring 0 and
 // does not wait in HLT, the monitor sends an NMI, at which the kernel panics. An image
@@ -86,7 +93,7 @@ const (
 const NoteHeartbeat = 2
 
 // ImageInfo is how an image is laid out: mkimage writes it into the kernel's variable
-// amd64.image. Addresses are virtual, in the kernel's window; ranges are half-open and
+// amd64.image. Addresses are virtual, as the image is linked; ranges are half-open and
 // those of the kernel begin on page boundaries.
 type ImageInfo struct {
 	Text, TextEnd     uint64 // code

@@ -22,7 +22,7 @@ TEXT runtime·morestack(SB), NOSPLIT|NOFRAME, $0
 	MOVQ BP, BX
 	LEAQ runtime·panicStack(SB), CX
 	MOVQ CX, 16(R14)                      // g.stackguard0
-	LEAQ 8192(CX), SP
+	LEAQ 4096(CX), SP
 	XORL BP, BP
 	CALL runtime·stackOverflow<ABIInternal>(SB)
 	INT  $3

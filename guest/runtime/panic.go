@@ -73,7 +73,7 @@ func gopanic(v any) {
 }
 
 // panicStack is where the program dies when its own stack is used up.
-var panicStack [8192]byte
+var panicStack [4096]byte
 
 // stackOverflow is entered on panicStack, from morestack.
 func stackOverflow(pc, fp uintptr) { die("stack overflow", pc, fp) }

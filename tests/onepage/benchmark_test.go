@@ -98,7 +98,7 @@ func TestMarksDoNotAllocate(t *testing.T) {
 
 // What New copies is what the guest finds; what it touches is resident.
 func TestLoadedAndResident(t *testing.T) {
-	code := join(mapMMIO(0), // the window's last 2 MiB are physical 0 now
+	code := join(mapMMIO(0), // %rbx points to physical 0 now
 		movEAX(1),
 		[]byte{0x89, 0x83, 0, 0, 1, 0}, // mov %eax, 0x10000(%rbx)
 		[]byte{0x89, 0x83, 0, 0, 2, 0}, // mov %eax, 0x20000(%rbx)
@@ -106,9 +106,9 @@ func TestLoadedAndResident(t *testing.T) {
 	m := newMachine(t, code, vmm.Config{SmallPages: true})
 	before, err := m.Resident()
 	require.NoError(t, err)
-	// Boot information of 11 words, 2 table entries and 2 for 4 MiB of RAM.
-	assert.EqualValues(t, len(code)+11*8+(2+2)*8, m.Stats().Loaded)
-	assert.EqualValues(t, 5, before, "the code, three tables, the boot information")
+	// Boot information of 12 words, 4 entries of upper tables, 2 for 4 MiB of RAM, 2 for the image.
+	assert.EqualValues(t, len(code)+12*8+(4+2+2)*8, m.Stats().Loaded)
+	assert.EqualValues(t, 7, before, "the code, five tables, the boot information")
 	end, err := m.Run(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, guestExit(0), end)

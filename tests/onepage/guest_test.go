@@ -42,12 +42,12 @@ func TestTripleFault(t *testing.T) {
 		code []byte
 	}{
 		{"undefined instruction", ud2},
-		{"page fault", join([]byte{0x31, 0xdb}, loadEAX)},                  // xor %ebx, %ebx; mov (%rbx), %eax
-		{"divide error", []byte{0x31, 0xc9, 0xf7, 0xf1}},                   // xor %ecx, %ecx; div %ecx
-		{"general protection", []byte{0xb8, 8, 0, 0, 0, 0x0f, 0x00, 0xd8}}, // mov $8, %eax; ltr %ax
-		{"jump to an unmapped address", []byte{0x31, 0xc0, 0xff, 0xe0}},    // xor %eax, %eax; jmp *%rax
-		{"stack at the top of nothing", []byte{0x31, 0xe4, 0x50}},          // xor %esp, %esp; push %rax
-		{"run off the end of memory", []byte{0xe9, 0xfb, 0xff, 0x1f, 0}},   // jmp +2 MiB - 5
+		{"page fault", join([]byte{0xbb, 0, 0, 0, 0x40}, loadEAX)},               // mov $1 GiB, %ebx; mov (%rbx), %eax
+		{"divide error", []byte{0x31, 0xc9, 0xf7, 0xf1}},                         // xor %ecx, %ecx; div %ecx
+		{"general protection", []byte{0xb8, 8, 0, 0, 0, 0x0f, 0x00, 0xd8}},       // mov $8, %eax; ltr %ax
+		{"jump to an unmapped address", []byte{0xb8, 0, 0, 0, 0x40, 0xff, 0xe0}}, // mov $1 GiB, %eax; jmp *%rax
+		{"stack at the top of nothing", []byte{0x31, 0xe4, 0x50}},                // xor %esp, %esp; push %rax
+		{"run off the end of memory", []byte{0xe9, 0xfb, 0xff, 0x1f, 0}},         // jmp +2 MiB - 5
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := run(t, tt.code, vmm.Config{})
@@ -134,7 +134,7 @@ func TestStringToConsole(t *testing.T) {
 }
 
 func TestBootInfo(t *testing.T) {
-	const size = 11 * 8
+	const size = 12 * 8
 	cmdline := strings.Repeat("word=value ", 100)
 	module := []byte("a module's bytes")
 	code := bootInfoGuest(size, len(cmdline), len(module))
@@ -151,6 +151,7 @@ func TestBootInfo(t *testing.T) {
 	assert.Zero(t, info.RAMHigh)
 	assert.EqualValues(t, 2*abi.PageSize, info.ModulesSize)
 	assert.Equal(t, info.Modules+info.ModulesSize, info.Free)
+	assert.Equal(t, info.Image+abi.PageSize, info.Modules, "the image is one page")
 	assert.EqualValues(t, len(cmdline), info.CmdlineSize)
 	assert.EqualValues(t, 1_000_000_000, info.LAPICHz)
 	assert.Greater(t, info.TSCHz, uint64(100_000_000))
@@ -161,11 +162,9 @@ func TestBootInfo(t *testing.T) {
 // bootInfoGuest prints the boot information, the command line and the start of the modules.
 func bootInfoGuest(infoSize, cmdlineSize, moduleSize int) []byte {
 	return join(
-		rbpWindow,
-		[]byte{0x48, 0x01, 0xef}, // add %rbp, %rdi: it was physical
 		rsiRDI, outString(infoSize),
-		[]byte{0x48, 0x8b, 0x77, 0x38}, rsiWindow, outString(cmdlineSize), // mov Cmdline(%rdi), %rsi
-		[]byte{0x48, 0x8b, 0x77, 0x28}, rsiWindow, outString(moduleSize), // mov Modules(%rdi), %rsi
+		[]byte{0x48, 0x8b, 0x77, 0x38}, outString(cmdlineSize), // mov Cmdline(%rdi), %rsi
+		[]byte{0x48, 0x8b, 0x77, 0x28}, outString(moduleSize), // mov Modules(%rdi), %rsi
 		exit(0))
 }
 

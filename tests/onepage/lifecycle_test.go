@@ -195,7 +195,7 @@ func TestNewFails(t *testing.T) {
 		config vmm.Config
 		err    string
 	}{
-		{"too little memory", vmm.Config{Image: flat(0), Memory: 1 << 20}, "needs at least 3 MiB of memory, 1 MiB given: pass --mem 4M or more"},
+		{"too little memory", vmm.Config{Image: flat(0), Memory: 28 << 10}, "needs at least 1 MiB of memory, 28 KiB given: pass --mem 1M or more"},
 		{"a large bss", vmm.Config{Image: flat(100 << 20)}, "pass --mem 128M or more"},
 		{"no device", vmm.Config{Image: flat(0), KVM: "/nonexistent"}, "cannot open /nonexistent"},
 		{"another device", vmm.Config{Image: flat(0), KVM: "/dev/null"}, "KVM_GET_API_VERSION"},

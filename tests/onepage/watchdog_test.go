@@ -45,7 +45,7 @@ func watchedGuest(code, handler []byte) []byte {
 	le.PutUint64(page[gdtrAt+2:], entry+gdtAt)
 	le.PutUint16(page[idtrAt:], 3*16-1)
 	le.PutUint64(page[idtrAt+2:], entry+idtAt)
-	return image.FlatWatched(page, 2*abi.PageSize-stackAt, image.FlatAddress+heartbeatAt)
+	return image.FlatWatched(page, 2*abi.PageSize-stackAt, entry+heartbeatAt)
 }
 
 // incHeartbeat is incq heartbeat.

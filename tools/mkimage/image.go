@@ -71,7 +71,7 @@ func packImage(kernelELF string, tasks []byte) ([]byte, *sizeTable, error) {
 	version := binary.LittleEndian.AppendUint32(nil, abi.BootVersion)
 	notes := append(note("Xen", noteXen, door), note(abi.NoteName, abi.NoteBoot, version)...)
 	if beat := symbols[symbolBeat]; beat != 0 {
-		word := binary.LittleEndian.AppendUint64(nil, beat-abi.KernelBase)
+		word := binary.LittleEndian.AppendUint64(nil, beat)
 		notes = append(notes, note(abi.NoteName, abi.NoteHeartbeat, word)...)
 	}
 	return encodeELF(f.Entry, segments, notes), measure(f, rodata, tasks), nil

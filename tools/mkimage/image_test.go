@@ -116,7 +116,7 @@ func TestImageNotes(t *testing.T) {
 	want = le.AppendUint32(want, 8)
 	want = le.AppendUint32(want, 2)
 	want = append(want, "Kapsel\x00\x00"...)
-	want = le.AppendUint64(want, symbols["kapsel/guest/arch/amd64.heartbeat"]-abi.KernelBase)
+	want = le.AppendUint64(want, symbols["kapsel/guest/arch/amd64.heartbeat"])
 	assert.Equal(t, want, notes)
 }
 

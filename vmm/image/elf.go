@@ -25,8 +25,8 @@ const noteName = abi.NoteName + "\x00"
 var little = binary.LittleEndian
 
 // Parse checks the image in data and keeps data: an ELF64 executable for x86-64 with the
-// boot note, loaded between abi.LowMemoryEnd and BootWindow, and linked at its physical
-// addresses plus abi.KernelBase.
+// boot note, with physical addresses between abi.LowMemoryEnd and BootWindow, and linked at
+// those plus abi.KernelBase.
 func Parse(data []byte) (*Image, error) {
 	header, err := parseHeader(data)
 	if err != nil {
@@ -118,6 +118,7 @@ func (img *Image) addSegments(data []byte, programs []elf.Prog64) error {
 		}
 	}
 	last := img.segments[len(img.segments)-1]
+	img.start = pageDown(img.segments[0].address)
 	img.end = pageUp(last.address + last.size)
 	return nil
 }
@@ -127,7 +128,7 @@ func checkSegment(p elf.Prog64) error {
 	case p.Filesz > p.Memsz:
 		return fmt.Errorf("%#x bytes in the file, only %#x in memory", p.Filesz, p.Memsz)
 	case p.Paddr < abi.LowMemoryEnd:
-		return fmt.Errorf("loaded at %#x: memory below %#x is the monitor's", p.Paddr, uint64(abi.LowMemoryEnd))
+		return fmt.Errorf("loaded at %#x: memory below %#x is the firmware's", p.Paddr, uint64(abi.LowMemoryEnd))
 	case p.Paddr > BootWindow || p.Memsz > BootWindow-p.Paddr:
 		return fmt.Errorf("%#x bytes at %#x end above %d MiB, beyond what is mapped at boot", p.Memsz, p.Paddr, BootWindow>>20)
 	case p.Vaddr != abi.KernelBase+p.Paddr:
@@ -166,8 +167,9 @@ func (img *Image) readNotes(data []byte, programs []elf.Prog64) error {
 	return nil
 }
 
-// holdsWord reports whether an aligned word of 8 bytes at a physical address lies in a segment.
-func (img *Image) holdsWord(address uint64) bool {
+// holdsWord reports whether an aligned word of 8 bytes at a virtual address lies in a segment.
+func (img *Image) holdsWord(virtual uint64) bool {
+	address := virtual - abi.KernelBase
 	return address%8 == 0 && slices.ContainsFunc(img.segments, func(s segment) bool {
 		return address >= s.address && s.size >= 8 && address-s.address <= s.size-8
 	})
@@ -209,5 +211,7 @@ func findNoteIn(notes []byte, kind uint32, size uint64) (desc []byte, ok bool) {
 	}
 	return nil, false
 }
+
+func pageDown(n uint64) uint64 { return n &^ (abi.PageSize - 1) }
 
 func pageUp(n uint64) uint64 { return (n + abi.PageSize - 1) &^ (abi.PageSize - 1) }

@@ -9,7 +9,8 @@ import (
 	"kapsel/guest/abi"
 )
 
-// FlatAddress is the physical address at which Flat's code is loaded and entered.
+// FlatAddress is the virtual address at which Flat's code is entered, less abi.KernelBase; a
+// PVH loader loads it there.
 const FlatAddress = 2 << 20
 
 // Flat returns the file of the smallest image there is: code, entered at its first byte in
@@ -19,7 +20,7 @@ func Flat(code []byte, bss uint64) []byte {
 	return flat(code, bss, append(pvhNote(FlatAddress), bootNote()...))
 }
 
-// FlatWatched is Flat with a heartbeat at a physical address.
+// FlatWatched is Flat with a heartbeat at a virtual address.
 func FlatWatched(code []byte, bss, heartbeat uint64) []byte {
 	word := little.AppendUint64(nil, heartbeat)
 	return flat(code, bss, slices.Concat(pvhNote(FlatAddress), bootNote(), note(noteName, abi.NoteHeartbeat, word)))

@@ -1,33 +1,38 @@
 // Package image reads boot images and lays them out in guest memory, ready for the direct
-// door of package kapsel/guest/abi. It trusts neither: an image that would be loaded
-// outside its memory, overlaps itself or lacks the boot note is refused in one clear line.
+// door of package kapsel/guest/abi. It trusts neither: an image that does not fit into the
+// memory, overlaps itself or lacks the boot note is refused in one clear line.
 package image
 
 import (
 	"fmt"
 	"io"
 	"os"
+
+	"kapsel/guest/abi"
 )
 
 // MaxFileSize is the largest image file that Open reads, in bytes.
 const MaxFileSize = 256 << 20
 
-// Image is a checked boot image.
+// Image is a checked boot image. Its addresses are those of its ELF file, where a PVH loader
+// puts it: physical ones, and abi.KernelBase less than the virtual ones.
 type Image struct {
-	entry    uint64 // virtual address
-	segments []segment
-	end      uint64 // physical, page aligned: the first byte behind the image
+	entry      uint64 // virtual
+	segments   []segment
+	start, end uint64 // page aligned: from the first segment's to the last one's end
 
-	heartbeat uint64 // physical, 0: none
+	heartbeat uint64 // virtual, 0: none
 }
 
-// Heartbeat is the physical address of the word by which the kernel shows that it lives
-// (abi.NoteHeartbeat), 8 bytes within the image. It reports false if the image has none.
-func (img *Image) Heartbeat() (address uint64, ok bool) { return img.heartbeat, img.heartbeat != 0 }
+// Heartbeat is the physical address behind a door of the word by which the kernel shows that it
+// lives (abi.NoteHeartbeat), 8 bytes within the image. It reports false if the image has none.
+func (img *Image) Heartbeat(d Door) (address uint64, ok bool) {
+	return img.At(d) + img.heartbeat - abi.KernelBase - img.start, img.heartbeat != 0
+}
 
-// segment is a range of guest memory and its first bytes; the rest is zero.
+// segment is a range of the image and its first bytes; the rest is zero.
 type segment struct {
-	address uint64 // physical
+	address uint64
 	size    uint64 // bytes in memory, at least len(data)
 	data    []byte
 }

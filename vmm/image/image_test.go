@@ -53,7 +53,7 @@ func TestParseRefuses(t *testing.T) {
 		{"a segment at the end of the address space", edit(func(_ *header, p, _ *program) { p.Off = ^uint64(0) }), "truncated: segment 0"},
 		{"nothing to load", edit(func(_ *header, p, _ *program) { p.Type = uint32(elf.PT_NULL) }), "nothing to load"},
 		{"more in the file than in memory", edit(func(_ *header, p, _ *program) { p.Memsz = 1 }), "segment 0: 0x3 bytes in the file, only 0x1 in memory"},
-		{"the monitor's memory", edit(func(_ *header, p, _ *program) { p.Paddr = abi.LowMemoryEnd - 1 }), "memory below 0x100000 is the monitor's"},
+		{"the firmware's memory", edit(func(_ *header, p, _ *program) { p.Paddr = abi.LowMemoryEnd - 1 }), "memory below 0x100000 is the firmware's"},
 		{"a bss of 4 GiB", Flat(code, 4<<30), "end above 1024 MiB"},
 		{"a bss that wraps", Flat(code, ^uint64(0)-8), "end above 1024 MiB"},
 		{"an address beyond the boot window", edit(func(_ *header, p, _ *program) { p.Paddr = BootWindow + 1 }), "end above 1024 MiB"},
@@ -75,9 +75,9 @@ func TestParseRefuses(t *testing.T) {
 
 func TestParseRefusesAnotherContract(t *testing.T) {
 	file := Flat(code, 0)
-	little.PutUint32(file[len(file)-len(code)-4:], 2) // the boot note is the last one
+	little.PutUint32(file[len(file)-len(code)-4:], 3) // the boot note is the last one
 	_, err := Parse(file)
-	assert.ErrorContains(t, err, "wants version 2 of the boot contract")
+	assert.ErrorContains(t, err, "wants version 3 of the boot contract, this monitor has version 2")
 }
 
 func TestNoteIsFoundBehindOthers(t *testing.T) {
@@ -98,32 +98,39 @@ func TestNoteIsFoundBehindOthers(t *testing.T) {
 func TestHeartbeat(t *testing.T) {
 	img, err := Parse(Flat(code, 16))
 	require.NoError(t, err)
-	_, ok := img.Heartbeat()
+	_, ok := img.Heartbeat(Direct)
 	assert.False(t, ok)
-	const bss = 13 // with the 3 bytes of code, two words
+	const (
+		bss   = 13 // with the 3 bytes of code, two words
+		first = abi.KernelBase + FlatAddress
+	)
 	for _, tt := range []struct {
 		name    string
-		address uint64
+		virtual uint64
+		offset  uint64 // from the image's first byte
 		ok      bool
 	}{
-		{"the image's first word", FlatAddress, true},
-		{"its last word", FlatAddress + 8, true},
-		{"not aligned", FlatAddress + 4, false},
-		{"behind it", FlatAddress + 16, false},
-		{"in front of it", FlatAddress - 8, false},
-		{"address 0", 0, false},
-		{"the end of the address space", ^uint64(7), false},
+		{"the image's first word", first, 0, true},
+		{"its last word", first + 8, 8, true},
+		{"not aligned", first + 4, 0, false},
+		{"behind it", first + 16, 0, false},
+		{"in front of it", first - 8, 0, false},
+		{"address 0", 0, 0, false},
+		{"a physical address", FlatAddress, 0, false},
+		{"the end of the address space", ^uint64(7), 0, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			img, err := Parse(FlatWatched(code, bss, tt.address))
+			img, err := Parse(FlatWatched(code, bss, tt.virtual))
 			if !tt.ok {
 				assert.ErrorContains(t, err, "the heartbeat note names 0x")
 				return
 			}
 			require.NoError(t, err)
-			address, ok := img.Heartbeat()
-			assert.True(t, ok)
-			assert.Equal(t, tt.address, address)
+			for door, at := range map[Door]uint64{Direct: flatDirect, PVH: FlatAddress} {
+				address, ok := img.Heartbeat(door)
+				assert.True(t, ok)
+				assert.Equal(t, at+tt.offset, address)
+			}
 		})
 	}
 }
@@ -144,97 +151,192 @@ func TestOpen(t *testing.T) {
 	assert.Error(t, err)
 }
 
+// flatDirect is where Place puts the code of a flat image: behind an empty page, five page
+// tables, and boot information with the command line.
+const flatDirect = 7 * abi.PageSize
+
 func TestPlace(t *testing.T) {
 	img, err := Parse(Flat(code, 5000))
 	require.NoError(t, err)
-	ram := make([]byte, 4<<20)
+	ram := make([]byte, 1<<20)
 	modules := [][]byte{[]byte("first"), make([]byte, abi.PageSize+1), []byte("third")}
 	modules[1][abi.PageSize] = 7
+	cmdline := "a=b c" + string(make([]byte, abi.CmdlineMax-6)) + "z"
 	entry, err := img.Place(ram, Params{
-		RAMHigh: 1 << 30, Cmdline: "a=b c", Modules: modules, TSCHz: 2_600_000_000, LAPICHz: 1_000_000_000,
+		RAMHigh: 1 << 30, Cmdline: cmdline, Modules: modules, TSCHz: 2_600_000_000, LAPICHz: 1_000_000_000,
 	})
 	require.NoError(t, err)
 
 	assert.Equal(t, uint64(abi.KernelBase+FlatAddress), entry.RIP)
-	assert.Equal(t, code, ram[FlatAddress:FlatAddress+len(code)])
+	assert.Equal(t, code, ram[flatDirect:flatDirect+len(code)])
 
-	assert.Less(t, entry.RDI, uint64(abi.LowMemoryEnd))
 	assert.Zero(t, entry.RDI%8)
 	var info abi.BootInfo
 	_, err = binary.Decode(ram[entry.RDI:], little, &info)
 	require.NoError(t, err)
-	const end = FlatAddress + 2*abi.PageSize // code and bss, rounded up
+	const end = flatDirect + 2*abi.PageSize // code and bss, rounded up
 	assert.Equal(t, abi.BootInfo{
-		Magic: abi.BootMagic, Size: 11 * 8,
-		RAMLow: 4 << 20, RAMHigh: 1 << 30, Free: end + 4*abi.PageSize,
+		Magic: abi.BootMagic, Size: 12 * 8,
+		RAMLow: 1 << 20, RAMHigh: 1 << 30, Free: end + 4*abi.PageSize,
 		Modules: end, ModulesSize: 4 * abi.PageSize,
-		Cmdline: cmdlineAddress, CmdlineSize: 5,
+		Cmdline: cmdlineAddress, CmdlineSize: abi.CmdlineMax,
 		TSCHz: 2_600_000_000, LAPICHz: 1_000_000_000,
+		Image: flatDirect,
 	}, info)
-	assert.Equal(t, "KAPSEL01", string(ram[entry.RDI:entry.RDI+8]))
-	assert.Equal(t, "a=b c", string(ram[info.Cmdline:info.Cmdline+info.CmdlineSize]))
+	assert.Equal(t, "KAPSEL02", string(ram[entry.RDI:entry.RDI+8]))
+	assert.Equal(t, cmdline, string(ram[info.Cmdline:info.Cmdline+info.CmdlineSize]))
 	assert.Equal(t, "first", string(ram[end:end+5]))
 	assert.EqualValues(t, 7, ram[end+2*abi.PageSize])
 	assert.Equal(t, "third", string(ram[end+3*abi.PageSize:][:5]))
+	assert.Equal(t, make([]byte, abi.PageSize), ram[:abi.PageSize], "the first page stays empty")
 }
 
-// walk translates a virtual address through the boot page tables, as the processor does.
-func walk(t *testing.T, ram []byte, cr3, virtual uint64) uint64 {
-	t.Helper()
-	pml4e := little.Uint64(ram[cr3+8*(virtual>>39%512):])
-	require.EqualValues(t, present|writable, pml4e&0xfff, "PML4 entry of %#x", virtual)
-	pdpte := little.Uint64(ram[pml4e&^0xfff+8*(virtual>>30%512):])
-	require.EqualValues(t, present|writable, pdpte&0xfff, "PDPT entry of %#x", virtual)
-	pde := little.Uint64(ram[pdpte&^0xfff+8*(virtual>>21%512):])
-	if pde == 0 {
-		return 0
+// walk translates a virtual address through the boot page tables, as the processor does; false
+// if nothing is mapped there.
+func walk(ram []byte, cr3, virtual uint64) (physical uint64, ok bool) {
+	at := cr3
+	for _, shift := range []uint{39, 30, 21, 12} {
+		entry := little.Uint64(ram[at+8*(virtual>>shift%512):])
+		if entry&(present|writable) != present|writable {
+			return 0, false
+		}
+		at = entry &^ 0xfff
+		if entry&largePage != 0 || shift == 12 {
+			return at + virtual%(1<<shift), true
+		}
 	}
-	require.EqualValues(t, present|writable|largePage, pde&0xfff, "PD entry of %#x", virtual)
-	return pde&^0xfff + virtual%largePageSize
+	panic("not reached")
+}
+
+// segments makes an image of these segments' addresses and sizes, entered at the first.
+func segments(t *testing.T, pieces ...segment) *Image {
+	t.Helper()
+	img, err := Parse(Flat(code, 0))
+	require.NoError(t, err)
+	img.segments = pieces
+	last := pieces[len(pieces)-1]
+	img.start, img.end = pageDown(pieces[0].address), pageUp(last.address+last.size)
+	return img
 }
 
 func TestBootPageTables(t *testing.T) {
-	img, err := Parse(Flat(code, 0))
-	require.NoError(t, err)
-	ram := make([]byte, 5<<20)
-	entry, err := img.Place(ram, Params{})
-	require.NoError(t, err)
-	for _, physical := range []uint64{1, FlatAddress, FlatAddress + 123, 5<<20 - 1} {
-		assert.Equal(t, physical, walk(t, ram, entry.CR3, abi.KernelBase+physical))
-	}
-	assert.Zero(t, walk(t, ram, entry.CR3, abi.KernelBase+6<<20), "beyond RAM")
-}
-
-func TestPlaceRefuses(t *testing.T) {
+	const mib = 1 << 20
 	for _, tt := range []struct {
-		name   string
-		ram    int
-		bss    uint64
-		params Params
-		err    string
+		name        string
+		start, size uint64 // of the image, as linked
+		ram         uint64
+		tables      uint64 // page tables for the image
 	}{
-		{"too little memory", 1 << 20, 0, Params{}, "needs at least 3 MiB of memory, 1 MiB given: pass --mem 4M or more"},
-		{"one page too little", 2<<20 + 4096, 4096, Params{}, "needs at least 3 MiB of memory, 2052 KiB given"},
-		{"no memory", 0, 0, Params{}, "0 MiB given"},
-		{"a large bss", 4 << 20, 9 << 20, Params{}, "needs at least 12 MiB of memory, 4 MiB given: pass --mem 16M or more"},
-		{"modules that do not fit", 3 << 20, 0, Params{Modules: [][]byte{make([]byte, 1<<20)}}, "needs at least 4 MiB of memory, 3 MiB given"},
-		{"an empty module", 3 << 20, 0, Params{Modules: [][]byte{{1}, {}}}, "module 2 is empty"},
-		{"a long command line", 3 << 20, 0, Params{Cmdline: string(make([]byte, abi.CmdlineMax+1))}, "a command line of 2049 bytes"},
+		{"a page", 2 * mib, 4096, mib, 1},
+		{"as much as a table maps", 2 * mib, 2 * mib, 4 * mib, 1},
+		{"a page more", 2 * mib, 2*mib + 4096, 4 * mib, 2},
+		{"across two tables", 4*mib - 4096, 8192, mib, 2},
+		{"not from a page's start on", 2*mib + 4095, 2, mib, 1},
+		{"the lowest there can be", mib, 4096, mib, 1},
+		{"up to the boot window's end", BootWindow - 4096, 4096, mib, 1},
+		{"all of the RAM", 2 * mib, mib - flatDirect, mib, 1},
+		{"RAM of no whole large page", 2 * mib, 4096, 5*mib + 4096, 1},
+		{"more RAM than the boot window", 2 * mib, 4096, BootWindow + 2*mib, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			img, err := Parse(Flat(code, tt.bss))
+			img := segments(t, segment{address: tt.start, size: tt.size})
+			ram := make([]byte, tt.ram)
+			entry, err := img.Place(ram, Params{})
 			require.NoError(t, err)
-			_, err = img.Place(make([]byte, tt.ram), tt.params)
-			assert.ErrorContains(t, err, tt.err)
+			at := 6*abi.PageSize + tt.tables*abi.PageSize
+			assert.Equal(t, at, img.At(Direct))
+			assert.Equal(t, tt.start&^4095, img.At(PVH))
+
+			mapped := func(want, virtual uint64, about string) {
+				physical, ok := walk(ram, entry.CR3, virtual)
+				assert.True(t, ok, about)
+				assert.Equal(t, want, physical, about)
+			}
+			for _, linked := range []uint64{tt.start, tt.start + tt.size/2, tt.start + tt.size - 1} {
+				mapped(at+linked-tt.start&^4095, abi.KernelBase+linked, "the image")
+			}
+			for _, physical := range []uint64{1, at, min(tt.ram, BootWindow) - 1} {
+				mapped(physical, physical, "RAM")
+			}
+			for name, virtual := range map[string]uint64{
+				"in front of the image": abi.KernelBase + tt.start&^4095 - 1,
+				"behind the image":      abi.KernelBase + pageUp(tt.start+tt.size),
+				"behind RAM":            min((tt.ram+largePageSize-1)&^(largePageSize-1), BootWindow),
+				"the last address":      ^uint64(0),
+			} {
+				_, ok := walk(ram, entry.CR3, virtual)
+				assert.False(t, ok, name)
+			}
 		})
 	}
 }
 
-func TestPlaceFitsExactly(t *testing.T) {
-	img, err := Parse(Flat(code, 0))
+// TestSegmentsKeepTheirDistance: an image is moved as a whole.
+func TestSegmentsKeepTheirDistance(t *testing.T) {
+	img := segments(t,
+		segment{0x200000, 0x1001, []byte("code")},
+		segment{0x205123, 16, []byte("data")},
+		segment{0x600000, 1, []byte("t")})
+	ram := make([]byte, 8<<20)
+	entry, err := img.Place(ram, Params{Modules: [][]byte{[]byte("module")}})
 	require.NoError(t, err)
-	_, err = img.Place(make([]byte, FlatAddress+abi.PageSize), Params{})
-	assert.NoError(t, err)
+	at := img.At(Direct)
+	assert.EqualValues(t, 9*abi.PageSize, at, "three page tables")
+	for offset, want := range map[uint64]string{0: "code", 0x5123: "data", 0x400000: "t", 0x401000: "module"} {
+		assert.Equal(t, want, string(ram[at+offset:][:len(want)]))
+	}
+	physical, _ := walk(ram, entry.CR3, abi.KernelBase+0x205123)
+	assert.Equal(t, at+0x5123, physical)
+}
+
+func TestFits(t *testing.T) {
+	modules := func(sizes ...int) (p Params) {
+		for _, size := range sizes {
+			p.Modules = append(p.Modules, make([]byte, size))
+		}
+		return p
+	}
+	const need, needPVH = flatDirect + abi.PageSize, FlatAddress + abi.PageSize
+	for _, tt := range []struct {
+		name   string
+		door   Door
+		ram    uint64
+		bss    uint64
+		params Params
+		err    string
+	}{
+		{"exactly", Direct, need, 0, Params{}, ""},
+		{"one page too little", Direct, need - abi.PageSize, 0, Params{}, "needs at least 1 MiB of memory, 28 KiB given: pass --mem 1M or more"},
+		{"exactly 1 MiB", Direct, 1 << 20, 1<<20 - flatDirect - 3, Params{}, ""},
+		{"one byte more", Direct, 1 << 20, 1<<20 - flatDirect - 2, Params{}, "needs at least 2 MiB of memory, 1 MiB given: pass --mem 2M or more"},
+		{"no memory", Direct, 0, 0, Params{}, "0 MiB given"},
+		{"a large bss", Direct, 4 << 20, 9 << 20, Params{}, "needs at least 10 MiB of memory, 4 MiB given: pass --mem 16M or more"},
+		{"exactly, with modules", Direct, need + 3*abi.PageSize, 0, modules(1, 4097), ""},
+		{"modules that do not fit", Direct, need + 2*abi.PageSize, 0, modules(1, 4097), "needs at least 1 MiB of memory, 40 KiB given"},
+		{"an empty module", Direct, 3 << 20, 0, modules(1, 0), "module 2 is empty"},
+		{"a long command line", Direct, 3 << 20, 0, Params{Cmdline: string(make([]byte, abi.CmdlineMax+1))}, "a command line of 2049 bytes"},
+
+		{"exactly, by PVH", PVH, needPVH, 0, Params{}, ""},
+		{"one page too little, by PVH", PVH, needPVH - abi.PageSize, 0, Params{}, "needs at least 3 MiB of memory, 2 MiB given: pass --mem 4M or more"},
+		{"modules that do not fit, by PVH", PVH, 3 << 20, 0, modules(1 << 20), "needs at least 4 MiB of memory, 3 MiB given"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			img, err := Parse(Flat(code, tt.bss))
+			require.NoError(t, err)
+			found := []error{img.Fits(tt.door, tt.ram, tt.params)}
+			if tt.door == Direct {
+				_, err = img.Place(make([]byte, tt.ram), tt.params)
+				found = append(found, err)
+			}
+			for _, err := range found {
+				if tt.err == "" {
+					assert.NoError(t, err)
+				} else {
+					assert.ErrorContains(t, err, tt.err)
+				}
+			}
+		})
+	}
 }
 
 // FuzzParse feeds Parse anything. What it accepts must hold the promises that Place and
@@ -257,9 +359,11 @@ func FuzzParse(f *testing.F) {
 		}
 		assert.LessOrEqual(t, at, uint64(BootWindow))
 		assert.LessOrEqual(t, at, img.end)
-		if img.end <= 8<<20 {
-			_, err := img.Place(make([]byte, img.end), Params{})
+		if need := img.At(Direct) + img.end - img.start; need <= 8<<20 {
+			_, err := img.Place(make([]byte, need), Params{})
 			assert.NoError(t, err)
+			_, err = img.Place(make([]byte, need-abi.PageSize), Params{})
+			assert.Error(t, err)
 		}
 	})
 }

@@ -7,18 +7,28 @@ import (
 	"kapsel/guest/abi"
 )
 
-// BootWindow is how much physical memory the boot page tables map at abi.KernelBase, in
-// bytes: an image lies within it.
+// BootWindow bounds the addresses of an image, as linked and less abi.KernelBase, and what the
+// boot page tables map of RAM, in bytes.
 const BootWindow = 1 << 30
 
-// Physical addresses of what the monitor itself puts into the guest's memory, all below
-// abi.LowMemoryEnd. The first page stays empty.
+// A Door is a way into an image, which decides where in memory it is loaded.
+type Door int
+
+// The doors (docs/architecture.md, "The two doors").
 const (
-	pml4Address    = 0x1000
-	pdptAddress    = 0x2000
-	pdAddress      = 0x3000
-	infoAddress    = 0x4000
-	cmdlineAddress = 0x5000
+	Direct Door = iota // as low as possible: Place
+	PVH                // where the ELF file says: any PVH loader
+)
+
+// Physical addresses of what Place puts below the image. The first page stays empty.
+const (
+	pml4Address       = 0x1000
+	pdptAddress       = 0x2000
+	ramPDAddress      = 0x3000 // maps RAM
+	imagePDAddress    = 0x4000 // maps the image
+	infoAddress       = 0x5000
+	cmdlineAddress    = infoAddress + abi.PageSize - abi.CmdlineMax
+	imageTableAddress = 0x6000 // page tables, one for each 2 MiB that the image touches
 )
 
 // Page-table entry bits (Intel SDM vol. 3, section 5.5.4).
@@ -49,23 +59,39 @@ type Entry struct {
 	Written uint64 // bytes that Place wrote
 }
 
+// At returns the physical address of the image's first byte behind a door.
+func (img *Image) At(d Door) uint64 {
+	if d == PVH {
+		return img.start
+	}
+	return imageTableAddress + img.tables()*abi.PageSize
+}
+
+// tables is the number of page tables that map the image where it is linked.
+func (img *Image) tables() uint64 {
+	return (img.end-1)/largePageSize - img.start/largePageSize + 1
+}
+
 // Place lays the image out in ram, the guest's memory from physical 0 up to
-// abi.MMIOHole at most, with boot page tables, boot information, command line and modules.
-// ram is zero. Only pages that get content are written.
+// abi.MMIOHole at most, for the direct door: from low addresses upwards boot page tables, boot
+// information, command line, image and modules. ram is zero. Only pages that get content are
+// written.
 func (img *Image) Place(ram []byte, p Params) (Entry, error) {
-	modulesSize, err := img.fit(uint64(len(ram)), p)
+	modulesSize, err := img.fit(Direct, uint64(len(ram)), p)
 	if err != nil {
 		return Entry{}, err
 	}
-	free := img.end + modulesSize // both below 2^40
+	at := img.At(Direct)
+	modules := at + img.end - img.start
+	free := modules + modulesSize // all below 2^40
 
 	written := 0
 	for _, s := range img.segments {
-		written += copy(ram[s.address:], s.data)
+		written += copy(ram[at+s.address-img.start:], s.data)
 	}
-	written += placeModules(ram[img.end:free], p.Modules)
+	written += placeModules(ram[modules:free], p.Modules)
 	written += copy(ram[cmdlineAddress:], p.Cmdline)
-	written += placePageTables(ram)
+	written += img.placePageTables(ram)
 	info := abi.BootInfo{
 		Magic:       abi.BootMagic,
 		Size:        uint64(binary.Size(abi.BootInfo{})),
@@ -77,9 +103,10 @@ func (img *Image) Place(ram []byte, p Params) (Entry, error) {
 		CmdlineSize: uint64(len(p.Cmdline)),
 		TSCHz:       p.TSCHz,
 		LAPICHz:     p.LAPICHz,
+		Image:       at,
 	}
 	if modulesSize > 0 {
-		info.Modules = img.end
+		info.Modules = modules
 	}
 	n, err := binary.Encode(ram[infoAddress:], little, &info)
 	if err != nil {
@@ -89,15 +116,15 @@ func (img *Image) Place(ram []byte, p Params) (Entry, error) {
 	return Entry{RIP: img.entry, CR3: pml4Address, RDI: infoAddress, Written: uint64(written)}, nil
 }
 
-// Fits says in words why the image, with what p adds, does not fit into ramLow bytes of RAM
-// from physical 0 up to abi.MMIOHole at most; nil if it does.
-func (img *Image) Fits(ramLow uint64, p Params) error {
-	_, err := img.fit(ramLow, p)
+// Fits says in words why the image, with what p adds, does not fit behind a door into ramLow
+// bytes of RAM from physical 0 up to abi.MMIOHole at most; nil if it does.
+func (img *Image) Fits(d Door, ramLow uint64, p Params) error {
+	_, err := img.fit(d, ramLow, p)
 	return err
 }
 
 // fit checks as Fits does and returns the bytes that the modules take.
-func (img *Image) fit(ramLow uint64, p Params) (uint64, error) {
+func (img *Image) fit(d Door, ramLow uint64, p Params) (uint64, error) {
 	if len(p.Cmdline) > abi.CmdlineMax {
 		return 0, fmt.Errorf("a command line of %d bytes, %d are possible", len(p.Cmdline), abi.CmdlineMax)
 	}
@@ -105,7 +132,7 @@ func (img *Image) fit(ramLow uint64, p Params) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if need := img.end + modulesSize; need > ramLow {
+	if need := img.At(d) + img.end - img.start + modulesSize; need > ramLow {
 		return 0, tooSmall(need, ramLow)
 	}
 	return modulesSize, nil
@@ -156,22 +183,33 @@ func placeModules(ram []byte, modules [][]byte) (written int) {
 	return written
 }
 
-// placePageTables maps abi.KernelBase+x to physical x in 2 MiB pages, for the boot window or
-// all of RAM if there is less, writable and executable; the kernel replaces them at once.
-// It returns the bytes it wrote.
-func placePageTables(ram []byte) (written int) {
+// placePageTables maps RAM at 0, up to the boot window, in pages of 2 MiB, and the image where
+// it is linked in pages of 4 KiB, all of it writable and executable; the kernel replaces the
+// tables at once. One PDPT serves both ends of the address space. It returns the bytes it wrote.
+func (img *Image) placePageTables(ram []byte) (written int) {
 	const (
 		pml4Index = abi.KernelBase >> 39 % entriesPerTable
 		pdptIndex = abi.KernelBase >> 30 % entriesPerTable
+		table     = present | writable
 	)
-	little.PutUint64(ram[pml4Address+8*pml4Index:], pdptAddress|present|writable)
-	little.PutUint64(ram[pdptAddress+8*pdptIndex:], pdAddress|present|writable)
-	written = 2 * 8
-	size := min(uint64(len(ram)), BootWindow)
-	for address := uint64(0); address < size; address += largePageSize {
-		entry := address | present | writable | largePage
-		little.PutUint64(ram[pdAddress+8*(address/largePageSize):], entry)
+	put := func(address, index, entry uint64) {
+		little.PutUint64(ram[address+8*index:], entry)
 		written += 8
+	}
+	put(pml4Address, 0, pdptAddress|table)
+	put(pml4Address, pml4Index, pdptAddress|table)
+	put(pdptAddress, 0, ramPDAddress|table)
+	put(pdptAddress, pdptIndex, imagePDAddress|table)
+	for address := uint64(0); address < min(uint64(len(ram)), BootWindow); address += largePageSize {
+		put(ramPDAddress, address/largePageSize, address|table|largePage)
+	}
+	first := img.start / largePageSize
+	for i := range img.tables() {
+		put(imagePDAddress, first+i, imageTableAddress+i*abi.PageSize|table)
+	}
+	at := img.At(Direct)
+	for linked := img.start; linked < img.end; linked += abi.PageSize { // the tables are one array
+		put(imageTableAddress, linked/abi.PageSize-first*entriesPerTable, at+linked-img.start|table)
 	}
 	return written
 }

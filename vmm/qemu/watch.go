@@ -27,7 +27,7 @@ func (m *Machine) newWatcher(path string, period time.Duration) (*watcher, error
 	if err != nil {
 		return nil, err
 	}
-	beat, ok := img.Heartbeat()
+	beat, ok := img.Heartbeat(image.PVH)
 	if !ok {
 		m.log("no watchdog: the image has no heartbeat")
 		return nil, nil

@@ -77,7 +77,7 @@ func TestRunWatched(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			newMachine(t, vmm.Config{}, codeSpin) // skips where there is no QEMU
-			path := file(t, image.FlatWatched(bytes.Join(tt.code, nil), 2*abi.PageSize, image.FlatAddress+abi.PageSize))
+			path := file(t, image.FlatWatched(bytes.Join(tt.code, nil), 2*abi.PageSize, abi.KernelBase+image.FlatAddress+abi.PageSize))
 			m, err := New(path, vmm.Config{Watchdog: 100 * time.Millisecond, Log: t.Logf})
 			require.NoError(t, err)
 			defer m.Close()

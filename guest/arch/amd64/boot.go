@@ -4,7 +4,7 @@ import "kapsel/guest/abi"
 
 const (
 	pageSize  = abi.PageSize
-	stackSize = 32 << 10 // bytes of kernel stack
+	stackSize = 12 << 10 // bytes of kernel stack (docs/stack.md)
 )
 
 // Written by the doors (entry_amd64.s).
@@ -14,11 +14,8 @@ var (
 	bootTSC  uint64 // the time-stamp counter at the first instruction
 )
 
-// Used by the doors. Both have room to begin on a page boundary.
-var (
-	stack      [pageSize + pageSize + stackSize]byte // alignment, guard page, stack
-	bootTables [pageSize + 3*pageSize]byte
-)
+// stack has room to begin on a page boundary, behind a guard page (entry_amd64.s).
+var stack [pageSize + pageSize + stackSize]byte
 
 // image is filled in by mkimage. It is not zero here, so that it lies in initialised data.
 var image = abi.ImageInfo{Text: abi.KernelBase}
@@ -26,6 +23,7 @@ var image = abi.ImageInfo{Text: abi.KernelBase}
 // A bootParameters is what the kernel knows of its machine, whichever door it came in by.
 type bootParameters struct {
 	ram         uint64 // bytes of RAM from 0 that are mapped
+	image       span   // where the image was loaded, in whole pages
 	free        span   // RAM that nothing uses
 	modules     span   // TBF objects that the monitor added
 	cmdline     [abi.CmdlineMax]byte
@@ -42,6 +40,16 @@ func (s span) size() uint64 { return s.end - s.start }
 // within reports whether s is a range at all and lies in [0, limit).
 func (s span) within(limit uint64) bool { return s.start <= s.end && s.end <= limit }
 
+// loadedAt says where the first byte of the image is, and with that the rest of it.
+func (p *bootParameters) loadedAt(physical uint64, image *abi.ImageInfo) {
+	p.image = span{physical, physical + pageUp(max(image.DataEnd, image.TasksEnd)) - image.Text}
+}
+
+// physical is where a virtual address of the image was loaded.
+func (p *bootParameters) physical(virtual uint64) uint64 {
+	return p.image.start + virtual - image.Text
+}
+
 // doorWindow is how much memory from 0 the doors' page tables map: all that is read before
 // the final ones are in place lies below.
 const doorWindow = 1 << 30
@@ -51,6 +59,7 @@ const (
 	badMagic   = "the boot information does not begin with its magic number"
 	badVersion = "the boot information is shorter than this kernel needs"
 	badRAM     = "the boot information has no usable RAM behind the kernel"
+	badImage   = "the image is not in RAM, or not on a page boundary"
 	badModules = "the boot module is not in RAM, or not on a page boundary"
 	badCmdline = "the command line is too long, not in RAM or above 1 GiB"
 	badClock   = "the boot information has a clock below 1 MHz or above 2^40 Hz"
@@ -58,7 +67,7 @@ const (
 
 // fromBootInfo reads the direct door's information. It returns what is wrong with it, or "".
 func (p *bootParameters) fromBootInfo(info *abi.BootInfo) string {
-	const size = 11 * 8 // bytes of the fields known here
+	const size = 12 * 8 // bytes of the fields known here
 	switch {
 	case info.Magic != abi.BootMagic:
 		return badMagic
@@ -85,15 +94,17 @@ func (p *bootParameters) setCmdline(s span) string {
 	return ""
 }
 
-// check looks at what both doors must fulfil. imageEnd is the first byte behind the image.
-func (p *bootParameters) check(imageEnd uint64) string {
+// check looks at what both doors must fulfil.
+func (p *bootParameters) check() string {
 	switch {
 	case !p.modules.within(p.ram) || p.modules.start%pageSize != 0:
 		return badModules
-	case p.modules.size() > 0 && (p.modules.start < imageEnd || p.modules.start < p.free.end && p.free.start < p.modules.end):
+	case p.modules.size() > 0 && (p.modules.start < p.image.end || p.modules.start < p.free.end && p.free.start < p.modules.end):
 		return badModules
-	case p.free.start < imageEnd || !p.free.within(p.ram) || p.free.size() == 0:
+	case p.free.start < p.image.end || !p.free.within(p.ram) || p.free.size() == 0:
 		return badRAM
+	case !p.image.within(p.ram) || p.image.start%pageSize != 0:
+		return badImage
 	case !plausibleClock(p.tscHz) || !plausibleClock(p.lapicHz):
 		return badClock
 	}
@@ -105,15 +116,17 @@ func plausibleClock(hz uint64) bool { return hz == 0 || hz >= microsecond && hz 
 
 // read reads what the door that was taken handed over.
 func (p *bootParameters) read() string {
-	imageEnd := pageUp(max(image.DataEnd, image.TasksEnd)) - abi.KernelBase
 	problem := ""
 	if doorPVH != 0 {
-		problem = p.fromPVH(at[pvhStartInfo](doorPVH), imageEnd)
+		p.loadedAt(image.Text-abi.KernelBase, &image)
+		problem = p.fromPVH(at[pvhStartInfo](doorPVH))
 	} else {
-		problem = p.fromBootInfo(at[abi.BootInfo](doorInfo))
+		info := at[abi.BootInfo](doorInfo)
+		p.loadedAt(info.Image, &image)
+		problem = p.fromBootInfo(info)
 	}
 	if problem == "" {
-		problem = p.check(imageEnd)
+		problem = p.check()
 	}
 	return problem
 }

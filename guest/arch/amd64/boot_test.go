@@ -5,6 +5,7 @@ package amd64
 import (
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -17,10 +18,15 @@ const (
 	testImageEnd = 3 * mib
 )
 
+// loadedImage is 1 MiB of image, task objects included, to be loaded at 2 MiB.
+var loadedImage = abi.ImageInfo{
+	Text: abi.KernelBase + 2*mib, DataEnd: abi.KernelBase + 2*mib + 5, TasksEnd: abi.KernelBase + 3*mib - 5,
+}
+
 // goodBootInfo is a monitor's, with a command line at 0x8000.
 func goodBootInfo() abi.BootInfo {
 	return abi.BootInfo{
-		Magic: abi.BootMagic, Size: 88, RAMLow: testRAM, Free: 4 * mib,
+		Magic: abi.BootMagic, Size: 96, RAMLow: testRAM, Free: 4 * mib, Image: 2 * mib,
 		Cmdline: 0x8000, CmdlineSize: 9, TSCHz: 3_000_000_000, LAPICHz: 1_000_000_000,
 	}
 }
@@ -28,9 +34,10 @@ func goodBootInfo() abi.BootInfo {
 // readInfo does what bootParameters.read does for the direct door.
 func readInfo(info abi.BootInfo) (*bootParameters, string) {
 	p := &bootParameters{}
+	p.loadedAt(info.Image, &loadedImage)
 	problem := p.fromBootInfo(&info)
 	if problem == "" {
-		problem = p.check(testImageEnd)
+		problem = p.check()
 	}
 	return p, problem
 }
@@ -38,7 +45,7 @@ func readInfo(info abi.BootInfo) (*bootParameters, string) {
 func TestBootMagic(t *testing.T) {
 	r := newRAM(t, pageSize)
 	r.put64(0, abi.BootMagic)
-	assert.Equal(t, "KAPSEL01", string(r[:8]))
+	assert.Equal(t, "KAPSEL02", string(r[:8]))
 }
 
 func TestBootInfo(t *testing.T) {
@@ -47,6 +54,7 @@ func TestBootInfo(t *testing.T) {
 	p, problem := readInfo(goodBootInfo())
 	require.Empty(t, problem)
 	assert.EqualValues(t, testRAM, p.ram)
+	assert.Equal(t, span{2 * mib, 3 * mib}, p.image, "in whole pages")
 	assert.Equal(t, span{4 * mib, testRAM}, p.free)
 	assert.Zero(t, p.modules.size())
 	assert.Equal(t, "log=debug", string(p.cmdline[:p.cmdlineSize]))
@@ -63,8 +71,8 @@ func TestBootInfoBounds(t *testing.T) {
 	}{
 		{"no magic", func(b *abi.BootInfo) { b.Magic = 0 }, badMagic},
 		{"another layout", func(b *abi.BootInfo) { b.Magic += 1 << 56 }, badMagic},
-		{"a field short", func(b *abi.BootInfo) { b.Size = 80 }, badVersion},
-		{"one byte short", func(b *abi.BootInfo) { b.Size = 87 }, badVersion},
+		{"a field short", func(b *abi.BootInfo) { b.Size = 88 }, badVersion},
+		{"one byte short", func(b *abi.BootInfo) { b.Size = 95 }, badVersion},
 		{"a newer monitor", func(b *abi.BootInfo) { b.Size = 4096 }, ""},
 
 		{"no RAM", func(b *abi.BootInfo) { b.RAMLow, b.CmdlineSize, b.Cmdline = 0, 0, 0 }, badRAM},
@@ -79,6 +87,13 @@ func TestBootInfoBounds(t *testing.T) {
 		{"less than a page free", func(b *abi.BootInfo) { b.Free = testRAM - 1 }, badRAM},
 		{"free memory begins behind RAM", func(b *abi.BootInfo) { b.Free = testRAM + pageSize }, badRAM},
 		{"free memory begins at the last address", func(b *abi.BootInfo) { b.Free = max }, badRAM},
+
+		{"the image in the second page", func(b *abi.BootInfo) { b.Image = pageSize }, ""},
+		{"the image right below free memory", func(b *abi.BootInfo) { b.Image = 3 * mib }, ""},
+		{"the image in free memory", func(b *abi.BootInfo) { b.Image = 3*mib + pageSize }, badRAM},
+		{"the image behind RAM", func(b *abi.BootInfo) { b.Image = testRAM }, badRAM},
+		{"the image not on a page", func(b *abi.BootInfo) { b.Image += 8 }, badImage},
+		{"an image that wraps", func(b *abi.BootInfo) { b.Image = max - pageSize + 1 }, badImage},
 
 		{"a module in front of free memory", func(b *abi.BootInfo) { b.Modules, b.ModulesSize = 3*mib, mib }, ""},
 		{"a module across the start of free memory", func(b *abi.BootInfo) { b.Modules, b.ModulesSize = 3*mib, mib+1 }, badModules},
@@ -161,16 +176,16 @@ func TestExitStatusIsWhatTheMonitorCanPass(t *testing.T) {
 	}
 }
 
-// The doors find room for a page-aligned stack and page tables wherever the linker put the
-// variables.
+// The doors find room for a page-aligned stack and for the PVH door's three page tables wherever the
+// linker put the variables.
 func TestRoomForAlignment(t *testing.T) {
 	assert.Len(t, stack, pageSize+pageSize+stackSize, "alignment, guard page, stack")
-	assert.Len(t, bootTables, pageSize+3*pageSize, "alignment; PML4, PDPT, PD")
+	assert.GreaterOrEqual(t, uint64(unsafe.Sizeof(istStacks)), uint64(pageSize-1+3*pageSize), "alignment; PML4, PDPT, PD")
 }
 
 func TestReasonsAreDistinct(t *testing.T) {
 	seen := map[string]bool{}
-	for _, reason := range []string{badMagic, badVersion, badRAM, badModules, badCmdline, badClock, badPVHMagic, badPVHMap} {
+	for _, reason := range []string{badMagic, badVersion, badRAM, badImage, badModules, badCmdline, badClock, badPVHMagic, badPVHMap} {
 		assert.False(t, seen[reason], reason)
 		assert.False(t, strings.HasSuffix(reason, "."), reason)
 		seen[reason] = true

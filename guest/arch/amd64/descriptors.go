@@ -33,6 +33,8 @@ const (
 	istSize = 4 << 10
 )
 
+// istStacks holds the PVH door's page tables until the final ones are in place: three, from the
+// first page boundary on (entry_amd64.s).
 var istStacks [istCount][istSize]byte
 
 // tss is the task state segment (SDM vol. 3, 8.7): RSP0 at byte 4, IST1 to IST7 from byte 36.

@@ -6,7 +6,7 @@
 // The two doors into the kernel. Both end in common, on the kernel's stack, with what the
 // monitor said in ·doorInfo and ·doorPVH.
 
-// entry is the direct door (guest/abi/boot.go): 64-bit mode, in the kernel's window.
+// entry is the direct door (guest/abi/boot.go): 64-bit mode, at the image's own addresses.
 // DI = physical address of a BootInfo.
 TEXT ·entry(SB), NOSPLIT|NOFRAME, $0
 	RDTSC
@@ -31,13 +31,13 @@ TEXT ·common(SB), NOSPLIT|NOFRAME, $0
 // ·pvh is the PVH door's data.
 #define PVH_TSC    0                      // the time-stamp counter at the door
 #define PVH_INFO   8                      // physical address of hvm_start_info
-#define PVH_TABLES 16                     // virtual address of ·bootTables
+#define PVH_TABLES 16                     // virtual address of ·istStacks
 #define PVH_HIGH   24                     // virtual address of pvhHigh
 #define PVH_LONG   32                     // virtual address of pvhEntry64
 #define PVH_GDT    40                     // null, 64-bit code
 #define PVH_GDTR   56                     // limit, base
 #define PVH_FAR    64                     // physical address of pvhEntry64, selector
-DATA ·pvh+16(SB)/8, $·bootTables(SB)
+DATA ·pvh+16(SB)/8, $·istStacks(SB)
 DATA ·pvh+24(SB)/8, $·pvhHigh(SB)
 DATA ·pvh+32(SB)/8, $·pvhEntry64(SB)
 DATA ·pvh+48(SB)/8, $0x00af9b000000ffff
@@ -70,9 +70,9 @@ TEXT ·pvhEntry(SB), NOSPLIT|NOFRAME, $0
 	MOVL DI, (PVH_TSC+4)(BP)
 	MOVL BX, PVH_INFO(BP)
 
-	// Three tables, on the first page boundary in ·bootTables.
+	// Three tables, on the first page boundary in ·istStacks, which nobody uses yet.
 	MOVL PVH_TABLES(BP), DI
-	ADDL $(-0x80000000+const_pageSize-1), DI // from the kernel's window to physical
+	ADDL $(-0x80000000+const_pageSize-1), DI // from virtual to physical
 	ANDL $~(const_pageSize-1), DI
 	LEAL (const_pageSize+3)(DI), AX       // present, writeable
 	MOVL AX, 0(DI)                        // PML4: the first and the last 512 GiB
@@ -115,7 +115,7 @@ TEXT ·pvhEntry64(SB), NOSPLIT|NOFRAME, $0
 	MOVQ PVH_HIGH(BP), AX
 	JMP  AX
 
-// pvhHigh goes on in the kernel's window.
+// pvhHigh goes on at the image's own addresses.
 TEXT ·pvhHigh(SB), NOSPLIT|NOFRAME, $0
 	MOVQ ·pvh+PVH_TSC(SB), AX
 	MOVQ AX, ·bootTSC(SB)

@@ -4,24 +4,24 @@ import "kapsel/guest/abi"
 
 // buildKernelSpace makes the final page tables of the kernel (docs/architecture.md, "Memory"):
 //
-//	KernelBase+x  the image: code R-X, constants R--, variables RW-, no page below the stack
+//	as linked     the image: code R-X, constants R--, variables RW-, no page below the stack
 //	DirectMap+x   all RAM but the image's pages, RW-; the APICs, not cached
 //
-// and nothing else. guard is the page below the stack, ram the bytes of RAM from 0. It reports
-// false if no frame was left.
-func buildKernelSpace(s *addressSpace, image *abi.ImageInfo, guard, ram uint64) bool {
+// and nothing else. The image was loaded at the physical address at; guard is the page below
+// the stack, ram the bytes of RAM from 0. It reports false if no frame was left.
+func buildKernelSpace(s *addressSpace, image *abi.ImageInfo, at, guard, ram uint64) bool {
 	for _, r := range [...]struct{ start, end, bits uint64 }{
 		{image.Text, image.TextEnd, kernelRX},
 		{image.Rodata, image.RodataEnd, kernelR},
 		{image.Data, guard, kernelRW},
 		{guard + abi.PageSize, image.DataEnd, kernelRW},
 	} {
-		if !s.mapRange(r.start, r.start-abi.KernelBase, pageUp(r.end)-r.start, r.bits) {
+		if !s.mapRange(r.start, at+r.start-image.Text, pageUp(r.end)-r.start, r.bits) {
 			return false
 		}
 	}
-	start, end := image.Text-abi.KernelBase, pageUp(image.DataEnd)-abi.KernelBase
-	return s.mapRange(abi.DirectMap, 0, start, kernelRW) &&
+	end := at + pageUp(image.DataEnd) - image.Text
+	return s.mapRange(abi.DirectMap, 0, at, kernelRW) &&
 		s.mapRange(abi.DirectMap+end, end, ram-end, kernelRW) &&
 		s.mapRange(abi.DirectMap+abi.IOAPICBase, abi.IOAPICBase, abi.PageSize, deviceRW) &&
 		s.mapRange(abi.DirectMap+abi.LAPICBase, abi.LAPICBase, abi.PageSize, deviceRW)

@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	testText  = 2 * mib // where the image of the tests begins, physical
+	testText  = 2 * mib // where the image of the tests is linked, and loaded by PVH
+	testLow   = 0x7000  // where a monitor may load it
 	testGuard = abi.KernelBase + testText + 0x2a000
 )
 
@@ -25,16 +26,17 @@ var testImage = abi.ImageInfo{
 	Data: abi.KernelBase + testText + 0x28000, DataEnd: abi.KernelBase + testText + 0x3ffff,
 }
 
-func buildTestSpace(t *testing.T, huge bool, ramSize uint64) []region {
+// buildTestSpace is buildKernelSpace for the test's image, loaded at a physical address.
+func buildTestSpace(t *testing.T, huge bool, at, ramSize uint64) []region {
 	t.Helper()
 	r, s := newSpace(t, 100, huge)
-	require.True(t, buildKernelSpace(s, &testImage, testGuard, ramSize))
+	require.True(t, buildKernelSpace(s, &testImage, at, testGuard, ramSize))
 	return r.walk(s.root)
 }
 
-// kernelWindow is what the image's own addresses map, whatever the machine.
-func kernelWindow() []region {
-	const v, p = abi.KernelBase + testText, testText
+// kernelWindow is what the image's own addresses map, if it was loaded at p, whatever the machine.
+func kernelWindow(p uint64) []region {
+	const v = abi.KernelBase + testText
 	return []region{
 		{v, p, 0x20000, pageSize, "rxg"},
 		{v + 0x20000, p + 0x20000, 0x8000, pageSize, "rg"},
@@ -44,7 +46,8 @@ func kernelWindow() []region {
 }
 
 func TestKernelSpaceIsExactly(t *testing.T) {
-	const d, end = abi.DirectMap, testText + 0x40000 // end of the image's pages
+	const d = abi.DirectMap
+	const end, lowEnd = testText + 0x40000, testLow + 0x40000 // of the image's pages
 	apics := []region{
 		{d + 0xfec00000, 0xfec00000, pageSize, pageSize, "rwgd"},
 		{d + 0xfee00000, 0xfee00000, pageSize, pageSize, "rwgd"},
@@ -52,58 +55,79 @@ func TestKernelSpaceIsExactly(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		huge   bool
+		at     uint64
 		ram    uint64
 		direct []region
 	}{
-		{"one page of free memory", false, end + pageSize, []region{
+		{"1 MiB", false, testLow, mib, []region{
+			{d, 0, testLow, pageSize, "rwg"},
+			{d + lowEnd, lowEnd, mib - lowEnd, pageSize, "rwg"}}},
+		{"64 MiB, loaded low", true, testLow, 64 * mib, []region{
+			{d, 0, testLow, pageSize, "rwg"},
+			{d + lowEnd, lowEnd, 2*mib - lowEnd, pageSize, "rwg"},
+			{d + 2*mib, 2 * mib, 62 * mib, 2 * mib, "rwg"}}},
+		{"one page of free memory", false, testText, end + pageSize, []region{
 			{d, 0, 2 * mib, 2 * mib, "rwg"},
 			{d + end, end, pageSize, pageSize, "rwg"}}},
-		{"64 MiB", false, 64 * mib, []region{
+		{"64 MiB", false, testText, 64 * mib, []region{
 			{d, 0, 2 * mib, 2 * mib, "rwg"},
 			{d + end, end, 4*mib - end, pageSize, "rwg"},
 			{d + 4*mib, 4 * mib, 60 * mib, 2 * mib, "rwg"}}},
-		{"64 MiB and a page", true, 64*mib + pageSize, []region{
+		{"64 MiB and a page", true, testText, 64*mib + pageSize, []region{
 			{d, 0, 2 * mib, 2 * mib, "rwg"},
 			{d + end, end, 4*mib - end, pageSize, "rwg"},
 			{d + 4*mib, 4 * mib, 60 * mib, 2 * mib, "rwg"},
 			{d + 64*mib, 64 * mib, pageSize, pageSize, "rwg"}}},
-		{"as much as there can be, huge pages", true, abi.MMIOHole, []region{
+		{"as much as there can be, huge pages", true, testText, abi.MMIOHole, []region{
 			{d, 0, 2 * mib, 2 * mib, "rwg"},
 			{d + end, end, 4*mib - end, pageSize, "rwg"},
 			{d + 4*mib, 4 * mib, gib - 4*mib, 2 * mib, "rwg"},
 			{d + gib, gib, 2 * gib, gib, "rwg"}}},
-		{"as much as there can be, no huge pages", false, abi.MMIOHole, []region{
+		{"as much as there can be, no huge pages", false, testText, abi.MMIOHole, []region{
 			{d, 0, 2 * mib, 2 * mib, "rwg"},
 			{d + end, end, 4*mib - end, pageSize, "rwg"},
 			{d + 4*mib, 4 * mib, 3*gib - 4*mib, 2 * mib, "rwg"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			want := append(append(tt.direct, apics...), kernelWindow()...)
-			assert.Equal(t, want, buildTestSpace(t, tt.huge, tt.ram))
+			want := append(append(tt.direct, apics...), kernelWindow(tt.at)...)
+			assert.Equal(t, want, buildTestSpace(t, tt.huge, tt.at, tt.ram))
 		})
 	}
 }
 
 func TestKernelSpaceProtects(t *testing.T) {
 	for _, huge := range []bool{false, true} {
-		for _, ramSize := range []uint64{64 * mib, 2*gib + 12*kib, abi.MMIOHole} {
-			found := buildTestSpace(t, huge, ramSize)
-			for _, f := range found {
-				assert.NotContains(t, f.rights, "u", "ring 3 may use %#x", f.virt)
-				assert.False(t, strings.Contains(f.rights, "w") && strings.Contains(f.rights, "x"), "%#x is writeable and executable", f.virt)
-				assert.GreaterOrEqual(t, f.virt, uint64(abi.DirectMap), "mapped in the low half")
-				if f.virt >= abi.KernelBase {
-					continue
-				}
-				assert.True(t, f.phys+f.size <= testText || f.phys >= testText+0x40000, "%#x is the image's, by the direct map", f.phys)
-				assert.True(t, f.phys+f.size <= ramSize || strings.Contains(f.rights, "d"), "%#x is not RAM", f.phys)
+		for _, at := range []uint64{testText, testLow, 2*mib - pageSize, gib - 0x40000} {
+			for _, ramSize := range []uint64{gib, 2*gib + 12*kib, abi.MMIOHole} {
+				protects(t, buildTestSpace(t, huge, at, ramSize), at, ramSize)
 			}
 		}
 	}
 }
 
+// protects asserts what holds for the kernel's space wherever the image is.
+func protects(t *testing.T, found []region, at, ramSize uint64) {
+	t.Helper()
+	for _, f := range found {
+		assert.NotContains(t, f.rights, "u", "ring 3 may use %#x", f.virt)
+		assert.False(t, strings.Contains(f.rights, "w") && strings.Contains(f.rights, "x"), "%#x is writeable and executable", f.virt)
+		assert.GreaterOrEqual(t, f.virt, uint64(abi.DirectMap), "mapped in the low half")
+		if f.virt >= abi.KernelBase {
+			continue
+		}
+		assert.True(t, f.phys+f.size <= at || f.phys >= at+0x40000, "%#x is the image's, by the direct map", f.phys)
+		assert.True(t, f.phys+f.size <= ramSize || strings.Contains(f.rights, "d"), "%#x is not RAM", f.phys)
+	}
+}
+
 func TestKernelSpaceEdges(t *testing.T) {
-	found := buildTestSpace(t, false, 64*mib)
+	for _, at := range []uint64{testText, testLow} {
+		kernelSpaceEdges(t, at)
+	}
+}
+
+func kernelSpaceEdges(t *testing.T, at uint64) {
+	found := buildTestSpace(t, false, at, 64*mib)
 	const k, d = abi.KernelBase + testText, abi.DirectMap
 	for _, tt := range []struct {
 		name   string
@@ -123,10 +147,10 @@ func TestKernelSpaceEdges(t *testing.T) {
 		{"last byte of the variables' last page", k + 0x3ffff, "rw"},
 		{"behind the image", k + 0x40000, ""},
 		{"first byte of memory", d, "rw"},
-		{"last byte before the image", d + testText - 1, "rw"},
-		{"the image's first byte, in the direct map", d + testText, ""},
-		{"the image's last byte, in the direct map", d + testText + 0x3ffff, ""},
-		{"first byte behind the image", d + testText + 0x40000, "rw"},
+		{"last byte before the image", d + at - 1, "rw"},
+		{"the image's first byte, in the direct map", d + at, ""},
+		{"the image's last byte, in the direct map", d + at + 0x3ffff, ""},
+		{"first byte behind the image", d + at + 0x40000, "rw"},
 		{"last byte of memory", d + 64*mib - 1, "rw"},
 		{"behind memory", d + 64*mib, ""},
 		{"below the I/O APIC", d + 0xfebfffff, ""},
@@ -147,14 +171,14 @@ func TestKernelSpaceEdges(t *testing.T) {
 
 func TestKernelSpaceNeedsFrames(t *testing.T) {
 	_, s := newSpace(t, 100, false)
-	require.True(t, buildKernelSpace(s, &testImage, testGuard, 64*mib))
+	require.True(t, buildKernelSpace(s, &testImage, testLow, testGuard, 64*mib))
 	need := (s.frames.next - mib) / pageSize
 	for n := uint64(1); n < need; n++ {
 		_, s := newSpace(t, n, false)
-		assert.False(t, buildKernelSpace(s, &testImage, testGuard, 64*mib), "with %d frames of %d", n, need)
+		assert.False(t, buildKernelSpace(s, &testImage, testLow, testGuard, 64*mib), "with %d frames of %d", n, need)
 	}
 	_, s = newSpace(t, need, false)
-	assert.True(t, buildKernelSpace(s, &testImage, testGuard, 64*mib), "with all %d frames", need)
+	assert.True(t, buildKernelSpace(s, &testImage, testLow, testGuard, 64*mib), "with all %d frames", need)
 }
 
 func TestMapDevice(t *testing.T) {

@@ -54,7 +54,7 @@ func (m *Machine) enterKernelSpace() {
 	root, ok := m.frames.take()
 	m.kernel.root = root
 	guard := pageUp(addressOf(&stack[0]))
-	if !ok || !buildKernelSpace(&m.kernel, &image, guard, m.boot.ram) {
+	if !ok || !buildKernelSpace(&m.kernel, &image, m.boot.image.start, guard, m.boot.ram) {
 		refuse("not enough memory for the kernel's page tables")
 	}
 	writeCR0(cr0)
@@ -99,7 +99,7 @@ func (m *Machine) TaskRAM() []byte { return bytesAt(m.boot.free.start, m.boot.fr
 
 // ImageTasks is the memory that holds the image's task objects.
 func (m *Machine) ImageTasks() []byte {
-	return bytesAt(image.Tasks-abi.KernelBase, pageUp(image.TasksEnd)-image.Tasks)
+	return bytesAt(m.boot.physical(image.Tasks), pageUp(image.TasksEnd)-image.Tasks)
 }
 
 // Image is how the kernel's image is laid out.

@@ -14,9 +14,10 @@ func TestMachineGivesWhatTheMonitorSaid(t *testing.T) {
 	r := newRAM(t, 8*mib)
 	before := image
 	t.Cleanup(func() { image = before })
-	image.Tasks, image.TasksEnd = abi.KernelBase+2*mib, abi.KernelBase+2*mib+5000
+	image.Text = abi.KernelBase + 2*mib
+	image.Tasks, image.TasksEnd = image.Text+0x3000, image.Text+0x3000+5000
 	m := &Machine{boot: bootParameters{
-		ram: 8 * mib, free: span{4 * mib, 6 * mib}, modules: span{6 * mib, 6*mib + 10},
+		ram: 8 * mib, image: span{0x7000, 0xc000}, free: span{4 * mib, 6 * mib}, modules: span{6 * mib, 6*mib + 10},
 		cmdline: [abi.CmdlineMax]byte{'a', 'b', 'c'}, cmdlineSize: 2,
 	}}
 	assert.Equal(t, "ab", string(m.Cmdline()))
@@ -27,7 +28,7 @@ func TestMachineGivesWhatTheMonitorSaid(t *testing.T) {
 		start, size int
 	}{
 		{"memory for tasks", m.TaskRAM(), 4 * mib, 2 * mib},
-		{"the image's tasks, in whole pages", m.ImageTasks(), 2 * mib, 8192},
+		{"the image's tasks, in whole pages", m.ImageTasks(), 0xa000, 8192},
 		{"the module's tasks", m.ModuleTasks(), 6 * mib, 10},
 	} {
 		assert.Len(t, tt.got, tt.size, tt.name)

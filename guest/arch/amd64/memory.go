@@ -6,9 +6,9 @@ import (
 	"kapsel/guest/abi"
 )
 
-// window is the virtual address of physical 0: the kernel's window until the final page
+// window is the virtual address of physical 0: 0, where the doors map it, until the final page
 // tables are in place, then the direct map. Tests put an array of theirs here.
-var window uint64 = abi.KernelBase
+var window uint64
 
 // at returns the object at a physical address.
 // Precondition: a T lies there, in RAM or in a device, within the window.
@@ -36,7 +36,7 @@ func physicalOf(b []byte) uint64 { return addressOf(unsafe.SliceData(b)) - windo
 func addressOf[T any](p *T) uint64 { return uint64(uintptr(unsafe.Pointer(p))) }
 
 // physicalOfImage is the physical address of a variable of the kernel.
-func physicalOfImage[T any](p *T) uint64 { return addressOf(p) - abi.KernelBase }
+func physicalOfImage[T any](p *T) uint64 { return machine.boot.physical(addressOf(p)) }
 
 // frames gives out page frames for page tables, upwards, and never takes one back.
 type frames struct{ next, end uint64 } // physical, page aligned

@@ -34,10 +34,10 @@ const (
 	badPVHMap   = "hvm_start_info has no memory map of 1 to 64 ranges below 1 GiB (its version must be 1 or more)"
 )
 
-// fromPVH reads the PVH door's information. imageEnd is the first byte behind the image;
-// above it lies free memory, but for a module: of what is below and above that, the larger
-// part is used. It returns what is wrong, or "".
-func (p *bootParameters) fromPVH(info *pvhStartInfo, imageEnd uint64) string {
+// fromPVH reads the PVH door's information. Above the image lies free memory, but for a
+// module: of what is below and above that, the larger part is used. It returns what is wrong,
+// or "".
+func (p *bootParameters) fromPVH(info *pvhStartInfo) string {
 	switch {
 	case info.magic != pvhMagic:
 		return badPVHMagic
@@ -51,18 +51,18 @@ func (p *bootParameters) fromPVH(info *pvhStartInfo, imageEnd uint64) string {
 	}
 	for addr := memory.start; addr < memory.end; addr += entry {
 		m := at[pvhMemory](addr)
-		if m.kind == pvhRAM && m.addr < imageEnd && m.addr+m.size > imageEnd {
+		if m.kind == pvhRAM && m.addr < p.image.end && m.addr+m.size > p.image.end {
 			p.ram = min(pageDown(m.addr+m.size), abi.MMIOHole)
 		}
 	}
-	p.free = span{imageEnd, p.ram}
+	p.free = span{p.image.end, p.ram}
 	if info.modules > 0 {
 		if info.moduleList > doorWindow-uint64(unsafe.Sizeof(pvhModule{})) {
 			return badModules
 		}
 		m := at[pvhModule](info.moduleList)
 		p.modules = span{m.addr, m.addr + m.size}
-		p.free = larger(span{imageEnd, pageDown(m.addr)}, span{pageUp(m.addr + m.size), p.ram})
+		p.free = larger(span{p.image.end, pageDown(m.addr)}, span{pageUp(m.addr + m.size), p.ram})
 	}
 	if info.cmdline == 0 {
 		return ""

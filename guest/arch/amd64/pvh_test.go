@@ -55,9 +55,10 @@ func (l *pvhLoader) boot(t *testing.T) (*bootParameters, string) {
 		copy(r[l.cmdline:], l.line)
 	}
 	p := &bootParameters{}
-	problem := p.fromPVH(at[pvhStartInfo](pvhInfoAt), testImageEnd)
+	p.loadedAt(2*mib, &loadedImage)
+	problem := p.fromPVH(at[pvhStartInfo](pvhInfoAt))
 	if problem == "" {
-		problem = p.check(testImageEnd)
+		problem = p.check()
 	}
 	return p, problem
 }

@@ -42,7 +42,8 @@ func main() {
 		{"execute-data", func(int) { execute(&code) }},
 		{"lose-stack", func(int) { loseStack() }},
 		{"touch-zero", func(int) { writeAt(0) }},
-		{"touch-image-in-direct-map", func(int) { writeAt(abi.DirectMap + 0x200000) }},
+		{"touch-image-by-pvh", func(int) { writeAt(abi.DirectMap + 0x200000) }},
+		{"touch-image-by-direct-door", func(int) { writeAt(abi.DirectMap + 0x8000) }},
 	} {
 		if way.name == string(cmdline) {
 			way.die(len(cmdline) + 3)
