@@ -95,9 +95,34 @@ TEXT runtime·memclrNoHeapPointers<ABIInternal>(SB), NOSPLIT, $0-16
 	CMPQ BX, $16
 	JB   small
 	MOVUPS X15, -16(AX)(BX*1)             // the tail, however long
-	SHRQ $4, BX
-	CMPQ BX, $32
+	SHRQ $4, BX                           // blocks of 16 bytes
+	CMPQ BX, $512
 	JAE  large
+	CMPQ BX, $16
+	JB   blocks
+many:
+	MOVUPS X15, (AX)
+	MOVUPS X15, 16(AX)
+	MOVUPS X15, 32(AX)
+	MOVUPS X15, 48(AX)
+	MOVUPS X15, 64(AX)
+	MOVUPS X15, 80(AX)
+	MOVUPS X15, 96(AX)
+	MOVUPS X15, 112(AX)
+	MOVUPS X15, 128(AX)
+	MOVUPS X15, 144(AX)
+	MOVUPS X15, 160(AX)
+	MOVUPS X15, 176(AX)
+	MOVUPS X15, 192(AX)
+	MOVUPS X15, 208(AX)
+	MOVUPS X15, 224(AX)
+	MOVUPS X15, 240(AX)
+	ADDQ $256, AX
+	SUBQ $16, BX
+	CMPQ BX, $16
+	JAE  many
+	TESTQ BX, BX
+	JEQ  done
 blocks:
 	MOVUPS X15, (AX)
 	ADDQ $16, AX
@@ -106,7 +131,7 @@ blocks:
 	RET
 large:
 	MOVQ AX, DI
-	LEAQ (BX)(BX*1), CX                   // 16-byte blocks to words
+	LEAQ (BX)(BX*1), CX                   // to words
 	XORL AX, AX
 	REP; STOSQ
 	RET

@@ -45,7 +45,7 @@ func sizes() []int {
 	for i := range 600 {
 		n = append(n, i)
 	}
-	return append(n, 1023, 1024, 1025, 4095, 4096, 4097, 70000)
+	return append(n, 1023, 1024, 1025, 4095, 4096, 4097, 8191, 8192, 8193, 70000)
 }
 
 // noise returns n bytes with room around them.

@@ -111,7 +111,11 @@ func loadDescriptors() {
 
 	stubs := trapStubsAddress()
 	for v := range idt {
-		idt[v] = interruptGate(stubs+uint64(v*stubSize), interruptStack(v), gateRing(v))
+		idt[v] = interruptGate(stubs+uint64(v*stubSize), 0, 0)
+	}
+	for i := range specialGates {
+		g := &specialGates[i]
+		idt[g.vector] = interruptGate(stubs+uint64(g.vector)*stubSize, int(g.ist), int(g.ring))
 	}
 	lidt(&tablePointer{limit: uint16(len(idt)*16 - 1), base: addressOf(&idt[0])})
 
@@ -123,27 +127,15 @@ func loadDescriptors() {
 	wrmsr(msrSysenterCS, 0) // SYSENTER faults (SDM vol. 2, SYSENTER)
 }
 
-// gateRing is the outermost ring whose INT instructions may use a vector: INT1, INT3, INTO
-// and system calls of 32-bit tasks work in ring 3, as Tock has it; others fault there.
-func gateRing(vector int) int {
-	switch vector {
-	case vectorDebug, vectorBreakpoint, vectorOverflow, vectorSyscall32:
-		return 3
-	}
-	return 0
-}
-
-// interruptStack is the IST that a vector uses, 0 for none.
-func interruptStack(vector int) int {
-	switch vector {
-	case vectorDebug:
-		return istDebug
-	case vectorNMI:
-		return istNMI
-	case vectorDoubleFault:
-		return istDoubleFault
-	case vectorMachineCheck:
-		return istMachineCheck
-	}
-	return 0
+// specialGates are the vectors with a stack of their own, and those that INT instructions may
+// use in ring 3: INT1, INT3, INTO and system calls of 32-bit tasks work there, as Tock has
+// it; others fault.
+var specialGates = [...]struct{ vector, ist, ring uint8 }{
+	{vectorDebug, istDebug, 3},
+	{vectorNMI, istNMI, 0},
+	{vectorBreakpoint, 0, 3},
+	{vectorOverflow, 0, 3},
+	{vectorDoubleFault, istDoubleFault, 0},
+	{vectorMachineCheck, istMachineCheck, 0},
+	{vectorSyscall32, 0, 3},
 }

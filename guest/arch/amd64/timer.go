@@ -48,7 +48,7 @@ func (t *Timer) startMeasuring() {
 // measure waits until the measurement has lasted for measureMicros and returns the
 // time-stamp counter's frequency.
 func (t *Timer) measure() uint64 {
-	const measureMicros = 50 // reading both counters takes an emulator less than 1
+	const measureMicros = 30 // booting takes longer: mostly there is nothing to wait for
 	least := ticks(measureMicros, t.hz)
 	for {
 		count, now := t.apic.read(apicCurrentCount), rdtsc()

@@ -218,10 +218,10 @@ func TestTimerMeasuresTheCounter(t *testing.T) {
 		timer.startMeasuring()
 		assert.EqualValues(t, 1<<32-1, hostCPU.device[addrCount])
 		timer.SetAlarm(50_000) // before anyone asked for the time
-		assert.InEpsilon(t, hz, timer.clock.hz, 0.02)
+		assert.InEpsilon(t, hz, timer.clock.hz, 0.04)
 		assert.EqualValues(t, 2<<17|56, hostCPU.device[addrTimer], "the timer is started")
 		at := hostCPU.msr[msrTSCDeadline]
-		assert.InEpsilon(t, hz/20, at, 0.02, "the alarm is set by the measured clock")
+		assert.InEpsilon(t, hz/20, at, 0.04, "the alarm is set by the measured clock")
 	}
 }
 
@@ -239,7 +239,7 @@ func TestTimerMeasuresAnewIfTheCountRanOut(t *testing.T) {
 			hostCPU.device[addrNow] = uint32(1<<32 - 1 - (hostCPU.tsc - 1e12))
 		}
 	}
-	assert.InEpsilon(t, testHz, timer.measure(), 0.03)
+	assert.InEpsilon(t, testHz, timer.measure(), 0.04)
 }
 
 // The cycle counter's view of a deadline is the counter at which the clock shows it.
