@@ -137,7 +137,7 @@ func (t *Task) PrintShortID(w Writer, width int) {
 		format.Left(w, "Unique", width)
 		return
 	}
-	format.Print(w, "%8x", uint64(t.identity.ShortID))
+	format.Print(w, "0x%8x", uint64(t.identity.ShortID))
 	format.Left(w, "", width-len("0x00000000"))
 }
 

@@ -88,12 +88,12 @@ func printFault(w Writer, f *Fault) {
 	w.WriteString(f.Name)
 	const pageFault = 14 // Intel SDM vol. 3, table 6-1
 	if f.Vector == pageFault {
-		format.Print(w, " at %x", f.Address)
+		format.Print(w, " at 0x%x", f.Address)
 	}
 	if f.Vector != NoVector {
-		format.Print(w, ", PC %x, vector %d", f.PC, uint64(f.Vector))
+		format.Print(w, ", PC 0x%x, vector %d", f.PC, uint64(f.Vector))
 	}
 	if f.Vector != NoVector || f.Code != 0 {
-		format.Print(w, ", code %x", f.Code)
+		format.Print(w, ", code 0x%x", f.Code)
 	}
 }

@@ -263,7 +263,7 @@ func (k *Kernel) printSame(loser, winner *Task) {
 
 //go:noinline
 func (k *Kernel) printSkipping(t *Task, reason string) {
-	format.Print(k.debug, "task object at offset %x skipped: ", uint64(t.offset))
+	format.Print(k.debug, "task object at offset 0x%x skipped: ", uint64(t.offset))
 	k.debug.WriteString(reason)
 }
 
@@ -272,7 +272,7 @@ func (k *Kernel) printLoaded(t *Task) {
 	m := &t.memory
 	format.Print(w, "task %d ", uint64(t.id.Number()))
 	t.printName(w)
-	format.Print(w, ": flash %8x..%8x, RAM %8x..%8x, entry %x",
+	format.Print(w, ": flash 0x%8x..0x%8x, RAM 0x%8x..0x%8x, entry 0x%x",
 		m.flashStart, m.flashStart+m.flashSize, m.ramStart, m.ramEnd(), t.entry)
 	if t.bits32 {
 		w.WriteString(", 32-bit")

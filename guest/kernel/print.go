@@ -46,14 +46,14 @@ func (t *Task) printMemory(w Writer) {
 		printMapRow(w, m.ramStart, m.appBreak, "RAM, read and write")
 	}
 	if t.stackTop != 0 {
-		format.Print(w, "  stack from %x down\n", t.stackTop)
+		format.Print(w, "  stack from 0x%x down\n", t.stackTop)
 	}
 	printMapRow(w, m.flashStart+m.protected, m.flashStart+m.flashSize, "flash, read and execute")
 	printMapRow(w, m.flashStart, m.flashStart+m.protected, "flash, protected header")
 }
 
 func printMapRow(w Writer, start, end uint64, what string) {
-	format.Print(w, "  %8x..%8x %9d bytes  ", start, end, end-start)
+	format.Print(w, "  0x%8x..0x%8x %9d bytes  ", start, end, end-start)
 	w.WriteString(what)
 	w.WriteString("\n")
 }

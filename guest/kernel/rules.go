@@ -179,7 +179,7 @@ func (k *Kernel) broken(t *Task, rule string, p Page) {
 	w := k.debug
 	format.Print(w, "memory of task %d ", uint64(t.id.Number()))
 	t.printName(w)
-	format.Print(w, ": address %x, physical %x, rights ", p.Addr, p.Frame)
+	format.Print(w, ": address 0x%x, physical 0x%x, rights ", p.Addr, p.Frame)
 	for _, right := range [...]struct {
 		have   bool
 		letter string

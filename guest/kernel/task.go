@@ -159,7 +159,9 @@ func (k *Kernel) start(t *Task) {
 	k.serial++
 	t.id = taskID(k.serial, t.slot)
 	m := &t.memory
-	k.cpu.Unmap(t.slot, m.ramStart, uint64(len(m.ram)))
+	if end := m.mappedEnd(); end > m.ramStart { // not the first run
+		k.cpu.Unmap(t.slot, m.ramStart, end-m.ramStart)
+	}
 	m.reset()
 	k.moveBreak(t, m.ramStart+abi.InitialRAM)
 	k.cpu.Start(t.slot, StartState{

@@ -89,11 +89,11 @@ func (x *context) completeSyscall() {
 
 // print writes the registers.
 func (x *context) print(w kernel.Writer) {
-	format.Print(w, "  RAX %16x  RBX %16x  RCX %16x  RDX %16x\n"+
-		"  RSI %16x  RDI %16x  RBP %16x  RSP %16x\n"+
-		"  R8  %16x  R9  %16x  R10 %16x  R11 %16x\n"+
-		"  R12 %16x  R13 %16x  R14 %16x  R15 %16x\n"+
-		"  RIP %16x  CS  %16x  RFL %16x  SS  %16x\n",
+	format.Print(w, "  RAX 0x%16x  RBX 0x%16x  RCX 0x%16x  RDX 0x%16x\n"+
+		"  RSI 0x%16x  RDI 0x%16x  RBP 0x%16x  RSP 0x%16x\n"+
+		"  R8  0x%16x  R9  0x%16x  R10 0x%16x  R11 0x%16x\n"+
+		"  R12 0x%16x  R13 0x%16x  R14 0x%16x  R15 0x%16x\n"+
+		"  RIP 0x%16x  CS  0x%16x  RFL 0x%16x  SS  0x%16x\n",
 		x.rax, x.rbx, x.rcx, x.rdx, x.rsi, x.rdi, x.rbp, x.rsp,
 		x.r8, x.r9, x.r10, x.r11, x.r12, x.r13, x.r14, x.r15,
 		x.rip, x.cs, x.rflags, x.ss)

@@ -147,5 +147,8 @@ func (s *addressSpace) pagesFor(alignment, size uint64) (shift uint, n, large ui
 // shareKernel copies the upper half of another space's top table: the kernel and the direct
 // map, which are the same everywhere.
 func (s *addressSpace) shareKernel(from *addressSpace) {
-	copy(at[table](s.root)[256:], at[table](from.root)[256:])
+	to, kernel := at[table](s.root), at[table](from.root)
+	for _, top := range [...]uint64{abi.DirectMap, abi.KernelBase} { // half a TiB each: no more is there
+		to[top>>39&511] = kernel[top>>39&511]
+	}
 }

@@ -22,7 +22,7 @@ func (m *Machine) OnPanic(who Mourner) { mourner = who }
 // kernelFault is entered from trap_amd64.s: an exception in ring 0, or a machine check.
 func kernelFault(x *context) {
 	w := startPanic(faultName(uint8(x.vector), x.code))
-	format.Print(w, "  vector %d, error code %x, address %x", x.vector, x.code, readCR2())
+	format.Print(w, "  vector %d, error code 0x%x, address 0x%x", x.vector, x.code, readCR2())
 	if x.vector == vectorDoubleFault {
 		w.WriteString(" (no stack to push a fault on)")
 	}
@@ -104,7 +104,7 @@ func printAgain(w kernel.Writer, n uint64) {
 func printFrame(w kernel.Writer, pc uint64) {
 	name, file, line, ok := frame(uintptr(pc))
 	if !ok {
-		format.Print(w, "  %x: not in the kernel's code\n", pc)
+		format.Print(w, "  0x%x: not in the kernel's code\n", pc)
 		return
 	}
 	w.WriteString("  ")

@@ -161,7 +161,7 @@ func (b *board) printBanner(w kernel.Writer) {
 func (b *board) PrintKernel(w kernel.Writer) {
 	b.printBanner(w)
 	i := b.machine.Image()
-	const row = "  %x..%x%9d bytes  "
+	const row = "  0x%x..0x%x%9d bytes  "
 	format.Print(w, row+"code\n"+row+"constants\n"+row+"variables\n"+row+"task objects\n",
 		i.Text, i.TextEnd, i.TextEnd-i.Text,
 		i.Rodata, i.RodataEnd, i.RodataEnd-i.Rodata,

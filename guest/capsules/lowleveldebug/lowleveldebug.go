@@ -30,11 +30,11 @@ func (l *LowLevelDebug) Command(id kernel.TaskID, command, a0, a1 uint32) kernel
 	switch command {
 	case exists:
 	case statusCode:
-		text = "LowLevelDebug: App %x status code %x\n"
+		text = "LowLevelDebug: App 0x%x status code 0x%x\n"
 	case printOne:
-		text = "LowLevelDebug: App %x prints %x\n"
+		text = "LowLevelDebug: App 0x%x prints 0x%x\n"
 	case printTwo:
-		text = "LowLevelDebug: App %x prints %x %x\n"
+		text = "LowLevelDebug: App 0x%x prints 0x%x 0x%x\n"
 	default:
 		return kernel.Failed(abi.NOSUPPORT)
 	}

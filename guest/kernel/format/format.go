@@ -13,8 +13,8 @@ type Writer interface {
 //
 //	%d    in decimal
 //	%9d   in decimal, with spaces before it up to 9 bytes
-//	%x    in lower-case hexadecimal after 0x
-//	%8x   in hexadecimal after 0x, with zeros up to 8 digits
+//	%x    in lower-case hexadecimal
+//	%8x   in hexadecimal, with zeros before it up to 8 digits
 //
 // Text has no other use for the percent sign, and at most as many verbs as there are values.
 func Print(w Writer, text string, values ...uint64) {
@@ -29,7 +29,6 @@ func Print(w Writer, text string, values ...uint64) {
 			width = 10*width + int(text[i]-'0')
 		}
 		if text[i] == 'x' {
-			w.WriteString("0x")
 			hexadecimal(w, values[0], width)
 		} else {
 			decimal(w, values[0], width)

@@ -18,9 +18,9 @@ func TestNumbers(t *testing.T) {
 		for _, c := range []struct{ verb, want string }{
 			{"%d", fmt.Sprintf("%d", v)},
 			{"%12d", fmt.Sprintf("%12d", v)},
-			{"%x", fmt.Sprintf("%#x", v)},
-			{"%8x", "0x" + fmt.Sprintf("%08x", v)},
-			{"%16x", "0x" + fmt.Sprintf("%016x", v)},
+			{"%x", fmt.Sprintf("%x", v)},
+			{"%8x", fmt.Sprintf("%08x", v)},
+			{"%16x", fmt.Sprintf("%016x", v)},
 		} {
 			var out text
 			Print(&out, c.verb, v)
@@ -38,9 +38,9 @@ func TestPrint(t *testing.T) {
 		{"", nil, ""},
 		{"no verb\n", nil, "no verb\n"},
 		{"%d in front", []uint64{7}, "7 in front"},
-		{"at the end %x", []uint64{7}, "at the end 0x7"},
+		{"at the end %x", []uint64{7}, "at the end 7"},
 		{"fewer verbs: %d", []uint64{1, 2}, "fewer verbs: 1"},
-		{"%d%3d, then %4x..%x.", []uint64{1, 2, 3, 4}, "1  2, then 0x0003..0x4."},
+		{"%d%3d, then %4x..%x.", []uint64{1, 2, 3, 4}, "1  2, then 0003..4."},
 	} {
 		var out text
 		Print(&out, c.text, c.values...)

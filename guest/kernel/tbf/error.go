@@ -167,10 +167,10 @@ func (e *Error) Describe(w format.Writer) {
 		w.WriteString(" is missing")
 		return
 	}
-	format.Print(w, " is %x, ", e.Got)
+	format.Print(w, " is 0x%x, ", e.Got)
 	w.WriteString(e.Rule.String())
 	if e.Rule != Printable {
-		format.Print(w, "%x", e.Want)
+		format.Print(w, "0x%x", e.Want)
 	}
-	format.Print(w, " (at byte %x)", uint64(e.Offset))
+	format.Print(w, " (at byte 0x%x)", uint64(e.Offset))
 }
