@@ -1,15 +1,23 @@
-// Command peertable sets the results of peers beside ours:
+// Command benchreport makes tables and plots of what scripts/bench measured:
 //
-//	peertable [-icount] [-ours FILE] FILE...
+//	benchreport FOLDER             the table of paths
+//	benchreport -doc FILE FOLDER   all tables, into FILE between its two marks, and the plots,
+//	                               into the folder benchmarks beside it
 //
-// Each file has lines in Go's benchmark format; other lines are passed over. FILE after
-// -ours is what kapsel bench printed, with -json or without. With -icount the files come from a machine where
-// a nanosecond is an instruction (vmexec -icount), and the table says so.
+// The folder has what kapsel bench and Go's benchmarks printed:
 //
-// A row whose peer was not measured is left out. Where we were not, the row has no ratio.
+//	facts.txt        on what, lines of a key, a colon and a value
+//	counts.json      kapsel bench under QEMU, one instruction a tick
+//	kvm.json         kapsel bench under KVM
+//	host.txt         package vmm's benchmarks
+//	peers/*.txt      peers and the monitor, where a nanosecond is an instruction
+//	timed/*.txt      the same on this host's KVM
+//
+// All but counts.json may be missing; so may be single results in them.
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -17,37 +25,26 @@ import (
 )
 
 func main() {
-	icount := flag.Bool("icount", false, "a nanosecond is an instruction")
-	ours := flag.String("ours", "", "`file` with what kapsel bench printed")
+	doc := flag.String("doc", "", "write all tables into this `file`, and plots beside it")
 	flag.Parse()
-	if err := run(os.Stdout, flag.Args(), *ours, *icount); err != nil {
-		fmt.Fprintln(os.Stderr, "peertable:", err)
+	if err := run(os.Stdout, flag.Args(), *doc); err != nil {
+		fmt.Fprintln(os.Stderr, "benchreport:", err)
 		os.Exit(1)
 	}
 }
 
-// run reads the files and writes the table.
-func run(w io.Writer, files []string, ours string, icount bool) error {
-	if len(files) == 0 {
-		return fmt.Errorf("no file of results given: peertable [-icount] [-ours FILE] FILE")
+// run reads the folder and writes what is asked for.
+func run(w io.Writer, args []string, doc string) error {
+	if len(args) != 1 {
+		return errors.New("want one folder of results: benchreport [-doc FILE] FOLDER")
 	}
-	found := results{}
-	if ours != "" {
-		files = append(files, ours)
+	m, err := readFolder(args[0])
+	if err != nil {
+		return err
 	}
-	for _, path := range files {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		if err := found.read(text); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
+	if doc != "" {
+		return m.document(doc)
 	}
-	lines := table(found, icount)
-	if len(lines) == 0 {
-		return fmt.Errorf("no result of a peer in %v", files)
-	}
-	writeTable(w, lines)
+	m.writePaths(w)
 	return nil
 }

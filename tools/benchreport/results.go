@@ -1,99 +1,110 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"math"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+
+	"kapsel/bench"
 )
 
-// results are values by benchmark, without "Benchmark" and the number of processors, and
-// unit: results["Linux/getpid"]["instructions/op"].
+// measured is what the folder has. Runs that are missing are empty.
+type measured struct {
+	facts       [][2]string // key and value
+	counts, kvm *bench.Run
+	host        results // of package vmm
+	hostKVM     string  // what KVM that was
+	peers       results // and of the monitor, counted; and of the kernel
+	timed       results
+}
+
+func readFolder(dir string) (*measured, error) {
+	m := new(measured)
+	var err error
+	if m.counts, err = bench.ReadFile(filepath.Join(dir, "counts.json")); err != nil {
+		return nil, err
+	}
+	if m.kvm, err = readIfThere(filepath.Join(dir, "kvm.json")); err != nil {
+		return nil, err
+	}
+	host, err := readIfThere(filepath.Join(dir, "host.txt"))
+	if err != nil {
+		return nil, err
+	}
+	m.host, m.hostKVM = results{}, host.Fact("kvm")
+	m.host.add(host)
+	text, err := os.ReadFile(filepath.Join(dir, "facts.txt"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if key, value, found := strings.Cut(strings.TrimSpace(line), ": "); found {
+			m.facts = append(m.facts, [2]string{key, value})
+		}
+	}
+	for _, set := range []struct {
+		files string
+		to    *results
+	}{{"peers/*.txt", &m.peers}, {"timed/*.txt", &m.timed}} {
+		if *set.to, err = readResults(filepath.Join(dir, set.files)); err != nil {
+			return nil, err
+		}
+	}
+	m.peers.add(m.counts) // ours
+	return m, nil
+}
+
+// readIfThere reads a run; of a file that is not there an empty one.
+func readIfThere(path string) (*bench.Run, error) {
+	r, err := bench.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return new(bench.Run), nil
+	}
+	return r, err
+}
+
+// results are values by benchmark, without the number of processors, and unit:
+// results["Linux/getpid"]["instructions/op"]. Of two results of one benchmark and unit the
+// later one stays.
 type results map[string]map[string]float64
 
-// read takes over what is in the text: JSON as kapsel bench -json writes it, or Go's benchmark
-// format.
-func (r results) read(text []byte) error {
-	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
-		return r.readJSON(text)
+// readResults reads the files that a pattern fits.
+func readResults(pattern string) (results, error) {
+	r := results{}
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		return nil, err
 	}
-	return r.readText(bytes.NewReader(text))
+	slices.Sort(files)
+	for _, path := range files {
+		run, err := bench.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		r.add(run)
+	}
+	return r, nil
 }
 
-// readJSON takes over the results of a run of kapsel bench.
-func (r results) readJSON(text []byte) error {
-	var run struct {
-		Results []struct {
-			Name    string
-			Metrics []struct {
-				Unit  string
-				Value float64
-			}
-		}
-	}
-	if err := json.Unmarshal(text, &run); err != nil {
-		return err
-	}
-	if len(run.Results) == 0 {
-		return errors.New(`no "results" in it: want what kapsel bench -json prints`)
-	}
+// add takes over a run's results.
+func (r results) add(run *bench.Run) {
 	for _, result := range run.Results {
+		name := benchmarkName(result.Name)
+		if r[name] == nil {
+			r[name] = map[string]float64{}
+		}
 		for _, m := range result.Metrics {
-			r.set(metric{result.Name, m.Unit}, m.Value)
+			r[name][m.Unit] = m.Value
 		}
 	}
-	return nil
 }
 
-// set takes over a value.
-func (r results) set(m metric, v float64) {
-	if r[m.benchmark] == nil {
-		r[m.benchmark] = map[string]float64{}
-	}
-	r[m.benchmark][m.unit] = v
-}
-
-// readText takes over the lines of Go's benchmark format (golang.org/design/14313-benchmark-format):
-//
-//	BenchmarkName-8 ITERATIONS VALUE UNIT [VALUE UNIT]...
-//
-// Of two results of the same benchmark and unit the later one stays.
-func (r results) readText(from io.Reader) error {
-	lines := bufio.NewScanner(from)
-	for n := 1; lines.Scan(); n++ {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 4 || !strings.HasPrefix(fields[0], "Benchmark") {
-			continue
-		}
-		if _, err := strconv.Atoi(fields[1]); err != nil {
-			continue // a line of text that starts like a result
-		}
-		if err := r.add(benchmarkName(fields[0]), fields[2:]); err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
-		}
-	}
-	return lines.Err()
-}
-
-// add takes over the values and units of a benchmark.
-func (r results) add(name string, pairs []string) error {
-	if len(pairs)%2 != 0 {
-		return fmt.Errorf("benchmark %s: value %q has no unit", name, pairs[len(pairs)-1])
-	}
-	for i := 0; i < len(pairs); i += 2 {
-		v, err := strconv.ParseFloat(pairs[i], 64)
-		if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
-			return fmt.Errorf("benchmark %s: want a value, found %q", name, pairs[i])
-		}
-		r.set(metric{name, pairs[i+1]}, v)
-	}
-	return nil
-}
+// A metric is a value among the results.
+type metric struct{ benchmark, unit string }
 
 // get returns a value, if it was measured.
 func (r results) get(m metric) (float64, bool) {
@@ -101,9 +112,8 @@ func (r results) get(m metric) (float64, bool) {
 	return v, ok
 }
 
-// benchmarkName cuts off "Benchmark" and the number of processors, -8.
-func benchmarkName(field string) string {
-	name := strings.TrimPrefix(field, "Benchmark")
+// benchmarkName cuts off the number of processors, -8.
+func benchmarkName(name string) string {
 	if i := strings.LastIndexByte(name, '-'); i >= 0 {
 		if _, err := strconv.Atoi(name[i+1:]); err == nil {
 			return name[:i]
