@@ -1,5 +1,7 @@
 package bench
 
+import "slices"
+
 // goals are what the project wants its counts to be at the most: instructions under QEMU's
 // emulator, KiB of memory, bytes of code and constants.
 var goals = map[string]float64{
@@ -17,4 +19,20 @@ var goals = map[string]float64{
 func Goal(name string) (most float64, ok bool) {
 	most, ok = goals[name]
 	return most, ok
+}
+
+// Lacks returns what a run of all paths should have and has not: paths that the image skipped,
+// and counts for which there is a goal.
+func (r *Run) Lacks() []string {
+	var names []string
+	for _, s := range r.Skipped {
+		names = append(names, s.Name)
+	}
+	for name := range goals {
+		if !slices.Contains(r.Names(), name) {
+			names = appendNew(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

@@ -3,6 +3,7 @@ package bench
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -51,4 +52,16 @@ func TestGoals(t *testing.T) {
 	assert.Equal(t, 150.0, most)
 	_, ok = Goal("Empty")
 	assert.False(t, ok)
+}
+
+func TestLacks(t *testing.T) {
+	r := new(Run)
+	for name := range goals {
+		r.Results = append(r.Results, Result{Name: name})
+	}
+	assert.Empty(t, r.Lacks())
+	r.Skipped = []Skip{{"TaskSwitch", "no peer"}, {"ExitMMIO", "no device"}}
+	assert.Equal(t, []string{"ExitMMIO", "TaskSwitch"}, r.Lacks())
+	r.Results = slices.DeleteFunc(r.Results, func(x Result) bool { return x.Name == "TaskSwitch" || x.Name == "SmallestMemory" })
+	assert.Equal(t, []string{"ExitMMIO", "SmallestMemory", "TaskSwitch"}, r.Lacks())
 }

@@ -109,9 +109,6 @@ func (m *measured) figures(plots string) string {
 	if on := m.kvm.Fact("accel"); on != "" {
 		fmt.Fprintf(&b, "\nExits: %s; %s.\n", on, m.kvm.Fact("kvm"))
 	}
-	for _, s := range m.counts.Skipped {
-		fmt.Fprintf(&b, "\nNot measured: %s: %s.\n", s.Name, s.Reason)
-	}
 	picture(plotOfPaths, "Bars: instructions of each path, with the goals")
 	section := func(title, remark string, t table) {
 		if t.empty() {

@@ -13,7 +13,8 @@
 //	peers/*.txt      peers and the monitor, where a nanosecond is an instruction
 //	timed/*.txt      the same on this host's KVM
 //
-// All but counts.json may be missing; so may be single results in them.
+// All but counts.json may be missing; so may be single results in them. If a path of counts.json
+// was skipped, or lacks a count for which there is a goal, the end is an error.
 package main
 
 import (
@@ -22,6 +23,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 )
 
 func main() {
@@ -43,8 +45,12 @@ func run(w io.Writer, args []string, doc string) error {
 		return err
 	}
 	if doc != "" {
-		return m.document(doc)
+		err = m.document(doc)
+	} else {
+		m.writePaths(w)
 	}
-	m.writePaths(w)
-	return nil
+	if lacks := m.counts.Lacks(); err == nil && len(lacks) > 0 {
+		err = fmt.Errorf("not measured: %s", strings.Join(lacks, ", "))
+	}
+	return err
 }

@@ -16,6 +16,9 @@ func (m *measured) writePaths(w io.Writer) {
 	t, met, goals := m.paths()
 	t.write(w)
 	fmt.Fprintf(w, "\n%d of %d goals are met.\n", met, goals)
+	for _, s := range m.counts.Skipped {
+		fmt.Fprintf(w, "\nNot measured: %s: %s.\n", s.Name, s.Reason)
+	}
 }
 
 // paths returns the table of paths: its count, what it took under KVM, and its goal.
