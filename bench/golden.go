@@ -9,8 +9,12 @@ import (
 )
 
 // A Golden is the counts that the repository keeps: of each path its instructions under
-// QEMU's emulator, which are the same each time, and the smallest memory.
-type Golden []GoldenRow
+// QEMU's emulator, which are the same each time, the smallest memory, and what the kernel
+// takes.
+type Golden struct {
+	Accel string // what counted, as in a run's header; "" if the file does not say
+	Rows  []GoldenRow
+}
 
 // A GoldenRow is one count.
 type GoldenRow struct {
@@ -23,11 +27,11 @@ type GoldenRow struct {
 const Tolerance = 0.02
 
 // goldenUnits are the metrics that a golden file keeps, with their units there. A path has one.
-var goldenUnits = map[string]string{"instructions/op": "instructions", "KiB": "KiB"}
+var goldenUnits = map[string]string{"instructions/op": "instructions", "KiB": "KiB", "bytes": "bytes"}
 
 // NewGolden takes the counts out of a run, of which every path has one.
-func NewGolden(r *Run) (Golden, error) {
-	var g Golden
+func NewGolden(r *Run) (*Golden, error) {
+	g := &Golden{Accel: r.Fact("accel")}
 	for _, name := range r.Names() {
 		row := GoldenRow{Name: name}
 		for metric, unit := range goldenUnits {
@@ -39,24 +43,27 @@ func NewGolden(r *Run) (Golden, error) {
 			}
 		}
 		if row.Unit == "" {
-			return nil, fmt.Errorf("%s has no count of instructions", name)
+			return nil, fmt.Errorf("%s has no count that is the same each time", name)
 		}
-		g = append(g, row)
+		g.Rows = append(g.Rows, row)
 	}
 	return g, nil
 }
 
 const goldenHead = `# Counts of kapsel bench under QEMU's emulator, one instruction a tick: the same each time.
-# A path that grows by more than 2 % fails scripts/test, unless this file changes with it:
+# What grows by more than 2 % fails scripts/test, unless this file changes with it:
 #   build/kapsel bench --golden bench/golden.txt --update
 `
 
+// goldenAccel begins the line that says what counted.
+const goldenAccel = "# accel: "
+
 // Write writes the file.
-func (g Golden) Write(w io.Writer) error {
+func (g *Golden) Write(w io.Writer) error {
 	var b strings.Builder
-	b.WriteString(goldenHead)
+	b.WriteString(goldenHead + goldenAccel + g.Accel + "\n")
 	var rows [][]string
-	for _, row := range g {
+	for _, row := range g.Rows {
 		rows = append(rows, []string{row.Name, number(row.Value), row.Unit})
 	}
 	align(&b, rows)
@@ -65,11 +72,14 @@ func (g Golden) Write(w io.Writer) error {
 }
 
 // ReadGolden reads the file: lines of name, value and unit, comments with #.
-func ReadGolden(file io.Reader) (Golden, error) {
-	var g Golden
+func ReadGolden(file io.Reader) (*Golden, error) {
+	g := new(Golden)
 	seen := map[string]bool{}
 	lines := bufio.NewScanner(file)
 	for n := 1; lines.Scan(); n++ {
+		if accel, found := strings.CutPrefix(lines.Text(), goldenAccel); found {
+			g.Accel = accel
+		}
 		text, _, _ := strings.Cut(lines.Text(), "#")
 		f := strings.Fields(text)
 		if len(f) == 0 {
@@ -86,7 +96,7 @@ func ReadGolden(file io.Reader) (Golden, error) {
 			return nil, fmt.Errorf("line %d: %s stands twice", n, f[0])
 		}
 		seen[f[0]] = true
-		g = append(g, GoldenRow{f[0], value, f[2]})
+		g.Rows = append(g.Rows, GoldenRow{f[0], value, f[2]})
 	}
 	return g, lines.Err()
 }
@@ -94,12 +104,12 @@ func ReadGolden(file io.Reader) (Golden, error) {
 // Check compares a run's counts with the golden ones. failures are what must not be: more
 // than Tolerance above, a path that is missing or new. notes are paths that became smaller
 // by more than Tolerance: no failure, but the file should follow.
-func (g Golden) Check(now Golden) (failures, notes []string) {
+func (g *Golden) Check(now *Golden) (failures, notes []string) {
 	is := map[string]GoldenRow{}
-	for _, row := range now {
+	for _, row := range now.Rows {
 		is[row.Name] = row
 	}
-	for _, was := range g {
+	for _, was := range g.Rows {
 		row, found := is[was.Name]
 		delete(is, was.Name)
 		switch change := relative(was.Value, row.Value); {
@@ -113,7 +123,7 @@ func (g Golden) Check(now Golden) (failures, notes []string) {
 			notes = append(notes, row.changed(was, change))
 		}
 	}
-	for _, row := range now {
+	for _, row := range now.Rows {
 		if _, isNew := is[row.Name]; isNew {
 			failures = append(failures, fmt.Sprintf("%s: %s %s, not in the golden file", row.Name, number(row.Value), row.Unit))
 		}

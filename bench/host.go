@@ -61,15 +61,18 @@ func (h Host) Facts(accel string, usesKVM bool) []Fact {
 	return facts
 }
 
+// noCycles begins the warnings after which no cycles are to be shown.
+const noCycles = "cycles mean nothing"
+
 // Warnings says what figures of KVM on this host do not mean. noKVM is why vmm.Probe found
 // that KVM cannot run the kernel, nil if it can.
 func (h Host) Warnings(noKVM error) []string {
 	var w []string
 	if noKVM != nil {
-		w = append(w, fmt.Sprintf("cycles mean nothing: %v", noKVM))
+		w = append(w, fmt.Sprintf("%s: %v", noCycles, noKVM))
 	}
 	if h.Virtual {
-		w = append(w, "cycles mean nothing: this host is a virtual machine, so its KVM is nested or emulated itself")
+		w = append(w, noCycles+": this host is a virtual machine, so its KVM is nested or emulated itself")
 	}
 	switch h.Governor {
 	case "performance":

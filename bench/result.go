@@ -146,10 +146,16 @@ func (c *Console) Results(unit string, spans []Span) ([]Result, []Skip, error) {
 	return results, skips, nil
 }
 
-// results are the stages of booting that the image told, each from the first instruction.
+// results are the stages of booting that the image told, each from the first instruction. Under
+// KVM the counter also tells when that was: it begins at 0 with the virtual processor. Under QEMU it
+// has counted the firmware by then.
 func (b *boot) results(unit string) ([]Result, error) {
 	if !b.stages {
 		return nil, nil
+	}
+	var results []Result
+	if unit == Cycles {
+		results = append(results, Result{Name: "BootEntered", Ops: 1, Metrics: []Metric{{unit + "/op", float64(b.entered)}}})
 	}
 	stages := []struct {
 		name string
@@ -158,7 +164,6 @@ func (b *boot) results(unit string) ([]Result, error) {
 	if !b.task {
 		stages = stages[:2]
 	}
-	var results []Result
 	for _, s := range stages {
 		if s.tick < b.entered {
 			return nil, fmt.Errorf("%s at tick %d, before the first instruction at %d", s.name, s.tick, b.entered)

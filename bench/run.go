@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -64,6 +65,23 @@ func (r *Run) Values(name, unit string) []float64 {
 		}
 	}
 	return values
+}
+
+// Figure returns the median of a path's figures of one unit, if any boot has one.
+func (r *Run) Figure(name, unit string) (float64, bool) {
+	values := r.Values(name, unit)
+	if len(values) == 0 {
+		return 0, false
+	}
+	return round(center(values)), true
+}
+
+// Timed reports whether its cycles are those of a processor: the warnings do not say otherwise.
+func (r *Run) Timed() bool {
+	if r.Fact("kvm") == "" {
+		return false
+	}
+	return !slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.HasPrefix(w, noCycles) })
 }
 
 // Samples returns a path's samples of all boots, and their unit.

@@ -78,9 +78,9 @@ func TestJSON(t *testing.T) {
 func TestTable(t *testing.T) {
 	r := testRun(t)
 	second := testRun(t)
-	second.Results[5].Metrics[0].Value = 160 // NullCommand's median, of a second boot
-	second.Results[5].Metrics[4].Value = 0.0003
-	r.Results[5].Metrics[4].Value = 0.0088 // a mean that is not exact in binary
+	second.Results[6].Metrics[0].Value = 160 // NullCommand's median, of a second boot
+	second.Results[6].Metrics[4].Value = 0.0003
+	r.Results[6].Metrics[4].Value = 0.0088 // a mean that is not exact in binary
 	r.Results = append(r.Results, second.Results...)
 	golden(t, "table.golden", written(t, r.WriteTable))
 }
@@ -132,6 +132,48 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
+func TestFigure(t *testing.T) {
+	r := runOf("kvm", boots("P", 7, 3, 5)...)
+	median, ok := r.Figure("P", "cycles/op")
+	assert.True(t, ok)
+	assert.Equal(t, 5.0, median)
+	for _, other := range [][2]string{{"P", "ns/op"}, {"Q", "cycles/op"}} {
+		_, ok = r.Figure(other[0], other[1])
+		assert.False(t, ok, other)
+	}
+}
+
+func TestTimed(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		host Host
+		kvm  bool
+		want bool
+	}{
+		{"hardware", Host{KVM: "kvm_amd"}, true, true},
+		{"a virtual machine", Host{KVM: "kvm_amd", Virtual: true}, true, false},
+		{"QEMU", Host{KVM: "kvm_amd"}, false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &Run{Config: tt.host.Facts("x", tt.kvm), Warnings: tt.host.Warnings(nil)}
+			assert.Equal(t, tt.want, r.Timed())
+		})
+	}
+}
+
+// wellFormed checks that a picture is one.
+func wellFormed(t *testing.T, svg string) {
+	t.Helper()
+	decoder := xml.NewDecoder(strings.NewReader(svg))
+	var err error
+	for err == nil {
+		_, err = decoder.Token()
+	}
+	assert.Equal(t, io.EOF, err, "well-formed XML")
+	assert.NotContains(t, svg, "NaN")
+	assert.NotContains(t, svg, "Inf")
+}
+
 func TestPlots(t *testing.T) {
 	for _, tt := range []struct {
 		file string
@@ -145,14 +187,7 @@ func TestPlots(t *testing.T) {
 		t.Run(tt.file, func(t *testing.T) {
 			svg := written(t, func(w io.Writer) error { return WritePlot(w, "NullCommand", Cycles, tt.d) })
 			golden(t, tt.file, svg)
-			decoder := xml.NewDecoder(strings.NewReader(svg))
-			var err error
-			for err == nil {
-				_, err = decoder.Token()
-			}
-			assert.Equal(t, io.EOF, err, "well-formed XML")
-			assert.NotContains(t, svg, "NaN")
-			assert.NotContains(t, svg, "Inf")
+			wellFormed(t, svg)
 		})
 	}
 }

@@ -238,8 +238,14 @@ type closer chan struct{}
 func (c closer) Write(p []byte) (int, error) { close(c); return len(p), nil }
 
 // BenchmarkMachinesAtOnce makes many machines, runs each to its exit, and has all of them
-// at once: how much memory they take. KAPSEL_MACHINES says how many.
+// at once: how much memory they take, with huge pages if the host has them, and without.
+// KAPSEL_MACHINES says how many.
 func BenchmarkMachinesAtOnce(b *testing.B) {
+	b.Run("huge-pages", func(b *testing.B) { atOnce(b, Config{}) })
+	b.Run("small-pages", func(b *testing.B) { atOnce(b, Config{SmallPages: true}) })
+}
+
+func atOnce(b *testing.B, c Config) {
 	needKVM(b)
 	n := machinesAtOnce(b)
 	var resident, pages int
@@ -247,7 +253,7 @@ func BenchmarkMachinesAtOnce(b *testing.B) {
 		before := residentBytes(b)
 		machines := make([]*Machine, n)
 		for i := range machines {
-			machines[i] = benchMachine(b, guestExits, Config{})
+			machines[i] = benchMachine(b, guestExits, c)
 			runToExit(b, machines[i])
 		}
 		resident, pages = residentBytes(b)-before, 0

@@ -226,12 +226,16 @@ func (o *benchOptions) checkGolden(run *bench.Run, w io.Writer) (int, error) {
 	if err != nil {
 		return statusUsage, usageError{fmt.Errorf("%s: %w", o.golden, err)}
 	}
-	return o.verdict(w, len(now), golden, now)
+	return o.verdict(w, golden, now)
 }
 
 // verdict says how the counts stand, and what to do.
-func (o *benchOptions) verdict(w io.Writer, paths int, golden, now bench.Golden) (int, error) {
+func (o *benchOptions) verdict(w io.Writer, golden, now *bench.Golden) (int, error) {
+	counts := len(now.Rows)
 	failures, notes := golden.Check(now)
+	if len(failures)+len(notes) > 0 && golden.Accel != now.Accel {
+		fmt.Fprintf(w, "counted on %s, the file on %s: what boots, prints or waits for a timer may differ\n", now.Accel, golden.Accel)
+	}
 	for _, line := range failures {
 		fmt.Fprintf(w, "FAIL %s\n", line)
 	}
@@ -241,11 +245,11 @@ func (o *benchOptions) verdict(w io.Writer, paths int, golden, now bench.Golden)
 	howTo := fmt.Sprintf("kapsel bench --golden %s --update", o.golden)
 	switch {
 	case len(failures) > 0:
-		return statusWorse, fmt.Errorf("%d of %d paths do not stand as in %s: mend them, or change the file in the same commit: %s", len(failures), paths, o.golden, howTo)
+		return statusWorse, fmt.Errorf("%d of %d counts do not stand as in %s: mend them, or change the file in the same commit: %s", len(failures), counts, o.golden, howTo)
 	case len(notes) > 0:
-		fmt.Fprintf(w, "%d paths became better: let the file follow: %s\n", len(notes), howTo)
+		fmt.Fprintf(w, "%d of %d counts became better: let the file follow: %s\n", len(notes), counts, howTo)
 	default:
-		fmt.Fprintf(w, "%d paths, all within %.0f %% of %s\n", paths, 100*bench.Tolerance, o.golden)
+		fmt.Fprintf(w, "%d counts, all within %.0f %% of %s\n", counts, 100*bench.Tolerance, o.golden)
 	}
 	return 0, nil
 }

@@ -91,7 +91,9 @@ func TestBench(t *testing.T) {
 			assert.Contains(t, out, "# warning: under QEMU's emulator: counts of instructions are exact, times mean nothing\n")
 			return
 		}
+		assert.Equal(t, []float64{100, 100}, run.Values("BootEntered", "cycles/op"))
 		assert.Contains(t, progress, "kapsel: SmallestMemory\n")
+		assert.Contains(t, progress, "the kernel's size is not known: ", "its symbols are not beside it")
 		assert.Equal(t, []float64{32}, run.Values("SmallestMemory", "KiB"), "an empty page, five tables, boot information, the image's page")
 		assert.Equal(t, []float64{2, 2}, run.Values("Memop", "user-exits/op"))
 		assert.Equal(t, []float64{0, 0}, run.Values("Empty", "user-exits/op"))
@@ -157,13 +159,19 @@ func TestBenchGolden(t *testing.T) {
 	assert.Regexp(t, `(?m)^Memop +100 +instructions$`, string(text))
 
 	out, _ := against(0, "122")
-	assert.Contains(t, out, "5 paths, all within 2 % of "+golden)
+	assert.Contains(t, out, "5 counts, all within 2 % of "+golden)
 	out, said = against(statusWorse, "123")
 	assert.Equal(t, "FAIL Memop: 103 instructions, golden 100: +3.0 %\n", out)
-	assert.Contains(t, said, "kapsel: 1 of 5 paths do not stand as in "+golden)
+	assert.Contains(t, said, "kapsel: 1 of 5 counts do not stand as in "+golden)
 	assert.Contains(t, said, "--update")
+	require.NoError(t, os.WriteFile(golden, bytes.Replace(text, []byte("accel: qemu "), []byte("accel: qemu 1."), 1), 0o644))
+	out, _ = against(0, "122")
+	assert.NotContains(t, out, "counted on")
+	out, _ = against(statusWorse, "123")
+	assert.Regexp(t, `^counted on qemu [^,]+, .*, the file on qemu 1\.`, out)
+	require.NoError(t, os.WriteFile(golden, text, 0o644))
 	out, _ = against(0, "100")
-	assert.Contains(t, out, "note Memop: 80 instructions, golden 100: -20.0 %\n1 paths became better")
+	assert.Contains(t, out, "note Memop: 80 instructions, golden 100: -20.0 %\n1 of 5 counts became better")
 }
 
 func TestBenchFailures(t *testing.T) {

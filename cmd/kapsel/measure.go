@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -55,6 +56,7 @@ func (o *benchOptions) measure(ctx context.Context, stderr io.Writer) (*bench.Ru
 			return nil, failedStatus(ctx), err
 		}
 	}
+	m.sizes()
 	for _, w := range m.run.Warnings {
 		fmt.Fprintf(stderr, "kapsel: warning: %s\n", w)
 	}
@@ -211,6 +213,21 @@ func (m *measurer) guest(ctx context.Context, patience time.Duration, path strin
 	return exit, context.Cause(ctx), err
 }
 
+// sizes adds what the kernel of the image with two tasks takes. Its symbols are beside it.
+func (m *measurer) sizes() {
+	if !slices.ContainsFunc(bench.KernelSizeNames, m.wants) {
+		return
+	}
+	if _, err := os.Stat(m.o.small); err != nil {
+		return // smallestMemory has said so, if it was asked
+	}
+	results, err := bench.KernelSizes(m.o.small, filepath.Join(filepath.Dir(m.o.small), "kernel.elf"))
+	if err != nil {
+		m.run.Warnings = append(m.run.Warnings, fmt.Sprintf("the kernel's size is not known: %v", err))
+	}
+	m.run.Results = append(m.run.Results, results...)
+}
+
 // stages measures how booting looks from the host: under KVM, in a machine whose memory
 // the host backs with small pages, so that those touched can be counted.
 func (m *measurer) stages(ctx context.Context) error {
@@ -345,9 +362,12 @@ func (m *measurer) runsWith(ctx context.Context, img *image.Image, memory uint64
 		return err
 	}
 	var console bytes.Buffer
-	exit, _, err := m.guest(ctx, smallTimeout, m.o.small, vmm.Config{Image: img, Memory: memory}, &console, func() bool { return false })
+	exit, cause, err := m.guest(ctx, smallTimeout, m.o.small, vmm.Config{Image: img, Memory: memory}, &console, func() bool { return false })
 	if err != nil {
 		return err
+	}
+	if exit.Reason == vmm.Cancelled {
+		return cause
 	}
 	if exit != (vmm.Exit{Reason: vmm.GuestExit}) {
 		return errors.New(exit.String())

@@ -78,7 +78,7 @@ var layers = []layer{
 	{packages: "vmm/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "vmm/..."}},
 	{packages: "bench", kind: host, imports: []string{"guest/abi", "vmm"}},
 	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "guest/kernel/tbf/tbfbuild", "bench", "vmm/...", "cmd/..."}},
-	{packages: "tools/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "guest/kernel/tbf/tbfbuild", "vmm/...", "tools/..."}},
+	{packages: "tools/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "guest/kernel/tbf/tbfbuild", "bench", "vmm/...", "tools/..."}},
 }
 
 // mints are the packages whose package-level functions make privileges: capabilities,

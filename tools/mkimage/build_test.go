@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"kapsel/bench"
 )
 
 const board = "kapsel/guest/board/kvm"
@@ -231,6 +233,14 @@ func TestSizes(t *testing.T) {
 		&text, &rodata, &sum, &pclntab, &data, &bss, &tasks)
 	require.NoError(t, err, said.String())
 	assert.Equal(t, text+rodata, sum)
+	results, err := bench.KernelSizes(filepath.Join(dir, "kapsel.elf"), filepath.Join(dir, "kernel.elf"))
+	require.NoError(t, err)
+	found := map[string]int{}
+	for _, r := range results {
+		found[r.Name] = int(r.Metrics[0].Value)
+	}
+	assert.Equal(t, map[string]int{"KernelText": text, "KernelRodata": rodata, "KernelTextRodata": sum,
+		"KernelPclntab": pclntab, "KernelData": data, "KernelBSS": bss}, found, "as kapsel bench counts them")
 	assert.Less(t, sum, 128<<10, "the kernel's code and constants")
 	assert.Greater(t, text, 32<<10, "it is a whole kernel")
 	size := 0

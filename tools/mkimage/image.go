@@ -5,7 +5,6 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
-	"strings"
 
 	"kapsel/guest/abi"
 )
@@ -74,7 +73,7 @@ func packImage(kernelELF string, tasks []byte) ([]byte, *sizeTable, error) {
 		word := binary.LittleEndian.AppendUint64(nil, beat)
 		notes = append(notes, note(abi.NoteName, abi.NoteHeartbeat, word)...)
 	}
-	return encodeELF(f.Entry, segments, notes), measure(f, rodata, tasks), nil
+	return encodeELF(f.Entry, segments, notes), measure(f, segments, tasks), nil
 }
 
 // symbolTable maps the names of a file's symbols to their addresses.
@@ -176,21 +175,13 @@ func roundUp(n, unit uint64) uint64 { return (n + unit - 1) / unit * unit }
 // A sizeTable says what an image is made of, in bytes.
 type sizeTable struct{ text, rodata, pclntab, data, bss, tasks uint64 }
 
-// measure sizes the sections of the kernel, as far as they are in the image.
-func measure(f *elf.File, rodata segment, tasks []byte) *sizeTable {
-	t := &sizeTable{tasks: uint64(len(tasks))}
-	for _, s := range f.Sections {
-		switch {
-		case s.Flags&elf.SHF_ALLOC == 0 || strings.HasPrefix(s.Name, ".note"):
-		case s.Name == ".text":
-			t.text += s.Size
-		case s.Name == ".gopclntab":
-			t.pclntab += s.Size
-		case s.Type == elf.SHT_NOBITS:
-			t.bss += s.Size
-		case s.Flags&elf.SHF_WRITE != 0:
-			t.data += s.Size
-		}
+// measure sizes the segments of the kernel, code, constants and data, as they are in the
+// image; the table of functions, which is among the constants, has a section of the kernel's.
+func measure(f *elf.File, segments []segment, tasks []byte) *sizeTable {
+	text, rodata, data := segments[0], segments[1], segments[2]
+	t := &sizeTable{text: text.size, data: uint64(len(data.data)), bss: data.size - uint64(len(data.data)), tasks: uint64(len(tasks))}
+	if table := f.Section(".gopclntab"); table != nil {
+		t.pclntab = table.Size
 	}
 	t.rodata = rodata.size - t.pclntab
 	return t

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kapsel/vmm/watchdog"
 )
 
@@ -30,7 +32,34 @@ func newMonitor(fd int) (*monitor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("socket for QEMU's monitor: %w", err)
 	}
-	return &monitor{conn: conn, decoder: json.NewDecoder(conn)}, nil
+	socket, ok := conn.(*net.UnixConn)
+	if !ok {
+		conn.Close()
+		return nil, fmt.Errorf("socket for QEMU's monitor: want a local one, found %T", conn)
+	}
+	return &monitor{conn: quietConn{socket}, decoder: json.NewDecoder(socket)}, nil
+}
+
+// A quietConn raises no SIGPIPE where QEMU has just ended, as a plain write does (send(2),
+// MSG_NOSIGNAL): the command would take that for the end of its own reader.
+type quietConn struct{ *net.UnixConn }
+
+// Write writes all of p, or says why not.
+func (c quietConn) Write(p []byte) (n int, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	for n < len(p) && err == nil {
+		var sent int
+		var failed error
+		err = raw.Write(func(fd uintptr) bool {
+			sent, failed = unix.SendmsgN(int(fd), p[n:], nil, nil, unix.MSG_NOSIGNAL)
+			return failed != unix.EAGAIN && failed != unix.EINTR
+		})
+		n, err = n+max(sent, 0), errors.Join(err, failed)
+	}
+	return n, err
 }
 
 func (m *monitor) close() { m.conn.Close() }

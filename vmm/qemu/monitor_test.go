@@ -4,10 +4,15 @@ import (
 	"bufio"
 	"encoding/json"
 	"net"
+	"os"
+	"os/signal"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 const greeting = `{"QMP": {"version": {}, "capabilities": []}}`
@@ -37,6 +42,35 @@ func fakeQEMU(greeting string, answers ...string) (m *monitor, commands func() [
 	}()
 	m = &monitor{conn: ours, decoder: json.NewDecoder(ours)}
 	return m, func() []string { m.close(); <-done; return names }
+}
+
+// A QEMU that has ended is an error, and no signal: SIGPIPE would end the command.
+func TestMonitorOfAQEMUThatIsGone(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	m, err := newMonitor(pair[0])
+	require.NoError(t, err)
+	defer m.close()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGPIPE)
+	defer signal.Stop(signals)
+
+	go unix.Write(pair[1], []byte(`{"return": {}}`))
+	_, err = m.command("cont", nil)
+	require.NoError(t, err)
+	buffer := make([]byte, 100)
+	n, err := unix.Read(pair[1], buffer)
+	require.NoError(t, err)
+	assert.Equal(t, `{"execute":"cont"}`+"\n", string(buffer[:n]))
+
+	require.NoError(t, unix.Close(pair[1]))
+	_, err = m.command("stop", nil)
+	assert.ErrorIs(t, err, unix.EPIPE)
+	select {
+	case s := <-signals:
+		assert.Fail(t, "a signal", "%v", s)
+	case <-time.After(100 * time.Millisecond):
+	}
 }
 
 func TestMonitorStart(t *testing.T) {

@@ -1,0 +1,38 @@
+package bench
+
+import "slices"
+
+// goals are what the project wants its counts to be at the most: instructions under QEMU's
+// emulator, KiB of memory, bytes of code and constants.
+var goals = map[string]float64{
+	"NullCommand":        150,
+	"YieldNoWait":        150,
+	"UpcallRoundTrip":    450,
+	"TaskSwitch":         500,
+	"InterruptToCapsule": 300,
+	"BootFirstTask":      60_000,
+	"SmallestMemory":     1024,
+	"KernelTextRodata":   98_304,
+}
+
+// Goal returns what a count is to be at the most, if there is a goal for it.
+func Goal(name string) (most float64, ok bool) {
+	most, ok = goals[name]
+	return most, ok
+}
+
+// Lacks returns what a run of all paths should have and has not: paths that the image skipped,
+// and counts for which there is a goal.
+func (r *Run) Lacks() []string {
+	var names []string
+	for _, s := range r.Skipped {
+		names = append(names, s.Name)
+	}
+	for name := range goals {
+		if !slices.Contains(r.Names(), name) {
+			names = appendNew(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}

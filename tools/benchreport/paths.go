@@ -1,0 +1,145 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"kapsel/bench"
+)
+
+// counted are the units of what is the same each time, with their names in the table.
+var counted = [][2]string{{"instructions/op", "instructions"}, {"KiB", "KiB"}, {"bytes", "bytes"}}
+
+// writePaths writes the table of paths, and how many goals are met.
+func (m *measured) writePaths(w io.Writer) {
+	t, met, goals := m.paths()
+	t.write(w)
+	fmt.Fprintf(w, "\n%d of %d goals are met.\n", met, goals)
+	for _, s := range m.counts.Skipped {
+		fmt.Fprintf(w, "\nNot measured: %s: %s.\n", s.Name, s.Reason)
+	}
+}
+
+// paths returns the table of paths: its count, what it took under KVM, and its goal.
+func (m *measured) paths() (t table, met, goals int) {
+	t = table{texts: 2, rows: [][]string{{"path", "unit", "count"}}}
+	timed, exits := m.kvm.Timed(), len(m.kvm.Results) > 0
+	if timed {
+		t.rows[0] = append(t.rows[0], "cycles", "99 %")
+	}
+	if exits {
+		t.rows[0] = append(t.rows[0], "exits", "to the monitor")
+	}
+	t.rows[0] = append(t.rows[0], "goal", "met")
+	for _, name := range m.counts.Names() {
+		count, unit, ok := countOf(m.counts, name)
+		if !ok {
+			continue
+		}
+		row := []string{name, unit, number(count)}
+		if timed {
+			row = append(row, m.underKVM(name, "cycles/op"), m.underKVM(name, "p99-cycles"))
+		}
+		if exits {
+			row = append(row, m.underKVM(name, "exits/op"), m.underKVM(name, "user-exits/op"))
+		}
+		goal, verdict := "", ""
+		if most, ok := bench.Goal(name); ok {
+			goals++
+			goal, verdict = number(most), "no"
+			if count <= most {
+				met++
+				verdict = "yes"
+			}
+		}
+		t.rows = append(t.rows, append(row, goal, verdict))
+	}
+	return t, met, goals
+}
+
+// countOf returns a path's count and its unit.
+func countOf(r *bench.Run, name string) (count float64, unit string, ok bool) {
+	for _, u := range counted {
+		if v, ok := r.Figure(name, u[0]); ok {
+			return v, u[1], true
+		}
+	}
+	return 0, "", false
+}
+
+// underKVM is a figure of the run under KVM, to two decimals.
+func (m *measured) underKVM(name, unit string) string {
+	v, ok := m.kvm.Figure(name, unit)
+	if !ok {
+		return "-"
+	}
+	return strings.TrimSuffix(strings.TrimRight(fmt.Sprintf("%.2f", v), "0"), ".")
+}
+
+// stages are those of booting, in their order.
+var stages = []struct{ what, name string }{
+	{"machine made, image copied", "BootCreated"},
+	{"guest's first instruction", "BootEntered"},
+	{"kernel's main function", "BootMain"},
+	{"tasks loaded", "BootLoaded"},
+	{"first task's first instruction", "BootFirstTask"},
+	{"first byte of output", "BootFirstOutput"},
+	{"first task's output", "BootTaskOutput"},
+}
+
+// booting returns the table of stages.
+func (m *measured) booting() table {
+	t := table{texts: 2, rows: [][]string{{"stage", "path", "PVH: instructions", "direct: ticks", "direct: ns",
+		"exits to the monitor", "pages touched", "bytes copied"}}}
+	for _, s := range stages {
+		row := []string{s.what, s.name, orNone(m.counts.Figure(s.name, "instructions/op"))}
+		for _, unit := range []string{"cycles/op", "ns/op", "user-exits/op", "pages/op", "copied-bytes/op"} {
+			row = append(row, orNone(m.kvm.Figure(s.name, unit)))
+		}
+		for _, cell := range row[2:] {
+			if cell != "-" {
+				t.rows = append(t.rows, row)
+				break
+			}
+		}
+	}
+	return t
+}
+
+// monitors are the figures of the monitor.
+var monitors = []struct {
+	what, unit string
+	metric
+}{
+	{"machine made, to its first exit", "ns", metric{"CreateToFirstExit", passed}},
+	{"of that with a processor", "ns", metric{"CreateToFirstExit", used}},
+	{"machine made, run to its only exit, closed", "ns", metric{"Machine", passed}},
+	{"exit of a port, and back", "ns", metric{"Exit/port", passed}},
+	{"allocations for it", "", metric{"Exit/port", "allocs/op"}},
+	{"exit of memory, and back", "ns", metric{"Exit/memory", passed}},
+	{"allocations for it", "", metric{"Exit/memory", "allocs/op"}},
+	{"spinning guest cancelled, until Run returns", "ns", metric{"Kick", passed}},
+	{"the longest of them", "ns", metric{"Kick", "worst-ns"}},
+	{"machines at once", "", metric{"MachinesAtOnce/huge-pages", "machines"}},
+	{"each of them made and run", "ns", metric{"MachinesAtOnce/huge-pages", "ns/machine"}},
+	{"memory of the process for each", "bytes", metric{"MachinesAtOnce/huge-pages", "bytes/machine"}},
+	{"guest pages in the host's memory", "4 KiB", metric{"MachinesAtOnce/huge-pages", "pages/machine"}},
+	{"machines at once, small pages", "", metric{"MachinesAtOnce/small-pages", "machines"}},
+	{"each of them made and run", "ns", metric{"MachinesAtOnce/small-pages", "ns/machine"}},
+	{"memory of the process for each", "bytes", metric{"MachinesAtOnce/small-pages", "bytes/machine"}},
+	{"guest pages in the host's memory", "4 KiB", metric{"MachinesAtOnce/small-pages", "pages/machine"}},
+}
+
+// monitor returns the table of the monitor: on the host's KVM, and counted in the nested machine.
+func (m *measured) monitor() table {
+	t := table{texts: 2, rows: [][]string{{"what", "unit", "this host's KVM", "nested, counted"}}}
+	for _, x := range monitors {
+		host, onHost := m.host.get(x.metric)
+		nested, inRig := m.peers.get(x.metric)
+		if onHost || inRig {
+			t.rows = append(t.rows, []string{x.what, x.unit, orNone(host, onHost), orNone(nested, inRig)})
+		}
+	}
+	return t
+}

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"kapsel/bench"
+)
+
+// folder is one with these files, by name.
+func folder(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	}
+	return dir
+}
+
+// asJSON is what kapsel bench prints of results: name, unit, value.
+func asJSON(t *testing.T, r bench.Run, results ...any) string {
+	t.Helper()
+	r.Version = bench.Version
+	for i := 0; i < len(results); i += 3 {
+		r.Results = append(r.Results, bench.Result{Name: results[i].(string), Ops: 1,
+			Metrics: []bench.Metric{{Unit: results[i+1].(string), Value: results[i+2].(float64)}}})
+	}
+	text, err := json.Marshal(r)
+	require.NoError(t, err)
+	return string(text)
+}
+
+// counts are of all paths with a goal, some met, and skipped ones.
+func counts(t *testing.T, skipped ...bench.Skip) string {
+	return asJSON(t, bench.Run{Skipped: skipped},
+		"BootMain", "instructions/op", 2645.0, "Empty", "instructions/op", 12.0, "NullCommand", "instructions/op", 157.0,
+		"YieldNoWait", "instructions/op", 150.0, "UpcallRoundTrip", "instructions/op", 450.0, "TaskSwitch", "instructions/op", 501.0,
+		"InterruptToCapsule", "instructions/op", 257.0, "BootFirstTask", "instructions/op", 131752.0,
+		"SmallestMemory", "KiB", 2984.0, "KernelTextRodata", "bytes", 98304.0)
+}
+
+func underKVM(t *testing.T, warnings ...string) string {
+	r := bench.Run{Config: []bench.Fact{{Key: "accel", Value: "kvm, direct door"}, {Key: "kvm", Value: "kvm_amd"}}, Warnings: warnings}
+	return asJSON(t, r, "BootEntered", "cycles/op", 1286.0, "BootFirstOutput", "user-exits/op", 15.0,
+		"NullCommand", "cycles/op", 320.5, "NullCommand", "p99-cycles", 400.0, "NullCommand", "exits/op", 0.003, "NullCommand", "user-exits/op", 0.0,
+		"SmallestMemory", "KiB", 2856.0)
+}
+
+func report(t *testing.T, dir string) string {
+	t.Helper()
+	var out strings.Builder
+	require.NoError(t, run(&out, []string{dir}, ""))
+	return out.String()
+}
+
+func TestPaths(t *testing.T) {
+	assert.Equal(t, `| path               | unit         |  count |  goal | met |
+|--------------------|--------------|-------:|------:|----:|
+| BootMain           | instructions |   2645 |       |     |
+| Empty              | instructions |     12 |       |     |
+| NullCommand        | instructions |    157 |   150 |  no |
+| YieldNoWait        | instructions |    150 |   150 | yes |
+| UpcallRoundTrip    | instructions |    450 |   450 | yes |
+| TaskSwitch         | instructions |    501 |   500 |  no |
+| InterruptToCapsule | instructions |    257 |   300 | yes |
+| BootFirstTask      | instructions | 131752 | 60000 |  no |
+| SmallestMemory     | KiB          |   2984 |  1024 |  no |
+| KernelTextRodata   | bytes        |  98304 | 98304 | yes |
+
+4 of 8 goals are met.
+`, report(t, folder(t, map[string]string{"counts.json": counts(t)})))
+}
+
+// A table that is not complete is shown, and is an error.
+func TestPathsThatLack(t *testing.T) {
+	var out strings.Builder
+	err := run(&out, []string{folder(t, map[string]string{"counts.json": counts(t, bench.Skip{Name: "ExitMMIO", Reason: "no device"})})}, "")
+	assert.ErrorContains(t, err, "not measured: ExitMMIO")
+	assert.Contains(t, out.String(), "4 of 8 goals are met.\n\nNot measured: ExitMMIO: no device.\n")
+
+	out.Reset()
+	one := asJSON(t, bench.Run{}, "NullCommand", "instructions/op", 140.0)
+	err = run(&out, []string{folder(t, map[string]string{"counts.json": one})}, "")
+	assert.ErrorContains(t, err, "not measured: BootFirstTask, InterruptToCapsule, KernelTextRodata, SmallestMemory, TaskSwitch, UpcallRoundTrip, YieldNoWait")
+	assert.Contains(t, out.String(), "1 of 1 goals are met.")
+}
+
+// Exits are shown of any KVM, cycles only where they are a processor's.
+func TestPathsUnderKVM(t *testing.T) {
+	timed := report(t, folder(t, map[string]string{"counts.json": counts(t), "kvm.json": underKVM(t, "turbo is on")}))
+	assert.Regexp(t, `\| path +\| unit +\| +count \| cycles \| +99 % \| exits +\| to the monitor \| +goal \| met \|`, timed)
+	assert.Regexp(t, `\| NullCommand +\| instructions +\| +157 \| +320\.5 \| +400 \| +0 \| +0 \| +150 \| +no \|`, timed)
+	assert.Regexp(t, `\| Empty +\| instructions +\| +12 \| +- \| +- \| +- \| +- \| +\| +\|`, timed)
+
+	nested := report(t, folder(t, map[string]string{"counts.json": counts(t), "kvm.json": underKVM(t, "cycles mean nothing: nested")}))
+	assert.NotContains(t, nested, "cycles")
+	assert.Regexp(t, `\| NullCommand +\| instructions +\| +157 \| +0 \| +0 \| +150 \| +no \|`, nested)
+}
+
+func TestDocument(t *testing.T) {
+	dir := folder(t, map[string]string{
+		"counts.json":     counts(t),
+		"kvm.json":        underKVM(t, "cycles mean nothing: nested"),
+		"facts.txt":       "date: 2026-01-02\nsystem: Debian: 12\nno fact\n",
+		"host.txt":        "kvm: /dev/kvm of Linux 6.1\nBenchmarkExit/port-2 \t 9 \t 13419 ns/op \t 0 B/op \t 0 allocs/op\n",
+		"peers/linux.txt": "BenchmarkLinux/getpid 1001 314.00 instructions/op\nBenchmarkLinux/fault 1001 2607 instructions/op\n",
+		"peers/ours.txt":  "kvm: nested\nBenchmarkExit/port 9 4020 ns/op\n",
+		"timed/floor.txt": "BenchmarkFloor/exit 9 2000.5 ns/op\n",
+		"doc.md":          "# Title\n" + markBegin + "old\n" + markEnd + "end\n",
+	})
+	doc := filepath.Join(dir, "doc.md")
+	written := func() string {
+		require.NoError(t, run(nil, []string{dir}, doc))
+		text, err := os.ReadFile(doc)
+		require.NoError(t, err)
+		return string(text)
+	}
+	text := written()
+	assert.True(t, strings.HasPrefix(text, "# Title\n"+markBegin+"\n- date: 2026-01-02\n- system: Debian: 12\n\n### Paths"), text)
+	assert.True(t, strings.HasSuffix(text, "\n\n"+markEnd+"end\n"), text)
+	for _, want := range []string{
+		`\nExits: kvm, direct door; kvm_amd\.\n`,
+		`\n!\[[^]]+\]\(doc/paths\.svg\)\n`, `\n!\[[^]]+\]\(doc/peers\.svg\)\n`,
+		`\| guest's first instruction +\| BootEntered +\| +- \| +1286 \| +- \| +- \| +- \| +- \|`,
+		`\| kernel's main function +\| BootMain +\| +2645 \| +- \| +- \| +- \| +- \| +- \|`,
+		`\| first byte of output +\| BootFirstOutput +\| +- \| +- \| +- \| +15 \| +- \| +- \|`,
+		`2984 KiB by the PVH door, 2856 KiB by the direct one\.\n`,
+		`This host's KVM: /dev/kvm of Linux 6\.1\.\n`,
+		`\| exit of a port, and back +\| ns +\| +13419 \| +4020 \|`,
+		`\| allocations for it +\| +\| +0 \| +- \|`,
+		`\| system call that does nothing +\| Linux: getpid +\| instructions \| +314 \| +157 \| +2\.00 \|`,
+		`\| page fault to handler +\| Linux: SIGSEGV +\| instructions \| +2607 \| +- \| +- \|`,
+		`### Peers, timed on this host's KVM\n\n\| what +\|.*\n.*\n\| exit to the monitor and back +\| C, least of KVM \| ns +\| +2000 \|`,
+	} {
+		assert.Regexp(t, want, text)
+	}
+	assert.NotContains(t, text, "tasks loaded", "a stage that was not measured")
+	assert.Equal(t, text, written(), "once more")
+
+	svg, err := os.ReadFile(filepath.Join(dir, "doc", "paths.svg"))
+	require.NoError(t, err)
+	assert.Contains(t, string(svg), ">NullCommand<")
+	assert.NotContains(t, string(svg), "BootMain")
+	assert.FileExists(t, filepath.Join(dir, "doc", "peers.svg"))
+}
+
+func TestDocumentOfCountsAlone(t *testing.T) {
+	dir := folder(t, map[string]string{"counts.json": counts(t), "doc.md": markBegin + markEnd})
+	doc := filepath.Join(dir, "doc.md")
+	require.NoError(t, run(nil, []string{dir}, doc))
+	text, err := os.ReadFile(doc)
+	require.NoError(t, err)
+	assert.NotContains(t, string(text), "peers.svg")
+	assert.NotContains(t, string(text), "### The monitor")
+	assert.NotContains(t, string(text), "### Peers")
+	assert.NoFileExists(t, filepath.Join(dir, "doc", "peers.svg"))
+}
+
+func TestPeerTable(t *testing.T) {
+	const instructions = "instructions/op"
+	for _, tt := range []struct {
+		name   string
+		found  results
+		icount bool
+		want   [][]string
+	}{
+		{"a ratio", results{"Linux/getpid": {instructions: 300}, "NullCommand": {instructions: 200}}, true,
+			[][]string{{"system call that does nothing", "Linux: getpid", "instructions", "300", "200", "1.50"}}},
+		{"without ours", results{"Linux/getpid": {instructions: 300}}, true,
+			[][]string{{"system call that does nothing", "Linux: getpid", "instructions", "300", "-", "-"}}},
+		{"ours in another unit", results{"Linux/getpid": {instructions: 300}, "NullCommand": {"ns/op": 200}}, true,
+			[][]string{{"system call that does nothing", "Linux: getpid", "instructions", "300", "-", "-"}}},
+		{"ours is nothing", results{"Linux/getpid": {instructions: 30.5}, "NullCommand": {instructions: 0}}, true,
+			[][]string{{"system call that does nothing", "Linux: getpid", "instructions", "30.5", "0", "-"}}},
+		{"no peer", results{"NullCommand": {instructions: 200}}, true, nil},
+		{"counted", results{"Floor/exit": {passed: 2793.31}, "Exit/port": {passed: 3924}}, true,
+			[][]string{{"exit to the monitor and back", "C, least of KVM", "ticks", "2793", "3924", "0.71"}}},
+		{"timed", results{"Floor/exit": {passed: 2793.31}, "Exit/port": {passed: 3924}}, false,
+			[][]string{{"exit to the monitor and back", "C, least of KVM", "ns", "2793", "3924", "0.71"}}},
+		{"one against two", results{"Linux/pipe": {instructions: 400}, "Linux/futex": {instructions: 100}, "TaskSwitch": {instructions: 200}}, true,
+			[][]string{
+				{"to another task that waits, one way", "Linux: futex", "instructions", "100", "200", "0.50"},
+				{"to another task that waits, one way", "Linux: pipe", "instructions", "400", "200", "2.00"},
+			}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := peerTable(tt.found, tt.icount)
+			assert.Equal(t, len(tt.want) == 0, got.empty())
+			assert.ElementsMatch(t, tt.want, got.rows[1:])
+		})
+	}
+}
+
+func TestBenchmarkName(t *testing.T) {
+	for name, want := range map[string]string{
+		"Exit/port-16": "Exit/port", "Exit/port": "Exit/port", "Floor/first-exit": "Floor/first-exit", "Linux/pipe-and-back": "Linux/pipe-and-back",
+	} {
+		assert.Equal(t, want, benchmarkName(name))
+	}
+}
+
+// Of two results of the same benchmark and unit the later one stays.
+func TestReadResults(t *testing.T) {
+	dir := folder(t, map[string]string{
+		"a.txt": "BenchmarkA 1 1 ns/op\nBenchmarkA-2 1 2 ns/op 3 B/op\n", "b.txt": "BenchmarkB 1 7.5 ticks/reset\n", "c.md": "no results"})
+	got, err := readResults(filepath.Join(dir, "*.txt"))
+	require.NoError(t, err)
+	assert.Equal(t, results{"A": {"ns/op": 2, "B/op": 3}, "B": {"ticks/reset": 7.5}}, got)
+}
+
+func TestRefuses(t *testing.T) {
+	good := counts(t)
+	for _, tt := range []struct {
+		name  string
+		files map[string]string
+		doc   string
+		want  string
+	}{
+		{"nothing", nil, "", "counts.json: no such file"},
+		{"counts that are none", map[string]string{"counts.json": "hello"}, "", "counts.json: no results in it"},
+		{"a bad run under KVM", map[string]string{"counts.json": good, "kvm.json": "{"}, "", "kvm.json: unexpected end of JSON"},
+		{"bad results of the monitor", map[string]string{"counts.json": good, "host.txt": "BenchmarkA 1 x ns/op\n"}, "", "host.txt: line 1"},
+		{"a bad peer", map[string]string{"counts.json": good, "peers/linux.txt": "ok\n"}, "", "linux.txt: no results in it"},
+		{"no document", map[string]string{"counts.json": good}, "none.md", "none.md: no such file"},
+		{"a document without marks", map[string]string{"counts.json": good, "doc.md": markBegin}, "doc.md", "doc.md: want the lines"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := folder(t, tt.files)
+			doc := ""
+			if tt.doc != "" {
+				doc = filepath.Join(dir, tt.doc)
+			}
+			assert.ErrorContains(t, run(nil, []string{dir}, doc), tt.want)
+		})
+	}
+	assert.ErrorContains(t, run(nil, nil, ""), "want one folder of results")
+}
