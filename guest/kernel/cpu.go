@@ -98,6 +98,8 @@ type Fault struct {
 
 // StartState is what a task starts with (docs/abi.md, section 1, "Start").
 type StartState struct {
+	_ notComparable
+
 	Entry        uint64 // the init function
 	AppStart     uint64 // first address behind the protected region of its flash
 	RAMStart     uint64
@@ -113,6 +115,7 @@ type StartState struct {
 
 // Upcall is a function of a task's with its arguments.
 type Upcall struct {
+	_        notComparable
 	Fn       uint64
 	Args     [3]uint32
 	Userdata uint64

@@ -32,11 +32,13 @@ func (d *DeferredCall) Register(k *Kernel, client DeferredClient) {
 	}
 	d.kernel = k
 	d.mask = 1 << k.deferred.count
-	k.deferred.clients[k.deferred.count] = client
+	k.deferred.clients[k.deferred.count].DeferredClient = client
 	k.deferred.count++
 }
 
 // Set asks for the call. Setting it again before it ran changes nothing.
+//
+//go:noinline
 func (d *DeferredCall) Set() {
 	if d.kernel == nil {
 		panic("kernel: a deferred call was set before it was registered")
@@ -54,7 +56,13 @@ type deferredCalls struct {
 	_       notComparable
 	pending uint32
 	count   int
-	clients [maxDeferred]DeferredClient
+	clients [maxDeferred]deferredClient
+}
+
+// deferredClient is a registered client.
+type deferredClient struct {
+	_ notComparable
+	DeferredClient
 }
 
 // runLowest calls the pending client that was registered first. There is one.

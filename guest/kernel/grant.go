@@ -186,13 +186,7 @@ func (s *Slots) upcall(t *Task, n uint32) *upcallSlot {
 	return (*upcallSlot)((*s.of(t))[n*upcallSlotSize:])
 }
 
-func (s *Slots) readOnly(t *Task, n uint32) *bufferSlot { return s.buffer(t, s.at.readOnly, n) }
-
 func (s *Slots) readWrite(t *Task, n uint32) *bufferSlot { return s.buffer(t, s.at.readWrite, n) }
-
-func (s *Slots) userspaceReadable(t *Task, n uint32) *bufferSlot {
-	return s.buffer(t, s.at.userspaceReadable, n)
-}
 
 // buffer is the n-th of the buffer slots at an offset.
 func (s *Slots) buffer(t *Task, at, n uint32) *bufferSlot {

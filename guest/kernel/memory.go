@@ -67,6 +67,8 @@ func (m *Memory) WriteU8(addr uint64, v uint8) bool {
 }
 
 // readWrite is the n bytes at addr if all of them are RAM below the break.
+//
+//go:noinline
 func (m *Memory) readWrite(addr, n uint64) ([]byte, bool) {
 	if !within(addr, n, m.ramStart, m.appBreak) {
 		return nil, false

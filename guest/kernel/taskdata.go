@@ -6,6 +6,7 @@ import "kapsel/guest/abi"
 // buffers that it shared with the driver. Kept beyond the entry it is dead: buffers have
 // length 0 and upcalls fail.
 type TaskData struct {
+	_     notComparable
 	slots *Slots
 	task  *Task // nil outside an entry
 	run   uint32

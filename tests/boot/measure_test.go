@@ -151,7 +151,8 @@ func TestMeasurements(t *testing.T) {
 }
 
 // TestMeasurementsRepeat: where an instruction is a tick every run measures the same, and what
-// does not wait for anything takes as many instructions each time.
+// does not wait for anything takes as many instructions each time, but for the one more of a
+// queue that wraps around.
 func TestMeasurementsRepeat(t *testing.T) {
 	if machine.Accelerator(t) != "qemu" {
 		t.Skip("instructions are counted by QEMU's emulator")
@@ -166,7 +167,7 @@ func TestMeasurementsRepeat(t *testing.T) {
 	}
 	for _, m := range all {
 		if m.base == "" {
-			assert.Equal(t, m.ticks[0], m.ticks[len(m.ticks)-1], m.name)
+			assert.LessOrEqual(t, m.ticks[len(m.ticks)-1]-m.ticks[0], uint64(1), m.name)
 		}
 	}
 }

@@ -61,8 +61,9 @@ func (m *module) checkTypeSwitches(f *file) []breach {
 // directivePrefixes begin the comments that are not for people.
 var directivePrefixes = []string{"//go:", "//line ", "/*line ", "//export ", "//extern "}
 
-// harmless are the directives that packages of the kernel may give, though capsules may not.
-var harmless = []string{"//go:build ", "//go:noinline"}
+// harmless are the directives that packages of the kernel may give, though capsules may not. A
+// function without the check of the stack's end is safe: the linker proves that its stack fits.
+var harmless = []string{"//go:build ", "//go:noinline", "//go:nosplit"}
 
 // checkDirectives finds directives to the compiler, such as go:linkname, which reaches
 // into any package.

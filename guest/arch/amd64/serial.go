@@ -21,6 +21,8 @@ func (*Serial) WriteString(s string) {
 }
 
 // WriteChar writes a byte, as WriteString does.
+//
+//go:noinline
 func (*Serial) WriteChar(c byte) {
 	for n := 0; inb(uartLineStatus)&uartEmpty == 0 && n < 100_000; n++ {
 	}

@@ -7,6 +7,9 @@
 // differ in their field's name, so that Go converts none into another.
 package capability
 
+// zeroValue is the panic of a function that was passed no capability; the trace says which.
+const zeroValue = "capability: one was wanted, its zero value found: only the board mints"
+
 // Set is one of each capability.
 type Set struct {
 	MemoryAllocation MemoryAllocation
@@ -33,7 +36,7 @@ type MemoryAllocation struct{ memoryAllocation bool }
 // Require panics unless the capability was minted.
 func (c MemoryAllocation) Require() {
 	if !c.memoryAllocation {
-		panic("capability: MemoryAllocation wanted, found its zero value: only the board mints")
+		panic(zeroValue)
 	}
 }
 
@@ -43,7 +46,7 @@ type TaskManagement struct{ taskManagement bool }
 // Require panics unless the capability was minted.
 func (c TaskManagement) Require() {
 	if !c.taskManagement {
-		panic("capability: TaskManagement wanted, found its zero value: only the board mints")
+		panic(zeroValue)
 	}
 }
 
@@ -53,7 +56,7 @@ type MainLoop struct{ mainLoop bool }
 // Require panics unless the capability was minted.
 func (c MainLoop) Require() {
 	if !c.mainLoop {
-		panic("capability: MainLoop wanted, found its zero value: only the board mints")
+		panic(zeroValue)
 	}
 }
 
@@ -63,7 +66,7 @@ type Hardware struct{ hardware bool }
 // Require panics unless the capability was minted.
 func (c Hardware) Require() {
 	if !c.hardware {
-		panic("capability: Hardware wanted, found its zero value: only the board mints")
+		panic(zeroValue)
 	}
 }
 
@@ -73,6 +76,6 @@ type MemorySharing struct{ memorySharing bool }
 // Require panics unless the capability was minted.
 func (c MemorySharing) Require() {
 	if !c.memorySharing {
-		panic("capability: MemorySharing wanted, found its zero value: only the board mints")
+		panic(zeroValue)
 	}
 }

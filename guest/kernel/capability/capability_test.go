@@ -16,7 +16,7 @@ func TestZeroValuesAreRefused(t *testing.T) {
 		"Hardware":         {zero.Hardware.Require, real.Hardware.Require},
 		"MemorySharing":    {zero.MemorySharing.Require, real.MemorySharing.Require},
 	} {
-		assert.PanicsWithValue(t, "capability: "+name+" wanted, found its zero value: only the board mints", require[0])
+		assert.PanicsWithValue(t, "capability: one was wanted, its zero value found: only the board mints", require[0], name)
 		assert.NotPanics(t, require[1], name)
 	}
 }

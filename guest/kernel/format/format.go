@@ -81,6 +81,8 @@ func Text(w Writer, b []byte) {
 }
 
 // spaces writes n of them, or none if n is not above 0.
+//
+//go:noinline
 func spaces(w Writer, n int) {
 	for ; n > 0; n-- {
 		w.WriteChar(' ')
