@@ -30,6 +30,7 @@ func (k *Kernel) Start(id TaskID, c capability.TaskManagement) abi.ErrorCode {
 	return k.setStopped(id, false, c)
 }
 
+//go:nosplit
 func (k *Kernel) setStopped(id TaskID, stopped bool, c capability.TaskManagement) abi.ErrorCode {
 	c.Require()
 	t := k.task(id)

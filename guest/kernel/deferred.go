@@ -32,7 +32,7 @@ func (d *DeferredCall) Register(k *Kernel, client DeferredClient) {
 	}
 	d.kernel = k
 	d.mask = 1 << k.deferred.count
-	k.deferred.clients[k.deferred.count].DeferredClient = client
+	k.deferred.clients[k.deferred.count] = client
 	k.deferred.count++
 }
 
@@ -56,13 +56,7 @@ type deferredCalls struct {
 	_       notComparable
 	pending uint32
 	count   int
-	clients [maxDeferred]deferredClient
-}
-
-// deferredClient is a registered client.
-type deferredClient struct {
-	_ notComparable
-	DeferredClient
+	clients [maxDeferred]DeferredClient
 }
 
 // runLowest calls the pending client that was registered first. There is one.

@@ -96,6 +96,8 @@ func (g *Grant[T]) Nested() uint64 { return g.slots.nested }
 //   - abi.INVAL if id is stale,
 //   - abi.NOMEM if the task's RAM has no room for the grant,
 //   - abi.BUSY from within another Enter or Each of the same grant.
+//
+//go:nosplit
 func (g *Grant[T]) Enter(id TaskID, f func(value *T, task *TaskData)) abi.ErrorCode {
 	t, e := g.slots.admit(id)
 	if e == abi.OK {
@@ -118,6 +120,8 @@ func (g *Grant[T]) Each(f func(value *T, task *TaskData)) abi.ErrorCode {
 }
 
 // enter runs f on a copy of the value. If f ended the task, there is nothing to write to.
+//
+//go:nosplit
 func (g *Grant[T]) enter(t *Task, f func(value *T, task *TaskData)) {
 	d := &g.slots.entered
 	value := (*g.slots.of(t))[g.slots.at.value:]
@@ -158,6 +162,8 @@ func (s *Slots) next(slot int) *Task {
 // ScheduleUpcall is TaskData.ScheduleUpcall without an entry, allocating the grant if this
 // is its first use. Besides, it returns abi.INVAL if id is stale, and abi.NOMEM if the task's
 // RAM has no room for the grant.
+//
+//go:nosplit
 func (s *Slots) ScheduleUpcall(id TaskID, n uint32, a0, a1, a2 uint32) abi.ErrorCode {
 	t := s.kernel.task(id)
 	switch {

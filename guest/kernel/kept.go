@@ -13,6 +13,8 @@ type keptEvent struct {
 }
 
 // keep keeps an event whose upcall slot that is.
+//
+//go:nosplit
 func (t *Task) keep(e event, slot *upcallSlot, a0, a1, a2 uint32) {
 	n := &t.newest
 	if n.waits && n.event != e {
@@ -44,6 +46,8 @@ func (t *Task) dropOlder(slot *upcallSlot) {
 }
 
 // takeOlder takes the event from its upcall slot, or reports false if it is not kept there.
+//
+//go:nosplit
 func (k *Kernel) takeOlder(t *Task, e event) ([3]uint32, bool) {
 	d := k.platform.Driver(e.driver)
 	if d == nil {

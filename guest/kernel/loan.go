@@ -23,6 +23,8 @@ type loan struct {
 //     not alive, or the buffer does not begin and end on pages,
 //   - abi.SIZE if the buffer is too large,
 //   - abi.NOMEM if there is no memory for the borrower's page tables.
+//
+//go:nosplit
 func (s *Slots) Lend(id TaskID, n uint32, to TaskID, c capability.MemorySharing) (addr, length uint64, e abi.ErrorCode) {
 	c.Require()
 	lender := s.kernel.task(id)
@@ -60,6 +62,8 @@ func loanAddress(t *Task) uint64 { return abi.LoanStart + uint64(t.slot)*abi.Loa
 
 // lend maps the loan, in the place of what the lender lent to the borrower before. It reports
 // false, changing nothing, if that cannot be.
+//
+//go:nosplit
 func (k *Kernel) lend(lender, borrower *Task, l loan) bool {
 	if lender.loans[borrower.slot] == l {
 		return true

@@ -3,6 +3,8 @@ package kernel
 import "kapsel/guest/abi"
 
 // memop moves the task's break or tells it about its memory.
+//
+//go:nosplit
 func (k *Kernel) memop(t *Task, op uint32, arg uint64) Result {
 	m := &t.memory
 	switch op {

@@ -35,6 +35,8 @@ func (m *Memory) WriteU64(addr, v uint64) bool {
 
 // WriteU32s writes little-endian words to the task's RAM below its break, one behind the
 // other. It reports false, writing nothing, if any of their bytes is not there.
+//
+//go:nosplit
 func (m *Memory) WriteU32s(addr uint64, words []uint32) bool {
 	b, ok := m.readWrite(addr, 4*uint64(len(words)))
 	if !ok {
@@ -67,8 +69,6 @@ func (m *Memory) WriteU8(addr uint64, v uint8) bool {
 }
 
 // readWrite is the n bytes at addr if all of them are RAM below the break.
-//
-//go:noinline
 func (m *Memory) readWrite(addr, n uint64) ([]byte, bool) {
 	if !within(addr, n, m.ramStart, m.appBreak) {
 		return nil, false

@@ -7,6 +7,8 @@ type pair struct{ a, b uint64 }
 
 // answerPair gives a task the result of Subscribe or Allow: the pair that was replaced,
 // or with an error the pair that was passed.
+//
+//go:nosplit
 func (t *Task) answerPair(trap *Trap, success, failure abi.Variant, e abi.ErrorCode, p pair) {
 	r := Result{success, p.a, p.b, 0}
 	if e != abi.OK {
@@ -17,12 +19,16 @@ func (t *Task) answerPair(trap *Trap, success, failure abi.Variant, e abi.ErrorC
 
 // subscribe makes a function, passed with its userdata, the upcall of an event, or none if
 // it is 0, and drops the events that waited for the one before.
+//
+//go:nosplit
 func (k *Kernel) subscribe(t *Task, trap *Trap, to event, passed pair) {
 	old, e := k.swapUpcall(t, to, passed)
 	t.answerPair(trap, abi.SuccessFnUserdata, abi.FailureFnUserdata, e, old)
 }
 
 // swapUpcall returns the pair that was replaced, or the passed one with an error.
+//
+//go:nosplit
 func (k *Kernel) swapUpcall(t *Task, to event, passed pair) (pair, abi.ErrorCode) {
 	if _, ok := t.memory.readOnly(passed.a, t.functionSize()); !ok && passed.a != 0 {
 		return passed, abi.INVAL
@@ -48,12 +54,16 @@ func (k *Kernel) swapUpcall(t *Task, to event, passed pair) (pair, abi.ErrorCode
 
 // allow shares a buffer, address and length, with a driver, or takes it back if the new
 // one is empty.
+//
+//go:nosplit
 func (k *Kernel) allow(t *Task, trap *Trap, to event, passed pair) {
 	old, e := k.swapBuffer(t, trap.Class, to, passed)
 	t.answerPair(trap, abi.SuccessAddrLen, abi.FailureAddrLen, e, old)
 }
 
 // swapBuffer returns the pair that was replaced, or the passed one with an error.
+//
+//go:nosplit
 func (k *Kernel) swapBuffer(t *Task, class abi.Class, to event, passed pair) (pair, abi.ErrorCode) {
 	if !t.memory.mayShare(class, passed) {
 		return passed, abi.INVAL
@@ -78,6 +88,8 @@ func (k *Kernel) swapBuffer(t *Task, class abi.Class, to event, passed pair) (pa
 
 // mayShare reports whether the task may share that buffer. An empty one may lie anywhere,
 // for nothing is ever done with its address but to hand it back.
+//
+//go:nosplit
 func (m *Memory) mayShare(class abi.Class, buffer pair) bool {
 	if buffer.b == 0 {
 		return true
@@ -91,6 +103,8 @@ func (m *Memory) mayShare(class abi.Class, buffer pair) bool {
 }
 
 // bufferSlot is the slot of an allow number, its grant allocated.
+//
+//go:nosplit
 func (s *Slots) bufferSlot(t *Task, class abi.Class, n uint32) (*bufferSlot, abi.ErrorCode) {
 	at, count := s.at.readOnly, s.counts.ReadOnly
 	switch class {

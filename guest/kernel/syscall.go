@@ -31,6 +31,8 @@ func (t *Task) answer(trap *Trap, r Result) {
 }
 
 // command calls a driver for a special task.
+//
+//go:nosplit
 func (k *Kernel) command(t *Task, trap *Trap) {
 	a := &trap.Args
 	driver, command := uint32(a[0]), uint32(a[1])
@@ -60,6 +62,8 @@ func (k *Kernel) exit(t *Task, trap *Trap) {
 
 // yield gives up the CPU for an upcall. NoWait tells in the byte at the address in the
 // second word whether one runs; an address outside the task's RAM is ignored.
+//
+//go:nosplit
 func (k *Kernel) yield(t *Task, a *[4]uint64) {
 	upcall := t.queue.count != 0
 	switch uint32(a[0]) {
@@ -98,6 +102,8 @@ func bit(b bool) uint8 {
 
 // yieldWaitFor answers with the arguments of that event, if it happened already, or makes
 // the task wait for it.
+//
+//go:nosplit
 func (k *Kernel) yieldWaitFor(t *Task, e event) {
 	if t.queue.count != 0 {
 		if args, ok := t.queue.take(e); ok {

@@ -46,6 +46,8 @@ func (d *TaskData) Pending() int {
 // Without a subscription the event waits for a Yield-WaitFor alone, and a newer one
 // replaces it. It returns abi.INVAL if the entry is over or n is out of range, and
 // abi.NOMEM if the task's queue is full: then the event is lost and counted.
+//
+//go:nosplit
 func (d *TaskData) ScheduleUpcall(n uint32, a0, a1, a2 uint32) abi.ErrorCode {
 	if !d.live() {
 		return abi.INVAL
@@ -54,6 +56,8 @@ func (d *TaskData) ScheduleUpcall(n uint32, a0, a1, a2 uint32) abi.ErrorCode {
 }
 
 // happen makes an event of the driver happen to a task that has the grant.
+//
+//go:nosplit
 func (s *Slots) happen(t *Task, n uint32, a0, a1, a2 uint32) abi.ErrorCode {
 	if n >= uint32(s.counts.Upcalls) {
 		return abi.INVAL
@@ -152,6 +156,8 @@ func (w ReadWriteBuffer) WriteAt(p []byte, offset uint64) int {
 }
 
 // from is the buffer's bytes from an offset on, if the task may still use all of it so.
+//
+//go:nosplit
 func (b *buffer) from(offset uint64, use func(m *Memory, addr, n uint64) ([]byte, bool)) []byte {
 	if !b.live() || offset >= b.len {
 		return nil

@@ -187,6 +187,8 @@ func (c *CPU) forget(slot int) {
 }
 
 // Upcall implements kernel.CPU.
+//
+//go:nosplit
 func (c *CPU) Upcall(slot int, mem *kernel.Memory, u *kernel.Upcall) bool {
 	x := &contexts[slot]
 	c.unready(slot)
@@ -205,6 +207,8 @@ func (c *CPU) Upcall(slot int, mem *kernel.Memory, u *kernel.Upcall) bool {
 }
 
 // SetSegmentBase implements kernel.CPU.
+//
+//go:nosplit
 func (c *CPU) SetSegmentBase(slot int, op uint32, addr uint64) {
 	field, msr := &contexts[slot].fsBase, uint32(msrFSBase)
 	if op == abi.MemopSetGSBase {
@@ -231,6 +235,8 @@ func (c *CPU) Reserve(slot int, addr, size uint64) bool {
 }
 
 // Map implements kernel.CPU.
+//
+//go:nosplit
 func (c *CPU) Map(slot int, addr uint64, mem []byte, rights kernel.Rights) {
 	bits := uint64(userRX)
 	if rights == kernel.ReadWrite {
@@ -242,6 +248,8 @@ func (c *CPU) Map(slot int, addr uint64, mem []byte, rights kernel.Rights) {
 }
 
 // Unmap implements kernel.CPU.
+//
+//go:nosplit
 func (c *CPU) Unmap(slot int, addr, size uint64) {
 	c.spaces[slot].unmapPages(addr, size)
 	c.stale[slot] = true

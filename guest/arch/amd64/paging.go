@@ -47,6 +47,8 @@ type addressSpace struct {
 // entries returns the entries of virt and what follows, at most n and at most to its table's
 // end, in the table at the given level, which maps 1<<shift bytes an entry. The tables
 // above are made if grow is set. nil: a table is missing, or no frame was left.
+//
+//go:nosplit
 func (s *addressSpace) entries(virt uint64, shift uint, n uint64, grow bool) []uint64 {
 	t := at[table](s.root)
 	for level := uint(39); level > shift; level -= 9 {
@@ -88,6 +90,8 @@ func (s *addressSpace) reserved(virt, size uint64) []uint64 {
 }
 
 // mapPages maps 4 KiB pages. All addresses are page aligned and the range is reserved.
+//
+//go:nosplit
 func (s *addressSpace) mapPages(virt, phys, size, bits uint64) {
 	for size > 0 {
 		entries := s.reserved(virt, size)
@@ -102,6 +106,8 @@ func (s *addressSpace) mapPages(virt, phys, size, bits uint64) {
 }
 
 // unmapPages takes 4 KiB pages away. The range is reserved.
+//
+//go:nosplit
 func (s *addressSpace) unmapPages(virt, size uint64) {
 	for size > 0 {
 		entries := s.reserved(virt, size)
@@ -113,6 +119,8 @@ func (s *addressSpace) unmapPages(virt, size uint64) {
 
 // mapRange maps page-aligned physical memory with the largest pages that fit. It reports
 // false if no frame was left. Nothing is mapped in the range yet.
+//
+//go:nosplit
 func (s *addressSpace) mapRange(virt, phys, size, bits uint64) bool {
 	for size > 0 {
 		shift, n, large := s.pagesFor(virt|phys, size)
