@@ -21,7 +21,8 @@ func (m *measured) writePaths(w io.Writer) {
 	}
 }
 
-// paths returns the table of paths: its count, what it took under KVM, and its goal.
+// paths returns the table of paths: its count, what it took under KVM, and its goal. Of memory
+// the direct door's figure counts, where there is one: by it the monitor places the image.
 func (m *measured) paths() (t table, met, goals int) {
 	t = table{texts: 2, rows: [][]string{{"path", "unit", "count"}}}
 	timed, exits := m.kvm.Timed(), len(m.kvm.Results) > 0
@@ -36,6 +37,9 @@ func (m *measured) paths() (t table, met, goals int) {
 		count, unit, ok := countOf(m.counts, name)
 		if !ok {
 			continue
+		}
+		if direct, ok := m.kvm.Figure(name, "KiB"); ok {
+			count = direct
 		}
 		row := []string{name, unit, number(count)}
 		if timed {

@@ -51,7 +51,7 @@ func underKVM(t *testing.T, warnings ...string) string {
 	r := bench.Run{Config: []bench.Fact{{Key: "accel", Value: "kvm, direct door"}, {Key: "kvm", Value: "kvm_amd"}}, Warnings: warnings}
 	return asJSON(t, r, "BootEntered", "cycles/op", 1286.0, "BootFirstOutput", "user-exits/op", 15.0,
 		"NullCommand", "cycles/op", 320.5, "NullCommand", "p99-cycles", 400.0, "NullCommand", "exits/op", 0.003, "NullCommand", "user-exits/op", 0.0,
-		"SmallestMemory", "KiB", 2856.0)
+		"SmallestMemory", "KiB", 784.0)
 }
 
 func report(t *testing.T, dir string) string {
@@ -100,6 +100,9 @@ func TestPathsUnderKVM(t *testing.T) {
 	assert.Regexp(t, `\| NullCommand +\| instructions +\| +157 \| +320\.5 \| +400 \| +0 \| +0 \| +150 \| +no \|`, timed)
 	assert.Regexp(t, `\| Empty +\| instructions +\| +12 \| +- \| +- \| +- \| +- \| +\| +\|`, timed)
 
+	assert.Regexp(t, `\| SmallestMemory +\| KiB +\| +784 \| .*\| +1024 \| +yes \|`, timed)
+	assert.Contains(t, timed, "\n5 of 8 goals are met.\n")
+
 	nested := report(t, folder(t, map[string]string{"counts.json": counts(t), "kvm.json": underKVM(t, "cycles mean nothing: nested")}))
 	assert.NotContains(t, nested, "cycles")
 	assert.Regexp(t, `\| NullCommand +\| instructions +\| +157 \| +0 \| +0 \| +150 \| +no \|`, nested)
@@ -132,7 +135,7 @@ func TestDocument(t *testing.T) {
 		`\| guest's first instruction +\| BootEntered +\| +- \| +1286 \| +- \| +- \| +- \| +- \|`,
 		`\| kernel's main function +\| BootMain +\| +2645 \| +- \| +- \| +- \| +- \| +- \|`,
 		`\| first byte of output +\| BootFirstOutput +\| +- \| +- \| +- \| +15 \| +- \| +- \|`,
-		`2984 KiB by the PVH door, 2856 KiB by the direct one\.\n`,
+		`2984 KiB by the PVH door, 784 KiB by the direct one\.\n`,
 		`This host's KVM: /dev/kvm of Linux 6\.1\.\n`,
 		`\| exit of a port, and back +\| ns +\| +13419 \| +4020 \|`,
 		`\| allocations for it +\| +\| +0 \| +- \|`,
