@@ -104,6 +104,8 @@ func (k *Kernel) RunForever(c capability.MainLoop) {
 }
 
 // step does the most urgent thing: kernel work, else a task's turn, else sleep.
+//
+//go:nosplit
 func (k *Kernel) step() {
 	k.checkReady()
 	if k.deferred.pending != 0 || *k.interrupts != 0 {
@@ -179,6 +181,8 @@ func (k *Kernel) update(t *Task) {
 // turn runs a ready task until it waits, ends or is stopped, an interrupt comes, the kernel
 // has work, or it made another task ready. No other system call ends the turn. Whether the
 // slice is over, expire finds out.
+//
+//go:nosplit
 func (k *Kernel) turn(t *Task) StopReason {
 	k.running, k.attention = t, false
 	if t.state == Yielded {

@@ -11,47 +11,48 @@ type loan struct {
 	addr, size uint64
 }
 
-// Lend lets another task, the borrower, read and write the buffer that the task id, the
-// lender, shares by Allow Read-Write number n, and returns where the borrower finds it, and
-// its length: 0, 0 if the lender shares none; then to is not looked at. The buffer consists
-// of whole pages, of at most abi.LoanSize bytes, so that nothing else is lent with it.
+// Notify makes the event of subscribe number n happen to the task in a slot, the peer, with
+// (slot of the task id, length, address) of the buffer that id shares by the Allow Read-Write
+// number buffer. It is lent to the peer: the peer may read and write it, and finds it at that
+// address. If id shares none, length and address are 0.
 //
-// A loan ends when either task ends or restarts, and when the lender puts another buffer,
-// or none, into the place of this one. A task lends one buffer to each other at a time. The
-// borrower cannot share with drivers what was lent to it. The errors are
-//   - abi.INVAL if id is stale, n is out of range, the borrower is the lender itself or is
-//     not alive, or the buffer does not begin and end on pages,
+// The buffer consists of whole pages, of at most abi.LoanSize bytes, so that nothing else is
+// lent with it. A loan ends when either task ends or restarts, and when the lender puts another
+// buffer, or none, into the place of this one. A task lends one buffer to each other at a time.
+// The borrower cannot share with drivers what was lent to it. The errors are
+//   - abi.INVAL if id is stale, the peer is the task itself or not alive, a number is out of
+//     range, or the buffer does not begin and end on pages,
 //   - abi.SIZE if the buffer is too large,
-//   - abi.NOMEM if there is no memory for the borrower's page tables.
+//   - abi.NOMEM if there is no memory for the peer's page tables, its queue is full, or its RAM
+//     has no room for the grant: in the last two cases the buffer is lent, but the peer does
+//     not know.
 //
 //go:nosplit
-func (s *Slots) Lend(id TaskID, n uint32, to TaskID, c capability.MemorySharing) (addr, length uint64, e abi.ErrorCode) {
+func (s *Slots) Notify(id TaskID, slot, n, buffer uint32, c capability.MemorySharing) abi.ErrorCode {
 	c.Require()
-	lender := s.kernel.task(id)
-	if lender == nil || n >= uint32(s.counts.ReadWrite) {
-		return 0, 0, abi.INVAL
+	k := s.kernel
+	t := k.task(id)
+	if t == nil || slot >= MaxTasks || buffer >= uint32(s.counts.ReadWrite) {
+		return abi.INVAL
 	}
-	if *s.of(lender) == nil { // it never shared anything
-		return 0, 0, abi.OK
+	peer := &k.tasks[slot]
+	if !peer.alive() || peer == t {
+		return abi.INVAL
 	}
-	slot := s.readWrite(lender, n)
-	l := loan{event{s.driver, n}, load64(slot[slotAddr:]), load64(slot[slotLen:])}
-	if l.size == 0 {
-		return 0, 0, abi.OK
+	var addr, length uint64
+	if *s.of(t) != nil { // else it never shared anything
+		b := s.readWrite(t, buffer)
+		if length = load64(b[slotLen:]); length != 0 {
+			if e := k.lend(t, peer, loan{event{s.driver, buffer}, load64(b[slotAddr:]), length}); e != abi.OK {
+				return e
+			}
+			addr = loanAddress(t)
+		}
 	}
-	borrower := s.kernel.task(to)
-	switch {
-	case borrower == nil || borrower == lender:
-		return 0, 0, abi.INVAL
-	case l.addr%abi.PageSize != 0 || l.size%abi.PageSize != 0:
-		return 0, 0, abi.INVAL
-	case l.size > abi.LoanSize:
-		return 0, 0, abi.SIZE
+	if *s.of(peer) == nil && !s.allocate(peer) {
+		return abi.NOMEM
 	}
-	if !s.kernel.lend(lender, borrower, l) {
-		return 0, 0, abi.NOMEM
-	}
-	return loanAddress(lender), l.size, abi.OK
+	return s.happen(peer, n, uint32(t.slot), uint32(length), uint32(addr))
 }
 
 // There are addresses for a loan from every slot: else this does not compile.
@@ -60,16 +61,20 @@ const _ = uint(abi.LoanEnd - abi.LoanStart - MaxTasks*abi.LoanSize)
 // loanAddress is where every task finds what t lends to it.
 func loanAddress(t *Task) uint64 { return abi.LoanStart + uint64(t.slot)*abi.LoanSize }
 
-// lend maps the loan, in the place of what the lender lent to the borrower before. It reports
-// false, changing nothing, if that cannot be.
+// lend maps the loan, in the place of what the lender lent to the borrower before. With an error,
+// one of those of Notify, nothing has changed.
 //
 //go:nosplit
-func (k *Kernel) lend(lender, borrower *Task, l loan) bool {
-	if lender.loans[borrower.slot] == l {
-		return true
-	}
-	if !k.cpu.Reserve(borrower.slot, loanAddress(lender), l.size) {
-		return false
+func (k *Kernel) lend(lender, borrower *Task, l loan) abi.ErrorCode {
+	switch {
+	case l.addr%abi.PageSize != 0 || l.size%abi.PageSize != 0:
+		return abi.INVAL
+	case l.size > abi.LoanSize:
+		return abi.SIZE
+	case lender.loans[borrower.slot] == l:
+		return abi.OK
+	case !k.cpu.Reserve(borrower.slot, loanAddress(lender), l.size):
+		return abi.NOMEM
 	}
 	k.endLoan(lender, borrower)
 	mem, _ := lender.memory.readWrite(l.addr, l.size) // the break stays above shared buffers
@@ -77,7 +82,7 @@ func (k *Kernel) lend(lender, borrower *Task, l loan) bool {
 	lender.loans[borrower.slot] = l
 	lender.lends |= 1 << borrower.slot
 	k.checkMemory()
-	return true
+	return abi.OK
 }
 
 // endLoan takes from the borrower what the lender lent to it, if anything.
@@ -120,12 +125,4 @@ func (k *Kernel) TaskNamed(name []byte) (TaskID, bool) {
 		}
 	}
 	return TaskID{}, false
-}
-
-// TaskIn finds the task in a slot, if there is one that is alive.
-func (k *Kernel) TaskIn(slot uint32) (TaskID, bool) {
-	if slot >= MaxTasks || !k.tasks[slot].alive() {
-		return TaskID{}, false
-	}
-	return k.tasks[slot].id, true
 }

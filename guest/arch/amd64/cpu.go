@@ -12,7 +12,7 @@ type CPU struct {
 	_     [0]func() // likewise
 	timer *Timer
 	apic  *localAPIC
-	pcid  bool
+	keep  uint64 // with process-context identifiers the bit of CR3 that says that translations hold, else 0
 	trap  kernel.Trap
 
 	// active is the slot whose segments, x87 state and page tables the processor holds, or
@@ -22,7 +22,6 @@ type CPU struct {
 	// instruction the kernel has chosen is looked at first.
 	ready  int
 	spaces [kernel.MaxTasks]addressSpace
-	stale  [kernel.MaxTasks]bool // the processor may remember mappings that have changed
 	kernel *addressSpace
 }
 
@@ -34,7 +33,10 @@ const none = -1
 var heartbeat uint64
 
 func (c *CPU) init(m *Machine) {
-	c.timer, c.apic, c.pcid, c.kernel = &m.Timer, &m.apic, m.features.pcid, &m.kernel
+	c.timer, c.apic, c.kernel = &m.Timer, &m.apic, &m.kernel
+	if m.features.pcid {
+		c.keep = 1 << 63
+	}
 	c.active, c.ready = none, none
 	for i := range c.spaces {
 		c.spaces[i].frames = &m.frames
@@ -59,8 +61,10 @@ func (c *CPU) Switch(slot int) *kernel.Trap {
 
 // prepare makes the processor ready to run the slot. If that cannot be it reports false,
 // and c.trap says why.
+//
+//go:nosplit
 func (c *CPU) prepare(slot int) bool {
-	x := &contexts[slot]
+	x, space := &contexts[slot], &c.spaces[slot]
 	if x.rip >= abi.UserMax { // SYSRET and IRET would fault in ring 0
 		c.trap.Reason = kernel.TrapFault
 		c.trap.Fault = kernel.Fault{Vector: vectorProtection, PC: x.rip, Name: "jump to an address that is not canonical"}
@@ -70,37 +74,38 @@ func (c *CPU) prepare(slot int) bool {
 		c.refuse("no writeable stack for the results of a system call")
 		return false
 	}
-	if slot != c.active || c.stale[slot] {
-		c.activate(slot, x)
+	if slot != c.active || space.stale {
+		c.load(space)
+	}
+	if slot != c.active {
+		c.hold(slot, x)
 	}
 	c.ready = slot
 	return true
 }
 
-// activate makes the processor hold what is the slot's, as it is now. With process-context
-// identifiers it keeps the translations of several tasks, and bit 63 of CR3 says that they
+// hold makes the processor hold the slot's segments and x87 state, and keeps those that it held.
+func (c *CPU) hold(slot int, x *context) {
+	var from *context
+	if c.active != none {
+		from = running
+	}
+	exchange(from, x)
+	running = x
+	setTSS(tssRSP0, addressOf(x)+uint64(contextTop))
+	c.active = slot
+}
+
+// load makes the processor use the page tables as they are now. With process-context
+// identifiers it remembers the translations of several tasks, and bit 63 of CR3 says that they
 // still hold (SDM vol. 3, 4.10.4.1).
-func (c *CPU) activate(slot int, x *context) {
-	if slot != c.active {
-		var from *context
-		if c.active != none {
-			from = running
-		}
-		exchange(from, x)
-		running = x
-		setTSS(tssRSP0, addressOf(x)+uint64(contextTop))
-		c.active = slot
+func (c *CPU) load(space *addressSpace) {
+	v := space.cr3
+	if !space.stale {
+		v |= c.keep
 	}
-	const keep = 1 << 63
-	v := c.spaces[slot].root
-	if c.pcid {
-		v |= uint64(slot + 1)
-		if !c.stale[slot] {
-			v |= keep
-		}
-	}
+	space.stale = false
 	writeCR3(v)
-	c.stale[slot] = false
 }
 
 // unready makes the next Switch prepare the slot anew.
@@ -228,7 +233,10 @@ func (c *CPU) Reserve(slot int, addr, size uint64) bool {
 		if !ok {
 			return false
 		}
-		s.root = root
+		s.root, s.cr3 = root, root
+		if c.keep != 0 {
+			s.cr3 |= uint64(slot + 1) // the kernel has identifier 0
+		}
 		s.shareKernel(c.kernel)
 	}
 	return s.reserve(addr, size)
@@ -243,7 +251,7 @@ func (c *CPU) Map(slot int, addr uint64, mem []byte, rights kernel.Rights) {
 		bits = userRW
 	}
 	c.spaces[slot].mapPages(addr, physicalOf(mem), uint64(len(mem)), bits)
-	c.stale[slot] = true
+	c.spaces[slot].stale = true
 	c.unready(slot)
 }
 
@@ -252,7 +260,7 @@ func (c *CPU) Map(slot int, addr uint64, mem []byte, rights kernel.Rights) {
 //go:nosplit
 func (c *CPU) Unmap(slot int, addr, size uint64) {
 	c.spaces[slot].unmapPages(addr, size)
-	c.stale[slot] = true
+	c.spaces[slot].stale = true
 	c.unready(slot)
 }
 

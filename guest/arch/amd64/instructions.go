@@ -47,7 +47,7 @@ var (
 // switchTo runs the task whose context is running until it traps.
 //
 // Precondition: RSP0, the address space, the segments and the x87 state are
-// the task's (CPU.activate); its rip is canonical and in the low half.
+// the task's (CPU.hold, CPU.load); its rip is canonical and in the low half.
 func switchTo()
 
 // idle sleeps until an interrupt, unless one waits in pending.

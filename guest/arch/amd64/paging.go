@@ -40,8 +40,10 @@ const (
 type addressSpace struct {
 	_      [0]func() // not comparable: no function is made for it
 	root   uint64    // physical address of the PML4
+	cr3    uint64    // that with the process-context identifier
 	frames *frames
 	huge   bool // the CPU has 1 GiB pages
+	stale  bool // the processor may remember mappings that have changed
 }
 
 // entries returns the entries of virt and what follows, at most n and at most to its table's

@@ -115,7 +115,7 @@ func newRules(t *testing.T) *rules {
 		Credentials: &kernel.NoCredentials{}, Identity: &kernel.NoIdentity{},
 		RAM: s.ram[3*mib:],
 	})
-	s.grant.Init(&s.kernel, lender, kernel.SlotCounts{ReadWrite: 1}, s.can.MemoryAllocation)
+	s.grant.Init(&s.kernel, lender, kernel.SlotCounts{Upcalls: 1, ReadWrite: 1}, s.can.MemoryAllocation)
 	var objects []byte
 	for _, name := range []string{"first", "second"} {
 		object, err := tbfbuild.Build(tbfbuild.Spec{
@@ -146,9 +146,7 @@ func (s *rules) Driver(uint32) kernel.Driver { return s }
 func (s *rules) Interrupt(int)               {}
 func (s *rules) Slots() *kernel.Slots        { return s.grant.Slots() }
 func (s *rules) Command(id kernel.TaskID, _, slot, _ uint32) kernel.Result {
-	to, _ := s.kernel.TaskIn(slot)
-	_, _, e := s.grant.Slots().Lend(id, 0, to, s.can.MemorySharing)
-	return kernel.Outcome(e)
+	return kernel.Outcome(s.grant.Slots().Notify(id, slot, 0, 0, s.can.MemorySharing))
 }
 
 // call is a step that makes a system call.

@@ -112,6 +112,8 @@ func (t *Timer) SetAlarm(deadline uint64) {
 func (t *Timer) Disarm() { t.alarm = 0 }
 
 // setSlice begins a slice of that length in microseconds, in place of the one before; 0: none.
+//
+//go:nosplit
 func (t *Timer) setSlice(micros uint64) {
 	t.over, t.slice = false, 0
 	if micros == 0 {
@@ -121,8 +123,9 @@ func (t *Timer) setSlice(micros uint64) {
 		t.running()
 		t.duration.micros, t.duration.ticks = micros, ticks(micros, t.clock.hz)
 	}
-	t.slice = rdtsc() + t.duration.ticks
-	t.arm(t.slice)
+	end := rdtsc() + t.duration.ticks
+	t.slice = end
+	t.arm(end)
 }
 
 // sliceOver reports whether the running slice has ended.
@@ -135,9 +138,13 @@ func (t *Timer) sliceLeft() uint64 {
 
 // arm sets the hardware if it would interrupt later than at that count of the counter.
 func (t *Timer) arm(at uint64) {
-	if t.armed != 0 && t.armed <= at {
-		return
+	if t.armed == 0 || t.armed > at {
+		t.program(at)
 	}
+}
+
+// program sets the hardware to interrupt at that count of the counter.
+func (t *Timer) program(at uint64) {
 	t.armed = at
 	if t.deadline {
 		wrmsr(msrTSCDeadline, at)

@@ -50,9 +50,9 @@ func (d *IPC) Command(id kernel.TaskID, command, a0, _ uint32) kernel.Result {
 	case discover:
 		return d.discover(id)
 	case notifyService:
-		return kernel.Outcome(d.notify(id, a0, a0))
+		return kernel.Outcome(d.grant.Slots().Notify(id, a0, a0, a0, d.sharing))
 	case notifyClient:
-		return kernel.Outcome(d.notify(id, a0, id.Slot()))
+		return kernel.Outcome(d.grant.Slots().Notify(id, a0, id.Slot(), a0, d.sharing))
 	}
 	return kernel.Failed(abi.NOSUPPORT)
 }
@@ -78,22 +78,4 @@ func (d *IPC) discover(id kernel.TaskID) kernel.Result {
 		return kernel.Failed(abi.NODEVICE)
 	}
 	return kernel.Value(peer.Slot())
-}
-
-// notify lends the peer what the task shares for it, and makes the event of that number
-// happen to the peer. It returns abi.INVAL if the peer is the task itself or not alive;
-// abi.INVAL or abi.SIZE if the buffer cannot be lent (kernel.TaskData.Lend); abi.NOMEM if
-// the peer's queue is full, or its RAM has no room for the grant: then the buffer is lent,
-// but the peer does not know.
-func (d *IPC) notify(id kernel.TaskID, slot, number uint32) abi.ErrorCode {
-	peer, ok := d.kernel.TaskIn(slot)
-	if !ok || peer == id {
-		return abi.INVAL
-	}
-	slots := d.grant.Slots()
-	addr, length, e := slots.Lend(id, slot, peer, d.sharing)
-	if e != abi.OK {
-		return e
-	}
-	return slots.ScheduleUpcall(peer, number, id.Slot(), uint32(length), uint32(addr))
 }
