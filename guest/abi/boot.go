@@ -93,11 +93,11 @@ const (
 const NoteHeartbeat = 2
 
 // ImageInfo is how an image is laid out: mkimage writes it into the kernel's variable
-// amd64.image. Addresses are virtual, as the image is linked; ranges are half-open and
-// those of the kernel begin on page boundaries.
+// amd64.image. Addresses are virtual, as the image is linked; ranges are half-open and begin
+// on page boundaries. The constants' PT_LOAD may begin behind Rodata, within that page.
 type ImageInfo struct {
 	Text, TextEnd     uint64 // code
-	Rodata, RodataEnd uint64 // constants
+	Rodata, RodataEnd uint64 // the pages of the constants
 	Data, DataEnd     uint64 // variables
 	Tasks, TasksEnd   uint64 // task objects, back to back; empty if there are none
 }

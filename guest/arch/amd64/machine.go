@@ -69,7 +69,8 @@ func (m *Machine) enterKernelSpace() {
 }
 
 // startTimer finds out how fast the clocks run: from the monitor, from CPUID, from KVM. Where
-// nobody says how fast the time-stamp counter is, as in QEMU's emulator, it is measured against the local APIC's timer while the kernel goes on booting.
+// nobody says how fast the time-stamp counter is, as in QEMU's emulator, it is measured against
+// the local APIC's timer while the kernel goes on booting.
 func (m *Machine) startTimer() {
 	hz := m.boot.tscHz
 	if hz == 0 {

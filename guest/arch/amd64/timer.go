@@ -39,7 +39,7 @@ type Timer struct {
 // perTickShift is the most with which perTick fits 64 bits at any frequency up to maxHz.
 const perTickShift = 23
 
-// startMeasuring starts the measurement of the time-stamp counter that Now ends.
+// startMeasuring starts the measurement of the time-stamp counter that running ends.
 func (t *Timer) startMeasuring() {
 	t.apic.write(apicInitialCount, 1<<32-1)
 	t.measureCount, t.measureTSC = t.apic.read(apicCurrentCount), rdtsc()
