@@ -147,6 +147,27 @@ func TestLoanEnds(t *testing.T) {
 	}
 }
 
+// TestLoanWithoutPageTables: what cannot be mapped is not lent, and what was lent before stays.
+// A loan that is there already needs none.
+func TestLoanWithoutPageTables(t *testing.T) {
+	m := newLoanMachine(t)
+	m.AddTask("lender", func(k *kerneltest.Task) {
+		page := k.Start.RAMStart + abi.PageSize
+		k.Memop(abi.MemopBrk, page+2*abi.PageSize)
+		k.AllowRW(probeDriver, 0, page, abi.PageSize)
+		k.AllowRW(probeDriver, 1, page, 2*abi.PageSize)
+		assert.Equal(t, lent(abi.PageSize), k.Command(probeDriver, probeHook, 0, 1))
+		m.CPU.ReserveFails = true
+		assert.Equal(t, lent(abi.PageSize), k.Command(probeDriver, probeHook, 0, 1), "it is lent already")
+		assert.Equal(t, failed(abi.NOMEM), k.Command(probeDriver, probeHook, 1, 1))
+		assert.Equal(t, uint64(abi.PageSize), m.Kernel.Lent(0, 1))
+		m.CPU.ReserveFails = false
+		assert.Equal(t, lent(2*abi.PageSize), k.Command(probeDriver, probeHook, 1, 1))
+	}, nil)
+	m.AddTask("borrower", func(k *kerneltest.Task) { k.Wait() }, nil)
+	assert.True(t, m.Run())
+}
+
 func TestObjectInThePlaceOfLoansIsSkipped(t *testing.T) {
 	m := newMachine(t)
 	m.AddObject(kerneltest.Object(t, "misplaced", func(s *tbfbuild.Spec) {
