@@ -25,12 +25,13 @@ func interesting(k *kerneltest.Task) []uint64 {
 	}
 }
 
-// fuzzProgram makes the system calls that the bytes spell out, 13 bytes each, and checks
-// the task's memory after each.
+// fuzzProgram makes the system calls that the bytes spell out, 13 bytes each, compares each
+// answer with the model's, and checks the task's memory after it.
 func fuzzProgram(t *testing.T, m *machine, calls []byte) kerneltest.Program {
 	return func(k *kerneltest.Task) {
 		k.Function(func([3]uint32, uint64) {})
 		words := interesting(k)
+		rules := newModel(k)
 		for len(calls) >= 13 {
 			call := calls[:13]
 			calls = calls[13:] // now, for the task may not come back from the call
@@ -42,7 +43,7 @@ func fuzzProgram(t *testing.T, m *machine, calls []byte) kerneltest.Program {
 					args[i] &= 0xffff_ffff
 				}
 			}
-			k.Syscall(abi.Class(call[0]%10), args[:]...)
+			rules.check(t, abi.Class(call[0]%10), args)
 			checkMemory(t, m, k)
 		}
 	}
@@ -95,6 +96,13 @@ func FuzzSystemCalls(f *testing.F) {
 	f.Add(call(3, 2, 0, 0, 0, 0, 0, 9, 0, 0, 1, 16, 0), call(4, 2, 0, 0, 0, 0, 0, 10, 0xff, 0xff, 1, 0, 0))
 	f.Add(call(0, 0, 2, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0), call(6, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0))
 	f.Add(call(9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), call(7, 2, 0, 0, 0, 0, 0, 9, 0, 0, 1, 0, 0))
+	// A smaller buffer than before, and the break between their ends; a pair of 64-bit words,
+	// replaced; segment bases at the edge.
+	f.Add(slices.Concat(call(3, 2, 0, 0, 0, 0, 0, 9, 0, 0, 1, 15, 0), call(3, 2, 0, 0, 1, 0, 0, 9, 0, 0, 1, 0, 0),
+		call(5, 0, 0, 0, 9, 8, 0, 0, 0, 0, 0, 0, 0)), []byte(nil))
+	f.Add(slices.Concat(call(1, 2, 0, 0, 0, 0, 0, 13, 0, 0, 7, 0, 0), call(1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)), []byte(nil))
+	f.Add(slices.Concat(call(5, 0, abi.MemopSetFSBase, 0, 15, 0, 0, 0, 0, 0, 0, 0, 0),
+		call(5, 0, abi.MemopSetGSBase, 0, 15, 0xff, 0xff, 0, 0, 0, 0, 0, 0)), []byte(nil))
 	f.Fuzz(func(t *testing.T, first, second []byte) {
 		m := newMachine(t)
 		m.Policy = &kernel.FaultLimit{Restarts: 3, Dump: true}
