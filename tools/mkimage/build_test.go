@@ -34,6 +34,16 @@ import "kapsel/guest/task"
 //kapsel:stack 8200
 //kapsel:heap 0x8000
 //kapsel:flash 5000
+//kapsel:shortid 0x1234
+//kapsel:version 7
+//kapsel:permit 0 0 1
+//kapsel:permit 2 0
+//kapsel:permit 3 0
+//kapsel:permit 4 0
+//kapsel:permit 5 0
+//kapsel:permit 6 0
+//kapsel:permit 7 0
+//kapsel:permit 8 0
 
 var (
 	initial = [3]uint64{1, 2, 3}

@@ -42,9 +42,90 @@ const (
 //	//kapsel:entry first
 //
 // It is entered as runtime.entry would be (guest/runtime/task_amd64.s), and jumps there.
+// What application it is, and which version of it, tell numbers of 32 bits (docs/abi.md,
+// section 5, "Identity"); without them no other object is the same application, and the
+// version is 0:
+//
+//	//kapsel:shortid 0x6b617073
+//	//kapsel:version 2
+//
+// A task that needs little says which commands of which driver: the kernel then refuses all
+// others, and all drivers that are not named:
+//
+//	//kapsel:permit 0x1 0 1
 type manifest struct {
 	stack, heap, flash uint64
 	entry              string // symbol
+	shortID, version   uint64
+	permissions        []tbf.Permission // nil: it may use everything
+}
+
+// numbers are the directives that take a number, each with what it sets and the first number
+// that is too large.
+func (m *manifest) numbers() map[string]number {
+	const gib, words = 1 << 30, 1 << 32
+	return map[string]number{
+		"stack": {&m.stack, gib}, "heap": {&m.heap, gib}, "flash": {&m.flash, gib},
+		"shortid": {&m.shortID, words}, "version": {&m.version, words},
+	}
+}
+
+type number struct {
+	to  *uint64
+	end uint64
+}
+
+// set takes a directive's word and value, or reports that there is no such directive or value.
+func (m *manifest) set(key, value string) bool {
+	switch key {
+	case "entry":
+		m.entry = "main." + value
+		return token.IsIdentifier(value)
+	case "permit":
+		return m.permit(strings.Fields(value))
+	}
+	n, err := strconv.ParseUint(value, 0, 64)
+	at, found := m.numbers()[key]
+	if err != nil || !found || n >= at.end {
+		return false
+	}
+	*at.to = n
+	return true
+}
+
+// permit takes the number of a driver, and of commands that the task may give it.
+func (m *manifest) permit(words []string) bool {
+	var numbers []uint32
+	for _, w := range words {
+		n, err := strconv.ParseUint(w, 0, 32)
+		if err != nil {
+			return false
+		}
+		numbers = append(numbers, uint32(n))
+	}
+	if len(numbers) < 2 {
+		return false
+	}
+	for _, command := range numbers[1:] {
+		m.allow(numbers[0], command)
+	}
+	return true
+}
+
+// maxPermissions is how many entries fit in front of the binary beside all else in the header
+// and a name of 24 bytes.
+const maxPermissions = 8
+
+// allow adds a command of a driver. An entry of the list has 64 commands in a row.
+func (m *manifest) allow(driver, command uint32) {
+	offset, bit := command/64, uint64(1)<<(command%64)
+	for i := range m.permissions {
+		if p := &m.permissions[i]; p.Driver == driver && p.Offset == offset {
+			p.Mask |= bit
+			return
+		}
+	}
+	m.permissions = append(m.permissions, tbf.Permission{Driver: driver, Offset: offset, Mask: bit})
 }
 
 // buildTask builds a Go package into NAME.elf and NAME.tbf in dir and returns the object,
@@ -110,7 +191,6 @@ func readObject(path string) ([]byte, error) {
 // readManifest collects the directives of a package's Go files.
 func readManifest(folder string) (manifest, error) {
 	m := manifest{stack: 16 << 10, heap: 64 << 10, entry: "runtime.entry"}
-	fields := map[string]*uint64{"stack": &m.stack, "heap": &m.heap, "flash": &m.flash}
 	paths, err := filepath.Glob(filepath.Join(folder, "*.go"))
 	if err != nil {
 		return m, err
@@ -128,18 +208,15 @@ func readManifest(folder string) (manifest, error) {
 					continue
 				}
 				key, value, _ := strings.Cut(directive, " ")
-				value = strings.TrimSpace(value)
-				if key == "entry" && token.IsIdentifier(value) {
-					m.entry = "main." + value
-					continue
+				if !m.set(key, strings.TrimSpace(value)) {
+					return m, fmt.Errorf("%s: %s: want //kapsel:stack, heap or flash and a number of bytes below 1 GiB, "+
+						"shortid or version and a number of 32 bits, permit and the numbers of a driver and its commands, or entry and a function", fset.Position(c.Pos()), c.Text)
 				}
-				n, err := strconv.ParseUint(value, 0, 30)
-				if fields[key] == nil || err != nil {
-					return m, fmt.Errorf("%s: %s: want //kapsel:stack, heap or flash and a number of bytes below 1 GiB, or entry and a function", fset.Position(c.Pos()), c.Text)
-				}
-				*fields[key] = n
 			}
 		}
+	}
+	if n := len(m.permissions); n > maxPermissions {
+		return m, fmt.Errorf("%s: the //kapsel:permit lines make %d entries, one for each driver and each 64 commands of it; the object's header has room for %d", folder, n, maxPermissions)
 	}
 	m.stack = roundUp(m.stack, 16)
 	m.flash = roundUp(m.flash, abi.PageSize)
@@ -221,6 +298,9 @@ func (f *taskFile) spec(name string, m manifest) tbfbuild.Spec {
 		Init:         uint32(f.entry - start),
 		MinimumRAM:   uint32(firstBreak - f.data.addr + m.heap),
 		ABI64:        true,
+		ShortID:      uint32(m.shortID),
+		Version:      uint32(m.version),
+		Permissions:  m.permissions,
 		FixedAddresses: &tbf.FixedAddresses{
 			RAM:   uint32(f.data.addr),
 			Flash: start,

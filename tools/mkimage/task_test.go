@@ -25,20 +25,29 @@ func TestManifest(t *testing.T) {
 		want   manifest
 		err    string // behind the folder's name
 	}{
-		{"nothing said", "", manifest{16 << 10, 64 << 10, 0, entry}, ""},
-		{"all said", "//kapsel:stack 8192\n//kapsel:heap 0\n//kapsel:flash 4096\n", manifest{8192, 0, 4096, entry}, ""},
-		{"hexadecimal", "//kapsel:heap 0x1000\n", manifest{16 << 10, 4096, 0, entry}, ""},
-		{"rounded up to what the hardware needs", "//kapsel:stack 1\n//kapsel:flash 1\n", manifest{16, 64 << 10, 4096, entry}, ""},
-		{"spaces", "//kapsel:stack   32 \n", manifest{32, 64 << 10, 0, entry}, ""},
-		{"within a group of comments", "// Words.\n//\n//kapsel:stack 32\n", manifest{32, 64 << 10, 0, entry}, ""},
-		{"a comment that only looks like one", "// kapsel:stack 32\n", manifest{16 << 10, 64 << 10, 0, entry}, ""},
-		{"an entry", "//kapsel:entry first\n", manifest{16 << 10, 64 << 10, 0, "main.first"}, ""},
-		{"the largest number", "//kapsel:heap 1073741823\n", manifest{16 << 10, 1<<30 - 1, 0, entry}, ""},
+		{"nothing said", "", manifest{16 << 10, 64 << 10, 0, entry, 0, 0, nil}, ""},
+		{"all said", "//kapsel:stack 8192\n//kapsel:heap 0\n//kapsel:flash 4096\n", manifest{8192, 0, 4096, entry, 0, 0, nil}, ""},
+		{"hexadecimal", "//kapsel:heap 0x1000\n", manifest{16 << 10, 4096, 0, entry, 0, 0, nil}, ""},
+		{"rounded up to what the hardware needs", "//kapsel:stack 1\n//kapsel:flash 1\n", manifest{16, 64 << 10, 4096, entry, 0, 0, nil}, ""},
+		{"spaces", "//kapsel:stack   32 \n", manifest{32, 64 << 10, 0, entry, 0, 0, nil}, ""},
+		{"within a group of comments", "// Words.\n//\n//kapsel:stack 32\n", manifest{32, 64 << 10, 0, entry, 0, 0, nil}, ""},
+		{"a comment that only looks like one", "// kapsel:stack 32\n", manifest{16 << 10, 64 << 10, 0, entry, 0, 0, nil}, ""},
+		{"an entry", "//kapsel:entry first\n", manifest{16 << 10, 64 << 10, 0, "main.first", 0, 0, nil}, ""},
+		{"an identity", "//kapsel:shortid 0xffffffff\n//kapsel:version 2\n", manifest{16 << 10, 64 << 10, 0, entry, 1<<32 - 1, 2, nil}, ""},
+		{"permissions", "//kapsel:permit 1 0 1\n//kapsel:permit 0x10000 64\n//kapsel:permit 1 127 63\n", manifest{16 << 10, 64 << 10, 0, entry, 0, 0, []tbf.Permission{
+			{Driver: 1, Mask: 1<<63 | 3}, {Driver: 0x10000, Offset: 1, Mask: 1}, {Driver: 1, Offset: 1, Mask: 1 << 63}}}, ""},
+		{"the largest number", "//kapsel:heap 1073741823\n", manifest{16 << 10, 1<<30 - 1, 0, entry, 0, 0, nil}, ""},
 
-		{"no number", "//kapsel:stack\n", manifest{}, "/main.go:3:1: //kapsel:stack: want //kapsel:stack, heap or flash and a number of bytes below 1 GiB, or entry and a function"},
+		{"no number", "//kapsel:stack\n", manifest{}, "/main.go:3:1: //kapsel:stack: want //kapsel:stack, heap or flash and a number of bytes below 1 GiB, shortid or version and a number of 32 bits, permit and the numbers of a driver and its commands, or entry and a function"},
 		{"a unit", "\n//kapsel:heap 64K\n", manifest{}, "/main.go:4:1: //kapsel:heap 64K: want "},
 		{"a negative number", "//kapsel:heap -1\n", manifest{}, "/main.go:3:1: //kapsel:heap -1: want "},
 		{"too large", "//kapsel:heap 1073741824\n", manifest{}, "/main.go:3:1: //kapsel:heap 1073741824: want "},
+		{"an identity that is too large", "//kapsel:shortid 0x100000000\n", manifest{}, "/main.go:3:1: //kapsel:shortid 0x100000000: want "},
+		{"a driver without commands", "//kapsel:permit 1\n", manifest{}, "/main.go:3:1: //kapsel:permit 1: want "},
+		{"a command by name", "//kapsel:permit 1 write\n", manifest{}, "/main.go:3:1: //kapsel:permit 1 write: want "},
+		{"a command that is too large", "//kapsel:permit 1 0x100000000\n", manifest{}, "/main.go:3:1: //kapsel:permit 1 0x100000000: want "},
+		{"permissions that do not fit", "//kapsel:permit 1 0 64 128 192 256 320 384 448 512\n", manifest{}, ": the //kapsel:permit lines make 9 entries"},
+		{"a version in words", "//kapsel:version 1.2\n", manifest{}, "/main.go:3:1: //kapsel:version 1.2: want "},
 		{"an unknown word", "//kapsel:ram 4096\n", manifest{}, "/main.go:3:1: //kapsel:ram 4096: want "},
 		{"two numbers", "//kapsel:stack 1 2\n", manifest{}, "/main.go:3:1: //kapsel:stack 1 2: want "},
 		{"an entry elsewhere", "//kapsel:entry task.first\n", manifest{}, "/main.go:3:1: //kapsel:entry task.first: want "},
@@ -64,7 +73,7 @@ func TestManifestOfSeveralFiles(t *testing.T) {
 	require.NoError(t, write(dir, "b.go", "package main\n\n//kapsel:heap 128\n"))
 	got, err := readManifest(dir)
 	require.NoError(t, err)
-	assert.Equal(t, manifest{64, 128, 0, "runtime.entry"}, got)
+	assert.Equal(t, manifest{64, 128, 0, "runtime.entry", 0, 0, nil}, got)
 }
 
 // A startWords is the start table (see spec).
@@ -139,6 +148,11 @@ func TestTaskDirectivesShapeTheObject(t *testing.T) {
 	p, _ := o.Program()
 	fixed, _ := o.FixedAddresses()
 	assert.EqualValues(t, 0x8000, uint64(fixed.RAM)+uint64(p.MinimumRAM)-start.FirstBreak, "the heap")
+	id, _ := o.ShortID()
+	assert.EqualValues(t, 0x1234, id)
+	assert.EqualValues(t, 7, o.Version())
+	assert.True(t, o.AllowsCommand(0, 0) && o.AllowsCommand(0, 1))
+	assert.False(t, o.AllowsCommand(0, 2) || o.AllowsCommand(1, 0))
 
 	require.Equal(t, 1, o.WriteableRegions())
 	region, _ := o.WriteableRegion(0)
@@ -156,9 +170,12 @@ func TestTaskDirectivesShapeTheObject(t *testing.T) {
 		"variables' initial values, at their places")
 }
 
-func TestTaskWithoutFlashHasNoWriteableRegion(t *testing.T) {
+func TestTaskWithoutDirectivesIsPlain(t *testing.T) {
 	_, o, _ := object(t, "hello.tbf")
 	assert.Zero(t, o.WriteableRegions())
+	_, identified := o.ShortID()
+	assert.False(t, identified)
+	assert.False(t, o.Restricted())
 }
 
 func TestReadObject(t *testing.T) {
