@@ -48,6 +48,21 @@ func (m *Memory) WriteU32s(addr uint64, words []uint32) bool {
 	return true
 }
 
+// ReadU32s reads little-endian words of the task's RAM below its break, one behind the other.
+// It reports false, reading nothing, if any of their bytes is not there.
+//
+//go:nosplit
+func (m *Memory) ReadU32s(addr uint64, words []uint32) bool {
+	b, ok := m.readWrite(addr, 4*uint64(len(words)))
+	if !ok {
+		return false
+	}
+	for i := range words {
+		words[i] = load32(b[4*i:])
+	}
+	return true
+}
+
 // ReadU32 reads a little-endian word of the task's RAM below its break. It is 0 if any of
 // the 4 bytes is not there.
 func (m *Memory) ReadU32(addr uint64) uint32 {

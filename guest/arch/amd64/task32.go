@@ -10,12 +10,16 @@ import (
 // take the results. They enter the kernel through an interrupt gate and leave it by IRET,
 // as with any interrupt: with all registers, vector and x87 state included, as they were.
 
-// syscall32 fills in the system call.
+// syscall32 fills in the system call. A word that is not in the task's RAM is 0.
 func (x *context) syscall32() {
 	x.call.Class = abi.Class(x.rax)
-	for i := range x.call.Args {
-		x.call.Args[i] = uint64(x.memory.ReadU32(x.stack32(4 * i)))
+	var w [4]uint32
+	if !x.memory.ReadU32s(x.stack32(0), w[:]) {
+		for i := range w {
+			w[i] = x.memory.ReadU32(x.stack32(4 * i))
+		}
 	}
+	x.call.Args = [4]uint64{uint64(w[0]), uint64(w[1]), uint64(w[2]), uint64(w[3])}
 	x.owed = true
 }
 
