@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,11 +19,12 @@ type console struct {
 }
 
 // openConsole makes in the guest's input. A terminal goes to raw mode, and its keys are
-// filtered: leave is called for Ctrl-A x, help goes to out.
-func openConsole(in *os.File, out io.Writer, leave func()) (*console, error) {
+// filtered: leave is called for Ctrl-A x, help goes to out. A pipe or a file is held back until
+// the guest has printed.
+func openConsole(in *os.File, out *guestOutput, leave func()) (*console, error) {
 	saved, err := unix.IoctlGetTermios(int(in.Fd()), unix.TCGETS)
-	if err != nil { // no terminal: a pipe or a file
-		return &console{in: in, restore: func() {}}, nil
+	if err != nil { // no terminal
+		return &console{in: heldInput{in, out.printed}, restore: func() {}}, nil
 	}
 	if err := unix.IoctlSetTermios(int(in.Fd()), unix.TCSETS, rawMode(*saved)); err != nil {
 		return nil, fmt.Errorf("terminal to raw mode: %w", err)
@@ -30,6 +32,39 @@ func openConsole(in *os.File, out io.Writer, leave func()) (*console, error) {
 	restore := func() { unix.IoctlSetTermios(int(in.Fd()), unix.TCSETS, saved) }
 	help := func() { fmt.Fprint(out, keyHelpText) }
 	return &console{in: &keyReader{in: in, leave: leave, help: help}, restore: restore}, nil
+}
+
+// A guestOutput is where the guest prints to.
+type guestOutput struct {
+	w       io.Writer
+	first   sync.Once
+	printed chan struct{} // closed when the guest has printed
+	err     error         // why the first write failed that did
+}
+
+func newGuestOutput(w io.Writer) *guestOutput {
+	return &guestOutput{w: w, printed: make(chan struct{})}
+}
+
+func (o *guestOutput) Write(p []byte) (int, error) {
+	o.first.Do(func() { close(o.printed) })
+	n, err := o.w.Write(p)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// A heldInput waits until the guest has printed, for by then it has set up its UART. Of bytes
+// that come earlier the UART keeps one, and drops others when its FIFO is switched on.
+type heldInput struct {
+	io.Reader
+	until <-chan struct{}
+}
+
+func (h heldInput) Read(p []byte) (int, error) {
+	<-h.until
+	return h.Reader.Read(p)
 }
 
 // rawMode is t with every key passed on at once, unseen and uninterpreted. Output stays as

@@ -81,12 +81,25 @@ func TestConsoleWithoutTerminal(t *testing.T) {
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	defer r.Close()
-	c, err := openConsole(r, io.Discard, func() { t.Error("left") })
+	out := newGuestOutput(io.Discard)
+	c, err := openConsole(r, out, func() { t.Error("left") })
 	require.NoError(t, err)
 	defer c.restore()
 	w.Write([]byte("a\x01xb")) // no keys of ours: not a person typing
 	w.Close()
-	got, err := io.ReadAll(c.in)
+	read := make(chan bool)
+	var got []byte
+	go func() {
+		got, err = io.ReadAll(c.in)
+		close(read)
+	}()
+	select {
+	case <-read:
+		t.Error("input was read before the guest had printed")
+	default:
+	}
+	out.Write([]byte("Kapsel"))
+	<-read
 	require.NoError(t, err)
 	assert.Equal(t, "a\x01xb", string(got))
 }
@@ -97,7 +110,7 @@ func TestConsoleOnTerminal(t *testing.T) {
 	require.NoError(t, err)
 	left := make(chan bool, 1)
 	var out bytes.Buffer
-	c, err := openConsole(terminal, &out, func() { left <- true })
+	c, err := openConsole(terminal, newGuestOutput(&out), func() { left <- true })
 	require.NoError(t, err)
 
 	user.Write([]byte("a\x03\r\x01x"))

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kapsel/guest/abi"
+	"kapsel/guest/kernel/tbf"
 	"kapsel/vmm"
 	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
@@ -113,7 +114,13 @@ func TestUnusableImages(t *testing.T) {
 		{"too little memory", []string{file(t, "good.elf", good), "--mem", "28K"}, "MiB of memory, 28 KiB given: pass --mem "},
 		{"missing task", []string{file(t, "good.elf", good), missing}, "no such file"},
 		{"empty task", []string{file(t, "good.elf", good), file(t, "empty.tbf", nil)}, "found an empty file"},
-		{"too little memory for the tasks", []string{file(t, "good.elf", good), file(t, "big.tbf", make([]byte, 4<<20)), "--mem", "4M"}, "pass --mem 8M or more"},
+		{"a task that is none", []string{file(t, "good.elf", good), file(t, "text.tbf", make([]byte, 4096))},
+			"text.tbf: want a task in Tock Binary Format at byte 0: format version is 0x0, want 0x2"},
+		{"a task with something behind it", []string{file(t, "good.elf", good), file(t, "two.tbf", append(object(4096), "more"...))},
+			"two.tbf: want a task in Tock Binary Format at byte 4096: number of bytes is 0x4"},
+		{"a task that is cut short", []string{file(t, "good.elf", good), file(t, "cut.tbf", object(8192)[:1000])}, "total size is 0x2000, want at most 0x3e8"},
+		{"a task without end", []string{file(t, "good.elf", good), "/dev/zero"}, "/dev/zero: larger than 256 MiB, no task is"},
+		{"too little memory for the tasks", []string{file(t, "good.elf", good), file(t, "big.tbf", object(4<<20)), "--mem", "4M"}, "pass --mem 8M or more"},
 	} {
 		for _, accel := range []string{"kvm", "qemu"} {
 			t.Run(test.name+" "+accel, func(t *testing.T) {
@@ -125,6 +132,15 @@ func TestUnusableImages(t *testing.T) {
 			})
 		}
 	}
+}
+
+// object has the size of a task object, and is none that is sound.
+func object(size int) []byte {
+	b := make([]byte, size)
+	binary.LittleEndian.PutUint16(b[tbf.OffsetVersion:], tbf.Version)
+	binary.LittleEndian.PutUint16(b[tbf.OffsetHeaderSize:], tbf.BaseSize)
+	binary.LittleEndian.PutUint32(b[tbf.OffsetTotalSize:], uint32(size))
+	return b
 }
 
 // assertOneLine checks that the command said one line, with want in it.
@@ -222,6 +238,21 @@ func TestRun(t *testing.T) {
 		assert.Equal(t, 42, cmd.ProcessState.ExitCode(), stderr)
 		assert.Equal(t, ">x", stdout.String())
 		assert.Empty(t, stderr.String())
+	})
+}
+
+// TestRunFullDisk: that the console could not be written is said, and is a failure.
+func TestRunFullDisk(t *testing.T) {
+	onEach(t, func(t *testing.T, accel string) {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		require.NoError(t, err)
+		defer full.Close()
+		cmd, _, stderr := kapsel(t, "run", imageFile(t, codePrompt, codeExit42), "--accel", accel)
+		cmd.Stdout = full
+		cmd.Run()
+		assert.Equal(t, statusFailed, cmd.ProcessState.ExitCode())
+		assertOneLine(t, stderr.String(), "the guest ended with status 42, but what it printed is lost: ")
+		assert.Contains(t, stderr.String(), "no space left on device")
 	})
 }
 

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"syscall"
 
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel/tbf"
+	"kapsel/guest/kernel/tbf/tbfbuild"
 	"kapsel/vmm"
 	"kapsel/vmm/image"
 )
@@ -51,13 +54,18 @@ func runCommand(args []string, std stdio) (int, error) {
 	if accel == accelQEMU && len(o.breaks) > 0 {
 		return statusUsage, usageError{fmt.Errorf("--break needs KVM, and QEMU is used here (%s): use gdb instead, as README.md shows under Debug", why)}
 	}
-	con, err := openConsole(std.in, std.out, func() { leave(errLeft) })
+	out := newGuestOutput(std.out)
+	con, err := openConsole(std.in, out, func() { leave(errLeft) })
 	if err != nil {
 		return statusFailed, err
 	}
 	defer con.restore()
-	config.Input = con.in
-	return o.boot(ctx, accel, config, std.err)
+	config.Input, config.Console = con.in, out
+	status, err := o.boot(ctx, accel, config, std.err)
+	if err == nil && out.err != nil {
+		return statusFailed, fmt.Errorf("the guest ended with status %d, but what it printed is lost: %w", status, out.err)
+	}
+	return status, err
 }
 
 // config makes the machine's configuration: it reads and checks image and tasks.
@@ -65,7 +73,6 @@ func (o *runOptions) config(std stdio) (vmm.Config, error) {
 	c := vmm.Config{
 		Memory:  uint64(o.memory),
 		Cmdline: o.cmdline,
-		Console: std.out,
 		Log:     func(string, ...any) {},
 
 		Breakpoints: o.breaks,
@@ -81,16 +88,41 @@ func (o *runOptions) config(std stdio) (vmm.Config, error) {
 		return c, err
 	}
 	for _, path := range o.tasks {
-		task, err := os.ReadFile(path)
+		objects, err := readObjects(path)
 		if err != nil {
 			return c, err
 		}
-		if len(task) == 0 {
-			return c, fmt.Errorf("%s: want a task in Tock Binary Format, found an empty file", path)
-		}
-		c.Modules = append(c.Modules, task)
+		c.Modules = append(c.Modules, objects)
 	}
 	return c, nil
+}
+
+// readObjects reads a file of task objects, each from a multiple of 4 KiB on. Whether an object
+// is sound is the kernel's to judge, which skips it if not; but what is none would hide all that
+// follows.
+func readObjects(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	objects, err := io.ReadAll(io.LimitReader(f, image.MaxFileSize+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(objects) > image.MaxFileSize:
+		return nil, fmt.Errorf("%s: larger than %d MiB, no task is", path, image.MaxFileSize>>20)
+	case len(objects) == 0:
+		return nil, fmt.Errorf("%s: want a task in Tock Binary Format, found an empty file", path)
+	}
+	for at := 0; at < len(objects); {
+		size, ok := tbf.Length(objects[at:])
+		if !ok {
+			return nil, fmt.Errorf("%s: want a task in Tock Binary Format at byte %d: %w", path, at, tbfbuild.Check(objects[at:]))
+		}
+		at += (size + abi.PageSize - 1) &^ (abi.PageSize - 1)
+	}
+	return objects, nil
 }
 
 // boot runs the machine to its end and returns the command's exit status.

@@ -42,7 +42,8 @@ func (l *loader) scan(objects []byte) {
 	for offset < len(objects) {
 		size, ok := tbf.Length(objects[offset:])
 		if !ok {
-			break
+			l.kernel.printNoObject(objects[offset:], offset)
+			return
 		}
 		l.consider(objects[offset:], size, offset)
 		offset += int(pageUp(uint64(size)))
@@ -251,6 +252,24 @@ func (k *Kernel) printBad(t *Task, wrong *tbf.Error) {
 	k.printSkipping(t, "bad object: ")
 	wrong.Describe(k.debug)
 	k.debug.WriteString("\n")
+}
+
+// printNoObject says that a list of objects ends before its place does, unless what is left is
+// blank.
+func (k *Kernel) printNoObject(b []byte, offset int) {
+	if !blank(b) {
+		format.Print(k.debug, "no task object at offset 0x%x, nor looked for in the %d bytes from there on\n", uint64(offset), uint64(len(b)))
+	}
+}
+
+// blank reports whether all bytes, one at the least, are zero, or all are as erased flash is.
+func blank(b []byte) bool {
+	for _, v := range b {
+		if v != b[0] {
+			return false
+		}
+	}
+	return b[0] == 0 || b[0] == 0xff
 }
 
 // printSame says that one of two objects of the same application becomes a task.

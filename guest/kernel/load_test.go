@@ -1,8 +1,10 @@
 package kernel_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -62,19 +64,28 @@ func TestBadObjectsAreSkipped(t *testing.T) {
 	}
 }
 
+// TestLoadStops: what is no object ends the list, and unless it is blank a line says so.
 func TestLoadStops(t *testing.T) {
-	for name, tail := range map[string][]byte{
-		"at the end of the objects": nil,
-		"at zeros":                  make([]byte, 5000),
-		"at less than a header":     {2, 0, 16},
-		"at an object cut off":      kerneltest.Object(t, "cut", nil)[:100],
+	for name, c := range map[string]struct {
+		tail []byte
+		said string
+	}{
+		"at the end of the objects": {},
+		"at zeros":                  {tail: make([]byte, 5000)},
+		"at erased flash":           {tail: bytes.Repeat([]byte{0xff}, 5000)},
+		"at a byte among zeros":     {append(make([]byte, 4999), 1), "no task object at offset 0x1000, nor looked for in the 5000 bytes from there on\n"},
+		"at less than a header":     {[]byte{2, 0, 16}, "no task object at offset 0x1000, nor looked for in the 3 bytes from there on\n"},
+		"at an object cut off":      {kerneltest.Object(t, "cut", nil)[:100], "no task object at offset 0x1000, nor looked for in the 100 bytes from there on\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
 			m.AddTask("task", nothing, nil)
-			m.AddObject(tail)
+			m.AddObject(c.tail)
 			assert.Equal(t, 1, m.Load())
-			assert.NotContains(t, m.Log.String(), "skipped")
+			log := m.Log.String()
+			assert.Contains(t, log, c.said)
+			assert.Equal(t, c.said != "", strings.Contains(log, "no task object"), log)
+			assert.NotContains(t, log, "skipped")
 		})
 	}
 }
