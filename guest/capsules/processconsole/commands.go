@@ -53,13 +53,16 @@ func (c *Console) obey(line []byte) {
 	case "panic":
 		panic("process console: told to panic")
 	default:
-		if a := actionNamed(command); a != noAction {
+		switch a := actionNamed(command); {
+		case a == noAction:
+			c.out.WriteString("no command ")
+			format.Text(c.out, command)
+			c.out.WriteString(": help lists them\n")
+		case len(name) == 0:
+			c.out.WriteString("want a task's name or PID behind it: list shows them\n")
+		default:
 			c.forEach(name, a)
-			return
 		}
-		c.out.WriteString("no command ")
-		format.Text(c.out, command)
-		c.out.WriteString(": help lists them\n")
 	}
 }
 

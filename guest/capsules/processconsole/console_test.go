@@ -107,7 +107,7 @@ func TestCommands(t *testing.T) {
 		{"kernel", "(kernel)\n"},
 		{"hlep", "no command hlep: help lists them\n"},
 		{"helpful", "no command helpful: help lists them\n"},
-		{"stop", "no task : list shows them\n"},
+		{"stop", "want a task's name or PID behind it: list shows them\n"},
 		{"stop nobody", "no task nobody: list shows them\n"},
 		{"stop 4", "no task 4: list shows them\n"},
 		{"stop 4294967297", "no task 4294967297: list shows them\n"},
