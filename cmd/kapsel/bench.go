@@ -79,7 +79,7 @@ func (o *benchOptions) checkCompare(f *flag.FlagSet, files []string) error {
 	var err error
 	f.Visit(func(used *flag.Flag) {
 		if used.Name != "compare" {
-			err = fmt.Errorf("--compare runs nothing: --%s has no meaning with it", used.Name)
+			err = fmt.Errorf("--compare runs nothing: %s has no meaning with it", spell(used.Name))
 		}
 	})
 	return err

@@ -247,8 +247,11 @@ func TestParseBench(t *testing.T) {
 		"--golden g --accel kvm":  "--accel kvm has none",
 		"--golden g --run A":      "--run leaves some out",
 		"--compare a":             "two files, the old results and the new ones, found 1",
-		"--compare a b --count 2": "--count has no meaning with it",
-		"--fast":                  "-fast",
+		"--compare a b --count 2": ": --count has no meaning with it",
+		"--compare a b -o x":      ": -o has no meaning with it",
+		"--count x":               "--count x: want a whole number as 10",
+		"--json=x":                "--json=x: want true or false, or --json alone",
+		"--fast":                  "no flag --fast",
 	} {
 		_, err := parseBench(strings.Fields(args), "/b")
 		assert.ErrorContains(t, err, want, args)

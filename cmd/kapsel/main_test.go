@@ -142,7 +142,9 @@ func TestUsageErrors(t *testing.T) {
 	}{
 		{"unknown command", []string{"start"}, `no command "start"`},
 		{"no image", []string{"run"}, "no image given"},
-		{"unknown flag", []string{"run", "--fast", "x"}, "-fast"},
+		{"unknown flag", []string{"run", "--fast", "x"}, "no flag --fast: see kapsel help"},
+		{"argument of help", []string{"help", "now"}, `unexpected argument "now"`},
+		{"flag of help", []string{"help", "--fast"}, "no flag --fast"},
 		{"argument of doctor", []string{"doctor", "now"}, `unexpected argument "now"`},
 		{"argument of version", []string{"version", "now"}, `unexpected argument "now"`},
 	} {
@@ -164,6 +166,7 @@ func TestHelpAndVersion(t *testing.T) {
 	}{
 		{"help", []string{"help"}, helpText},
 		{"flag", []string{"--help"}, helpText},
+		{"help of help", []string{"help", "--help"}, helpText},
 		{"help of run", []string{"run", "--help"}, helpText},
 		{"help of doctor", []string{"doctor", "-h"}, helpText},
 		{"version", []string{"version"}, "kapsel " + abi.Version + ", go"},
