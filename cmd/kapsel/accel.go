@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os/exec"
 	"time"
 
@@ -65,4 +66,13 @@ func choose(ctx context.Context, a accelerator) (accelerator, string, error) {
 			fmt.Errorf("  KVM: %w", noKVM), fmt.Errorf("  QEMU: %w", err))
 	}
 	return accelQEMU, fmt.Sprintf("KVM cannot be used: %v", noKVM), nil
+}
+
+// openImage reads an image; where there is none, it says that scripts/build makes the file.
+func openImage(path, file string) (*image.Image, error) {
+	img, err := image.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: scripts/build makes build/%s", err, file)
+	}
+	return img, err
 }

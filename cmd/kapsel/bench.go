@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,6 +19,9 @@ import (
 // benchTimeout ends a boot of the benchmark image that does not come to its end: under
 // QEMU on a slow and busy host it takes a few minutes.
 const benchTimeout = 10 * time.Minute
+
+// smallImage is the image with two tasks where --small names none.
+const smallImage = "two.elf"
 
 // benchOptions is the command line of "kapsel bench".
 type benchOptions struct {
@@ -51,7 +55,7 @@ func parseBench(args []string, dir string) (*benchOptions, error) {
 	f.BoolVar(&o.table, "table", false, "")
 	f.StringVar(&o.plot, "plot", "", "")
 	f.StringVar(&o.out, "o", "", "")
-	f.StringVar(&o.small, "small", filepath.Join(dir, "two.elf"), "")
+	f.StringVar(&o.small, "small", "", "")
 	f.StringVar(&o.golden, "golden", "", "")
 	f.BoolVar(&o.update, "update", false, "")
 	f.DurationVar(&o.timeout, "timeout", benchTimeout, "")
@@ -67,7 +71,10 @@ func parseBench(args []string, dir string) (*benchOptions, error) {
 	if o.compare {
 		return o, o.checkCompare(f, files)
 	}
-	return o, o.check(files, dir)
+	if err := o.check(files, dir); err != nil {
+		return nil, err
+	}
+	return o, o.checkSmall(dir)
 }
 
 // checkCompare takes the two files; no other flag goes with --compare.
@@ -79,7 +86,7 @@ func (o *benchOptions) checkCompare(f *flag.FlagSet, files []string) error {
 	var err error
 	f.Visit(func(used *flag.Flag) {
 		if used.Name != "compare" {
-			err = fmt.Errorf("--compare runs nothing: --%s has no meaning with it", used.Name)
+			err = fmt.Errorf("--compare runs nothing: %s has no meaning with it", spell(used.Name))
 		}
 	})
 	return err
@@ -114,6 +121,19 @@ func (o *benchOptions) check(files []string, dir string) error {
 	return nil
 }
 
+// checkSmall refuses an image with two tasks that is asked for and cannot be used. The one
+// in dir may be missing.
+func (o *benchOptions) checkSmall(dir string) error {
+	if o.small == "" {
+		o.small = filepath.Join(dir, smallImage)
+		return nil
+	}
+	if _, err := openImage(o.small, smallImage); err != nil {
+		return fmt.Errorf("--small: %w", err)
+	}
+	return nil
+}
+
 // benchCommand is "kapsel bench": it boots a benchmark image and writes what it measured.
 func benchCommand(args []string, std stdio) (int, error) {
 	self, err := os.Executable()
@@ -127,7 +147,11 @@ func benchCommand(args []string, std stdio) (int, error) {
 	if o.compare {
 		return o.compareFiles(std.out)
 	}
-	out, err := openOutput(o.out, std.out)
+	kept, err := o.openGolden()
+	if err != nil {
+		return statusUsage, usageError{err}
+	}
+	out, err := o.openOutputs(std.out)
 	if err != nil {
 		return statusUsage, usageError{err}
 	}
@@ -153,7 +177,7 @@ func benchCommand(args []string, std stdio) (int, error) {
 		}
 	}
 	if o.golden != "" {
-		return o.checkGolden(run, std.out)
+		return o.checkGolden(kept, run, std.out)
 	}
 	return 0, nil
 }
@@ -167,6 +191,16 @@ func (o *benchOptions) writer(run *bench.Run) func(io.Writer) error {
 		return run.WriteTable
 	}
 	return run.WriteText
+}
+
+// openOutputs opens what is written to, but for the golden file.
+func (o *benchOptions) openOutputs(stdout io.Writer) (output, error) {
+	if o.plot != "" {
+		if err := os.MkdirAll(o.plot, 0o777); err != nil {
+			return output{}, fmt.Errorf("--plot: %w", err)
+		}
+	}
+	return openOutput(o.out, stdout)
 }
 
 // An output is where results go. A file is opened before anything is measured, and emptied
@@ -204,29 +238,51 @@ func (o *benchOptions) compareFiles(w io.Writer) (int, error) {
 	return 0, bench.WriteComparison(w, old, new)
 }
 
-// checkGolden compares the run's counts with the golden file, or writes it.
-func (o *benchOptions) checkGolden(run *bench.Run, w io.Writer) (int, error) {
+// openGolden reads the golden file that the run is to be compared with, or looks if the one
+// to write can be written; nil if there is none to compare with.
+func (o *benchOptions) openGolden() (*bench.Golden, error) {
+	switch {
+	case o.golden == "":
+		return nil, nil
+	case o.update:
+		f, err := os.OpenFile(o.golden, os.O_WRONLY|os.O_CREATE, 0o666)
+		if err != nil {
+			return nil, fmt.Errorf("--golden: %w", err)
+		}
+		return nil, f.Close()
+	}
+	f, err := os.Open(o.golden)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: make it with --update", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--golden: %w", err)
+	}
+	defer f.Close()
+	kept, err := bench.ReadGolden(f)
+	if err == nil && len(kept.Rows) == 0 {
+		err = errors.New("no counts in it: make them with --update")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--golden %s: %w", o.golden, err)
+	}
+	return kept, nil
+}
+
+// checkGolden compares the run's counts with those kept, or writes the golden file.
+func (o *benchOptions) checkGolden(kept *bench.Golden, run *bench.Run, w io.Writer) (int, error) {
 	now, err := bench.NewGolden(run)
 	if err != nil {
 		return statusFailed, err
 	}
-	if o.update {
-		f, err := os.Create(o.golden)
-		if err != nil {
-			return statusFailed, err
-		}
-		return 0, errors.Join(now.Write(f), f.Close())
+	if kept != nil {
+		return o.verdict(w, kept, now)
 	}
-	f, err := os.Open(o.golden)
+	f, err := os.Create(o.golden)
 	if err != nil {
-		return statusUsage, usageError{fmt.Errorf("%w: make it with --update", err)}
+		return statusFailed, err
 	}
-	defer f.Close()
-	golden, err := bench.ReadGolden(f)
-	if err != nil {
-		return statusUsage, usageError{fmt.Errorf("%s: %w", o.golden, err)}
-	}
-	return o.verdict(w, golden, now)
+	return 0, errors.Join(now.Write(f), f.Close())
 }
 
 // verdict says how the counts stand, and what to do.

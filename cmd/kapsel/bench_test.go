@@ -149,7 +149,7 @@ func TestBenchGolden(t *testing.T) {
 	}
 	golden := filepath.Join(t.TempDir(), "golden.txt")
 	against := func(status int, memop string, more ...string) (string, string) {
-		return runBench(t, status, append([]string{"--golden", golden, "--small", "/no/such/image", benchImage(t, memop)}, more...)...)
+		return runBench(t, status, append([]string{"--golden", golden, benchImage(t, memop)}, more...)...)
 	}
 	_, said := against(statusUsage, "120")
 	assert.Contains(t, said, "golden.txt: no such file or directory: make it with --update")
@@ -202,13 +202,43 @@ func TestBenchFailures(t *testing.T) {
 
 func TestBenchWithoutTwoTasks(t *testing.T) {
 	onEach(t, func(t *testing.T, accel string) {
-		args := []string{"--accel", accel, "--run", "SmallestMemory|Memop", benchImage(t, "170"), "--small"}
-		out, _ := runBench(t, 0, append(args, "/does/not/exist.elf")...)
-		assert.Contains(t, out, "# warning: SmallestMemory was not measured: open /does/not/exist.elf")
+		args := []string{"--accel", accel, "--run", "SmallestMemory|Memop", benchImage(t, "170")}
+		out, _ := runBench(t, 0, args...)
+		assert.Regexp(t, `# warning: SmallestMemory was not measured: open .*two\.elf: no such file or directory: scripts/build makes build/two\.elf; or name one with --small`, out)
 		one := imageFile(t, codePrint("1 exit with code 0\n"), codeExit0)
-		_, said := runBench(t, statusFailed, append(args, one)...)
+		_, said := runBench(t, statusFailed, append(args, "--small", one)...)
 		assert.Contains(t, said, "with 16 MiB of memory: want 2 tasks that ended well, found 1")
 	})
+}
+
+// What cannot be read or written is refused before anything boots.
+func TestBenchRefusesBeforeTheFirstBoot(t *testing.T) {
+	text, missing := file(t, "letter.txt", []byte("a letter\n")), filepath.Join(t.TempDir(), "none")
+	for _, tt := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"no image beside the command", nil, "bench.elf: no such file or directory: scripts/build makes build/bench.elf"},
+		{"a missing golden file", []string{"--golden", missing}, "--golden: open " + missing + ": no such file or directory: make it with --update"},
+		{"a folder as golden file", []string{"--golden", t.TempDir()}, "is a directory"},
+		{"another file as golden file", []string{"--golden", text}, "--golden " + text + ": line 1: want a name, a number and a unit, found \"a letter\"\n"},
+		{"an empty golden file", []string{"--golden", file(t, "empty", nil)}, "no counts in it: make them with --update"},
+		{"a golden file in no folder", []string{"--golden", filepath.Join(missing, "g"), "--update"}, "--golden: open "},
+		{"a file as folder of plots", []string{"--plot", text}, "--plot: mkdir " + text + ": not a directory"},
+		{"plots in a file", []string{"--plot", filepath.Join(text, "plots")}, "--plot: mkdir "},
+		{"a missing image with two tasks", []string{"--small", missing}, "--small: open " + missing + ": no such file or directory: scripts/build makes build/two.elf"},
+		{"another file as image with two tasks", []string{"--small", text}, "--small: " + text + ": not an ELF file"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.args != nil {
+				tt.args = append(tt.args, benchImage(t, "170"))
+			}
+			out, said := runBench(t, statusUsage, tt.args...)
+			assert.Empty(t, out)
+			assertOneLine(t, said, tt.want)
+		})
+	}
 }
 
 func TestUncounted(t *testing.T) {
@@ -247,8 +277,11 @@ func TestParseBench(t *testing.T) {
 		"--golden g --accel kvm":  "--accel kvm has none",
 		"--golden g --run A":      "--run leaves some out",
 		"--compare a":             "two files, the old results and the new ones, found 1",
-		"--compare a b --count 2": "--count has no meaning with it",
-		"--fast":                  "-fast",
+		"--compare a b --count 2": ": --count has no meaning with it",
+		"--compare a b -o x":      ": -o has no meaning with it",
+		"--count x":               "--count x: want a whole number as 10",
+		"--json=x":                "--json=x: want true or false, or --json alone",
+		"--fast":                  "no flag --fast",
 	} {
 		_, err := parseBench(strings.Fields(args), "/b")
 		assert.ErrorContains(t, err, want, args)

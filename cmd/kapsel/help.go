@@ -50,10 +50,16 @@ console:
   Ctrl-A h        show these keys
   Ctrl-A Ctrl-A   send Ctrl-A to the guest
 
-exit status of run:
-  0 to 127   the guest's own: 0 all tasks ended well, 100 a task was stopped by a fault,
-             101 the kernel panicked, 102 the kernel could not boot
-  2          the command line or the image cannot be used
+exit status of run, the guest's own first; tasks that are skipped at load do not count:
+  0          every task ended with exit code 0
+  1 to 99    the first task's exit code that is not 0 (above 99: 99)
+  100        a fault stopped a task
+  101        the kernel panicked
+  102        the kernel could not boot
+  103 to 127 reserved for the guest, but 122 to 125 are the monitor's
+exit status of run, the monitor's own:
+  2          the command line or the image cannot be used, which is said in one line; a
+             task's exit code may be 2 as well
   122        the kernel hung, and did not end when the watchdog told it to; the processor's
              state is on standard error
   123        stopped at a --break; the processor's state is on standard error

@@ -54,7 +54,11 @@ func command(args []string, std stdio) int {
 	case "version", "--version", "-version":
 		status, err = versionCommand(args, std)
 	case "help", "--help", "-help", "-h":
-		fmt.Fprint(std.out, helpText)
+		if err = parseOnly(newFlags("help"), args); err == nil {
+			err = flag.ErrHelp
+		} else if !errors.Is(err, flag.ErrHelp) {
+			err = usageError{err}
+		}
 	default:
 		err = usageError{fmt.Errorf("no command %q: want run, bench, doctor, version or help", name)}
 	}

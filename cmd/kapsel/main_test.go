@@ -102,7 +102,7 @@ func TestUnusableImages(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"missing file", []string{missing}, "no such file"},
+		{"missing file", []string{missing}, "no such file or directory: scripts/build makes build/kapsel.elf"},
 		{"folder", []string{t.TempDir()}, "is a directory"},
 		{"empty file", []string{file(t, "empty", nil)}, "empty"},
 		{"text file", []string{file(t, "text", []byte("hello, this is no image at all\n"))}, "text"},
@@ -158,7 +158,9 @@ func TestUsageErrors(t *testing.T) {
 	}{
 		{"unknown command", []string{"start"}, `no command "start"`},
 		{"no image", []string{"run"}, "no image given"},
-		{"unknown flag", []string{"run", "--fast", "x"}, "-fast"},
+		{"unknown flag", []string{"run", "--fast", "x"}, "no flag --fast: see kapsel help"},
+		{"argument of help", []string{"help", "now"}, `unexpected argument "now"`},
+		{"flag of help", []string{"help", "--fast"}, "no flag --fast"},
 		{"argument of doctor", []string{"doctor", "now"}, `unexpected argument "now"`},
 		{"argument of version", []string{"version", "now"}, `unexpected argument "now"`},
 	} {
@@ -180,6 +182,7 @@ func TestHelpAndVersion(t *testing.T) {
 	}{
 		{"help", []string{"help"}, helpText},
 		{"flag", []string{"--help"}, helpText},
+		{"help of help", []string{"help", "--help"}, helpText},
 		{"help of run", []string{"run", "--help"}, helpText},
 		{"help of doctor", []string{"doctor", "-h"}, helpText},
 		{"version", []string{"version"}, "kapsel " + abi.Version + ", go"},
@@ -390,6 +393,19 @@ func TestBreakpointsNeedKVM(t *testing.T) {
 	cmd.Run()
 	assert.Equal(t, statusUsage, cmd.ProcessState.ExitCode())
 	assertOneLine(t, stderr.String(), "--break needs KVM, and QEMU is used here (as asked): use gdb instead")
+}
+
+// TestRunTooMuchMemory: a QEMU that finds no memory, as it says it, never runs the guest.
+func TestRunTooMuchMemory(t *testing.T) {
+	bin := t.TempDir()
+	script := "#!/bin/sh\necho \"qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory\" >&2\nexit 1\n"
+	require.NoError(t, os.WriteFile(filepath.Join(bin, qemu.Command), []byte(script), 0o755))
+	cmd, stdout, stderr := kapsel(t, "run", "--accel", "qemu", "--mem", "64G", imageFile(t, codeSpin))
+	cmd.Env = append(cmd.Env, "PATH="+bin)
+	cmd.Run()
+	assert.Equal(t, statusFailed, cmd.ProcessState.ExitCode())
+	assert.Empty(t, stdout.String())
+	assertOneLine(t, stderr.String(), "--mem 64G: this host cannot give that much memory (QEMU: cannot set up guest memory 'pc.ram': Cannot allocate memory): pass less")
 }
 
 func TestNoAccelerator(t *testing.T) {

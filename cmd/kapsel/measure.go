@@ -35,7 +35,7 @@ var errMeasured = errors.New("measured")
 func (o *benchOptions) measure(ctx context.Context, stderr io.Writer) (*bench.Run, int, error) {
 	m := &measurer{o: o, run: new(bench.Run), stderr: stderr}
 	var err error
-	if m.image, err = image.Open(o.image); err != nil {
+	if m.image, err = openImage(o.image, "bench.elf"); err != nil {
 		return nil, statusUsage, usageError{err}
 	}
 	var why string
@@ -317,9 +317,9 @@ func (m *measurer) smallestMemory(ctx context.Context) error {
 	if !m.wants(name) {
 		return nil
 	}
-	img, err := image.Open(m.o.small)
+	img, err := openImage(m.o.small, smallImage)
 	if err != nil {
-		m.run.Warnings = append(m.run.Warnings, fmt.Sprintf("%s was not measured: %v: scripts/build makes it, or name one with --small", name, err))
+		m.run.Warnings = append(m.run.Warnings, fmt.Sprintf("%s was not measured: %v; or name one with --small", name, err))
 		return nil
 	}
 	fmt.Fprintf(m.stderr, "kapsel: %s\n", name)

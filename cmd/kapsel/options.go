@@ -4,7 +4,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -84,30 +83,86 @@ func parseOnly(f *flag.FlagSet, args []string) error {
 	return err
 }
 
-// newFlags makes a flag set that leaves errors and help to the caller.
-func newFlags(name string) *flag.FlagSet {
-	f := flag.NewFlagSet(name, flag.ContinueOnError)
-	f.SetOutput(io.Discard)
-	return f
-}
+// newFlags makes a flag set for parseMixed.
+func newFlags(name string) *flag.FlagSet { return flag.NewFlagSet(name, flag.ContinueOnError) }
 
 // parseMixed parses flags that may stand before, between and behind the other arguments,
-// which it returns.
+// which it returns. It reads what FlagSet.Parse does, but says what is wrong in our words.
 func parseMixed(f *flag.FlagSet, args []string) (others []string, err error) {
-	for {
-		if err := f.Parse(args); err != nil {
-			return nil, err
+	for len(args) > 0 {
+		arg := args[0]
+		args = args[1:]
+		switch {
+		case arg == "--":
+			return append(others, args...), nil
+		case len(arg) < 2 || arg[0] != '-':
+			others = append(others, arg)
+		default:
+			if args, err = parseFlag(f, arg, args); err != nil {
+				return nil, err
+			}
 		}
-		rest := f.Args()
-		if len(rest) == 0 {
-			return others, nil
-		}
-		if parsed := len(args) - len(rest); parsed > 0 && args[parsed-1] == "--" {
-			return append(others, rest...), nil
-		}
-		others = append(others, rest[0])
-		args = rest[1:]
 	}
+	return others, nil
+}
+
+// parseFlag sets the flag in arg, whose value may be the next argument, and returns the
+// arguments behind it.
+func parseFlag(f *flag.FlagSet, arg string, next []string) ([]string, error) {
+	typed, value, given := strings.Cut(arg, "=")
+	name := strings.TrimPrefix(typed[1:], "-")
+	found := f.Lookup(name)
+	switch {
+	case found == nil && (name == "h" || name == "help"):
+		return nil, flag.ErrHelp
+	case found == nil:
+		return nil, fmt.Errorf("no flag %s: see kapsel help", typed)
+	case given:
+	case isSwitch(found.Value):
+		value = "true"
+	case len(next) == 0:
+		return nil, fmt.Errorf("%s wants a value", spell(name))
+	default:
+		value, next = next[0], next[1:]
+	}
+	if err := f.Set(name, value); err != nil {
+		return nil, wrongValue(found, value, err)
+	}
+	return next, nil
+}
+
+// isSwitch reports whether a flag means something without a value.
+func isSwitch(v flag.Value) bool {
+	b, ok := v.(interface{ IsBoolFlag() bool })
+	return ok && b.IsBoolFlag()
+}
+
+// spell is a flag as the documents write it.
+func spell(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
+}
+
+// wrongValue says what a flag wants. Package flag's own kinds do not; they are Getters.
+func wrongValue(f *flag.Flag, value string, err error) error {
+	if value == "" {
+		value = `""`
+	}
+	getter, ok := f.Value.(flag.Getter)
+	if !ok {
+		return fmt.Errorf("%s %s: %w", spell(f.Name), value, err)
+	}
+	switch getter.Get().(type) {
+	case time.Duration:
+		return fmt.Errorf("%s %s: want a time as 30s", spell(f.Name), value)
+	case int:
+		return fmt.Errorf("%s %s: want a whole number as 10", spell(f.Name), value)
+	case bool:
+		return fmt.Errorf("%s=%s: want true or false, or %[1]s alone", spell(f.Name), value)
+	}
+	return fmt.Errorf("%s %s: %w", spell(f.Name), value, err)
 }
 
 // accelerator is a flag: what runs the machine.

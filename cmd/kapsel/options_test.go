@@ -46,12 +46,20 @@ func TestParseRunErrors(t *testing.T) {
 	}{
 		{"no image", nil, "no image given"},
 		{"only flags", []string{"-v"}, "no image given"},
-		{"unknown flag", []string{"i", "--fast"}, "-fast"},
-		{"unknown accelerator", []string{"--accel", "xen", "i"}, "want auto, kvm or qemu"},
+		{"unknown flag", []string{"i", "--fast"}, "no flag --fast: see kapsel help"},
+		{"unknown flag with a value", []string{"i", "-f=1"}, "no flag -f: see kapsel help"},
+		{"three dashes", []string{"i", "---v"}, "no flag ---v: see kapsel help"},
+		{"a flag without a name", []string{"i", "--=1"}, "no flag --: see kapsel help"},
+		{"unknown accelerator", []string{"--accel", "xen", "i"}, "--accel xen: want auto, kvm or qemu"},
 		{"help", []string{"i", "-h"}, flag.ErrHelp.Error()},
-		{"bad size", []string{"--mem", "lots", "i"}, "want a size as 64M"},
+		{"bad size", []string{"--mem", "lots", "i"}, "--mem lots: want a size as 64M"},
+		{"no size", []string{"--mem=", "i"}, `--mem "": want a size as 64M`},
+		{"a size without its unit", []string{"--mem", "64", "i"}, "--mem 64: that is 64 bytes: want a multiple of 4096, as 64M"},
 		{"too much memory", []string{"--mem", "2048G", "i"}, "--mem 2048G: a machine can have at most 1024G"},
-		{"bad time", []string{"--timeout", "60", "i"}, "60"},
+		{"bad time", []string{"--timeout", "60", "i"}, "--timeout 60: want a time as 30s"},
+		{"bad time with one dash", []string{"-timeout=60", "i"}, "--timeout 60: want a time as 30s"},
+		{"bad time of the watchdog", []string{"--watchdog", "soon", "i"}, "--watchdog soon: want a time as 30s"},
+		{"a switch that is neither on nor off", []string{"-v=x", "i"}, "-v=x: want true or false, or -v alone"},
 		{"negative watchdog", []string{"--watchdog", "-1s", "i"}, "--watchdog -1s: want a positive time, as 10s, or 0 for none"},
 		{"negative time", []string{"--timeout", "-1s", "i"}, "want a positive time"},
 		{"long command line", []string{"--cmdline", strings.Repeat("x", abi.CmdlineMax+1), "i"}, "reads at most 2048"},
@@ -62,11 +70,12 @@ func TestParseRunErrors(t *testing.T) {
 		{"a breakpoint of 65 bits", []string{"--break", "10000000000000000", "i"}, "want hexadecimal addresses"},
 		{"a breakpoint nowhere", []string{"--break", "8000000000000000", "i"}, "--break: breakpoint 0x8000000000000000 is no virtual address"},
 		{"five breakpoints", []string{"--break", "1,2,3", "--break", "4,5", "i"}, "--break: 5 breakpoints are more than the 4"},
-		{"a flag without its value", []string{"i", "--mem"}, "needs an argument"},
+		{"a flag without its value", []string{"i", "--mem"}, "--mem wants a value"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := parseRun(test.args)
 			assert.ErrorContains(t, err, test.want)
+			assert.NotContains(t, err.Error(), "parse error")
 		})
 	}
 }
@@ -106,8 +115,11 @@ func TestByteSizeErrors(t *testing.T) {
 		{"overflow of the number", "99999999999999999999", "want a size"},
 		{"overflow of the product", "17179869184G", "want a size"},
 		{"zero", "0", "want a multiple of 4096"},
-		{"no page", "4097", "want a multiple of 4096"},
-		{"half a page", "2K", "want a multiple of 4096"},
+		{"no unit", "1024", "that is 1024 bytes: want a multiple of 4096, as 1G"},
+		{"no page", "4097", "that is 4097 bytes: want a multiple of 4096, as 4K"},
+		{"half a page", "2K", "that is 2048 bytes: want a multiple of 4096, as 4K"},
+		{"one and a half", "6K", "that is 6144 bytes: want a multiple of 4096, as 4K"},
+		{"the largest number", "18446744073709551615", "want a multiple of 4096, as 18014398509481980K"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var s byteSize

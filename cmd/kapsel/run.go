@@ -15,6 +15,7 @@ import (
 	"kapsel/guest/kernel/tbf/tbfbuild"
 	"kapsel/vmm"
 	"kapsel/vmm/image"
+	"kapsel/vmm/qemu"
 )
 
 // Why a machine is ended from outside.
@@ -84,7 +85,7 @@ func (o *runOptions) config(std stdio) (vmm.Config, error) {
 		}
 	}
 	var err error
-	if c.Image, err = image.Open(o.image); err != nil {
+	if c.Image, err = openImage(o.image, "kapsel.elf"); err != nil {
 		return c, err
 	}
 	for _, path := range o.tasks {
@@ -139,7 +140,7 @@ func (o *runOptions) boot(ctx context.Context, accel accelerator, c vmm.Config, 
 	}
 	exit, err := m.Run(ctx)
 	c.Log("%v", exit)
-	status, err := outcome(exit, err, context.Cause(ctx))
+	status, err := outcome(exit, o.advised(accel, err), context.Cause(ctx))
 	switch {
 	case exit.Reason == vmm.Shutdown, exit.Reason == vmm.Hung, exit.Reason == vmm.Breakpoint, exit.Reason == vmm.Failed,
 		errors.Is(err, errTimeout):
@@ -149,6 +150,17 @@ func (o *runOptions) boot(ctx context.Context, accel accelerator, c vmm.Config, 
 		err = fmt.Errorf("%w after %s", err, o.timeout)
 	}
 	return status, err
+}
+
+// advised is a machine's failure with what to do about it.
+func (o *runOptions) advised(accel accelerator, failure error) error {
+	switch {
+	case errors.Is(failure, qemu.ErrMemory):
+		return fmt.Errorf("--mem %s: %w", &o.memory, failure)
+	case failure != nil && accel == accelKVM:
+		return fmt.Errorf("%w: see kapsel doctor, or use --accel qemu", failure)
+	}
+	return failure
 }
 
 // outcome is the command's exit status and last word for how a machine ended: by itself,

@@ -2,12 +2,14 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 
 	"kapsel/vmm"
+	"kapsel/vmm/qemu"
 )
 
 func TestOutcome(t *testing.T) {
@@ -42,4 +44,26 @@ func TestOutcome(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAdvised(t *testing.T) {
+	failure := errors.New("KVM_EXIT_INTERNAL_ERROR")
+	o := &runOptions{memory: 64 << 30}
+	for _, test := range []struct {
+		name    string
+		accel   accelerator
+		failure error
+		want    string
+	}{
+		{"a KVM that cannot run the kernel", accelKVM, failure, "KVM_EXIT_INTERNAL_ERROR: see kapsel doctor, or use --accel qemu"},
+		{"QEMU without so much memory", accelQEMU, fmt.Errorf("%w (QEMU: no)", qemu.ErrMemory), "--mem 64G: this host cannot give that much memory (QEMU: no)"},
+		{"QEMU otherwise", accelQEMU, failure, "KVM_EXIT_INTERNAL_ERROR"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := o.advised(test.accel, test.failure)
+			assert.EqualError(t, err, test.want)
+			assert.ErrorIs(t, err, test.failure)
+		})
+	}
+	assert.NoError(t, o.advised(accelKVM, nil))
 }

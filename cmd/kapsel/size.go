@@ -35,9 +35,21 @@ func (s *byteSize) Set(text string) error {
 	switch {
 	case err != nil || n > math.MaxUint64/unit:
 		return fmt.Errorf("want a size as 64M: a number with K, M or G")
-	case n == 0 || n*unit%abi.PageSize != 0:
+	case n == 0:
 		return fmt.Errorf("want a multiple of %d bytes above 0", abi.PageSize)
+	case n*unit%abi.PageSize != 0:
+		return fmt.Errorf("that is %d bytes: want a multiple of %d, as %s", n*unit, abi.PageSize, likely(n, unit))
 	}
 	*s = byteSize(n * unit)
 	return nil
+}
+
+// likely is the size that is meant by n units, which are no whole pages: MiB, if there is no
+// unit and they are less than a page.
+func likely(n, unit uint64) string {
+	size := byteSize(max(n*unit/abi.PageSize, 1) * abi.PageSize)
+	if unit == 1 && n < abi.PageSize {
+		size = byteSize(n << 20)
+	}
+	return size.String()
 }

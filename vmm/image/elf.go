@@ -22,6 +22,9 @@ const (
 // noteName is the name of the notes that abi defines, as it stands in the file.
 const noteName = abi.NoteName + "\x00"
 
+// whatIsOne is for who gives another file for an image.
+const whatIsOne = "mkimage makes Kapsel images; a task goes behind the image"
+
 var little = binary.LittleEndian
 
 // Parse checks the image in data and keeps data: an ELF64 executable for x86-64 with the
@@ -36,6 +39,9 @@ func Parse(data []byte) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkBootNote(data, programs); err != nil {
+		return nil, err
+	}
 	img := &Image{entry: header.Entry}
 	if err := img.addSegments(data, programs); err != nil {
 		return nil, err
@@ -43,7 +49,7 @@ func Parse(data []byte) (*Image, error) {
 	if err := checkEntry(header.Entry, programs); err != nil {
 		return nil, err
 	}
-	if err := img.readNotes(data, programs); err != nil {
+	if err := img.readHeartbeat(data, programs); err != nil {
 		return nil, err
 	}
 	return img, nil
@@ -51,8 +57,11 @@ func Parse(data []byte) (*Image, error) {
 
 func parseHeader(data []byte) (elf.Header64, error) {
 	var h elf.Header64
-	if !bytes.HasPrefix(data, []byte(elf.ELFMAG)) {
-		return h, errors.New("not an ELF file")
+	switch {
+	case len(data) == 0:
+		return h, errors.New("the file is empty: " + whatIsOne)
+	case !bytes.HasPrefix(data, []byte(elf.ELFMAG)):
+		return h, errors.New("not an ELF file: " + whatIsOne)
 	}
 	if _, err := binary.Decode(data, little, &h); err != nil {
 		return h, fmt.Errorf("truncated: the ELF header has %d bytes, the file %d", headerSize, len(data))
@@ -147,15 +156,21 @@ func checkEntry(entry uint64, programs []elf.Prog64) error {
 	return fmt.Errorf("the entry %#x lies in no executable segment", entry)
 }
 
-// readNotes checks the boot note and takes over where the heartbeat is.
-func (img *Image) readNotes(data []byte, programs []elf.Prog64) error {
+// checkBootNote looks for the note that makes an ELF file an image. A kernel without tasks
+// and a task by itself, which are not linked as images are, have none.
+func checkBootNote(data []byte, programs []elf.Prog64) error {
 	boot, ok := findNote(data, programs, abi.NoteBoot, 4)
 	if !ok {
-		return errors.New("no Kapsel boot note: not an image for this monitor (mkimage makes them)")
+		return errors.New("no Kapsel boot note, so this is no Kapsel image: " + whatIsOne)
 	}
 	if version := little.Uint32(boot); version != abi.BootVersion {
 		return fmt.Errorf("the image wants version %d of the boot contract, this monitor has version %d", version, abi.BootVersion)
 	}
+	return nil
+}
+
+// readHeartbeat takes over where the heartbeat is, if there is one.
+func (img *Image) readHeartbeat(data []byte, programs []elf.Prog64) error {
 	heartbeat, ok := findNote(data, programs, abi.NoteHeartbeat, 8)
 	if !ok {
 		return nil

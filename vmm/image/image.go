@@ -44,16 +44,33 @@ func Open(path string) (*Image, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxFileSize+1))
+	data, err := read(f)
 	if err != nil {
 		return nil, err
-	}
-	if len(data) > MaxFileSize {
-		return nil, fmt.Errorf("%s: larger than %d MiB, no image is", path, MaxFileSize>>20)
 	}
 	img, err := Parse(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return img, nil
+}
+
+// read reads a file of at most MaxFileSize bytes. A file that says how large it is, is refused
+// before it is read.
+func read(f *os.File) ([]byte, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > MaxFileSize {
+		return nil, fmt.Errorf("%s: a file of %d MiB, an image has at most %d MiB", f.Name(), info.Size()>>20, MaxFileSize>>20)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, MaxFileSize+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > MaxFileSize {
+		return nil, fmt.Errorf("%s: more than %d MiB, which is the most an image has", f.Name(), MaxFileSize>>20)
+	}
+	return data, nil
 }

@@ -28,6 +28,28 @@ func edit(change func(h *elf.Header64, load, note *elf.Prog64)) []byte {
 	return file
 }
 
+// editTwo is edit with a second segment to load, which is as the first.
+func editTwo(change func(second *elf.Prog64)) []byte {
+	file := Flat(code, 0)
+	var h elf.Header64
+	programs := make([]elf.Prog64, 3)
+	binary.Decode(file, little, &h)
+	binary.Decode(file[headerSize:], little, programs[:2])
+	programs[2] = programs[0]
+	change(&programs[2])
+	h.Phoff, h.Phnum = uint64(len(file)), 3 // there is room behind
+	binary.Encode(file, little, &h)
+	file, _ = binary.Append(file, little, programs)
+	return file
+}
+
+// linkedElsewhere has no note and is linked where neither an image nor its tasks would be
+// loaded, as kernel.elf and a task's ELF file are.
+func linkedElsewhere(h *elf.Header64, p, note *elf.Prog64) {
+	p.Vaddr, p.Paddr, h.Entry = 0x40000000, 0x40000000, 0x40000000
+	note.Type = uint32(elf.PT_NULL)
+}
+
 func TestParseRefuses(t *testing.T) {
 	type header = elf.Header64
 	type program = elf.Prog64
@@ -37,8 +59,8 @@ func TestParseRefuses(t *testing.T) {
 		file []byte
 		err  string
 	}{
-		{"an empty file", nil, "not an ELF file"},
-		{"a text file", []byte("#!/bin/sh\necho hello\n"), "not an ELF file"},
+		{"an empty file", nil, "the file is empty: mkimage makes Kapsel images"},
+		{"a text file", []byte("#!/bin/sh\necho hello\n"), "not an ELF file: mkimage makes Kapsel images; a task goes behind the image"},
 		{"a header cut short", flat[:40], "truncated: the ELF header has 64 bytes, the file 40"},
 		{"program headers cut short", flat[:100], "truncated: the program headers lie at 0x40, the file ends at 0x64"},
 		{"a segment cut short", flat[:len(flat)-1], "truncated: segment 0 has 0x3 bytes"},
@@ -62,8 +84,9 @@ func TestParseRefuses(t *testing.T) {
 		{"an entry behind the code", edit(func(h *header, p, _ *program) { h.Entry += 3; p.Memsz = 4096 }), "lies in no executable segment"},
 		{"an entry in data", edit(func(_ *header, p, _ *program) { p.Flags = uint32(elf.PF_R | elf.PF_W) }), "lies in no executable segment"},
 		{"no note", edit(func(_ *header, _, n *program) { n.Type = uint32(elf.PT_NULL) }), "no Kapsel boot note"},
+		{"a task's ELF file", edit(linkedElsewhere), "no Kapsel boot note, so this is no Kapsel image: mkimage makes Kapsel images; a task goes behind the image"},
 		{"a note cut short", edit(func(_ *header, _, n *program) { n.Filesz-- }), "no Kapsel boot note"},
-		{"overlapping segments", edit(func(_ *header, p, n *program) { *n = *p; n.Paddr++; n.Vaddr++ }), "segments overlap: 0x200000 to 0x200003 and 0x200001 to 0x200004"},
+		{"overlapping segments", editTwo(func(p *program) { p.Paddr++; p.Vaddr++ }), "segments overlap: 0x200000 to 0x200003 and 0x200001 to 0x200004"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := Parse(tt.file)
@@ -143,7 +166,11 @@ func TestOpen(t *testing.T) {
 
 	require.NoError(t, os.WriteFile(path, []byte("text"), 0o600))
 	_, err = Open(path)
-	assert.EqualError(t, err, path+": not an ELF file")
+	assert.EqualError(t, err, path+": not an ELF file: mkimage makes Kapsel images; a task goes behind the image")
+
+	require.NoError(t, os.Truncate(path, MaxFileSize+1<<20))
+	_, err = Open(path)
+	assert.EqualError(t, err, path+": a file of 257 MiB, an image has at most 256 MiB")
 
 	_, err = Open(path + ".missing")
 	assert.ErrorIs(t, err, os.ErrNotExist)
@@ -344,7 +371,8 @@ func TestFits(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(Flat(code, 0))
 	f.Add(Flat(code, 4<<30))
-	f.Add(edit(func(h *elf.Header64, p, n *elf.Prog64) { *n = *p; n.Paddr += 4096; n.Vaddr += 4096 }))
+	f.Add(editTwo(func(p *elf.Prog64) { p.Paddr += 4096; p.Vaddr += 4096 }))
+	f.Add(edit(linkedElsewhere))
 	f.Add([]byte("text"))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		img, err := Parse(file)

@@ -22,6 +22,7 @@ import (
 type monitor struct {
 	conn    net.Conn
 	decoder *json.Decoder
+	started bool // the machine
 }
 
 // newMonitor takes over the socket fd.
@@ -88,6 +89,7 @@ func (m *monitor) start() error {
 		return err
 	}
 	_, err := m.command("cont", nil)
+	m.started = err == nil
 	return err
 }
 

@@ -251,20 +251,26 @@ func (m *Machine) exit() (vmm.Exit, error) {
 	return vmm.Exit{Reason: vmm.Failed}, m.failure(errors.New(m.cmd.ProcessState.String()))
 }
 
-// failure is err with what QEMU said.
+// ErrMemory says that QEMU could not get the guest's memory.
+var ErrMemory = errors.New("this host cannot give that much memory")
+
+// failure is what QEMU said, which is the cause, with how we noticed.
 func (m *Machine) failure(err error) error {
 	said := strings.TrimSpace(m.stderr.String())
-	if said == "" {
-		said = "it said nothing"
+	switch {
+	case said == "":
+		return fmt.Errorf("QEMU failed and said nothing: %w", err)
+	case strings.Contains(said, "cannot set up guest memory"):
+		return fmt.Errorf("%w (QEMU: %s): pass less", ErrMemory, strings.TrimPrefix(said, Command+": "))
 	}
-	return fmt.Errorf("QEMU failed: %w: %s", err, said)
+	return fmt.Errorf("QEMU failed: %s (%w)", said, err)
 }
 
 // Dump writes the processor's registers as QEMU shows them, after a Run that was cancelled
-// or found the kernel hung.
+// or found the kernel hung; nothing if QEMU never ran the guest.
 func (m *Machine) Dump(w io.Writer) {
 	text := m.dump
-	if text == "" {
+	if text == "" && m.monitor.started {
 		text = "QEMU tells the registers only of a machine that was still running.\n"
 	}
 	io.WriteString(w, text)

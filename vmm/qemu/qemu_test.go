@@ -90,6 +90,9 @@ func TestRun(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, test.want, exit)
 			assert.Equal(t, test.console, console.String())
+			var dump bytes.Buffer
+			m.Dump(&dump)
+			assert.Contains(t, dump.String(), "only of a machine that was still running")
 		})
 	}
 }
@@ -123,8 +126,28 @@ func TestRunQEMUFails(t *testing.T) {
 	defer m.Close()
 	exit, err := m.Run(testContext(t))
 	assert.Equal(t, vmm.Exit{Reason: vmm.Failed}, exit)
-	assert.ErrorContains(t, err, "QEMU failed")
-	assert.ErrorContains(t, err, "/nonexistent/image.elf")
+	assert.Regexp(t, `^QEMU failed: qemu[^:]*: .*/nonexistent/image\.elf.* \(.*\)$`, err)
+	var dump bytes.Buffer
+	m.Dump(&dump)
+	assert.Empty(t, dump.String(), "the guest never ran")
+}
+
+func TestFailure(t *testing.T) {
+	noticed := errors.New("command cont: EOF")
+	for _, test := range []struct{ name, said, want string }{
+		{"nothing said", "\n", "QEMU failed and said nothing: command cont: EOF"},
+		{"the cause first", "qemu-system-x86_64: -m: too odd\n", "QEMU failed: qemu-system-x86_64: -m: too odd (command cont: EOF)"},
+		{"too much memory", "qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory\n",
+			"this host cannot give that much memory (QEMU: cannot set up guest memory 'pc.ram': Cannot allocate memory): pass less"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var m Machine
+			m.stderr.WriteString(test.said)
+			err := m.failure(noticed)
+			assert.EqualError(t, err, test.want)
+			assert.Equal(t, test.name == "too much memory", errors.Is(err, ErrMemory))
+		})
+	}
 }
 
 func TestNewWithoutQEMU(t *testing.T) {
