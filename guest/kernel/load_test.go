@@ -189,6 +189,17 @@ func TestPermissions(t *testing.T) {
 	assert.False(t, m.Run())
 }
 
+// TestPermissionWithoutCommands: an entry that has no command of a driver opens nothing of it.
+func TestPermissionWithoutCommands(t *testing.T) {
+	m := newMachine(t)
+	m.AddTask("task", func(k *kerneltest.Task) {
+		assert.Equal(t, failed(abi.NODEVICE), k.Command(probeDriver, probeExists, 0, 0))
+		assert.Equal(t, [4]uint64{unswapped, uint64(abi.NODEVICE), 0, 9}, k.Subscribe(probeDriver, 0, 0, 9))
+		assert.Equal(t, [4]uint64{refused, uint64(abi.NODEVICE)}, k.AllowRW(probeDriver, 0, 0, 0))
+	}, func(s *tbfbuild.Spec) { s.Permissions = []tbf.Permission{{Driver: probeDriver}} })
+	assert.False(t, m.Run())
+}
+
 func TestWiringErrors(t *testing.T) {
 	caps := capability.Mint()
 	for name, wrong := range map[string]func(){

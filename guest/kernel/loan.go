@@ -32,7 +32,7 @@ func (s *Slots) Notify(id TaskID, slot, n, buffer uint32, c capability.MemorySha
 	c.Require()
 	k := s.kernel
 	t := k.task(id)
-	if t == nil || slot >= MaxTasks || buffer >= uint32(s.counts.ReadWrite) {
+	if t == nil || slot >= MaxTasks || n >= uint32(s.counts.Upcalls) || buffer >= uint32(s.counts.ReadWrite) {
 		return abi.INVAL
 	}
 	peer := &k.tasks[slot]

@@ -168,6 +168,26 @@ func TestLoanWithoutPageTables(t *testing.T) {
 	assert.True(t, m.Run())
 }
 
+// TestRefusedNotifyLendsNothing: a subscribe number that there is not is seen before the buffer
+// is lent.
+func TestRefusedNotifyLendsNothing(t *testing.T) {
+	m := newMachine(t)
+	m.probe.hook = func(id kernel.TaskID, n, _ uint32) kernel.Result {
+		return kernel.Outcome(m.probe.grant.Slots().Notify(id, 1, n, 0, m.Capabilities.MemorySharing))
+	}
+	m.AddTask("lender", func(k *kerneltest.Task) {
+		page := k.Start.RAMStart + abi.PageSize
+		k.Memop(abi.MemopBrk, page+abi.PageSize)
+		k.AllowRW(probeDriver, 0, page, abi.PageSize)
+		assert.Equal(t, failed(abi.INVAL), k.Command(probeDriver, probeHook, 3, 0))
+		assert.Zero(t, m.Kernel.Lent(0, 1))
+		assert.Equal(t, [4]uint64{success}, k.Command(probeDriver, probeHook, 2, 0))
+		assert.NotZero(t, m.Kernel.Lent(0, 1))
+	}, nil)
+	m.AddTask("peer", func(k *kerneltest.Task) { k.Wait() }, nil)
+	assert.True(t, m.Run())
+}
+
 func TestObjectInThePlaceOfLoansIsSkipped(t *testing.T) {
 	m := newMachine(t)
 	m.AddObject(kerneltest.Object(t, "misplaced", func(s *tbfbuild.Spec) {

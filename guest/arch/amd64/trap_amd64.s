@@ -310,6 +310,10 @@ saved:
 	READ_MSR(const_msrFSBase, context_fsBase)
 	READ_MSR(const_msrGSBase, context_gsBase)
 clear:
+	// An interrupt from ring 3 has made SS null, and AMD's SYSRET leaves what is behind the
+	// selector (APM vol. 3, SYSRET): in compatibility mode the task could not use its stack.
+	MOVL $0x10, AX
+	MOVW AX, SS
 	FCLEX                                 // an exception that waits would come here, in ring 0
 	EMMS
 	FMOVL ·x87Operand(SB), F0             // FILD

@@ -26,13 +26,13 @@ func (o *Object) Permission(i int) (Permission, bool) {
 func (o *Object) Restricted() bool { return o.has(elementPermissions) }
 
 // AllowsDriver reports whether the task may subscribe to a driver and share
-// memory with it: it is not restricted, or an entry names the driver.
+// memory with it: it is not restricted, or an entry has a command of the driver.
 func (o *Object) AllowsDriver(driver uint32) bool {
 	if !o.Restricted() {
 		return true
 	}
 	for i := range o.Permissions() {
-		if p, _ := o.Permission(i); p.Driver == driver {
+		if p, _ := o.Permission(i); p.Driver == driver && p.Mask != 0 {
 			return true
 		}
 	}
