@@ -68,11 +68,23 @@ func run(out, kernel, tags string, digests bool, tasks []string) error {
 	if err != nil {
 		return err
 	}
+	if err := checkSize(out, len(image), len(objects)); err != nil {
+		return err
+	}
 	if err := os.WriteFile(out, image, 0o644); err != nil {
 		return err
 	}
 	fmt.Printf("%s: %s\n", out, sizes)
 	return nil
+}
+
+// checkSize refuses an image that no monitor opens.
+func checkSize(out string, image, objects int) error {
+	if image <= maxImage {
+		return nil
+	}
+	return fmt.Errorf("%s would be %d bytes long, want at most %d: its tasks take %d, put fewer or smaller ones in, or less //kapsel:flash",
+		out, image, maxImage, objects)
 }
 
 // taskObject returns the TBF object of a task, which fills whole pages.
