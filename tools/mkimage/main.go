@@ -37,24 +37,22 @@ func main() {
 	}
 }
 
-// run builds everything and writes the image last, so that a failed build leaves no image
-// that does not belong to its sources.
+// run builds everything and writes the image last.
 func run(out, kernel, tags string, digests bool, tasks []string) error {
-	if err := os.Remove(out); err != nil && !errors.Is(err, os.ErrNotExist) {
+	tc, sources, err := prepare(out, tags, tasks)
+	if err != nil {
 		return err
 	}
 	dir := filepath.Dir(out)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	tc, err := findToolchain()
-	if err != nil {
+	if _, err := tc.mainPackage("kernel", kernel, kernelTags); err != nil {
 		return err
 	}
-	tc.tags = tags
 	var objects []byte
-	for _, task := range tasks {
-		object, err := taskObject(tc, task, dir, digests)
+	for _, s := range sources {
+		object, err := taskObject(tc, s, dir, digests)
 		if err != nil {
 			return err
 		}
@@ -78,6 +76,28 @@ func run(out, kernel, tags string, digests bool, tasks []string) error {
 	return nil
 }
 
+// prepare finds what the tasks are made of, and removes an earlier image, so that a failed
+// build leaves none that does not belong to its sources. What it refuses of the outputs it
+// refuses before.
+func prepare(out, tags string, tasks []string) (*toolchain, []source, error) {
+	if err := checkArguments(out, tasks); err != nil {
+		return nil, nil, err
+	}
+	var sources []source
+	tc, failed := findToolchain()
+	if failed == nil {
+		tc.tags = tags
+		sources, failed = tc.findSources(tasks)
+	}
+	if err := checkOutputs(out, sources); err != nil {
+		return nil, nil, err
+	}
+	if err := os.Remove(out); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, nil, err
+	}
+	return tc, sources, failed
+}
+
 // checkSize refuses an image that no monitor opens.
 func checkSize(out string, image, objects int) error {
 	if image <= maxImage {
@@ -88,12 +108,12 @@ func checkSize(out string, image, objects int) error {
 }
 
 // taskObject returns the TBF object of a task, which fills whole pages.
-func taskObject(tc *toolchain, task, dir string, digest bool) ([]byte, error) {
-	switch filepath.Ext(task) {
+func taskObject(tc *toolchain, s source, dir string, digest bool) ([]byte, error) {
+	switch filepath.Ext(s.task) {
 	case ".tbf":
-		return readObject(task)
+		return readObject(s.task)
 	case ".bin":
-		return flatTask(task, dir)
+		return flatTask(s.task, dir)
 	}
-	return tc.buildTask(task, dir, digest)
+	return tc.buildTask(s, dir, digest)
 }

@@ -32,6 +32,9 @@ func (p *mainPackage) paths() []string {
 // role says what it is for.
 func (tc *toolchain) mainPackage(role, pkg, tags string) (*mainPackage, error) {
 	said, err := output(tc.command("list", "-tags", tc.withTags(tags), "-json=Name,Dir,GoFiles", "--", pkg))
+	if err != nil && isFolder(pkg) && !filepath.IsAbs(pkg) && !strings.HasPrefix(pkg, ".") {
+		return nil, fmt.Errorf("%s %s is no package, but a folder: write ./%s", role, pkg, filepath.ToSlash(filepath.Clean(pkg)))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", role, pkg, err)
 	}

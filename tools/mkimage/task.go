@@ -28,16 +28,12 @@ const (
 
 // buildTask builds a Go package into NAME.elf and NAME.tbf in dir and returns the object,
 // with a SHA-256 credential if digest is set.
-func (tc *toolchain) buildTask(pkg, dir string, digest bool) ([]byte, error) {
-	p, err := tc.mainPackage("task", pkg, taskTags)
+func (tc *toolchain) buildTask(s source, dir string, digest bool) ([]byte, error) {
+	pkg, name := s.task, s.name
+	m, err := readManifest(s.files)
 	if err != nil {
 		return nil, err
 	}
-	m, err := readManifest(p.paths())
-	if err != nil {
-		return nil, err
-	}
-	name := p.name()
 	path := filepath.Join(dir, name+".elf")
 	f, err := tc.linkTask(pkg, path, m)
 	if err != nil {

@@ -18,7 +18,7 @@ func TestFlatTask(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "small.bin")
 	require.NoError(t, os.WriteFile(path, program, 0o644))
 	out := t.TempDir()
-	object, err := taskObject(nil, path, out, false)
+	object, err := objectOf(nil, path, out, false)
 	require.NoError(t, err)
 	written, err := os.ReadFile(filepath.Join(out, "small.tbf"))
 	require.NoError(t, err)
@@ -42,10 +42,10 @@ func TestFlatTask(t *testing.T) {
 }
 
 func TestFlatTaskRefuses(t *testing.T) {
-	_, err := taskObject(nil, filepath.Join(t.TempDir(), "absent.bin"), "", false)
+	_, err := objectOf(nil, filepath.Join(t.TempDir(), "absent.bin"), "", false)
 	assert.ErrorIs(t, err, os.ErrNotExist)
 	empty := filepath.Join(t.TempDir(), "empty.bin")
 	require.NoError(t, os.WriteFile(empty, nil, 0o644))
-	_, err = taskObject(nil, empty, t.TempDir(), false)
+	_, err = objectOf(nil, empty, t.TempDir(), false)
 	assert.ErrorContains(t, err, empty+": ")
 }

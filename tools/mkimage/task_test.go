@@ -145,6 +145,15 @@ func TestTaskRAMEndsBelowTheLoans(t *testing.T) {
 	}
 }
 
+// objectOf makes a task's object as run does.
+func objectOf(tc *toolchain, task, dir string, digest bool) ([]byte, error) {
+	s, err := tc.findSource(task)
+	if err != nil {
+		return nil, err
+	}
+	return taskObject(tc, s, dir, digest)
+}
+
 func TestReadObject(t *testing.T) {
 	good, err := tbfbuild.Build(tbfbuild.Spec{Name: "good", Binary: make([]byte, 100), ABI64: true})
 	require.NoError(t, err)
@@ -173,7 +182,7 @@ func TestReadObject(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "task.tbf")
 			require.NoError(t, os.WriteFile(path, tt.content, 0o644))
-			got, err := taskObject(nil, path, "", true)
+			got, err := objectOf(nil, path, "", true)
 			if tt.want == "" {
 				require.NoError(t, err)
 				assert.Equal(t, tt.content, got)
@@ -186,20 +195,6 @@ func TestReadObject(t *testing.T) {
 	assert.ErrorIs(t, err, os.ErrNotExist)
 }
 
-func TestBuildTaskRefuses(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs the go command")
-	}
-	tc, err := findToolchain()
-	require.NoError(t, err)
-	_, err = tc.buildTask("kapsel/guest/abi", t.TempDir(), false)
-	assert.EqualError(t, err, "task kapsel/guest/abi is package abi, want a main package")
-	_, err = tc.buildTask("kapsel/guest/tasks/...", t.TempDir(), false)
-	assert.ErrorContains(t, err, "packages, want one")
-	_, err = tc.buildTask("./nowhere", t.TempDir(), false)
-	assert.ErrorContains(t, err, "task ./nowhere: ")
-}
-
 // TestDigestOfATask: the built object has the credential, and is the same but for that.
 func TestDigestOfATask(t *testing.T) {
 	if testing.Short() {
@@ -208,9 +203,9 @@ func TestDigestOfATask(t *testing.T) {
 	tc, err := findToolchain()
 	require.NoError(t, err)
 	const pkg = "kapsel/guest/tasks/hello"
-	signed, err := taskObject(tc, pkg, t.TempDir(), true)
+	signed, err := objectOf(tc, pkg, t.TempDir(), true)
 	require.NoError(t, err)
-	plain, err := taskObject(tc, pkg, t.TempDir(), false)
+	plain, err := objectOf(tc, pkg, t.TempDir(), false)
 	require.NoError(t, err)
 	o, wrong := tbf.Parse(signed)
 	require.NoError(t, tbfbuild.Words(wrong))
