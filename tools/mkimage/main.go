@@ -6,9 +6,10 @@
 // .bin: a flat 32-bit program (task32.go). The kernel is the board's main package. The tags are
 // further build tags for the kernel and the Go tasks. Beside the image it writes kernel.elf,
 // the kernel with its symbols and DWARF for gdb, and for each task that it builds NAME.elf and
-// NAME.tbf. With -sha256 the objects of Go tasks have a credential: the digest of header and
-// binary. The tag kapsel_debug makes a kernel that holds the rules of memory against the page
-// tables after each change, kapsel_benchmark one with the benchmark driver.
+// NAME.tbf. With -sha256 these objects have a credential: the digest of header and binary;
+// ready-made ones stay as they are. The tag kapsel_debug makes a kernel that holds the rules of
+// memory against the page tables after each change, kapsel_benchmark one with the benchmark
+// driver.
 // The same sources give the same bytes.
 package main
 
@@ -113,7 +114,7 @@ func taskObject(tc *toolchain, s source, dir string, digest bool) ([]byte, error
 	case ".tbf":
 		return readObject(s.task)
 	case ".bin":
-		return flatTask(s.task, dir)
+		return flatTask(s.task, dir, digest)
 	}
 	return tc.buildTask(s, dir, digest)
 }

@@ -69,6 +69,12 @@ func readObject(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(object) == 0 {
+		return nil, fmt.Errorf("%s is empty, want a TBF object", path)
+	}
+	if size := declaredSize(object); size > uint64(len(object)) {
+		return nil, fmt.Errorf("%s is truncated: it is %d bytes long, its header says %d; make or copy it again", path, len(object), size)
+	}
 	if err := tbfbuild.Check(object); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -79,6 +85,15 @@ func readObject(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is %d bytes long, want a multiple of %d: pad it as elf2tab does for x86", path, size, abi.PageSize)
 	}
 	return object, nil
+}
+
+// declaredSize is the size of an object by its header, which may be more than there is; 0 if
+// there is no header.
+func declaredSize(object []byte) uint64 {
+	if len(object) < tbf.BaseSize || binary.LittleEndian.Uint16(object[tbf.OffsetVersion:]) != tbf.Version {
+		return 0
+	}
+	return uint64(binary.LittleEndian.Uint32(object[tbf.OffsetTotalSize:]))
 }
 
 // A taskFile is a linked task.

@@ -172,10 +172,12 @@ func TestReadObject(t *testing.T) {
 		want    string
 	}{
 		{"good", good, ""},
-		{"empty", nil, ": "},
+		{"empty", nil, " is empty, want a TBF object"},
+		{"shorter than a header", good[:tbf.BaseSize-1], ": number of bytes"},
 		{"text", []byte(strings.Repeat("text", 1024)), ": "},
 		{"broken checksum", broken, ": "},
-		{"cut off", good[:1000], ": "},
+		{"cut off", good[:1000], " is truncated: it is 1000 bytes long, its header says 4096; make or copy it again"},
+		{"cut off in the header", good[:tbf.BaseSize], " is truncated: it is 16 bytes long, its header says 4096; make or copy it again"},
 		{"not padded", unpadded, " is 2048 bytes long, want a multiple of 4096: pad it as elf2tab does for x86"},
 		{"with something behind it", append(append([]byte(nil), good...), make([]byte, 4096)...), " is 8192 bytes long, but its object is 4096: want one object in a file"},
 	} {
@@ -207,6 +209,12 @@ func TestDigestOfATask(t *testing.T) {
 	require.NoError(t, err)
 	plain, err := objectOf(tc, pkg, t.TempDir(), false)
 	require.NoError(t, err)
+	requireDigest(t, plain, signed)
+}
+
+// requireDigest checks that two objects differ in the credential that the second one has.
+func requireDigest(t *testing.T, plain, signed []byte) {
+	t.Helper()
 	o, wrong := tbf.Parse(signed)
 	require.NoError(t, tbfbuild.Words(wrong))
 	assert.Equal(t, plain[tbf.BaseSize:len(o.Signed())], o.Signed()[tbf.BaseSize:])
