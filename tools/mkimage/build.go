@@ -23,8 +23,10 @@ type program struct {
 // top 2 GiB, where 32-bit relative and sign-extended addresses reach, as in Linux.
 const kernelText = 2 << 20
 
+const kernelTags = "kapsel,kapsel_kernel"
+
 func kernelProgram(pkg string) program {
-	return program{pkg: pkg, tags: "kapsel,kapsel_kernel", entry: archPackage + ".entry", text: abi.KernelBase + kernelText}
+	return program{pkg: pkg, tags: kernelTags, entry: archPackage + ".entry", text: abi.KernelBase + kernelText}
 }
 
 const taskTags = "kapsel,kapsel_task"

@@ -18,6 +18,10 @@ const (
 	noteXen     = 18                         // XEN_ELFNOTE_PHYS32_ENTRY (Xen public/elfnote.h)
 )
 
+// maxImage is the size in bytes that no image may exceed: the monitor opens no larger file
+// (vmm/image, MaxFileSize).
+const maxImage = 256 << 20
+
 // A segment is a piece of the image in memory.
 type segment struct {
 	flags elf.ProgFlag

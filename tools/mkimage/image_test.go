@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"kapsel/guest/abi"
+	"kapsel/vmm/image"
 )
 
 // open opens an ELF file of the shared build.
@@ -136,12 +137,20 @@ func TestImageHoldsTheTasks(t *testing.T) {
 }
 
 func TestImageWithoutTasks(t *testing.T) {
-	image, sizes, err := packImage(filepath.Join(build(t), "kernel.elf"), nil)
+	packed, sizes, err := packImage(filepath.Join(build(t), "kernel.elf"), nil)
 	require.NoError(t, err)
 	assert.Zero(t, sizes.tasks)
-	f, err := elf.NewFile(bytes.NewReader(image))
+	f, err := elf.NewFile(bytes.NewReader(packed))
 	require.NoError(t, err)
 	assert.Len(t, loads(f), 3)
+}
+
+// What the monitor does not open is not written.
+func TestImageSize(t *testing.T) {
+	assert.Equal(t, image.MaxFileSize, maxImage)
+	assert.NoError(t, checkSize("kapsel.elf", maxImage, 1<<20))
+	assert.EqualError(t, checkSize("kapsel.elf", maxImage+4096, 255<<20), "kapsel.elf would be 268439552 bytes long, want at most 268435456: "+
+		"its tasks take 267386880, put fewer or smaller ones in, or less //kapsel:flash")
 }
 
 func TestPackImageRefuses(t *testing.T) {

@@ -6,9 +6,10 @@
 // .bin: a flat 32-bit program (task32.go). The kernel is the board's main package. The tags are
 // further build tags for the kernel and the Go tasks. Beside the image it writes kernel.elf,
 // the kernel with its symbols and DWARF for gdb, and for each task that it builds NAME.elf and
-// NAME.tbf. With -sha256 the objects of Go tasks have a credential: the digest of header and
-// binary. The tag kapsel_debug makes a kernel that holds the rules of memory against the page
-// tables after each change, kapsel_benchmark one with the benchmark driver.
+// NAME.tbf. With -sha256 these objects have a credential: the digest of header and binary;
+// ready-made ones stay as they are. The tag kapsel_debug makes a kernel that holds the rules of
+// memory against the page tables after each change, kapsel_benchmark one with the benchmark
+// driver.
 // The same sources give the same bytes.
 package main
 
@@ -37,24 +38,22 @@ func main() {
 	}
 }
 
-// run builds everything and writes the image last, so that a failed build leaves no image
-// that does not belong to its sources.
+// run builds everything and writes the image last.
 func run(out, kernel, tags string, digests bool, tasks []string) error {
-	if err := os.Remove(out); err != nil && !errors.Is(err, os.ErrNotExist) {
+	tc, sources, err := prepare(out, tags, tasks)
+	if err != nil {
 		return err
 	}
 	dir := filepath.Dir(out)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	tc, err := findToolchain()
-	if err != nil {
+	if _, err := tc.mainPackage("kernel", kernel, kernelTags); err != nil {
 		return err
 	}
-	tc.tags = tags
 	var objects []byte
-	for _, task := range tasks {
-		object, err := taskObject(tc, task, dir, digests)
+	for _, s := range sources {
+		object, err := taskObject(tc, s, dir, digests)
 		if err != nil {
 			return err
 		}
@@ -68,6 +67,9 @@ func run(out, kernel, tags string, digests bool, tasks []string) error {
 	if err != nil {
 		return err
 	}
+	if err := checkSize(out, len(image), len(objects)); err != nil {
+		return err
+	}
 	if err := os.WriteFile(out, image, 0o644); err != nil {
 		return err
 	}
@@ -75,13 +77,44 @@ func run(out, kernel, tags string, digests bool, tasks []string) error {
 	return nil
 }
 
-// taskObject returns the TBF object of a task, which fills whole pages.
-func taskObject(tc *toolchain, task, dir string, digest bool) ([]byte, error) {
-	switch filepath.Ext(task) {
-	case ".tbf":
-		return readObject(task)
-	case ".bin":
-		return flatTask(task, dir)
+// prepare finds what the tasks are made of, and removes an earlier image, so that a failed
+// build leaves none that does not belong to its sources. What it refuses of the outputs it
+// refuses before.
+func prepare(out, tags string, tasks []string) (*toolchain, []source, error) {
+	if err := checkArguments(out, tasks); err != nil {
+		return nil, nil, err
 	}
-	return tc.buildTask(task, dir, digest)
+	var sources []source
+	tc, failed := findToolchain()
+	if failed == nil {
+		tc.tags = tags
+		sources, failed = tc.findSources(tasks)
+	}
+	if err := checkOutputs(out, sources); err != nil {
+		return nil, nil, err
+	}
+	if err := os.Remove(out); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, nil, err
+	}
+	return tc, sources, failed
+}
+
+// checkSize refuses an image that no monitor opens.
+func checkSize(out string, image, objects int) error {
+	if image <= maxImage {
+		return nil
+	}
+	return fmt.Errorf("%s would be %d bytes long, want at most %d: its tasks take %d, put fewer or smaller ones in, or less //kapsel:flash",
+		out, image, maxImage, objects)
+}
+
+// taskObject returns the TBF object of a task, which fills whole pages.
+func taskObject(tc *toolchain, s source, dir string, digest bool) ([]byte, error) {
+	switch filepath.Ext(s.task) {
+	case ".tbf":
+		return readObject(s.task)
+	case ".bin":
+		return flatTask(s.task, dir, digest)
+	}
+	return tc.buildTask(s, dir, digest)
 }

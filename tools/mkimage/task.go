@@ -5,12 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"go/parser"
-	"go/token"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel/tbf"
@@ -30,124 +26,21 @@ const (
 	startTableSize = 48  // bytes
 )
 
-// A manifest is what a task's sources ask for with directives:
-//
-//	//kapsel:stack 8192
-//	//kapsel:heap 65536
-//	//kapsel:flash 4096
-//
-// in bytes. flash is a region of the object that the task may write and that outlives a restart.
-// One that has to run before Go does names a function in assembly, of package main:
-//
-//	//kapsel:entry first
-//
-// It is entered as runtime.entry would be (guest/runtime/task_amd64.s), and jumps there.
-// What application it is, and which version of it, tell numbers of 32 bits (docs/abi.md,
-// section 5, "Identity"); without them no other object is the same application, and the
-// version is 0:
-//
-//	//kapsel:shortid 0x6b617073
-//	//kapsel:version 2
-//
-// A task that needs little says which commands of which driver: the kernel then refuses all
-// others, and all drivers that are not named:
-//
-//	//kapsel:permit 0x1 0 1
-type manifest struct {
-	stack, heap, flash uint64
-	entry              string // symbol
-	shortID, version   uint64
-	permissions        []tbf.Permission // nil: it may use everything
-}
-
-// numbers are the directives that take a number, each with what it sets and the first number
-// that is too large.
-func (m *manifest) numbers() map[string]number {
-	const gib, words = 1 << 30, 1 << 32
-	return map[string]number{
-		"stack": {&m.stack, gib}, "heap": {&m.heap, gib}, "flash": {&m.flash, gib},
-		"shortid": {&m.shortID, words}, "version": {&m.version, words},
-	}
-}
-
-type number struct {
-	to  *uint64
-	end uint64
-}
-
-// set takes a directive's word and value, or reports that there is no such directive or value.
-func (m *manifest) set(key, value string) bool {
-	switch key {
-	case "entry":
-		m.entry = "main." + value
-		return token.IsIdentifier(value)
-	case "permit":
-		return m.permit(strings.Fields(value))
-	}
-	n, err := strconv.ParseUint(value, 0, 64)
-	at, found := m.numbers()[key]
-	if err != nil || !found || n >= at.end {
-		return false
-	}
-	*at.to = n
-	return true
-}
-
-// permit takes the number of a driver, and of commands that the task may give it.
-func (m *manifest) permit(words []string) bool {
-	var numbers []uint32
-	for _, w := range words {
-		n, err := strconv.ParseUint(w, 0, 32)
-		if err != nil {
-			return false
-		}
-		numbers = append(numbers, uint32(n))
-	}
-	if len(numbers) < 2 {
-		return false
-	}
-	for _, command := range numbers[1:] {
-		m.allow(numbers[0], command)
-	}
-	return true
-}
-
-// maxPermissions is how many entries fit in front of the binary beside all else in the header
-// and a name of 24 bytes.
-const maxPermissions = 8
-
-// allow adds a command of a driver. An entry of the list has 64 commands in a row.
-func (m *manifest) allow(driver, command uint32) {
-	offset, bit := command/64, uint64(1)<<(command%64)
-	for i := range m.permissions {
-		if p := &m.permissions[i]; p.Driver == driver && p.Offset == offset {
-			p.Mask |= bit
-			return
-		}
-	}
-	m.permissions = append(m.permissions, tbf.Permission{Driver: driver, Offset: offset, Mask: bit})
-}
-
 // buildTask builds a Go package into NAME.elf and NAME.tbf in dir and returns the object,
 // with a SHA-256 credential if digest is set.
-func (tc *toolchain) buildTask(pkg, dir string, digest bool) ([]byte, error) {
-	source, err := output(tc.command("list", "-tags", tc.withTags(taskTags), "-f", "{{.Name}}\n{{.Dir}}", pkg))
-	if err != nil {
-		return nil, fmt.Errorf("task %s: %w", pkg, err)
-	}
-	kind, folder, _ := strings.Cut(source, "\n")
-	if kind != "main" {
-		return nil, fmt.Errorf("task %s is package %s, want a main package", pkg, kind)
-	}
-	m, err := readManifest(folder)
+func (tc *toolchain) buildTask(s source, dir string, digest bool) ([]byte, error) {
+	pkg, name := s.task, s.name
+	m, err := readManifest(s.files)
 	if err != nil {
 		return nil, err
 	}
-	name := filepath.Base(folder)
 	path := filepath.Join(dir, name+".elf")
 	f, err := tc.linkTask(pkg, path, m)
 	if err != nil {
 		return nil, err
+	}
+	if err := f.checkRAM(m); err != nil {
+		return nil, fmt.Errorf("task %s: %w", pkg, err)
 	}
 	spec := f.spec(name, m)
 	spec.SHA256 = digest
@@ -176,6 +69,12 @@ func readObject(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(object) == 0 {
+		return nil, fmt.Errorf("%s is empty, want a TBF object", path)
+	}
+	if size := declaredSize(object); size > uint64(len(object)) {
+		return nil, fmt.Errorf("%s is truncated: it is %d bytes long, its header says %d; make or copy it again", path, len(object), size)
+	}
 	if err := tbfbuild.Check(object); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -188,39 +87,13 @@ func readObject(path string) ([]byte, error) {
 	return object, nil
 }
 
-// readManifest collects the directives of a package's Go files.
-func readManifest(folder string) (manifest, error) {
-	m := manifest{stack: 16 << 10, heap: 64 << 10, entry: "runtime.entry"}
-	paths, err := filepath.Glob(filepath.Join(folder, "*.go"))
-	if err != nil {
-		return m, err
+// declaredSize is the size of an object by its header, which may be more than there is; 0 if
+// there is no header.
+func declaredSize(object []byte) uint64 {
+	if len(object) < tbf.BaseSize || binary.LittleEndian.Uint16(object[tbf.OffsetVersion:]) != tbf.Version {
+		return 0
 	}
-	for _, path := range paths {
-		fset := token.NewFileSet()
-		file, err := parser.ParseFile(fset, path, nil, parser.ParseComments)
-		if err != nil {
-			return m, err
-		}
-		for _, group := range file.Comments {
-			for _, c := range group.List {
-				directive, ok := strings.CutPrefix(c.Text, "//kapsel:")
-				if !ok {
-					continue
-				}
-				key, value, _ := strings.Cut(directive, " ")
-				if !m.set(key, strings.TrimSpace(value)) {
-					return m, fmt.Errorf("%s: %s: want //kapsel:stack, heap or flash and a number of bytes below 1 GiB, "+
-						"shortid or version and a number of 32 bits, permit and the numbers of a driver and its commands, or entry and a function", fset.Position(c.Pos()), c.Text)
-				}
-			}
-		}
-	}
-	if n := len(m.permissions); n > maxPermissions {
-		return m, fmt.Errorf("%s: the //kapsel:permit lines make %d entries, one for each driver and each 64 commands of it; the object's header has room for %d", folder, n, maxPermissions)
-	}
-	m.stack = roundUp(m.stack, 16)
-	m.flash = roundUp(m.flash, abi.PageSize)
-	return m, nil
+	return uint64(binary.LittleEndian.Uint32(object[tbf.OffsetTotalSize:]))
 }
 
 // A taskFile is a linked task.
@@ -278,13 +151,29 @@ func readTask(path string) (*taskFile, error) {
 	return f, nil
 }
 
+// stack returns the bounds of the stack, which lies above the variables, and the first break.
+func (f *taskFile) stack(m manifest) (low, top, firstBreak uint64) {
+	low = roundUp(f.data.end(), 16)
+	return low, low + m.stack, roundUp(low+m.stack, abi.PageSize)
+}
+
+// checkRAM refuses what reaches the addresses of loans. RAM is what the object asks for, in
+// pages, and one page for grants (docs/abi.md, section 3).
+func (f *taskFile) checkRAM(m manifest) error {
+	_, _, firstBreak := f.stack(m)
+	end := roundUp(firstBreak+m.heap, abi.PageSize) + abi.PageSize
+	if end <= abi.LoanStart {
+		return nil
+	}
+	return fmt.Errorf("its RAM ends at %#x, want at most %#x, where other tasks' memory is lent to it: "+
+		"from %#x it has %d bytes of variables, %d of stack and %d of heap, make them %d less",
+		end, uint64(abi.LoanStart), f.data.addr, f.data.size, m.stack, m.heap, end-abi.LoanStart)
+}
+
 // spec describes the object of a linked task.
 func (f *taskFile) spec(name string, m manifest) tbfbuild.Spec {
 	const start = abi.FlashStart + binaryOffset // address of the binary
-	stackLow := roundUp(f.data.end(), 16)
-	stackTop := stackLow + m.stack
-	firstBreak := roundUp(stackTop, abi.PageSize)
-
+	stackLow, stackTop, firstBreak := f.stack(m)
 	binary := make([]byte, f.rodata.addr+uint64(len(f.rodata.data))-start)
 	copy(binary, startTable(start+startTableSize, f.data.addr, uint64(len(f.data.data)), stackLow, stackTop, firstBreak))
 	copy(binary[startTableSize:], f.data.data)

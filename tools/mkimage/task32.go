@@ -20,11 +20,15 @@ const (
 	flatRAMSize   = 0x8000    // bytes
 )
 
-// flatTask makes NAME.tbf in dir from the flat program in NAME.bin, and returns the object.
-func flatTask(path, dir string) ([]byte, error) {
+// flatTask makes NAME.tbf in dir from the flat program in NAME.bin, and returns the object,
+// with a SHA-256 credential if digest is set.
+func flatTask(path, dir string, digest bool) ([]byte, error) {
 	program, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
+	}
+	if len(program) == 0 {
+		return nil, fmt.Errorf("%s is empty, want a flat 32-bit program", path)
 	}
 	name := strings.TrimSuffix(filepath.Base(path), ".bin")
 	object, err := tbfbuild.Build(tbfbuild.Spec{
@@ -33,9 +37,13 @@ func flatTask(path, dir string) ([]byte, error) {
 		BinaryOffset:   flatProtected,
 		MinimumRAM:     flatRAMSize,
 		FixedAddresses: &tbf.FixedAddresses{Flash: flatFlash, RAM: flatRAM},
+		SHA256:         digest,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if end := flatFlash - flatProtected + len(object); end > flatRAM {
+		return nil, fmt.Errorf("%s is %d bytes long: its object ends at %#x, want at most %#x, where its RAM begins", path, len(program), end, flatRAM)
 	}
 	return object, os.WriteFile(filepath.Join(dir, name+".tbf"), object, 0o644)
 }

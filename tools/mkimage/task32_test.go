@@ -18,7 +18,7 @@ func TestFlatTask(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "small.bin")
 	require.NoError(t, os.WriteFile(path, program, 0o644))
 	out := t.TempDir()
-	object, err := taskObject(nil, path, out, false)
+	object, err := objectOf(nil, path, out, false)
 	require.NoError(t, err)
 	written, err := os.ReadFile(filepath.Join(out, "small.tbf"))
 	require.NoError(t, err)
@@ -42,10 +42,47 @@ func TestFlatTask(t *testing.T) {
 }
 
 func TestFlatTaskRefuses(t *testing.T) {
-	_, err := taskObject(nil, filepath.Join(t.TempDir(), "absent.bin"), "", false)
+	_, err := objectOf(nil, filepath.Join(t.TempDir(), "absent.bin"), "", false)
 	assert.ErrorIs(t, err, os.ErrNotExist)
 	empty := filepath.Join(t.TempDir(), "empty.bin")
 	require.NoError(t, os.WriteFile(empty, nil, 0o644))
-	_, err = taskObject(nil, empty, t.TempDir(), false)
-	assert.ErrorContains(t, err, empty+": ")
+	_, err = objectOf(nil, empty, t.TempDir(), false)
+	assert.ErrorContains(t, err, empty+" is empty, want a flat 32-bit program")
+}
+
+// The object must end where its RAM begins, with its credential.
+func TestFlatTaskEndsBelowItsRAM(t *testing.T) {
+	const fits = 0x21_0000 - 0x15_0080
+	for _, tt := range []struct {
+		name   string
+		size   int
+		digest bool
+		want   string
+	}{
+		{"fits", fits, false, ""},
+		{"a byte too much", fits + 1, false, " is 786305 bytes long: its object ends at 0x211000, want at most 0x210000, where its RAM begins"},
+		{"no room for the digest", fits, true, " is 786304 bytes long: its object ends at 0x211000, want at most 0x210000, where its RAM begins"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "large.bin")
+			require.NoError(t, os.WriteFile(path, make([]byte, tt.size), 0o644))
+			_, err := objectOf(nil, path, t.TempDir(), tt.digest)
+			if tt.want == "" {
+				assert.NoError(t, err)
+				return
+			}
+			assert.EqualError(t, err, path+tt.want)
+		})
+	}
+}
+
+// With a digest the object is the same but for the credential.
+func TestDigestOfAFlatTask(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "small.bin")
+	require.NoError(t, os.WriteFile(path, []byte("a program"), 0o644))
+	signed, err := objectOf(nil, path, t.TempDir(), true)
+	require.NoError(t, err)
+	plain, err := objectOf(nil, path, t.TempDir(), false)
+	require.NoError(t, err)
+	requireDigest(t, plain, signed)
 }

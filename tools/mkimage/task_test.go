@@ -16,66 +16,6 @@ import (
 	"kapsel/guest/kernel/tbf/tbfbuild"
 )
 
-func TestManifest(t *testing.T) {
-	const head = "package main\n\n"
-	const entry = "runtime.entry"
-	for _, tt := range []struct {
-		name   string
-		source string
-		want   manifest
-		err    string // behind the folder's name
-	}{
-		{"nothing said", "", manifest{16 << 10, 64 << 10, 0, entry, 0, 0, nil}, ""},
-		{"all said", "//kapsel:stack 8192\n//kapsel:heap 0\n//kapsel:flash 4096\n", manifest{8192, 0, 4096, entry, 0, 0, nil}, ""},
-		{"hexadecimal", "//kapsel:heap 0x1000\n", manifest{16 << 10, 4096, 0, entry, 0, 0, nil}, ""},
-		{"rounded up to what the hardware needs", "//kapsel:stack 1\n//kapsel:flash 1\n", manifest{16, 64 << 10, 4096, entry, 0, 0, nil}, ""},
-		{"spaces", "//kapsel:stack   32 \n", manifest{32, 64 << 10, 0, entry, 0, 0, nil}, ""},
-		{"within a group of comments", "// Words.\n//\n//kapsel:stack 32\n", manifest{32, 64 << 10, 0, entry, 0, 0, nil}, ""},
-		{"a comment that only looks like one", "// kapsel:stack 32\n", manifest{16 << 10, 64 << 10, 0, entry, 0, 0, nil}, ""},
-		{"an entry", "//kapsel:entry first\n", manifest{16 << 10, 64 << 10, 0, "main.first", 0, 0, nil}, ""},
-		{"an identity", "//kapsel:shortid 0xffffffff\n//kapsel:version 2\n", manifest{16 << 10, 64 << 10, 0, entry, 1<<32 - 1, 2, nil}, ""},
-		{"permissions", "//kapsel:permit 1 0 1\n//kapsel:permit 0x10000 64\n//kapsel:permit 1 127 63\n", manifest{16 << 10, 64 << 10, 0, entry, 0, 0, []tbf.Permission{
-			{Driver: 1, Mask: 1<<63 | 3}, {Driver: 0x10000, Offset: 1, Mask: 1}, {Driver: 1, Offset: 1, Mask: 1 << 63}}}, ""},
-		{"the largest number", "//kapsel:heap 1073741823\n", manifest{16 << 10, 1<<30 - 1, 0, entry, 0, 0, nil}, ""},
-
-		{"no number", "//kapsel:stack\n", manifest{}, "/main.go:3:1: //kapsel:stack: want //kapsel:stack, heap or flash and a number of bytes below 1 GiB, shortid or version and a number of 32 bits, permit and the numbers of a driver and its commands, or entry and a function"},
-		{"a unit", "\n//kapsel:heap 64K\n", manifest{}, "/main.go:4:1: //kapsel:heap 64K: want "},
-		{"a negative number", "//kapsel:heap -1\n", manifest{}, "/main.go:3:1: //kapsel:heap -1: want "},
-		{"too large", "//kapsel:heap 1073741824\n", manifest{}, "/main.go:3:1: //kapsel:heap 1073741824: want "},
-		{"an identity that is too large", "//kapsel:shortid 0x100000000\n", manifest{}, "/main.go:3:1: //kapsel:shortid 0x100000000: want "},
-		{"a driver without commands", "//kapsel:permit 1\n", manifest{}, "/main.go:3:1: //kapsel:permit 1: want "},
-		{"a command by name", "//kapsel:permit 1 write\n", manifest{}, "/main.go:3:1: //kapsel:permit 1 write: want "},
-		{"a command that is too large", "//kapsel:permit 1 0x100000000\n", manifest{}, "/main.go:3:1: //kapsel:permit 1 0x100000000: want "},
-		{"permissions that do not fit", "//kapsel:permit 1 0 64 128 192 256 320 384 448 512\n", manifest{}, ": the //kapsel:permit lines make 9 entries"},
-		{"a version in words", "//kapsel:version 1.2\n", manifest{}, "/main.go:3:1: //kapsel:version 1.2: want "},
-		{"an unknown word", "//kapsel:ram 4096\n", manifest{}, "/main.go:3:1: //kapsel:ram 4096: want "},
-		{"two numbers", "//kapsel:stack 1 2\n", manifest{}, "/main.go:3:1: //kapsel:stack 1 2: want "},
-		{"an entry elsewhere", "//kapsel:entry task.first\n", manifest{}, "/main.go:3:1: //kapsel:entry task.first: want "},
-		{"not Go", "func {\n", manifest{}, "/main.go:3:6: expected"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			dir := t.TempDir()
-			require.NoError(t, write(dir, "main.go", head+tt.source))
-			got, err := readManifest(dir)
-			if tt.err != "" {
-				assert.ErrorContains(t, err, dir+tt.err)
-				return
-			}
-			require.NoError(t, err)
-			assert.Equal(t, tt.want, got)
-		})
-	}
-}
-
-func TestManifestOfSeveralFiles(t *testing.T) {
-	dir := t.TempDir()
-	require.NoError(t, write(dir, "a.go", "package main\n\n//kapsel:stack 64\n"))
-	require.NoError(t, write(dir, "b.go", "package main\n\n//kapsel:heap 128\n"))
-	got, err := readManifest(dir)
-	require.NoError(t, err)
-	assert.Equal(t, manifest{64, 128, 0, "runtime.entry", 0, 0, nil}, got)
-}
-
 // A startWords is the start table (see spec).
 type startWords struct {
 	DataFrom, DataTo, DataSize, StackLow, StackTop, FirstBreak uint64
@@ -178,6 +118,42 @@ func TestTaskWithoutDirectivesIsPlain(t *testing.T) {
 	assert.False(t, o.Restricted())
 }
 
+// What a task asks for must end where other tasks' memory is lent to it.
+func TestTaskRAMEndsBelowTheLoans(t *testing.T) {
+	const data = abi.LoanStart - 10*abi.PageSize
+	f := &taskFile{data: segment{addr: data, size: 100}}
+	for _, tt := range []struct {
+		name        string
+		stack, heap uint64
+		want        string
+	}{
+		{"fits", 2 * abi.PageSize, 6 * abi.PageSize, ""},
+		{"a heap of a byte too much", 2 * abi.PageSize, 6*abi.PageSize + 1, "its RAM ends at 0x7fe01000, want at most 0x7fe00000, where other tasks' memory is lent to it: " +
+			"from 0x7fdf6000 it has 100 bytes of variables, 8192 of stack and 24577 of heap, make them 4096 less"},
+		{"a stack that is too large", 9 * abi.PageSize, 0, "its RAM ends at 0x7fe01000, want at most 0x7fe00000, where other tasks' memory is lent to it: " +
+			"from 0x7fdf6000 it has 100 bytes of variables, 36864 of stack and 0 of heap, make them 4096 less"},
+		{"both at their largest", gib - 16, gib - 1, "its RAM ends at 0xffdf8000, want at most 0x7fe00000"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := f.checkRAM(manifest{stack: tt.stack, heap: tt.heap})
+			if tt.want == "" {
+				assert.NoError(t, err)
+				return
+			}
+			assert.ErrorContains(t, err, tt.want)
+		})
+	}
+}
+
+// objectOf makes a task's object as run does.
+func objectOf(tc *toolchain, task, dir string, digest bool) ([]byte, error) {
+	s, err := tc.findSource(task)
+	if err != nil {
+		return nil, err
+	}
+	return taskObject(tc, s, dir, digest)
+}
+
 func TestReadObject(t *testing.T) {
 	good, err := tbfbuild.Build(tbfbuild.Spec{Name: "good", Binary: make([]byte, 100), ABI64: true})
 	require.NoError(t, err)
@@ -196,17 +172,19 @@ func TestReadObject(t *testing.T) {
 		want    string
 	}{
 		{"good", good, ""},
-		{"empty", nil, ": "},
+		{"empty", nil, " is empty, want a TBF object"},
+		{"shorter than a header", good[:tbf.BaseSize-1], ": number of bytes"},
 		{"text", []byte(strings.Repeat("text", 1024)), ": "},
 		{"broken checksum", broken, ": "},
-		{"cut off", good[:1000], ": "},
+		{"cut off", good[:1000], " is truncated: it is 1000 bytes long, its header says 4096; make or copy it again"},
+		{"cut off in the header", good[:tbf.BaseSize], " is truncated: it is 16 bytes long, its header says 4096; make or copy it again"},
 		{"not padded", unpadded, " is 2048 bytes long, want a multiple of 4096: pad it as elf2tab does for x86"},
 		{"with something behind it", append(append([]byte(nil), good...), make([]byte, 4096)...), " is 8192 bytes long, but its object is 4096: want one object in a file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "task.tbf")
 			require.NoError(t, os.WriteFile(path, tt.content, 0o644))
-			got, err := taskObject(nil, path, "", true)
+			got, err := objectOf(nil, path, "", true)
 			if tt.want == "" {
 				require.NoError(t, err)
 				assert.Equal(t, tt.content, got)
@@ -219,18 +197,6 @@ func TestReadObject(t *testing.T) {
 	assert.ErrorIs(t, err, os.ErrNotExist)
 }
 
-func TestBuildTaskRefuses(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs the go command")
-	}
-	tc, err := findToolchain()
-	require.NoError(t, err)
-	_, err = tc.buildTask("kapsel/guest/abi", t.TempDir(), false)
-	assert.EqualError(t, err, "task kapsel/guest/abi is package abi, want a main package")
-	_, err = tc.buildTask("./nowhere", t.TempDir(), false)
-	assert.ErrorContains(t, err, "task ./nowhere: ")
-}
-
 // TestDigestOfATask: the built object has the credential, and is the same but for that.
 func TestDigestOfATask(t *testing.T) {
 	if testing.Short() {
@@ -239,10 +205,16 @@ func TestDigestOfATask(t *testing.T) {
 	tc, err := findToolchain()
 	require.NoError(t, err)
 	const pkg = "kapsel/guest/tasks/hello"
-	signed, err := taskObject(tc, pkg, t.TempDir(), true)
+	signed, err := objectOf(tc, pkg, t.TempDir(), true)
 	require.NoError(t, err)
-	plain, err := taskObject(tc, pkg, t.TempDir(), false)
+	plain, err := objectOf(tc, pkg, t.TempDir(), false)
 	require.NoError(t, err)
+	requireDigest(t, plain, signed)
+}
+
+// requireDigest checks that two objects differ in the credential that the second one has.
+func requireDigest(t *testing.T, plain, signed []byte) {
+	t.Helper()
 	o, wrong := tbf.Parse(signed)
 	require.NoError(t, tbfbuild.Words(wrong))
 	assert.Equal(t, plain[tbf.BaseSize:len(o.Signed())], o.Signed()[tbf.BaseSize:])
