@@ -167,7 +167,7 @@ func (s *Slots) next(slot int) *Task {
 func (s *Slots) ScheduleUpcall(id TaskID, n uint32, a0, a1, a2 uint32) abi.ErrorCode {
 	t := s.kernel.task(id)
 	switch {
-	case t == nil:
+	case t == nil || n >= uint32(s.counts.Upcalls):
 		return abi.INVAL
 	case *s.of(t) == nil && !s.allocate(t):
 		return abi.NOMEM

@@ -49,19 +49,16 @@ func (d *TaskData) Pending() int {
 //
 //go:nosplit
 func (d *TaskData) ScheduleUpcall(n uint32, a0, a1, a2 uint32) abi.ErrorCode {
-	if !d.live() {
+	if !d.live() || n >= uint32(d.slots.counts.Upcalls) {
 		return abi.INVAL
 	}
 	return d.slots.happen(d.task, n, a0, a1, a2)
 }
 
-// happen makes an event of the driver happen to a task that has the grant.
+// happen makes an event of the driver happen to a task that has the grant. There is that number.
 //
 //go:nosplit
 func (s *Slots) happen(t *Task, n uint32, a0, a1, a2 uint32) abi.ErrorCode {
-	if n >= uint32(s.counts.Upcalls) {
-		return abi.INVAL
-	}
 	if t.state == YieldedFor && t.awaited.number == n && t.awaited.driver == s.driver {
 		t.call.Args = [4]uint64{uint64(a0), uint64(a1), uint64(a2), 0}
 		t.state = Running
