@@ -38,10 +38,7 @@ func (c *Chart) Write(w io.Writer) error {
 	bottom := barTop + barHeight*len(c.Bars)
 	scale := c.scale()
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" font-family="sans-serif" font-size="12" fill="#222">`+"\n", plotWidth, bottom+barFoot)
-	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#fff"/>`+"\n", plotWidth, bottom+barFoot)
-	text(&b, 16, 26, `font-size="17" font-weight="bold"`, c.Title)
-	text(&b, 16, 46, `fill="#555"`, c.Remark)
+	begin(&b, bottom+barFoot, 16, c.Title, c.Remark)
 	for _, tick := range scale.ticks {
 		at := scale.at(tick)
 		rule(&b, at, barTop-6, at, float64(bottom), `stroke="#ddd"`)

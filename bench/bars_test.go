@@ -18,9 +18,7 @@ func TestCharts(t *testing.T) {
 			{"the same", 1, 0}, {"less", 0.23, 0}, {"more", 174.22, 0}}}},
 	} {
 		t.Run(tt.file, func(t *testing.T) {
-			svg := written(t, tt.chart.Write)
-			golden(t, tt.file, svg)
-			wellFormed(t, svg)
+			picture(t, tt.file, tt.chart.Write)
 		})
 	}
 }

@@ -50,10 +50,7 @@ func (r *Run) WritePlots(dir string) (int, error) {
 func WritePlot(w io.Writer, name, unit string, d Distribution) error {
 	x := newAxis(d)
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" font-family="sans-serif" font-size="12" fill="#222">`+"\n", plotWidth, plotHeight)
-	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#fff"/>`+"\n", plotWidth, plotHeight)
-	text(&b, plotLeft, 26, `font-size="17" font-weight="bold"`, name)
-	text(&b, plotLeft, 46, `fill="#555"`, fmt.Sprintf("%s samples: least %s, median %s, 99 %% at most %s, greatest %s %s",
+	begin(&b, plotHeight, plotLeft, name, fmt.Sprintf("%s samples: least %s, median %s, 99 %% at most %s, greatest %s %s",
 		grouped(int64(d.Total())), grouped(d.Min()), grouped(d.Median()), grouped(d.P99()), grouped(d.Max()), unit))
 	plotGrid(&b, x)
 	label := unit + " per operation"
@@ -166,6 +163,14 @@ func plotMarks(b *strings.Builder, x axis, d Distribution) {
 	}
 	mark(median, plotTop-labelGapPx-14, "#a33b00", "median "+grouped(d.Median()))
 	mark(p99, plotTop-labelGapPx+3, "#6a2c91", "p99 "+grouped(d.P99()))
+}
+
+// begin begins a picture of that height, with a title and a remark from x on.
+func begin(b *strings.Builder, height int, x float64, title, remark string) {
+	fmt.Fprintf(b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" font-family="sans-serif" font-size="12" fill="#222">`+"\n", plotWidth, height)
+	fmt.Fprintf(b, `<rect width="%d" height="%d" fill="#fff"/>`+"\n", plotWidth, height)
+	text(b, x, 26, `font-size="17" font-weight="bold"`, title)
+	text(b, x, 46, `fill="#555"`, remark)
 }
 
 func rule(b *strings.Builder, x1, y1, x2, y2 float64, style string) {

@@ -162,6 +162,14 @@ func TestTimed(t *testing.T) {
 }
 
 // wellFormed checks that a picture is one.
+// picture asserts that an SVG picture is that of the golden file, and is well-formed.
+func picture(t *testing.T, file string, write func(io.Writer) error) {
+	t.Helper()
+	svg := written(t, write)
+	golden(t, file, svg)
+	wellFormed(t, svg)
+}
+
 func wellFormed(t *testing.T, svg string) {
 	t.Helper()
 	decoder := xml.NewDecoder(strings.NewReader(svg))
@@ -185,9 +193,7 @@ func TestPlots(t *testing.T) {
 		{"plot-negative.svg", Distribution{{-4, 10}, {0, 80}, {6, 9}, {2000, 1}}},
 	} {
 		t.Run(tt.file, func(t *testing.T) {
-			svg := written(t, func(w io.Writer) error { return WritePlot(w, "NullCommand", Cycles, tt.d) })
-			golden(t, tt.file, svg)
-			wellFormed(t, svg)
+			picture(t, tt.file, func(w io.Writer) error { return WritePlot(w, "NullCommand", Cycles, tt.d) })
 		})
 	}
 }

@@ -139,10 +139,7 @@ func (b *benchmark) WriteMMIO(uint64, []byte) {}
 
 // read reads the counters.
 func (b *benchmark) read(value uint32) Mark {
-	m := Mark{
-		Value:     value,
-		UserExits: b.stats.io.Load() + b.stats.mmio.Load() + b.stats.eoi.Load() + b.stats.other.Load(),
-	}
+	m := Mark{Value: value, UserExits: b.stats.read().Exits()}
 	m.Exits.Err, m.Instructions.Err, m.Events.Err = b.exitsErr, b.instructionsErr, b.eventErr
 	if b.exitsErr == nil {
 		m.Exits.N, m.Exits.Err = b.exits.Read()

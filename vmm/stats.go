@@ -26,15 +26,21 @@ type stats struct {
 
 // Stats returns the counters. It may be called at any time.
 func (m *Machine) Stats() Stats {
+	s := m.stats.read()
+	s.Loaded = m.loaded
+	return s
+}
+
+// read returns what the live counters are now.
+func (s *stats) read() Stats {
 	return Stats{
-		IO:           m.stats.io.Load(),
-		MMIO:         m.stats.mmio.Load(),
-		EOI:          m.stats.eoi.Load(),
-		Other:        m.stats.other.Load(),
-		Interrupted:  m.stats.interrupted.Load(),
-		UnknownPorts: m.stats.unknownPorts.Load(),
-		UnknownMMIO:  m.stats.unknownMMIO.Load(),
-		Loaded:       m.loaded,
+		IO:           s.io.Load(),
+		MMIO:         s.mmio.Load(),
+		EOI:          s.eoi.Load(),
+		Other:        s.other.Load(),
+		Interrupted:  s.interrupted.Load(),
+		UnknownPorts: s.unknownPorts.Load(),
+		UnknownMMIO:  s.unknownMMIO.Load(),
 	}
 }
 

@@ -116,12 +116,12 @@ func readObjects(path string) ([]byte, error) {
 	case len(objects) == 0:
 		return nil, fmt.Errorf("%s: want a task in Tock Binary Format, found an empty file", path)
 	}
-	for at := 0; at < len(objects); {
+	for at := uint64(0); at < uint64(len(objects)); {
 		size, ok := tbf.Length(objects[at:])
 		if !ok {
 			return nil, fmt.Errorf("%s: want a task in Tock Binary Format at byte %d: %w", path, at, tbfbuild.Check(objects[at:]))
 		}
-		at += (size + abi.PageSize - 1) &^ (abi.PageSize - 1)
+		at += abi.PageUp(uint64(size))
 	}
 	return objects, nil
 }

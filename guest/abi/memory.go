@@ -23,3 +23,9 @@ const (
 	// InitialRAM is the least that a task finds below its break when it starts.
 	InitialRAM = 4096
 )
+
+// PageDown is the start of the page that n lies in.
+func PageDown(n uint64) uint64 { return n &^ (PageSize - 1) }
+
+// PageUp rounds n up to a page. n is at most 2^64 - PageSize.
+func PageUp(n uint64) uint64 { return PageDown(n + PageSize - 1) }

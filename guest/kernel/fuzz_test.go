@@ -158,6 +158,6 @@ func sealed(objects []byte) []byte {
 		if header := int(binary.LittleEndian.Uint16(rest[tbf.OffsetHeaderSize:])); header >= tbf.BaseSize && header <= size {
 			tbfbuild.Seal(rest)
 		}
-		rest = rest[min((size+abi.PageSize-1)&^(abi.PageSize-1), len(rest)):]
+		rest = rest[min(int(abi.PageUp(uint64(size))), len(rest)):]
 	}
 }

@@ -46,7 +46,7 @@ func (l *loader) scan(objects []byte) {
 			return
 		}
 		l.consider(objects[offset:], size, offset)
-		offset += int(pageUp(uint64(size)))
+		offset += int(abi.PageUp(uint64(size)))
 	}
 }
 
@@ -67,7 +67,7 @@ func (l *loader) consider(b []byte, size, offset int) {
 		k.printBad(t, &wrong)
 		return
 	}
-	pages := int(pageUp(uint64(size)))
+	pages := int(abi.PageUp(uint64(size)))
 	if pages > len(b) {
 		k.printSkipped(t, "its last page is cut off: objects are padded to 4096 bytes")
 		return
@@ -156,7 +156,7 @@ func (k *Kernel) check(t *Task) string {
 	t.restricted, t.bits32 = t.object.Restricted(), !t.object.Is64Bit()
 	t.special = t.restricted || t.bits32
 	t.memory.protected = uint64(program.ProtectedSize)
-	t.ramSize = max(pageUp(uint64(program.MinimumRAM)), abi.InitialRAM) + grantReserve
+	t.ramSize = max(abi.PageUp(uint64(program.MinimumRAM)), abi.InitialRAM) + grantReserve
 	if reason := t.memory.chooseAddresses(&t.object, t.ramSize); reason != "" {
 		return reason
 	}

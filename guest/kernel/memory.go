@@ -118,18 +118,18 @@ func (m *Memory) keepShared(addr, n uint64) {
 // that the hardware lets the task at. It reports false, changing nothing, if the break
 // would leave a shared buffer outside or meet the grants.
 func (m *Memory) setBreak(addr uint64) bool {
-	if addr < m.highWater || addr >= m.kernelBreak || pageUp(addr) > m.kernelBreak {
+	if addr < m.highWater || addr >= m.kernelBreak || abi.PageUp(addr) > m.kernelBreak {
 		return false
 	}
 	if addr > m.appBreak {
-		clear(m.ram[m.appBreak-m.ramStart : pageUp(addr)-m.ramStart])
+		clear(m.ram[m.appBreak-m.ramStart : abi.PageUp(addr)-m.ramStart])
 	}
 	m.appBreak = addr
 	return true
 }
 
 // mappedEnd is the end of the pages of RAM that the task may use.
-func (m *Memory) mappedEnd() uint64 { return pageUp(m.appBreak) }
+func (m *Memory) mappedEnd() uint64 { return abi.PageUp(m.appBreak) }
 
 // ramEnd is the first address above RAM.
 func (m *Memory) ramEnd() uint64 { return m.ramStart + uint64(len(m.ram)) }
@@ -153,9 +153,6 @@ func (m *Memory) reset() {
 	m.highWater = m.ramStart
 	m.kernelBreak = m.ramEnd()
 }
-
-// pageUp rounds up to a page. Addresses here are below abi.UserMax plus a page.
-func pageUp(addr uint64) uint64 { return (addr + abi.PageSize - 1) &^ (abi.PageSize - 1) }
 
 // load32 reads a little-endian word; the compiler makes it one load.
 func load32(b []byte) uint32 {

@@ -60,27 +60,34 @@ const (
 	wrongDigest = " skipped: a credential does not fit its header and binary: they or it were changed"
 )
 
+// A choice is what of some modules is skipped, in whole lines, and what is loaded, by a command
+// line.
+type choice struct {
+	cmdline string
+	skips   []string
+	loads   []string
+}
+
+func (c choice) check(t *testing.T, modules [][]byte) {
+	t.Helper()
+	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: modules, Cmdline: c.cmdline})
+	ended(t, out, abi.ExitOK)
+	lines, loads := skips(out.Console)
+	assert.Equal(t, c.skips, lines)
+	assert.Equal(t, c.loads, loads)
+}
+
 func TestCredentials(t *testing.T) {
 	modules := [][]byte{
 		signed(t, "signed", 0, 0), tampered(t, signed(t, "tampered", 0, 0)), machine.Code(t, "unsigned", exits), signed(t, "last", 0, 0),
 	}
-	for _, c := range []struct {
-		cmdline string
-		skips   []string
-		loads   []string
-	}{
+	for _, c := range []choice{
 		{"credentials=required", []string{skippedAt + "1000" + wrongDigest, skippedAt + "2000" + notRequired}, []string{"signed", "last"}},
 		{"credentials=checked", []string{skippedAt + "1000" + wrongDigest}, []string{"signed", "unsigned", "last"}},
 		{"", []string{skippedAt + "1000" + wrongDigest}, []string{"signed", "unsigned", "last"}},
 		{"credentials=required credentials=none", nil, []string{"signed", "tampered", "unsigned", "last"}},
 	} {
-		t.Run(c.cmdline, func(t *testing.T) {
-			out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: modules, Cmdline: c.cmdline})
-			ended(t, out, abi.ExitOK)
-			lines, loads := skips(out.Console)
-			assert.Equal(t, c.skips, lines)
-			assert.Equal(t, c.loads, loads)
-		})
+		t.Run(c.cmdline, func(t *testing.T) { c.check(t, modules) })
 	}
 }
 
@@ -98,22 +105,12 @@ func TestImageWithoutCredentials(t *testing.T) {
 func TestIdentities(t *testing.T) {
 	modules := [][]byte{signed(t, "blink", 7, 1), signed(t, "clock", 0, 4), signed(t, "blink2", 7, 2), signed(t, "clock", 0, 5)}
 	const same = " skipped: it is the same application as "
-	for _, c := range []struct {
-		cmdline string
-		skips   []string
-		loads   []string
-	}{
+	for _, c := range []choice{
 		{"", []string{skippedAt + "0" + same + "blink2, which has version 2; this has version 1"}, []string{"clock", "blink2", "clock"}},
 		{"identity=name", []string{skippedAt + "1000" + same + "clock, which has version 5; this has version 4"}, []string{"blink", "blink2", "clock"}},
 		{"identity=none", nil, []string{"blink", "clock", "blink2", "clock"}},
 	} {
-		t.Run(c.cmdline, func(t *testing.T) {
-			out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: modules, Cmdline: c.cmdline})
-			ended(t, out, abi.ExitOK)
-			lines, loads := skips(out.Console)
-			assert.Equal(t, c.skips, lines)
-			assert.Equal(t, c.loads, loads)
-		})
+		t.Run(c.cmdline, func(t *testing.T) { c.check(t, modules) })
 	}
 }
 

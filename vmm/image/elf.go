@@ -127,8 +127,8 @@ func (img *Image) addSegments(data []byte, programs []elf.Prog64) error {
 		}
 	}
 	last := img.segments[len(img.segments)-1]
-	img.start = pageDown(img.segments[0].address)
-	img.end = pageUp(last.address + last.size)
+	img.start = abi.PageDown(img.segments[0].address)
+	img.end = abi.PageUp(last.address + last.size)
 	return nil
 }
 
@@ -226,7 +226,3 @@ func findNoteIn(notes []byte, kind uint32, size uint64) (desc []byte, ok bool) {
 	}
 	return nil, false
 }
-
-func pageDown(n uint64) uint64 { return n &^ (abi.PageSize - 1) }
-
-func pageUp(n uint64) uint64 { return (n + abi.PageSize - 1) &^ (abi.PageSize - 1) }

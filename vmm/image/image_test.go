@@ -242,7 +242,7 @@ func segments(t *testing.T, pieces ...segment) *Image {
 	require.NoError(t, err)
 	img.segments = pieces
 	last := pieces[len(pieces)-1]
-	img.start, img.end = pageDown(pieces[0].address), pageUp(last.address+last.size)
+	img.start, img.end = abi.PageDown(pieces[0].address), abi.PageUp(last.address+last.size)
 	return img
 }
 
@@ -287,7 +287,7 @@ func TestBootPageTables(t *testing.T) {
 			}
 			for name, virtual := range map[string]uint64{
 				"in front of the image": abi.KernelBase + tt.start&^4095 - 1,
-				"behind the image":      abi.KernelBase + pageUp(tt.start+tt.size),
+				"behind the image":      abi.KernelBase + abi.PageUp(tt.start+tt.size),
 				"behind RAM":            min((tt.ram+largePageSize-1)&^(largePageSize-1), BootWindow),
 				"the last address":      ^uint64(0),
 			} {

@@ -145,7 +145,7 @@ func sizeOf(modules [][]byte) (uint64, error) {
 		if len(m) == 0 {
 			return 0, fmt.Errorf("module %d is empty", i+1)
 		}
-		size += pageUp(uint64(len(m)))
+		size += abi.PageUp(uint64(len(m)))
 		if size > abi.MMIOHole {
 			return 0, fmt.Errorf("the modules take more than %d MiB", abi.MMIOHole>>20)
 		}
@@ -178,7 +178,7 @@ func inMiB(n uint64) string {
 func placeModules(ram []byte, modules [][]byte) (written int) {
 	for _, m := range modules {
 		written += copy(ram, m)
-		ram = ram[pageUp(uint64(len(m))):]
+		ram = ram[abi.PageUp(uint64(len(m))):]
 	}
 	return written
 }

@@ -42,7 +42,7 @@ func (s span) within(limit uint64) bool { return s.start <= s.end && s.end <= li
 
 // loadedAt says where the first byte of the image is, and with that the rest of it.
 func (p *bootParameters) loadedAt(physical uint64, image *abi.ImageInfo) {
-	p.image = span{physical, physical + pageUp(max(image.DataEnd, image.TasksEnd)) - image.Text}
+	p.image = span{physical, physical + abi.PageUp(max(image.DataEnd, image.TasksEnd)) - image.Text}
 }
 
 // physical is where a virtual address of the image was loaded.
@@ -76,8 +76,8 @@ func (p *bootParameters) fromBootInfo(info *abi.BootInfo) string {
 	case info.RAMLow > abi.MMIOHole:
 		return badRAM
 	}
-	p.ram = pageDown(info.RAMLow)
-	p.free = span{pageUp(info.Free), p.ram}
+	p.ram = abi.PageDown(info.RAMLow)
+	p.free = span{abi.PageUp(info.Free), p.ram}
 	p.modules = span{info.Modules, info.Modules + info.ModulesSize}
 	p.tscHz, p.lapicHz = info.TSCHz, info.LAPICHz
 	return p.setCmdline(span{info.Cmdline, info.Cmdline + info.CmdlineSize})

@@ -16,11 +16,11 @@ func buildKernelSpace(s *addressSpace, image *abi.ImageInfo, at, guard, ram uint
 		{image.Data, guard, kernelRW},
 		{guard + abi.PageSize, image.DataEnd, kernelRW},
 	} {
-		if !s.mapRange(r.start, at+r.start-image.Text, pageUp(r.end)-r.start, r.bits) {
+		if !s.mapRange(r.start, at+r.start-image.Text, abi.PageUp(r.end)-r.start, r.bits) {
 			return false
 		}
 	}
-	end := at + pageUp(image.DataEnd) - image.Text
+	end := at + abi.PageUp(image.DataEnd) - image.Text
 	return s.mapRange(abi.DirectMap, 0, at, kernelRW) &&
 		s.mapRange(abi.DirectMap+end, end, ram-end, kernelRW) &&
 		s.mapRange(abi.DirectMap+abi.IOAPICBase, abi.IOAPICBase, abi.PageSize, deviceRW) &&

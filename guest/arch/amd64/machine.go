@@ -53,7 +53,7 @@ func (m *Machine) enterKernelSpace() {
 	m.kernel = addressSpace{frames: &m.frames, huge: m.features.gigabytePages}
 	root, ok := m.frames.take()
 	m.kernel.root = root
-	guard := pageUp(addressOf(&stack[0]))
+	guard := abi.PageUp(addressOf(&stack[0]))
 	if !ok || !buildKernelSpace(&m.kernel, &image, m.boot.image.start, guard, m.boot.ram) {
 		refuse("not enough memory for the kernel's page tables")
 	}
@@ -64,7 +64,7 @@ func (m *Machine) enterKernelSpace() {
 	window = abi.DirectMap
 
 	free := span{m.frames.next, m.boot.free.end}
-	m.frames.end = pageDown(min(free.start+tableFrames*pageSize, free.start+free.size()/4))
+	m.frames.end = abi.PageDown(min(free.start+tableFrames*pageSize, free.start+free.size()/4))
 	m.boot.free.start = m.frames.end
 }
 
@@ -100,7 +100,7 @@ func (m *Machine) TaskRAM() []byte { return bytesAt(m.boot.free.start, m.boot.fr
 
 // ImageTasks is the memory that holds the image's task objects.
 func (m *Machine) ImageTasks() []byte {
-	return bytesAt(m.boot.physical(image.Tasks), pageUp(image.TasksEnd)-image.Tasks)
+	return bytesAt(m.boot.physical(image.Tasks), abi.PageUp(image.TasksEnd)-image.Tasks)
 }
 
 // Image is how the kernel's image is laid out.

@@ -51,7 +51,3 @@ func (f *frames) take() (phys uint64, ok bool) {
 	clear(bytesAt(phys, abi.PageSize))
 	return phys, true
 }
-
-func pageDown(n uint64) uint64 { return n &^ (abi.PageSize - 1) }
-
-func pageUp(n uint64) uint64 { return pageDown(n + abi.PageSize - 1) }

@@ -52,7 +52,7 @@ func (p *bootParameters) fromPVH(info *pvhStartInfo) string {
 	for addr := memory.start; addr < memory.end; addr += entry {
 		m := at[pvhMemory](addr)
 		if m.kind == pvhRAM && m.addr < p.image.end && m.addr+m.size > p.image.end {
-			p.ram = min(pageDown(m.addr+m.size), abi.MMIOHole)
+			p.ram = min(abi.PageDown(m.addr+m.size), abi.MMIOHole)
 		}
 	}
 	p.free = span{p.image.end, p.ram}
@@ -62,7 +62,7 @@ func (p *bootParameters) fromPVH(info *pvhStartInfo) string {
 		}
 		m := at[pvhModule](info.moduleList)
 		p.modules = span{m.addr, m.addr + m.size}
-		p.free = larger(span{p.image.end, pageDown(m.addr)}, span{pageUp(m.addr + m.size), p.ram})
+		p.free = larger(span{p.image.end, abi.PageDown(m.addr)}, span{abi.PageUp(m.addr + m.size), p.ram})
 	}
 	if info.cmdline == 0 {
 		return ""
