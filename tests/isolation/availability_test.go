@@ -1,0 +1,126 @@
+package isolation
+
+import (
+	"flag"
+	"fmt"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"kapsel/guest/kernel/tbf"
+	"kapsel/tests/machine"
+	"kapsel/vmm"
+	"kapsel/vmm/qemu"
+)
+
+// attacks are what the task rival does to keep the processor from the task victim.
+var attacks = []struct {
+	scenario, order string // order: its word in tests/guest/rival
+}{
+	{"alone", "nothing"},
+	{"hog: spins", "spin"},
+	{"hog: commands", "command"},
+	{"hog: yields without waiting", "yield"},
+	{"hog: moves its break", "break"},
+	{"flood: notifications", "notify"},
+	{"flood: console", "write"},
+	{"flood: low-level debug", "debug"},
+	{"flood: alarms due at once", "alarm"},
+	{"revoke: lends, and takes back later", "lend"},
+	{"revoke: lends, and takes back at once", "revoke"},
+	{"restart storm: restarts itself", "restart"},
+	{"restart storm: faults", "fault"},
+}
+
+// fairShares are what a scheduler means the victim to get beside one that never waits, in
+// thousandths of the processor. The victim comes first.
+var fairShares = []struct {
+	scheduler     string
+	share         int
+	victim, rival string // what is added to their orders
+}{
+	{"roundrobin", 500, "", ""}, // a slice each in turn
+	{"mlfq", 500, "", ""},       // a quantum each in turn, at whatever level
+	// Whenever it is ready, as it comes first. It sleeps, or no other would run: one part of six.
+	{"priority", 833, "sleeps", ""},
+	// Whatever the other leaves. It waits after each time, or it would leave nothing.
+	{"cooperative", 500, "sleeps", " waits"},
+}
+
+// TestAvailability: whatever one task does, the other gets at least half of what its scheduler
+// means it to get, its alarms go on, and it lives.
+func TestAvailability(t *testing.T) {
+	record(t)
+	for _, a := range attacks {
+		for _, f := range fairShares {
+			t.Run(a.scenario+"/"+f.scheduler, func(t *testing.T) {
+				got := attacked(t, "scheduler="+f.scheduler, f.victim, a.order+f.rival)
+				availability = append(availability, fmt.Sprintf("%-40s %-12s %5d.%d %% %6d.%d %% %9d us %6d %7d",
+					a.scenario, f.scheduler, f.share/10, f.share%10, got["share"]/10, got["share"]%10, got["gap"], got["woken"], got["served"]))
+				assert.GreaterOrEqual(t, got["share"], f.share/2, "thousandths of the processor")
+				assert.GreaterOrEqual(t, got["woken"], 5, "its alarms went on")
+				if a.order == "notify" || a.order == "lend" {
+					assert.NotZero(t, got["served"], "notifications come")
+				}
+			})
+		}
+	}
+	printAvailability()
+}
+
+// availability is the table of what TestAvailability measured, a line for each.
+var availability []string
+
+func printAvailability() {
+	if flag.Lookup("test.v").Value.String() != "true" {
+		return
+	}
+	fmt.Printf("\n%-40s %-12s %9s %10s %12s %6s %7s\n", "a task beside", "scheduler", "fair", "got", "longest gap", "alarms", "served")
+	for _, line := range availability {
+		fmt.Println(line)
+	}
+}
+
+var measured = regexp.MustCompile(`victim: (share|gap|woken|served|lent) (\d+)\n`)
+
+// attacked boots the victim and the rival with their orders, and returns what the victim measured.
+func attacked(t *testing.T, cmdline, victim, rival string) map[string]int {
+	t.Helper()
+	g := machine.Guest{
+		Image:   "test/bare.elf",
+		Modules: [][]byte{ordered(t, "victim", victim), ordered(t, "rival", rival)},
+		Cmdline: "no-dump " + cmdline,
+		Until:   "victim: lives\n", Timeout: 15 * time.Second,
+	}
+	if machine.Accelerator(t) == "qemu" {
+		g.Options = qemu.Deterministic // the host's other work is no part of it
+	}
+	out := machine.Boot(t, g)
+	assert.Equal(t, vmm.Cancelled, out.Exit.Reason)
+	assert.Contains(t, out.Console, "victim: lives\n")
+	assert.NotContains(t, out.Console, "victim faulted")
+	got := map[string]int{}
+	for _, m := range measured.FindAllStringSubmatch(out.Console, -1) {
+		n, err := strconv.Atoi(m[2])
+		require.NoError(t, err)
+		got[m[1]] = n
+	}
+	require.Len(t, got, 5, "all figures of the victim")
+	return got
+}
+
+// ordered is a task of tests/guest that finds its order in its flash region.
+func ordered(t *testing.T, name, order string) []byte {
+	t.Helper()
+	b := machine.Object(t, "test/"+name+".tbf")
+	object, refusal := tbf.Parse(b)
+	require.True(t, refusal.OK())
+	region, ok := object.WriteableRegion(0)
+	require.True(t, ok, "%s has a flash region", name)
+	copy(b[region.Offset:region.Offset+region.Size], order+" ")
+	return b
+}
