@@ -13,6 +13,13 @@ var stackSwitches = map[string]int{
 	"runtime.morestack":           0,  // SP moves to panicStack
 }
 
+// isThunk reports whether a function is what an indirect call goes through (-spectre=ret): it enters
+// what its register holds, with the caller's return address on top of the stack.
+func isThunk(f *function) bool { return strings.HasPrefix(f.name, "runtime.retpoline") }
+
+// thunkStack is what a thunk uses of the stack itself, in bytes: the return address of its own call.
+const thunkStack = 8
+
 // A reviewedCall is a function whose indirect calls the sources do not explain, as it gets its
 // addresses from tables that the linker makes.
 type reviewedCall struct {
