@@ -77,7 +77,7 @@ var layers = []layer{
 	{packages: "guest/task/...", kind: task, imports: []string{"guest/abi", "guest/task/..."}},
 	{packages: "guest/tasks/...", kind: task, imports: []string{"guest/abi", "guest/task/...", "guest/tasks/..."}},
 
-	{packages: "vmm/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "vmm/..."}},
+	{packages: "vmm/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf", "vmm/..."}},
 	{packages: "bench", kind: host, imports: []string{"guest/abi", "vmm"}},
 	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf", "guest/kernel/tbf/tbfbuild", "bench", "vmm/...", "cmd/..."}},
 	{packages: "tools/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "guest/kernel/tbf/tbfbuild", "bench", "vmm/...", "tools/..."}},

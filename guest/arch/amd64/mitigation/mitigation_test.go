@@ -95,14 +95,21 @@ var processors = []struct {
 		1, 1 | 1<<1 | 1<<2,
 	},
 	{
-		"Cascade Lake with TSX hidden", intel(ebxSMEP, newIntel, 0, capRDCLNo|capIBRSAll|capMDSNo),
+		"Cascade Lake with TSX hidden that may still be there", intel(ebxSMEP, newIntel, 0, capRDCLNo|capIBRSAll|capMDSNo),
+		"; not against MDS",
+		", enhanced IBRS, return stack refilled between tasks, VERW",
+		", enhanced IBRS, return stack refilled at each entry, VERW, IBPB between applications, STIBP, SSBD",
+		1, 1 | 1<<1 | 1<<2,
+	},
+	{
+		"Cascade Lake with TSX off", intel(ebxSMEP, newIntel, 0, capRDCLNo|capIBRSAll|capMDSNo|capTSXCtrl),
 		"",
 		", enhanced IBRS, return stack refilled between tasks",
 		", enhanced IBRS, return stack refilled at each entry, VERW, IBPB between applications, STIBP, SSBD",
 		1, 1 | 1<<1 | 1<<2,
 	},
 	{
-		"Cascade Lake without SMEP", intel(0, newIntel, 0, capRDCLNo|capIBRSAll|capMDSNo),
+		"Cascade Lake without SMEP", intel(0, newIntel, 0, capRDCLNo|capIBRSAll|capMDSNo|capTAANo),
 		"",
 		", enhanced IBRS, return stack refilled at each entry",
 		", enhanced IBRS, return stack refilled at each entry, VERW, IBPB between applications, STIBP, SSBD",

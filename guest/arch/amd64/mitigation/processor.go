@@ -20,6 +20,7 @@ const (
 	capIBRSAll   = 1 << 1 // enhanced IBRS
 	capSSBNo     = 1 << 4
 	capMDSNo     = 1 << 5
+	capTSXCtrl   = 1 << 7 // who hides TSX can switch it off as well
 	capTAANo     = 1 << 8
 	capRFDSNo    = 1 << 27
 	capRFDSClear = 1 << 28 // VERW clears what RFDS would show
@@ -74,7 +75,8 @@ func (p *Processor) readLeaf7(cpuid CPUID, rdmsr ReadMSR) {
 	rtm := bit(b, 11)
 	p.enhancedIBRS = ibrs && has&capIBRSAll != 0
 	p.meltdownAffected = p.meltdownAffected && has&capRDCLNo == 0
-	p.mdsAffected = p.mdsAffected && (has&capMDSNo == 0 || rtm && has&capTAANo == 0)
+	taa := has&capTAANo == 0 && (rtm || has&capTSXCtrl == 0)
+	p.mdsAffected = p.mdsAffected && (has&capMDSNo == 0 || taa)
 	p.ssbAffected = has&capSSBNo == 0
 	p.otherAffected = has&capRFDSNo == 0 && has&capRFDSClear != 0
 }
