@@ -150,3 +150,34 @@ func hasArchCapabilities(cpuid []kvm.CPUIDEntry) bool {
 		return e.Function == leafExtended && e.Index == 0 && e.Edx&featureArchCaps != 0
 	})
 }
+
+// GuestProcessor returns what a guest's processor under this host's KVM says about transient execution.
+func GuestProcessor() (mitigation.Processor, error) {
+	host, err := kvm.Open(DefaultKVM)
+	if err != nil {
+		return mitigation.Processor{}, err
+	}
+	defer host.Close()
+	supported, err := host.SupportedCPUID()
+	if err != nil {
+		return mitigation.Processor{}, err
+	}
+	capabilities, _, err := host.FeatureMSR(mitigation.MSRArchCapabilities)
+	if err != nil {
+		return mitigation.Processor{}, err
+	}
+	return guestProcessor(guestCPUID(supported, true), capabilities), nil
+}
+
+// guestProcessor asks a list of leaves in the place of the processor.
+func guestProcessor(leaves []kvm.CPUIDEntry, capabilities uint64) mitigation.Processor {
+	cpuid := func(leaf, subleaf uint32) (a, b, c, d uint32) {
+		for _, e := range leaves {
+			if e.Function == leaf && e.Index == subleaf {
+				return e.Eax, e.Ebx, e.Ecx, e.Edx
+			}
+		}
+		return 0, 0, 0, 0
+	}
+	return mitigation.ReadProcessor(cpuid, func(uint32) uint64 { return capabilities })
+}

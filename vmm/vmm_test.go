@@ -12,6 +12,7 @@ import (
 	"kapsel/guest/abi"
 	"kapsel/vmm/device"
 	"kapsel/vmm/image"
+	"kapsel/guest/arch/amd64/mitigation"
 	"kapsel/vmm/kvm"
 )
 
@@ -130,6 +131,22 @@ func TestHasArchCapabilities(t *testing.T) {
 	assert.True(t, hasArchCapabilities([]kvm.CPUIDEntry{{Function: 1}, {Function: 7, Edx: 1 << 29}}))
 	assert.False(t, hasArchCapabilities([]kvm.CPUIDEntry{{Function: 7, Index: 1, Edx: 1 << 29}, {Function: 7, Edx: ^uint32(1 << 29)}}))
 	assert.False(t, hasArchCapabilities(nil))
+}
+
+func TestGuestProcessor(t *testing.T) {
+	leaves := []kvm.CPUIDEntry{
+		{Function: 0, Eax: 0x20, Ebx: 0x756e6547, Ecx: 0x6c65746e, Edx: 0x49656e69}, // GenuineIntel
+		{Function: 7, Edx: 1<<26 | 1<<29}, {Function: 7, Index: 1},
+	}
+	for capabilities, want := range map[uint64]struct {
+		enhanced     uint64
+		meltdownOpen bool
+	}{0: {0, true}, 1: {0, false}, 1 | 2: {1, false}} {
+		p := guestProcessor(leaves, capabilities)
+		plan := p.Plan(mitigation.Auto)
+		assert.Equal(t, want.enhanced, plan.SpecCtrl)
+		assert.Equal(t, want.meltdownOpen, plan.MeltdownOpen)
+	}
 }
 
 func TestMemoryAt(t *testing.T) {

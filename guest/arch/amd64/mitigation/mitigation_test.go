@@ -237,5 +237,5 @@ func TestHygonIsAsAMD(t *testing.T) {
 	f := amd(amdAll, 0, 0)
 	f.vendor = "HygonGenuine"
 	plan := f.plan(t, Auto)
-	assert.False(t, plan.noMeltdown)
+	assert.False(t, plan.MeltdownOpen)
 }

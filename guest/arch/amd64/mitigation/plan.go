@@ -40,8 +40,12 @@ type Plan struct {
 	// Barrier says to write IBPB between tasks of different applications.
 	Barrier bool
 
-	level                          Level
-	noMeltdown, noMDS, noIsolation bool // what it does not help against, on this processor
+	// MeltdownOpen says that a task may read all memory by Meltdown: the plan does nothing against
+	// it, and the processor does not say that it is not affected.
+	MeltdownOpen bool
+
+	level              Level
+	mdsOpen, tasksOpen bool // likewise MDS, and branches that other tasks trained
 }
 
 // Plan makes the plan for a level.
@@ -53,9 +57,9 @@ type Plan struct {
 // (Linux, Documentation/admin-guide/hw-vuln/rsb.rst). Where one of the two is missing, SYSCALL
 // refills it.
 func (p *Processor) Plan(level Level) Plan {
-	plan := Plan{level: level, noMeltdown: p.meltdownAffected}
+	plan := Plan{level: level, MeltdownOpen: p.meltdownAffected}
 	if level == Off {
-		plan.noMDS = p.mdsAffected
+		plan.mdsOpen = p.mdsAffected
 		return plan
 	}
 	full := level == Full
@@ -77,9 +81,9 @@ func (p *Processor) Plan(level Level) Plan {
 	plan.RefillAtCall = full || !p.smep || p.returnsUnderflow && !p.enhancedIBRS
 	plan.RefillAtSwitch = true
 	plan.ClearBuffers = p.mdsAffected && p.mdClear || p.otherAffected || full && p.mdClear
-	plan.noMDS = p.mdsAffected && !p.mdClear
+	plan.mdsOpen = p.mdsAffected && !p.mdClear
 	plan.Barrier = full && p.ibpb
-	plan.noIsolation = full && !p.ibpb
+	plan.tasksOpen = full && !p.ibpb
 	return plan
 }
 
@@ -102,10 +106,10 @@ func (p *Plan) Print(w format.Writer) {
 		{p.Barrier, ", IBPB between applications"},
 		{p.SpecCtrl&specSTIBP != 0, ", STIBP"},
 		{p.SpecCtrl&specSSBD != 0, ", SSBD"},
-		{p.noMeltdown, "; not against Meltdown (no RDCL_NO)"},
-		{p.noMDS && p.level != Off, "; not against MDS (no MD_CLEAR)"},
-		{p.noMDS && p.level == Off, "; not against MDS"},
-		{p.noIsolation, "; not against branches that other tasks trained (no IBPB)"},
+		{p.MeltdownOpen, "; not against Meltdown (no RDCL_NO)"},
+		{p.mdsOpen && p.level != Off, "; not against MDS (no MD_CLEAR)"},
+		{p.mdsOpen && p.level == Off, "; not against MDS"},
+		{p.tasksOpen, "; not against branches that other tasks trained (no IBPB)"},
 	} {
 		if x.done {
 			w.WriteString(x.text)
