@@ -46,7 +46,8 @@ type Processor struct {
 func ReadProcessor(cpuid CPUID, rdmsr ReadMSR) Processor {
 	var p Processor
 	basic, b, c, d := cpuid(0, 0)
-	amd := madeBy(b, d, c, "AuthenticAMD") || madeBy(b, d, c, "HygonGenuine")
+	amd := b == 0x68747541 && d == 0x69746e65 && c == 0x444d4163 || // AuthenticAMD
+		b == 0x6f677948 && d == 0x6e65476e && c == 0x656e6975 // HygonGenuine
 	p.returnsUnderflow, p.meltdownAffected, p.mdsAffected, p.ssbAffected = !amd, !amd, !amd, true
 	if basic >= 7 {
 		p.readLeaf7(cpuid, rdmsr)
@@ -96,16 +97,6 @@ func (p *Processor) readAMD(cpuid CPUID) {
 		p.automaticIBRS = bit(a, 8)
 		p.otherAffected = p.otherAffected || bit(a, 5) && c>>1&3 != 3 // VERW_CLEAR; TSA_SQ_NO, TSA_L1_NO
 	}
-}
-
-// madeBy compares the vendor that leaf 0 names in EBX, EDX and ECX.
-func madeBy(b, d, c uint32, vendor string) bool {
-	for i := range 12 {
-		if word := [3]uint32{b, d, c}[i/4]; byte(word>>(i%4*8)) != vendor[i] {
-			return false
-		}
-	}
-	return true
 }
 
 func bit(v uint32, n int) bool { return v>>n&1 != 0 }
