@@ -3,6 +3,7 @@ package vmm
 import (
 	"slices"
 
+	"kapsel/guest/arch/amd64/mitigation"
 	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
 )
@@ -62,6 +63,7 @@ func enterLongMode(cpu *kvm.VCPU, entry image.Entry) error {
 const (
 	leafFeatures     = 0x1
 	leafCache        = 0x4
+	leafExtended     = 0x7 // subleaf 0
 	leafTopology     = 0xb
 	leafTopologyV2   = 0x1f
 	leafAMDFeatures  = 0x8000_0001
@@ -74,11 +76,16 @@ const (
 	featureHTT       = 1 << 28 // leaf 1 EDX
 	featureAMDLegacy = 1 << 1  // leaf 0x80000001 ECX: several cores without HTT
 	featureSVM       = 1 << 2  // leaf 0x80000001 ECX
+	featureHLE       = 1 << 4  // leaf 7 EBX
+	featureRTM       = 1 << 11 // leaf 7 EBX
+	featureArchCaps  = 1 << 29 // leaf 7 EDX: there is IA32_ARCH_CAPABILITIES
 )
 
 // guestCPUID returns what the guest's CPUID shall answer, given what KVM supports: one
-// processor with APIC id 0 under a hypervisor, without nested virtualization, and with the TSC-deadline timer
-// if deadline says that KVM emulates it. KVM's own leaves (0x40000000 on) stay.
+// processor with APIC id 0 under a hypervisor, without nested virtualization and transactional memory
+// (TSX, which makes attacks by transient execution easier), and with the TSC-deadline timer if
+// deadline says that KVM emulates it. KVM's own leaves (0x40000000 on) stay, and so does all that says
+// which mitigations the processor needs and has.
 func guestCPUID(supported []kvm.CPUIDEntry, deadline bool) []kvm.CPUIDEntry {
 	entries := slices.Clone(supported)
 	for i := range entries {
@@ -93,6 +100,10 @@ func guestCPUID(supported []kvm.CPUIDEntry, deadline bool) []kvm.CPUIDEntry {
 			e.Edx &^= featureHTT
 		case leafCache, leafAMDCache:
 			e.Eax &= 0x3fff // nobody shares a cache; one core
+		case leafExtended:
+			if e.Index == 0 {
+				e.Ebx &^= featureHLE | featureRTM
+			}
 		case leafTopology, leafTopologyV2:
 			oneProcessor(e)
 		case leafAMDFeatures:
@@ -114,4 +125,59 @@ func oneProcessor(e *kvm.CPUIDEntry) {
 		e.Ebx = 1
 		e.Ecx |= (e.Index + 1) << 8 // level type: 1 thread, 2 core
 	}
+}
+
+// tellCapabilities gives the guest's IA32_ARCH_CAPABILITIES the value that host and KVM can offer, if
+// its CPUID has the register: by that the kernel knows which faults the processor does not have.
+// Where KVM does not tell, or refuses, the guest has what KVM made of it.
+func (m *Machine) tellCapabilities(host *kvm.Device, cpuid []kvm.CPUIDEntry) error {
+	if !hasArchCapabilities(cpuid) {
+		return nil
+	}
+	value, told, err := host.FeatureMSR(mitigation.MSRArchCapabilities)
+	if err != nil || !told {
+		return err
+	}
+	set, err := m.cpu.SetMSR(mitigation.MSRArchCapabilities, value)
+	if err == nil && !set {
+		m.config.Log("KVM does not take IA32_ARCH_CAPABILITIES %#x for the guest", value)
+	}
+	return err
+}
+
+func hasArchCapabilities(cpuid []kvm.CPUIDEntry) bool {
+	return slices.ContainsFunc(cpuid, func(e kvm.CPUIDEntry) bool {
+		return e.Function == leafExtended && e.Index == 0 && e.Edx&featureArchCaps != 0
+	})
+}
+
+// GuestProcessor returns what a guest's processor under this host's KVM says about transient execution.
+func GuestProcessor() (mitigation.Processor, error) {
+	host, err := kvm.Open(DefaultKVM)
+	if err != nil {
+		return mitigation.Processor{}, err
+	}
+	defer host.Close()
+	supported, err := host.SupportedCPUID()
+	if err != nil {
+		return mitigation.Processor{}, err
+	}
+	capabilities, _, err := host.FeatureMSR(mitigation.MSRArchCapabilities)
+	if err != nil {
+		return mitigation.Processor{}, err
+	}
+	return guestProcessor(guestCPUID(supported, true), capabilities), nil
+}
+
+// guestProcessor asks a list of leaves in the place of the processor.
+func guestProcessor(leaves []kvm.CPUIDEntry, capabilities uint64) mitigation.Processor {
+	cpuid := func(leaf, subleaf uint32) (a, b, c, d uint32) {
+		for _, e := range leaves {
+			if e.Function == leaf && e.Index == subleaf {
+				return e.Eax, e.Ebx, e.Ecx, e.Edx
+			}
+		}
+		return 0, 0, 0, 0
+	}
+	return mitigation.ReadProcessor(cpuid, func(uint32) uint64 { return capabilities })
 }

@@ -107,7 +107,11 @@ func (m *Machine) createCPU(host *kvm.Device) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := m.cpu.SetCPUID(guestCPUID(supported, deadline > 0)); err != nil {
+	cpuid := guestCPUID(supported, deadline > 0)
+	if err := m.cpu.SetCPUID(cpuid); err != nil {
+		return err
+	}
+	if err := m.tellCapabilities(host, cpuid); err != nil {
 		return err
 	}
 	if err := m.setBreakpoints(); err != nil {

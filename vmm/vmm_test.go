@@ -12,6 +12,7 @@ import (
 	"kapsel/guest/abi"
 	"kapsel/vmm/device"
 	"kapsel/vmm/image"
+	"kapsel/guest/arch/amd64/mitigation"
 	"kapsel/vmm/kvm"
 )
 
@@ -101,6 +102,7 @@ func TestGuestCPUID(t *testing.T) {
 	supported := []kvm.CPUIDEntry{
 		full(0, 0), full(1, 0), full(4, 0), full(0xb, 0), full(0xb, 1), full(0xb, 2),
 		full(0x4000_0000, 0), full(0x8000_0001, 0), full(0x8000_0008, 0), full(0x8000_001e, 0),
+		full(7, 0), full(7, 2),
 	}
 	got := guestCPUID(supported, true)
 	words := func(i int) [4]uint32 { return [4]uint32{got[i].Eax, got[i].Ebx, got[i].Ecx, got[i].Edx} }
@@ -115,12 +117,36 @@ func TestGuestCPUID(t *testing.T) {
 	assert.Equal(t, [4]uint32{all, all, 0xffff_fff9, all}, words(7), "AMD features")
 	assert.Equal(t, [4]uint32{all, all, 0, all}, words(8), "AMD cores")
 	assert.Equal(t, [4]uint32{0, 0, 0, all}, words(9), "AMD topology")
+	assert.Equal(t, [4]uint32{all, 0xffff_f7ef, all, all}, words(10), "no HLE, no RTM; what tells of mitigations stays")
+	assert.Equal(t, supported[11], got[11], "RRSBA_DIS_S, BHI_DIS_S and others stay")
 	assert.EqualValues(t, all, supported[1].Ecx, "the host's list is not changed")
 
 	without := guestCPUID(supported, false)
 	assert.EqualValues(t, 0xfeff_ffdf, without[1].Ecx, "no TSC-deadline timer")
 	none := guestCPUID([]kvm.CPUIDEntry{{Function: 1}}, true)
 	assert.EqualValues(t, 1<<31|1<<24, none[0].Ecx, "KVM's list has neither bit")
+}
+
+func TestHasArchCapabilities(t *testing.T) {
+	assert.True(t, hasArchCapabilities([]kvm.CPUIDEntry{{Function: 1}, {Function: 7, Edx: 1 << 29}}))
+	assert.False(t, hasArchCapabilities([]kvm.CPUIDEntry{{Function: 7, Index: 1, Edx: 1 << 29}, {Function: 7, Edx: ^uint32(1 << 29)}}))
+	assert.False(t, hasArchCapabilities(nil))
+}
+
+func TestGuestProcessor(t *testing.T) {
+	leaves := []kvm.CPUIDEntry{
+		{Function: 0, Eax: 0x20, Ebx: 0x756e6547, Ecx: 0x6c65746e, Edx: 0x49656e69}, // GenuineIntel
+		{Function: 7, Edx: 1<<26 | 1<<29}, {Function: 7, Index: 1},
+	}
+	for capabilities, want := range map[uint64]struct {
+		enhanced     uint64
+		meltdownOpen bool
+	}{0: {0, true}, 1: {0, false}, 1 | 2: {1, false}} {
+		p := guestProcessor(leaves, capabilities)
+		plan := p.Plan(mitigation.Auto)
+		assert.Equal(t, want.enhanced, plan.SpecCtrl)
+		assert.Equal(t, want.meltdownOpen, plan.MeltdownOpen)
+	}
 }
 
 func TestMemoryAt(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"kapsel/guest/arch/amd64/mitigation"
 	"kapsel/vmm"
 	"kapsel/vmm/kvm"
 	"kapsel/vmm/qemu"
@@ -23,7 +24,9 @@ type finding struct {
 // A diagnosis is what the doctor found on a host.
 type diagnosis struct {
 	cpu          []finding
-	device       error // why the KVM device cannot be used at all
+	host         []finding        // what the host's kernel does against transient execution
+	plan         *mitigation.Plan // what ours does under KVM, nil if KVM cannot run it
+	device       error            // why the KVM device cannot be used at all
 	capabilities []vmm.Capability
 	probe        error // why KVM cannot run the kernel
 	qemuVersion  string
@@ -58,6 +61,7 @@ func examine(ctx context.Context) diagnosis {
 	} else {
 		d.cpu = cpuFindings(string(cpuinfo))
 	}
+	d.host = hostFindings(os.DirFS("/sys/devices/system/cpu"))
 	device, err := kvm.Open(vmm.DefaultKVM)
 	if err != nil {
 		d.device, d.probe = err, err
@@ -67,6 +71,9 @@ func examine(ctx context.Context) diagnosis {
 			d.device = err
 		}
 		d.probe = probe(ctx)
+		if d.probe == nil {
+			d.plan = guestPlan()
+		}
 	}
 	d.qemuVersion, d.qemu = qemu.Version(ctx)
 	return d
@@ -87,12 +94,16 @@ func (d diagnosis) write(w io.Writer) {
 
 // findings is the table.
 func (d diagnosis) findings() []finding {
-	all := append(d.cpu, checkKVM(vmm.DefaultKVM, d.device, "present, permitted, right version"))
+	all := append(append([]finding{}, d.cpu...), d.host...)
+	all = append(all, checkKVM(vmm.DefaultKVM, d.device, "present, permitted, right version"))
 	for _, c := range d.capabilities {
 		all = append(all, capabilityFinding(c))
 	}
 	if d.device == nil {
 		all = append(all, checkKVM("KVM runs the kernel", d.probe, "ring 0, SSE and system calls work"))
+	}
+	if d.plan != nil {
+		all = append(all, kernelFinding(d.plan))
 	}
 	if d.qemu != nil {
 		return append(all, finding{qemu.Command, "no", d.qemu.Error()})
@@ -122,6 +133,8 @@ func capabilityFinding(c vmm.Capability) finding {
 // advice says what "kapsel run" will do here and how to make it better.
 func (d diagnosis) advice() []string {
 	switch {
+	case d.plan != nil && d.plan.MeltdownOpen:
+		return []string{`"kapsel run" will use KVM.`, meltdownAdvice}
 	case d.probe == nil:
 		return []string{`"kapsel run" will use KVM: nothing to do.`}
 	case d.qemu == nil:

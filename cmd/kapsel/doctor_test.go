@@ -6,10 +6,12 @@ import (
 	"flag"
 	"os"
 	"testing"
+	"testing/fstest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"kapsel/guest/arch/amd64/mitigation"
 	"kapsel/vmm"
 )
 
@@ -36,10 +38,21 @@ func TestDoctorTables(t *testing.T) {
 		{Name: "KVM_CAP_TSC_DEADLINE_TIMER", Use: "exact timers"},
 	}
 	noDevice := errors.New("cannot open /dev/kvm: no such file or directory: load the module")
+	host := hostFindings(fstest.MapFS{
+		"vulnerabilities/meltdown":      {Data: []byte("Mitigation: PTI\n")},
+		"vulnerabilities/mds":           {Data: []byte("Vulnerable: Clear CPU buffers attempted, no microcode; SMT vulnerable\n")},
+		"vulnerabilities/itlb_multihit": {Data: []byte("KVM: Vulnerable\n")},
+		"vulnerabilities/srbds":         {Data: []byte("Not affected\n")},
+		"vulnerabilities/retbleed":      {Data: []byte("Not affected\n")},
+		"smt/active":                    {Data: []byte("1\n")},
+	})
+	open, closed := plan(0), plan(1<<0|1<<1|1<<5|1<<8)
 	for _, test := range []struct {
 		golden string
 		d      diagnosis
 	}{
+		{"testdata/doctor-meltdown.golden", diagnosis{host: host, plan: open, capabilities: capabilities, qemuVersion: "7.2.22"}},
+		{"testdata/doctor-mitigations.golden", diagnosis{host: host, plan: closed, capabilities: capabilities, qemuVersion: "7.2.22"}},
 		{"testdata/doctor-kvm.golden", diagnosis{capabilities: capabilities, qemuVersion: "7.2.22"}},
 		{"testdata/doctor-qemu.golden", diagnosis{capabilities: capabilities, probe: errors.New("a software KVM, no SSE"), qemuVersion: "7.2.22"}},
 		{"testdata/doctor-nothing.golden", diagnosis{device: noDevice, probe: noDevice, qemu: errors.New("not found: install QEMU")}},
@@ -54,6 +67,27 @@ func TestDoctorTables(t *testing.T) {
 			golden(t, test.golden, out.String())
 		})
 	}
+}
+
+// plan is the kernel's on a processor of Intel's that has IA32_ARCH_CAPABILITIES.
+func plan(capabilities uint64) *mitigation.Plan {
+	processor := mitigation.ReadProcessor(func(leaf, _ uint32) (a, b, c, d uint32) {
+		if leaf == 7 {
+			return 0, 1 << 7, 0, 1<<10 | 1<<26 | 1<<29
+		}
+		return 7, 0x756e6547, 0x6c65746e, 0x49656e69 // GenuineIntel
+	}, func(uint32) uint64 { return capabilities })
+	p := processor.Plan(mitigation.Auto)
+	return &p
+}
+
+func TestHostThatDoesNotTell(t *testing.T) {
+	assert.Equal(t, []finding{{"host's mitigations", "?", "the host's kernel does not tell"}}, hostFindings(fstest.MapFS{}))
+}
+
+func TestHostWithoutSMT(t *testing.T) {
+	all := hostFindings(fstest.MapFS{"vulnerabilities/mds": {Data: []byte("Not affected\n")}, "smt/active": {Data: []byte("0\n")}})
+	assert.Equal(t, finding{"  SMT", "off", "no sibling thread shares the core"}, all[len(all)-1])
 }
 
 func TestCPUFindingsOfAnEmptyFile(t *testing.T) {

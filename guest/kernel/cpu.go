@@ -105,6 +105,7 @@ type StartState struct {
 	RAMStart     uint64
 	RAMSize      uint64 // bytes, grant region included
 	InitialBreak uint64
+	ShortID      uint32 // its application's, 0: it is no other's
 
 	// Bits32 says that the task is a 32-bit one: it begins in compatibility mode, and its
 	// system calls follow Tock's x86 convention (docs/abi.md, section 1, "32-bit tasks").

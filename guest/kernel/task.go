@@ -169,6 +169,7 @@ func (k *Kernel) start(t *Task) {
 		AppStart:     m.flashStart + m.protected,
 		RAMStart:     m.ramStart,
 		RAMSize:      uint64(len(m.ram)),
+		ShortID:      t.identity.ShortID,
 		InitialBreak: m.appBreak,
 		Bits32:       t.bits32,
 		Memory:       m,

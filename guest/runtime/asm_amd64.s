@@ -215,6 +215,57 @@ back:
 done:
 	RET
 
+// The kernel is compiled and assembled with -spectre=ret, which makes CALL AX and JMP AX a
+// CALL or JMP of retpolineAX, and so on. A thunk goes where the register says by a RET that is
+// predicted to lead into the loop behind its CALL, whatever a task has taught the predictors
+// (Intel, "Retpoline: A Branch Target Injection Mitigation", 3.1).
+#define RETPOLINE(reg) \
+	BYTE $0xe8; LONG $7                    \ // CALL over the next three
+	PAUSE                                 \
+	LFENCE                                \
+	BYTE $0xeb; BYTE $-7                   \ // JMP to PAUSE
+	MOVQ reg, 0(SP)                       \
+	RET
+
+TEXT runtime·retpolineAX(SB), NOSPLIT|NOFRAME, $0
+	RETPOLINE(AX)
+
+TEXT runtime·retpolineCX(SB), NOSPLIT|NOFRAME, $0
+	RETPOLINE(CX)
+
+TEXT runtime·retpolineDX(SB), NOSPLIT|NOFRAME, $0
+	RETPOLINE(DX)
+
+TEXT runtime·retpolineBX(SB), NOSPLIT|NOFRAME, $0
+	RETPOLINE(BX)
+
+TEXT runtime·retpolineSI(SB), NOSPLIT|NOFRAME, $0
+	RETPOLINE(SI)
+
+TEXT runtime·retpolineDI(SB), NOSPLIT|NOFRAME, $0
+	RETPOLINE(DI)
+
+TEXT runtime·retpolineR8(SB), NOSPLIT|NOFRAME, $0
+	RETPOLINE(R8)
+
+TEXT runtime·retpolineR9(SB), NOSPLIT|NOFRAME, $0
+	RETPOLINE(R9)
+
+TEXT runtime·retpolineR10(SB), NOSPLIT|NOFRAME, $0
+	RETPOLINE(R10)
+
+TEXT runtime·retpolineR11(SB), NOSPLIT|NOFRAME, $0
+	RETPOLINE(R11)
+
+TEXT runtime·retpolineR12(SB), NOSPLIT|NOFRAME, $0
+	RETPOLINE(R12)
+
+TEXT runtime·retpolineR13(SB), NOSPLIT|NOFRAME, $0
+	RETPOLINE(R13)
+
+TEXT runtime·retpolineR15(SB), NOSPLIT|NOFRAME, $0
+	RETPOLINE(R15)
+
 // start runs the program on the stack that ends at SP and begins at AX.
 TEXT kapsel·start(SB), NOSPLIT|NOFRAME, $0
 	LEAQ kapsel·g0(SB), R14

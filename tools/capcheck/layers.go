@@ -62,6 +62,8 @@ var layers = []layer{
 		imports: []string{"guest/abi", "guest/kernel/capability"}},
 	{packages: "guest/dma", kind: trusted,
 		imports: []string{"guest/abi", "guest/kernel/capability"}},
+	{packages: "guest/arch/amd64/mitigation", kind: kernel,
+		imports: []string{"guest/kernel/format"}},
 	{packages: "guest/arch/...", kind: trusted,
 		imports: []string{"guest/abi", "guest/arch/...", "guest/kernel", "guest/kernel/format", "guest/kernel/hil/..."},
 		library: []string{"math/bits"}},
@@ -75,9 +77,9 @@ var layers = []layer{
 	{packages: "guest/task/...", kind: task, imports: []string{"guest/abi", "guest/task/..."}},
 	{packages: "guest/tasks/...", kind: task, imports: []string{"guest/abi", "guest/task/...", "guest/tasks/..."}},
 
-	{packages: "vmm/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "vmm/..."}},
+	{packages: "vmm/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf", "vmm/..."}},
 	{packages: "bench", kind: host, imports: []string{"guest/abi", "vmm"}},
-	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "guest/kernel/tbf/tbfbuild", "bench", "vmm/...", "cmd/..."}},
+	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf", "guest/kernel/tbf/tbfbuild", "bench", "vmm/...", "cmd/..."}},
 	{packages: "tools/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "guest/kernel/tbf/tbfbuild", "bench", "vmm/...", "tools/..."}},
 }
 

@@ -17,6 +17,7 @@ type program struct {
 	tags  string
 	entry string // symbol
 	text  uint64 // address of its first instruction
+	safe  bool   // hardened against transient execution (docs/security.md)
 }
 
 // kernelText is the kernel's physical address. Its virtual one is KernelBase higher: the
@@ -26,7 +27,7 @@ const kernelText = 2 << 20
 const kernelTags = "kapsel,kapsel_kernel"
 
 func kernelProgram(pkg string) program {
-	return program{pkg: pkg, tags: kernelTags, entry: archPackage + ".entry", text: abi.KernelBase + kernelText}
+	return program{pkg: pkg, tags: kernelTags, entry: archPackage + ".entry", text: abi.KernelBase + kernelText, safe: true}
 }
 
 const taskTags = "kapsel,kapsel_task"
@@ -54,15 +55,21 @@ func (tc *toolchain) build(p program, out string) error {
 	if err := tc.writeOverlay(overlay.Name()); err != nil {
 		return err
 	}
-	// -wb=false: no write barriers, as nothing collects. The linker takes -T as a signed number.
+	// -wb=false: no write barriers, as nothing collects.
+	compiler := "all=-wb=false"
+	// The linker takes -T as a signed number.
 	flags := []string{"-trimpath", "-buildvcs=false", "-overlay", overlay.Name(), "-tags", tc.withTags(p.tags)}
+	if p.safe {
+		compiler += " -spectre=index,ret"
+		flags = append(flags, "-asmflags=all=-spectre=ret")
+	}
 	// -funcalign: functions lie back to back.
 	link := fmt.Sprintf("-buildid= -funcalign 1 -E %s -T %d", p.entry, int64(p.text))
 	abs, err := filepath.Abs(out)
 	if err != nil {
 		return err
 	}
-	args := append([]string{"build", "-gcflags=all=-wb=false", "-ldflags", link, "-o", abs}, flags...)
+	args := append([]string{"build", "-gcflags=" + compiler, "-ldflags", link, "-o", abs}, flags...)
 	said, err := combinedOutput(tc.command(append(args, p.pkg)...))
 	if err == nil {
 		return bindG(out)
@@ -75,7 +82,7 @@ func (tc *toolchain) build(p program, out string) error {
 		return fmt.Errorf("building %s failed:\n%s", p.pkg, said)
 	}
 	// The compiler's listing tells which line calls what is missing.
-	args = append([]string{"build", "-gcflags=all=-wb=false -S", "-o", os.DevNull}, flags...)
+	args = append([]string{"build", "-gcflags=" + compiler + " -S", "-o", os.DevNull}, flags...)
 	listing, _ := combinedOutput(tc.command(append(args, p.pkg)...))
 	return explain(p.pkg, missing, listing, said)
 }

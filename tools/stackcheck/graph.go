@@ -46,6 +46,10 @@ func (g *graph) measure(f *function) *depth {
 	}
 	d := &depth{open: true, bytes: f.frame}
 	g.depths[f] = d
+	if isThunk(f) {
+		d.open, d.bytes = false, thunkStack
+		return d
+	}
 	g.path = append(g.path, f)
 	extra := stackSwitches[f.name]
 	d.bytes += extra
@@ -72,12 +76,16 @@ func (g *graph) edges(f *function) []edge {
 	}
 	var list []edge
 	for _, c := range calls {
-		targets := []*function{c.target}
-		if c.target == nil {
-			var err error
-			if targets, err = g.resolver.targets(f, c); err != nil {
+		var targets []*function
+		if c.target != nil {
+			targets = append(targets, c.target)
+		}
+		if c.target == nil || isThunk(c.target) {
+			behind, err := g.resolver.targets(f, c)
+			if err != nil {
 				g.problem("%v", err)
 			}
+			targets = append(targets, behind...)
 		}
 		for _, to := range targets {
 			list = append(list, edge{c, to})

@@ -115,6 +115,9 @@ func (img *image) scan(f *function) (calls []call, err error) {
 		if c, ok := img.call(f, in, at, next); ok {
 			c.depth = depth
 			calls = append(calls, c)
+		} else if in.Op == x86asm.CALL && !reviewed {
+			return nil, fmt.Errorf("%s+%#x: a call into the middle of its own function is a push: "+
+				"review it and list the function in tools/stackcheck/reviewed.go", f.name, at-f.addr)
 		}
 		at = next
 	}
@@ -172,8 +175,9 @@ func (img *image) call(f *function, in x86asm.Inst, at, next uint64) (call, bool
 	default:
 		return c, isConditional(in) && img.leaves(f, in, next, &c)
 	}
-	if _, relative := in.Args[0].(x86asm.Rel); relative {
-		return c, img.leaves(f, in, next, &c) || c.pushes != 0
+	if rel, relative := in.Args[0].(x86asm.Rel); relative {
+		itself := next+uint64(int64(rel)) == f.addr
+		return c, img.leaves(f, in, next, &c) || c.pushes != 0 && itself
 	}
 	if m, ok := in.Args[0].(x86asm.Mem); ok && in.Op == x86asm.JMP && m.Index != 0 {
 		return c, false // the table of a switch

@@ -7,11 +7,19 @@ import "strings"
 // stackSwitches are assembly functions that move SP in ways that the linker's table does not
 // have. The number is what they use of the stack they were entered on beyond that table.
 var stackSwitches = map[string]int{
-	archPackage + ".switchTo":     0,  // SP moves to the task's context, and comes back
-	archPackage + ".kernelTrap":   24, // aligns SP to 16, then makes room for an argument and its alignment
-	archPackage + ".loadSegments": 8,  // a far return address in the place of the near one
-	"runtime.morestack":           0,  // SP moves to panicStack
+	archPackage + ".switchTo":      0,   // SP moves to the task's context, and comes back
+	archPackage + ".kernelTrap":    24,  // aligns SP to 16, then makes room for an argument and its alignment
+	archPackage + ".loadSegments":  8,   // a far return address in the place of the near one
+	archPackage + ".refillReturns": 256, // pushes 32 addresses by calls within it, and drops them
+	"runtime.morestack":            0,   // SP moves to panicStack
 }
+
+// isThunk reports whether a function is what an indirect call goes through (-spectre=ret): it enters
+// what its register holds, with the caller's return address on top of the stack.
+func isThunk(f *function) bool { return strings.HasPrefix(f.name, "runtime.retpoline") }
+
+// thunkStack is what a thunk uses of the stack itself, in bytes: the return address of its own call.
+const thunkStack = 8
 
 // A reviewedCall is a function whose indirect calls the sources do not explain, as it gets its
 // addresses from tables that the linker makes.
@@ -51,6 +59,7 @@ var entered = map[string]string{
 	archPackage + ".pvhHigh":            "the PVH door: no stack yet",
 	archPackage + ".common":             "the doors: switches to the kernel's stack",
 	archPackage + ".syscallEntry":       "from ring 3, in the task's context; returns from switchTo",
+	archPackage + ".refillingEntry":     "as syscallEntry",
 	archPackage + ".compatSyscallEntry": "from ring 3 in compatibility mode, in the task's context; returns from switchTo",
 	archPackage + ".trapStubs":          "exceptions and interrupts; goes to trap, trapOnIST or kernelTrap",
 	archPackage + ".trap":               "from ring 3 to userTrap, from ring 0 to kernelTrap",

@@ -18,6 +18,7 @@ const (
 	CapEnableCapVM      Cap = 98
 	CapSplitIRQChip     Cap = 121
 	CapImmediateExit    Cap = 136
+	CapGetMSRFeatures   Cap = 153
 	CapBinaryStatsFD    Cap = 203
 )
 
@@ -33,6 +34,7 @@ var capNames = map[Cap]string{
 	CapEnableCapVM:      "KVM_CAP_ENABLE_CAP_VM",
 	CapSplitIRQChip:     "KVM_CAP_SPLIT_IRQCHIP",
 	CapImmediateExit:    "KVM_CAP_IMMEDIATE_EXIT",
+	CapGetMSRFeatures:   "KVM_CAP_GET_MSR_FEATURES",
 	CapBinaryStatsFD:    "KVM_CAP_BINARY_STATS_FD",
 }
 

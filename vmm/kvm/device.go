@@ -62,6 +62,21 @@ func (d *Device) SupportedCPUID() ([]CPUIDEntry, error) {
 	return t.Entries[:min(t.Count, maxCPUID)], nil
 }
 
+// FeatureMSR returns what a model-specific register that tells features says that host and KVM can
+// offer a guest. It reports false if KVM does not tell.
+func (d *Device) FeatureMSR(index uint32) (uint64, bool, error) {
+	have, err := d.Extension(CapGetMSRFeatures)
+	if err != nil || have == 0 {
+		return 0, false, err
+	}
+	t := &msrTable{Count: 1, Index: index}
+	n, err := ioctlPointer(d.fd, getMSRs, unsafe.Pointer(t))
+	if errors.Is(err, unix.EINVAL) { // KVM does not know the register
+		return 0, false, nil
+	}
+	return t.Data, n == 1, err
+}
+
 // CreateVM makes an empty VM: no memory, no processor, no interrupt controller.
 func (d *Device) CreateVM() (*VM, error) {
 	runSize, err := ioctl(d.fd, getVCPUMmapSize, 0)

@@ -19,7 +19,7 @@ const (
 	sizePos  = 16
 )
 
-// The requests (linux/uapi/linux/kvm.h); getAPIVersion is number 0. A cpuid or routing table counts with its header alone.
+// The requests (linux/uapi/linux/kvm.h); getAPIVersion is number 0. A cpuid, MSR or routing table counts with its header alone.
 const (
 	getAPIVersion       request = kvmio
 	createVM            request = kvmio | 0x01
@@ -36,6 +36,8 @@ const (
 	getSregs            request = dirRead | request(unsafe.Sizeof(Sregs{}))<<sizePos | kvmio | 0x83
 	setSregs            request = dirWrite | request(unsafe.Sizeof(Sregs{}))<<sizePos | kvmio | 0x84
 	translate           request = dirRead | dirWrite | request(unsafe.Sizeof(Translation{}))<<sizePos | kvmio | 0x85
+	getMSRs             request = dirRead | dirWrite | msrHeader<<sizePos | kvmio | 0x88
+	setMSRs             request = dirWrite | msrHeader<<sizePos | kvmio | 0x89
 	setCPUID2           request = dirWrite | cpuidHeader<<sizePos | kvmio | 0x90
 	getMPState          request = dirRead | 4<<sizePos | kvmio | 0x98
 	getTSCKHz           request = kvmio | 0xa3
@@ -62,6 +64,8 @@ var requestNames = map[request]string{
 	getSregs:            "KVM_GET_SREGS",
 	setSregs:            "KVM_SET_SREGS",
 	translate:           "KVM_TRANSLATE",
+	getMSRs:             "KVM_GET_MSRS",
+	setMSRs:             "KVM_SET_MSRS",
 	setCPUID2:           "KVM_SET_CPUID2",
 	getMPState:          "KVM_GET_MP_STATE",
 	getTSCKHz:           "KVM_GET_TSC_KHZ",

@@ -67,6 +67,18 @@ type cpuidTable struct {
 	Entries [maxCPUID]CPUIDEntry
 }
 
+// msrHeader is the size of struct kvm_msrs without its entries.
+const msrHeader = 8
+
+// msrTable is struct kvm_msrs with one entry (struct kvm_msr_entry).
+type msrTable struct {
+	Count uint32
+	_     uint32
+	Index uint32
+	_     uint32
+	Data  uint64
+}
+
 // routingHeader is the size of struct kvm_irq_routing without its entries.
 const routingHeader = 8
 

@@ -95,6 +95,13 @@ func (c *VCPU) SetCPUID(entries []CPUIDEntry) error {
 	return err
 }
 
+// SetMSR sets a model-specific register of the guest's. It reports false if KVM refuses the register
+// or the value. Call it behind SetCPUID.
+func (c *VCPU) SetMSR(index uint32, value uint64) (bool, error) {
+	n, err := ioctlPointer(c.fd, setMSRs, unsafe.Pointer(&msrTable{Count: 1, Index: index, Data: value}))
+	return n == 1, err
+}
+
 // Regs returns the general registers.
 func (c *VCPU) Regs() (*Regs, error) {
 	r := new(Regs)

@@ -33,7 +33,9 @@ type context struct {
 	owed bool
 	// stackLost says that a 32-bit task had no writeable stack for its first words.
 	stackLost bool
-	_         [14]byte // to a multiple of 16
+	_         [10]byte // to a multiple of 16
+
+	shortID uint32 // its application's, 0: it is no other's
 
 	_ [strayFrame]byte // below the next slot's
 }

@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"kapsel/guest/abi"
+	"kapsel/guest/arch/amd64/mitigation"
 	"kapsel/guest/kernel"
 )
 
@@ -14,6 +15,9 @@ type CPU struct {
 	apic  *localAPIC
 	keep  uint64 // with process-context identifiers the bit of CR3 that says that translations hold, else 0
 	trap  kernel.Trap
+
+	plan        mitigation.Plan
+	application uint32 // ShortID of the task that ran last, 0: it is no other's
 
 	// active is the slot whose segments, x87 state and page tables the processor holds, or
 	// none. While the kernel runs they stay as they are: it uses none of them.
@@ -91,6 +95,7 @@ func (c *CPU) hold(slot int, x *context) {
 		from = running
 	}
 	exchange(from, x)
+	c.separate(x)
 	running = x
 	setTSS(tssRSP0, addressOf(x)+uint64(contextTop))
 	c.active = slot
@@ -160,6 +165,7 @@ func (c *CPU) Start(slot int, s kernel.StartState) {
 	*x = context{}
 	x.rip, x.ss, x.rflags = s.Entry, userData, flagsFixed|flagIF
 	x.call.Reason = kernel.TrapSyscall
+	x.shortID = s.ShortID
 	if s.Bits32 {
 		x.start32(s)
 	} else {

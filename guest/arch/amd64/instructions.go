@@ -42,6 +42,9 @@ var (
 	syscallSP uint64 // scratch: the task's stack pointer during entry
 
 	x87Operand uint32 // 0, for exchange
+
+	clearBuffers     bool                // the way to ring 3 and to sleep has a VERW
+	writeableSegment uint16 = kernelData // VERW's operand
 )
 
 // switchTo runs the task whose context is running until it traps.
@@ -49,6 +52,9 @@ var (
 // Precondition: RSP0, the address space, the segments and the x87 state are
 // the task's (CPU.hold, CPU.load); its rip is canonical and in the low half.
 func switchTo()
+
+// refillReturns replaces the return stack, 32 entries at most, by addresses of its own.
+func refillReturns()
 
 // idle sleeps until an interrupt, unless one waits in pending.
 func idle()
@@ -68,4 +74,5 @@ func loadSegments()
 
 func trapStubsAddress() uint64
 func syscallEntryAddress() uint64
+func refillingEntryAddress() uint64
 func compatSyscallEntryAddress() uint64

@@ -21,6 +21,7 @@ type processor struct {
 	statuses           []uint32                // what was written to the debug-exit port
 	writes             []registerWrite         // of all registers, in order
 	rests              int                     // times that it idled
+	refills            int                     // times that its return stack was refilled
 
 	task     func(*context) // runs in ring 3 until it traps
 	timeRead func()         // called before the time-stamp counter is read, if not nil
@@ -33,6 +34,9 @@ type registerWrite struct {
 	number uint32
 	value  uint64
 }
+
+// Written for the entry code (instructions.go).
+var clearBuffers bool
 
 // hostCPU is the processor of the functions below. Tests put one of theirs here.
 var hostCPU = newProcessor()
@@ -135,15 +139,20 @@ func switchTo() { hostCPU.task(running) }
 
 func idle() { hostCPU.rests++ }
 
+func refillReturns() { hostCPU.refills++ }
+
 // Addresses of code that only the kernel's build has.
 const (
 	hostTrapStubs    = abi.KernelBase + 0x12345600
 	hostSyscallEntry = abi.KernelBase + 0x23456700
+	hostRefilling    = abi.KernelBase + 0x23456780
 	hostCompatEntry  = abi.KernelBase + 0x23456800
 )
 
 func trapStubsAddress() uint64 { return hostTrapStubs }
 
 func syscallEntryAddress() uint64 { return hostSyscallEntry }
+
+func refillingEntryAddress() uint64 { return hostRefilling }
 
 func compatSyscallEntryAddress() uint64 { return hostCompatEntry }

@@ -3,6 +3,8 @@ package amd64
 // Model-specific registers (SDM vol. 4).
 const (
 	msrAPICBase    = 0x1b
+	msrSpecCtrl    = 0x48
+	msrPredCmd     = 0x49 // write only
 	msrSysenterCS  = 0x174
 	msrTSCDeadline = 0x6e0
 	msrX2APIC      = 0x800      // the local APIC's registers, one MSR for 16 bytes
@@ -29,7 +31,8 @@ const (
 	cr4SMEP       = 1 << 20
 	cr4SMAP       = 1 << 21
 
-	efer = 1<<0 | 1<<8 | 1<<10 | 1<<11 // SCE, LME, LMA, NXE
+	efer              = 1<<0 | 1<<8 | 1<<10 | 1<<11 // SCE, LME, LMA, NXE
+	eferAutomaticIBRS = 1 << 21                     // AMD's processors alone (APM vol. 2, 3.1.7)
 )
 
 // Bits of RFLAGS (SDM vol. 1, 3.4.3).

@@ -69,6 +69,26 @@
 	XORPS X13, X13 \
 	XORPS X14, X14
 
+// What a task may have left in the processor's buffers is its own affair, what the kernel left
+// there is not: VERW overwrites it (SDM vol. 3, "MDS_NO", and Intel's "Microarchitectural Data
+// Sampling"). It comes last before ring 3. Changes flags.
+#define CLEAR_BUFFERS \
+	CMPB ·clearBuffers(SB), $0 \
+	JEQ  2(PC)                \
+	VERW ·writeableSegment(SB)
+
+// A return address onto the return stack and onto SP: a CALL over an INT3, where a RET that is
+// predicted by it stops.
+#define FILL1 BYTE $0xe8; LONG $1; BYTE $0xcc
+#define FILL8 FILL1; FILL1; FILL1; FILL1; FILL1; FILL1; FILL1; FILL1
+
+// Onto the kernel's stack, with as many entries in the return stack as the kernel will return from
+// functions that it called before the task ran: fewer than 8. What FILL8 pushes is below
+// kernelSP and goes with the next load of SP.
+#define REFILL_RETURNS \
+	MOVQ ·kernelSP(SB), SP \
+	FILL8
+
 // Back into switchTo's caller, with BP its own. R14 and X15 are set by compiled code behind
 // the call of an assembly function.
 #define RETURN_TO_KERNEL \
@@ -102,6 +122,7 @@ TEXT ·switchTo(SB), NOSPLIT|NOFRAME, $0-0
 	XORL AX, AX
 	XORL R8, R8
 	XORL R9, R9
+	CLEAR_BUFFERS
 	BYTE $0x48; SYSRET
 
 other:
@@ -114,27 +135,39 @@ upcall:
 iret:
 	POP_REGISTERS
 	ADDQ $16, SP                          // vector, code
+	CLEAR_BUFFERS
 	IRETQ
 
-// syscallEntry is where SYSCALL goes: RCX = the task's RIP, R11 = its RFLAGS, interrupts off,
-// its stack pointer still in RSP. It keeps what a system call keeps, and its words.
-TEXT ·syscallEntry(SB), NOSPLIT|NOFRAME, $0
-	MOVQ  SP, R11
-	MOVQ  ·running(SB), SP
-	MOVQ  CX, context_rip(SP)
-	MOVQ  R11, context_rsp(SP)
-	MOVQ  $const_cameBySyscall, context_vector(SP)
-	MOVB  AX, const_callClass(SP)
-	MOVQ  DI, const_callArgs(SP)
-	MOVQ  SI, (const_callArgs+8)(SP)
-	MOVQ  DX, (const_callArgs+16)(SP)
-	MOVQ  R10, (const_callArgs+24)(SP)
-	MOVQ  BX, context_rbx(SP)
-	MOVQ  BP, context_rbp(SP)
-	MOVQ  R12, context_r12(SP)
-	MOVQ  R13, context_r13(SP)
-	MOVQ  R14, context_r14(SP)
+// A system call: RCX = the task's RIP, R11 = its RFLAGS, interrupts off, its stack pointer still
+// in RSP. What a system call keeps goes into its context, and its words.
+#define KEEP_CALL \
+	MOVQ  SP, R11                                \
+	MOVQ  ·running(SB), SP                       \
+	MOVQ  CX, context_rip(SP)                    \
+	MOVQ  R11, context_rsp(SP)                   \
+	MOVQ  $const_cameBySyscall, context_vector(SP) \
+	MOVB  AX, const_callClass(SP)                \
+	MOVQ  DI, const_callArgs(SP)                 \
+	MOVQ  SI, (const_callArgs+8)(SP)             \
+	MOVQ  DX, (const_callArgs+16)(SP)            \
+	MOVQ  R10, (const_callArgs+24)(SP)           \
+	MOVQ  BX, context_rbx(SP)                    \
+	MOVQ  BP, context_rbp(SP)                    \
+	MOVQ  R12, context_r12(SP)                   \
+	MOVQ  R13, context_r13(SP)                   \
+	MOVQ  R14, context_r14(SP)                   \
 	MOVQ  R15, context_r15(SP)
+
+// syscallEntry is where SYSCALL goes.
+TEXT ·syscallEntry(SB), NOSPLIT|NOFRAME, $0
+	KEEP_CALL
+	RETURN_TO_KERNEL
+
+// refillingEntry is where SYSCALL goes if the plan of mitigations says so: no branch, which a
+// task could have trained, decides it.
+TEXT ·refillingEntry(SB), NOSPLIT|NOFRAME, $0
+	KEEP_CALL
+	REFILL_RETURNS
 	RETURN_TO_KERNEL
 
 // compatSyscallEntry is where SYSCALL goes from compatibility mode on AMD's processors. On
@@ -229,6 +262,7 @@ TEXT ·userTrap(SB), NOSPLIT|NOFRAME, $0
 	SUBQ CX, AX
 	SHRQ $3, AX                           // stubSize; the address is behind the CALL, within the stub
 	MOVQ AX, context_vector(SP)
+	REFILL_RETURNS
 	MOVQ ·kernelSP(SB), SP
 	PUSHQ $FLAGS_CLEAR
 	POPFQ                                 // AC would lift SMAP, DF would turn copies around
@@ -271,10 +305,17 @@ back:
 TEXT ·idle(SB), NOSPLIT, $0-0
 	CMPQ ·pending(SB), $0
 	JNE  awake
+	CLEAR_BUFFERS
 	STI                                   // takes effect behind HLT's start: no wake-up is lost
 	HLT
 	CLI
 awake:
+	RET
+
+// func refillReturns()
+TEXT ·refillReturns(SB), NOSPLIT|NOFRAME, $0-0
+	FILL8; FILL8; FILL8; FILL8
+	ADDQ $(32*8), SP
 	RET
 
 #define READ_MSR(msr, to) \
@@ -367,6 +408,12 @@ TEXT ·trapStubsAddress(SB), NOSPLIT, $0-8
 // func syscallEntryAddress() uint64
 TEXT ·syscallEntryAddress(SB), NOSPLIT, $0-8
 	LEAQ ·syscallEntry(SB), AX
+	MOVQ AX, ret+0(FP)
+	RET
+
+// func refillingEntryAddress() uint64
+TEXT ·refillingEntryAddress(SB), NOSPLIT, $0-8
+	LEAQ ·refillingEntry(SB), AX
 	MOVQ AX, ret+0(FP)
 	RET
 

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"kapsel/guest/arch/amd64/mitigation"
 	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/format"
 )
@@ -23,6 +24,7 @@ var words = [...]struct {
 	scheduler   kernel.Scheduler
 	credentials kernel.CredentialsPolicy
 	identity    kernel.IdentityPolicy
+	mitigations mitigation.Level
 }{
 	{text: "boot-ticks", flag: &system.options.bootTicks},
 	{text: "console", flag: &system.options.console},
@@ -39,6 +41,9 @@ var words = [...]struct {
 	{text: "identity=header", identity: &system.headerIdentity},
 	{text: "identity=name", identity: &system.nameIdentity},
 	{text: "identity=none", identity: &system.noIdentity},
+	{text: "mitigations=off", mitigations: mitigation.Off},
+	{text: "mitigations=auto", mitigations: mitigation.Auto},
+	{text: "mitigations=full", mitigations: mitigation.Full},
 }
 
 // readCmdline sets the options, the scheduler and the policies. Words that it does not know
@@ -47,6 +52,7 @@ func (b *board) readCmdline() {
 	b.scheduler = &b.roundRobin
 	b.credentials = &b.sha256Checked
 	b.identity = &b.headerIdentity
+	b.mitigations = mitigation.Auto
 	line := b.machine.Cmdline()
 	for len(line) > 0 {
 		end := 0
@@ -57,7 +63,7 @@ func (b *board) readCmdline() {
 			format.Print(&b.debug, "command line: unknown word: ")
 			format.Text(&b.debug, word)
 			format.Print(&b.debug, " (want boot-ticks, console, no-dump, fault=stop, fault=panic, scheduler=roundrobin, cooperative, priority or mlfq, "+
-				"credentials=none, checked or required, identity=header, name or none)\n")
+				"credentials=none, checked or required, identity=header, name or none, mitigations=off, auto or full)\n")
 		}
 		line = line[min(end+1, len(line)):]
 	}
@@ -83,6 +89,9 @@ func (b *board) obey(text []byte) bool {
 		}
 		if word.identity != nil {
 			b.identity = word.identity
+		}
+		if word.mitigations != 0 {
+			b.mitigations = word.mitigations
 		}
 		return true
 	}

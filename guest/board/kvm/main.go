@@ -7,6 +7,7 @@ package main
 import (
 	"kapsel/guest/abi"
 	"kapsel/guest/arch/amd64"
+	"kapsel/guest/arch/amd64/mitigation"
 	"kapsel/guest/capsules/alarm"
 	"kapsel/guest/capsules/console"
 	"kapsel/guest/capsules/debugwriter"
@@ -46,6 +47,7 @@ type board struct {
 	noIdentity     kernel.NoIdentity
 	headerIdentity kernel.HeaderIdentity
 	nameIdentity   kernel.NameIdentity
+	mitigations    mitigation.Level
 
 	ports        mmio.Ports
 	uart         uart16550.UART
@@ -72,6 +74,7 @@ func main() {
 	b.machine = amd64.Boot()
 	b.machine.OnPanic(b)
 	b.readCmdline()
+	b.machine.Mitigate(b.mitigations)
 	can := capability.Mint()
 	b.kernel.Init(kernel.Config{
 		CPU:         &b.machine.CPU,
@@ -155,6 +158,7 @@ func (b *board) printBanner(w kernel.Writer) {
 	w.WriteString("Kapsel " + abi.Version + " on ")
 	w.WriteString(b.machine.Accelerator())
 	format.Print(w, ", %d KiB of memory\n", b.machine.RAM()>>10)
+	b.machine.PrintMitigations(w)
 }
 
 // PrintKernel implements processconsole.Machine.

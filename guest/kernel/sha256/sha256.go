@@ -84,13 +84,13 @@ func add(hash *[8]uint32, block []byte) {
 func rotate(x uint32, n int) uint32 { return bits.RotateLeft32(x, -n) }
 
 // load reads a big-endian word.
-func load(b []byte) uint32 {
-	_ = b[3]
+func load(slice []byte) uint32 {
+	b := (*[4]byte)(slice)
 	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
 }
 
 // store writes a big-endian word.
-func store(b []byte, v uint32) {
-	_ = b[3]
+func store(slice []byte, v uint32) {
+	b := (*[4]byte)(slice)
 	b[0], b[1], b[2], b[3] = byte(v>>24), byte(v>>16), byte(v>>8), byte(v)
 }

@@ -1,0 +1,296 @@
+package main
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"sort"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/arch/x86/x86asm"
+)
+
+// What docs/security.md says that the kernel's code has against transient execution, read in the
+// code that was built: by mnemonic, function by function.
+
+const arch = "kapsel/guest/arch/amd64."
+
+// A disassembly is the kernel's code, and its symbols.
+type disassembly struct {
+	functions map[string][]instruction
+	symbols   map[uint64]string
+}
+
+type instruction struct {
+	x86asm.Inst
+	at uint64
+}
+
+// next is the address behind an instruction.
+func (i instruction) next() uint64 { return i.at + uint64(i.Len) }
+
+// target is where a relative jump or call goes, or 0.
+func (i instruction) target() uint64 {
+	if rel, ok := i.Args[0].(x86asm.Rel); ok {
+		return i.next() + uint64(int64(rel))
+	}
+	return 0
+}
+
+// disassemble decodes all of the kernel's text.
+func disassemble(t *testing.T) *disassembly {
+	t.Helper()
+	f := open(t, "kernel.elf")
+	text := f.Section(".text")
+	code, err := text.Data()
+	require.NoError(t, err)
+	symbols, err := f.Symbols()
+	require.NoError(t, err)
+	l := &disassembly{map[string][]instruction{}, map[uint64]string{}}
+	var bodies [][]byte
+	for _, s := range symbols {
+		if s.Size > 0 {
+			l.symbols[s.Value] = s.Name
+		}
+		if elf.ST_TYPE(s.Info) != elf.STT_FUNC {
+			continue
+		}
+		name := strings.TrimPrefix(s.Name, arch)
+		body := code[s.Value-text.Addr:][:s.Size]
+		for at := uint64(0); at < s.Size; {
+			in, err := x86asm.Decode(body[at:], 64)
+			require.NoError(t, err, "%s+%#x", s.Name, at)
+			l.functions[name] = append(l.functions[name], instruction{in, s.Value + at})
+			at += uint64(in.Len)
+		}
+		bodies = append(bodies, body)
+	}
+	for _, body := range bodies { // functions may share one
+		copy(body, bytes.Repeat([]byte{0xcc}, len(body)))
+	}
+	assert.Empty(t, bytes.Trim(code, "\xcc"), "between functions stands INT3")
+	return l
+}
+
+// names returns the functions in which an instruction stands, once for each time.
+func (l *disassembly) names(is func(instruction) bool) []string {
+	found := []string{}
+	for name, code := range l.functions {
+		for _, in := range code {
+			if is(in) {
+				found = append(found, name)
+			}
+		}
+	}
+	sort.Strings(found)
+	return found
+}
+
+func (l *disassembly) withOp(ops ...x86asm.Op) []string {
+	return l.names(func(in instruction) bool {
+		for _, op := range ops {
+			if in.Op == op {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// words writes instructions as their mnemonics, with the register or the symbol of those that
+// matter: "MOV RSP kernelSP".
+func (l *disassembly) words(code []instruction) []string {
+	var out []string
+	for _, in := range code {
+		word := in.Op.String()
+		for _, arg := range in.Args {
+			switch arg := arg.(type) {
+			case x86asm.Reg:
+				word += " " + arg.String()
+			case x86asm.Mem:
+				if name := l.symbols[in.next()+uint64(arg.Disp)]; arg.Base == x86asm.RIP && name != "" {
+					word += " " + strings.TrimPrefix(name, arch)
+				}
+			}
+		}
+		out = append(out, word)
+	}
+	return out
+}
+
+// No call and no jump takes its target from a register or from memory: all go through the thunks.
+// The one exception is the PVH door's far jump into 64-bit mode, long before any task.
+func TestNoIndirectBranchButThunks(t *testing.T) {
+	l := disassemble(t)
+	indirect := l.names(func(in instruction) bool {
+		switch in.Op {
+		case x86asm.CALL, x86asm.JMP, x86asm.LCALL, x86asm.LJMP:
+			return in.target() == 0
+		}
+		return false
+	})
+	assert.Equal(t, []string{"pvhEntry"}, indirect)
+
+	calls := 0
+	for name, code := range l.functions {
+		if register, ok := strings.CutPrefix(name, "runtime.retpoline"); ok {
+			checkThunk(t, name, register, code)
+		}
+		for _, in := range code {
+			if strings.HasPrefix(l.symbols[in.target()], "runtime.retpoline") {
+				calls++
+			}
+		}
+	}
+	assert.Greater(t, calls, 100, "interfaces and function values are called through thunks")
+}
+
+// checkThunk checks a thunk: a call over a loop that holds speculation, then a return to the register.
+func checkThunk(t *testing.T, name, register string, code []instruction) {
+	t.Helper()
+	require.Len(t, code, 6, name)
+	var ops []x86asm.Op
+	for _, in := range code {
+		ops = append(ops, in.Op)
+	}
+	assert.Equal(t, []x86asm.Op{x86asm.CALL, x86asm.PAUSE, x86asm.LFENCE, x86asm.JMP, x86asm.MOV, x86asm.RET}, ops, name)
+	assert.Equal(t, code[4].at, code[0].target(), "%s: the call goes over the loop", name)
+	assert.Equal(t, code[1].at, code[3].target(), "%s: the loop has no end", name)
+	assert.Equal(t, x86asm.Mem{Base: x86asm.RSP, Scale: code[4].Args[0].(x86asm.Mem).Scale}, code[4].Args[0], name)
+	want := register
+	if len(register) == 2 && register[0] != 'R' {
+		want = "R" + register
+	}
+	assert.Equal(t, want, code[4].Args[1].(x86asm.Reg).String(), name)
+}
+
+// The ways to ring 3, and to sleep, have VERW last, behind a test of the flag.
+func TestBuffersAreClearedOnEachWayOut(t *testing.T) {
+	l := disassemble(t)
+	assert.Equal(t, []string{"switchTo.abi0"}, l.withOp(x86asm.SYSRET))
+	assert.Equal(t, []string{"kernelTrap", "switchTo.abi0"}, l.withOp(x86asm.IRETQ), "kernelTrap's goes back to ring 0")
+	assert.Equal(t, []string{"loadSegments.abi0"}, l.withOp(x86asm.LRET), "to ring 0")
+	assert.Empty(t, l.withOp(x86asm.SYSEXIT, x86asm.IRET, x86asm.IRETD))
+	assert.Equal(t, []string{"halt.abi0", "idle.abi0"}, l.withOp(x86asm.HLT), "halt is the end")
+
+	clear := []string{"CMP clearBuffers", "JE", "VERW writeableSegment"}
+	for function, ends := range map[string]map[string][]string{
+		"switchTo.abi0": {"SYSRET": clear, "IRETQ": clear},
+		"idle.abi0":     {"HLT": append(clear, "STI")},
+	} {
+		code := l.functions[function]
+		words := l.words(code)
+		for i, word := range words {
+			before, ok := ends[word]
+			if !ok {
+				continue
+			}
+			require.GreaterOrEqual(t, i, len(before))
+			assert.Equal(t, before, words[i-len(before):i], "%s, in front of %s", function, word)
+			for _, in := range code {
+				if in.Op == x86asm.JE && l.words([]instruction{code[i-1]})[0] == clear[2] && in.next() == code[i-1].at {
+					assert.Equal(t, code[i].at, in.target(), "%s: without the flag VERW alone is left out", function)
+				}
+			}
+		}
+	}
+}
+
+// VERW's operand has to be the selector of a segment that can be written to, else it clears nothing.
+func TestVERWOperand(t *testing.T) {
+	f := open(t, "kernel.elf")
+	symbols, err := symbolTable(f)
+	require.NoError(t, err)
+	at := symbols[arch+"writeableSegment"]
+	for _, p := range loads(f) {
+		if at >= p.Vaddr && at-p.Vaddr < p.Filesz {
+			var word [2]byte
+			_, err := p.ReadAt(word[:], int64(at-p.Vaddr))
+			require.NoError(t, err)
+			assert.EqualValues(t, 0x10, binary.LittleEndian.Uint16(word[:]), "kernelData")
+			return
+		}
+	}
+	t.Fatal("the operand is not in initialised data")
+}
+
+// fills counts the calls over an INT3 in a row, from code[i] on.
+func fills(code []instruction, i int) int {
+	n := 0
+	for ; i+2 < len(code) && code[i].Op == x86asm.CALL && code[i+1].Op == x86asm.INT && code[i].target() == code[i+2].at; i += 2 {
+		n++
+	}
+	return n
+}
+
+// The return stack is refilled where the kernel returns from what it called before the task ran.
+func TestReturnStackIsRefilled(t *testing.T) {
+	l := disassemble(t)
+	load := "MOV RSP kernelSP"
+	for _, tt := range []struct {
+		function string
+		behind   []string // from the fill to the return
+	}{
+		{"refillingEntry", []string{load, "POP RBP", "RET"}},
+		{"userTrap", []string{load, "PUSH", "POPFQ", load, "POP RBP", "RET"}},
+	} {
+		code := l.functions[tt.function]
+		words := l.words(code)
+		at := len(words) - len(tt.behind) - 16
+		require.Greater(t, at, 0, tt.function)
+		assert.Equal(t, load, words[at-1], "%s: on the kernel's stack", tt.function)
+		assert.Equal(t, 8, fills(code, at), tt.function)
+		assert.Equal(t, tt.behind, words[at+16:], tt.function)
+	}
+	code := l.functions["refillReturns.abi0"]
+	assert.Equal(t, 32, fills(code, 0), "between tasks")
+	assert.Equal(t, []string{"ADD RSP", "RET"}, l.words(code[64:]))
+
+	plain, refilling := l.words(l.functions["syscallEntry"]), l.words(l.functions["refillingEntry"])
+	assert.Equal(t, plain[:len(plain)-3], refilling[:len(plain)-3], "but for that, both entries are the same")
+	assert.Len(t, refilling, len(plain)+17)
+}
+
+// Behind the branch of a bounds check the index is made 0 if the check has failed, so that a
+// branch that was predicted wrong reads nothing out of bounds. Where the compiler has proved that the
+// index is within bounds there is no branch, and where the result does not depend on it there is no mask.
+func TestIndexesAreMasked(t *testing.T) {
+	l := disassemble(t)
+	masked, bare := 0, 0
+	for _, code := range l.functions {
+		at := map[uint64]int{}
+		for i, in := range code {
+			at[in.at] = i
+		}
+		for i, in := range code {
+			to, ok := at[in.target()]
+			if in.Op == x86asm.JMP || !ok || l.symbols[code[to].target()] != "runtime.panicBounds" {
+				continue
+			}
+			if hasMask(code[i+1:]) {
+				masked++
+			} else {
+				bare++
+			}
+		}
+	}
+	assert.Greater(t, masked, 100)
+	assert.Greater(t, masked, 4*bare)
+}
+
+// hasMask looks for a conditional move up to the next branch or call.
+func hasMask(code []instruction) bool {
+	for _, in := range code {
+		switch in.Op {
+		case x86asm.CMOVA, x86asm.CMOVAE, x86asm.CMOVB, x86asm.CMOVBE:
+			return true
+		}
+		if in.target() != 0 {
+			return false
+		}
+	}
+	return false
+}
