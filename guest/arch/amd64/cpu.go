@@ -18,8 +18,14 @@ type CPU struct {
 	// active is the slot whose segments, x87 state and page tables the processor holds, or
 	// none. While the kernel runs they stay as they are: it uses none of them.
 	active int
-	// ready is the slot that can be switched to as it is, or none. One whose next
-	// instruction the kernel has chosen is looked at first.
+	// ready is the slot that can be switched to as it is, or none: SYSRET and IRET would fault in
+	// ring 0, the one with the task's stack, if its RIP were not canonical. A task goes back
+	//   - behind SYSCALL: that lies in a page that ring 3 can execute, and so not in the last one
+	//     of the low half, which Reserve never gives;
+	//   - to where an interrupt found it, which may be anywhere: classify looks there;
+	//   - to an address that the kernel has put into its context, by Start, Clear or Upcall, or to
+	//     where it was before another task ran, or after INT 0x40: prepare looks there.
+	// Behind any other trap its run is over.
 	ready  int
 	spaces [kernel.MaxTasks]addressSpace
 	kernel *addressSpace
@@ -132,9 +138,9 @@ func (c *CPU) classify(x *context) *kernel.Trap {
 		return &otherKind
 	case x.vector >= vectorLine0:
 		pending |= 1 << (x.vector - vectorLine0)
-		c.trap.Reason = kernel.TrapInterrupt
+		c.interrupted(x)
 	case x.vector == vectorNMI:
-		c.trap.Reason = kernel.TrapInterrupt
+		c.interrupted(x)
 	default:
 		c.trap.Reason = kernel.TrapFault
 		f := kernel.Fault{Vector: uint8(x.vector), Code: x.code, PC: x.rip}
@@ -145,6 +151,15 @@ func (c *CPU) classify(x *context) *kernel.Trap {
 		c.trap.Fault = f
 	}
 	return &c.trap
+}
+
+// interrupted makes the trap for an interrupt. It may have come between a jump and the fault that
+// the jump leads to: AMD's processors notice an address that is not canonical only there.
+func (c *CPU) interrupted(x *context) {
+	if x.rip >= abi.UserMax {
+		c.unready(c.active)
+	}
+	c.trap.Reason = kernel.TrapInterrupt
 }
 
 // refuse makes the trap a fault that no exception stands for.
@@ -227,6 +242,9 @@ func (c *CPU) SetSegmentBase(slot int, op uint32, addr uint64) {
 
 // Reserve implements kernel.CPU.
 func (c *CPU) Reserve(slot int, addr, size uint64) bool {
+	if end := addr + size; end < addr || end > abi.UserMax-pageSize {
+		return false
+	}
 	s := &c.spaces[slot]
 	if s.root == 0 {
 		root, ok := s.frames.take()
