@@ -65,6 +65,10 @@ type CPU interface {
 	NextInterrupt() (line int, ok bool)
 	// Idle sleeps until an interrupt waits. It returns at once if one does already.
 	Idle()
+	// Poll is called between the pieces of long work, so that what waits can come in between:
+	// interrupts that came meanwhile wait from now on, and a watchdog sees that the kernel
+	// goes on. A piece takes less than a millisecond, but where the processor is emulated.
+	Poll()
 }
 
 // MaxTasks is the number of task slots: a power of two, so that a remainder is a slot.

@@ -33,9 +33,9 @@ type CPU struct {
 
 const none = -1
 
-// heartbeat counts the times that a task or sleep got the processor. A monitor's watchdog
-// reads it (abi.NoteHeartbeat): while it stands still in ring 0 the kernel does not return
-// to its main loop.
+// heartbeat counts the times that a task or sleep got the processor, and the pieces of long
+// work. A monitor's watchdog reads it (abi.NoteHeartbeat): while it stands still in ring 0 the kernel
+// does not return to its main loop.
 var heartbeat uint64
 
 func (c *CPU) init(m *Machine) {
@@ -309,4 +309,10 @@ func (c *CPU) NextInterrupt() (line int, ok bool) {
 func (c *CPU) Idle() {
 	heartbeat++
 	idle()
+}
+
+// Poll implements kernel.CPU.
+func (c *CPU) Poll() {
+	heartbeat++
+	poll()
 }

@@ -388,7 +388,8 @@ func TestContextLayout(t *testing.T) {
 	}
 }
 
-// TestHeartbeat: it goes on when a task or sleep gets the processor, and at nothing else.
+// TestHeartbeat: it goes on when a task or sleep gets the processor or a piece of work is done, and at
+// nothing else.
 func TestHeartbeat(t *testing.T) {
 	c := startTasks(t, 1, false)
 	hostCPU.task = systemCall
@@ -399,6 +400,7 @@ func TestHeartbeat(t *testing.T) {
 	}{
 		{"a task runs", func() { c.Switch(0) }, 1},
 		{"the processor sleeps", c.Idle, 1},
+		{"a piece of long work", c.Poll, 1},
 		{"a look for interrupts", func() { c.NextInterrupt() }, 0},
 		{"a task that cannot run", func() { c.Clear(0); c.Switch(0) }, 0},
 	} {

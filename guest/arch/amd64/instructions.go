@@ -55,6 +55,9 @@ func switchTo()
 // idle sleeps until an interrupt, unless one waits in pending.
 func idle()
 
+// poll takes the interrupts that wait.
+func poll()
+
 // exchange keeps what the processor holds of the task whose context is from, nil for none
 // that is to be kept, and loads what it is to hold of another: x87 state and MXCSR, the
 // selectors DS, ES, FS, GS, the bases of FS and GS. Of vector and x87 state it leaves alone

@@ -22,7 +22,7 @@ type processor struct {
 	console            []byte                  // what was sent to COM1
 	statuses           []uint32                // what was written to the debug-exit port
 	writes             []registerWrite         // of all registers, in order
-	rests              int                     // times that it idled
+	rests, polls       int                     // times that it idled and polled
 
 	task     func(*context) // runs in ring 3 until it traps
 	timeRead func()         // called before the time-stamp counter is read, if not nil
@@ -140,6 +140,8 @@ func exchange(from, to *context) {
 func switchTo() { hostCPU.task(running) }
 
 func idle() { hostCPU.rests++ }
+
+func poll() { hostCPU.polls++ }
 
 // Addresses of code that only the kernel's build has.
 const (
