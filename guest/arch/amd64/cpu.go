@@ -29,6 +29,7 @@ type CPU struct {
 	ready  int
 	spaces [kernel.MaxTasks]addressSpace
 	kernel *addressSpace
+	ramEnd uint64 // physical
 }
 
 const none = -1
@@ -44,6 +45,7 @@ func (c *CPU) init(m *Machine) {
 		c.keep = 1 << 63
 	}
 	c.active, c.ready = none, none
+	c.ramEnd = max(m.boot.ram, m.boot.high.end, abi.MMIOHoleEnd)
 	for i := range c.spaces {
 		c.spaces[i].frames = &m.frames
 	}
@@ -255,7 +257,7 @@ func (c *CPU) Reserve(slot int, addr, size uint64) bool {
 		if c.keep != 0 {
 			s.cr3 |= uint64(slot + 1) // the kernel has identifier 0
 		}
-		s.shareKernel(c.kernel)
+		s.shareKernel(c.kernel, c.ramEnd)
 	}
 	return s.reserve(addr, size)
 }
