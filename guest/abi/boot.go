@@ -27,6 +27,8 @@ const (
 	// MMIOHole and MMIOHoleEnd bound the physical addresses below 4 GiB that are never RAM.
 	MMIOHole    = 0xc000_0000
 	MMIOHoleEnd = 1 << 32
+	// RAMEnd is where RAM ends at the latest: the kernel uses none at or above it.
+	RAMEnd = 1 << 46
 )
 
 // BootMagic reads "KAPSEL02" in memory: the last two characters are the layout's version.
@@ -39,7 +41,7 @@ type BootInfo struct {
 	Size  uint64 // bytes of this structure that the monitor filled in
 
 	RAMLow  uint64 // bytes of RAM from 0, at most MMIOHole
-	RAMHigh uint64 // bytes of RAM from MMIOHoleEnd
+	RAMHigh uint64 // bytes of RAM from MMIOHoleEnd, at most up to RAMEnd; all of it is unused
 	Free    uint64 // RAM at and above this address, up to RAMLow, is unused; page aligned
 
 	Modules     uint64 // TBF objects back to back, page aligned; 0 if there are none

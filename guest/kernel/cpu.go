@@ -35,7 +35,9 @@ type CPU interface {
 
 	// Reserve prepares the slot's address space for the page-aligned range
 	// [addr, addr+size), so that Map and Unmap within it cannot fail. It reports false
-	// if memory for page tables ran out. What is reserved already may be reserved again.
+	// if memory for page tables ran out, or the range reaches into the last page below
+	// abi.UserMax, which stays empty: behind its last instruction no task could go on. What
+	// is reserved already may be reserved again.
 	Reserve(slot int, addr, size uint64) bool
 	// Map gives the task the pages at addr, backed by mem (whole pages: both addr and
 	// len(mem) are page multiples, mem from the slices that the board handed the kernel),
@@ -63,6 +65,10 @@ type CPU interface {
 	NextInterrupt() (line int, ok bool)
 	// Idle sleeps until an interrupt waits. It returns at once if one does already.
 	Idle()
+	// Poll is called between the pieces of long work, so that what waits can come in between:
+	// interrupts that came meanwhile wait from now on, and a watchdog sees that the kernel
+	// goes on. A piece takes less than a millisecond, but where the processor is emulated.
+	Poll()
 }
 
 // MaxTasks is the number of task slots: a power of two, so that a remainder is a slot.

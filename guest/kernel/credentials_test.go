@@ -2,6 +2,7 @@ package kernel_test
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -154,6 +155,55 @@ func TestMalformedFooters(t *testing.T) {
 	}
 }
 
+// pieces are the pieces of a region.
+func pieces(r kernel.Region) (all [][]byte) {
+	for piece, rest := r.Next(); len(piece) != 0; piece, rest = rest.Next() {
+		all = append(all, piece)
+	}
+	return all
+}
+
+// TestDigestInPieces: the digest of a long object is that of all its bytes, and between the
+// pieces of the work the watchdog sees that the kernel goes on.
+func TestDigestInPieces(t *testing.T) {
+	const piece = 64 << 10
+	for _, size := range []int{piece - 1, piece, piece + 1, 2*piece + 100, 5 * piece} {
+		for _, spoiled := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d bytes, spoiled %v", size, spoiled), func(t *testing.T) {
+				object := kerneltest.Object(t, "long", func(s *tbfbuild.Spec) {
+					s.Binary, s.SHA256 = make([]byte, size), true
+				})
+				o, _ := tbf.Parse(object)
+				signed := len(o.Signed())
+				if spoiled {
+					object[signed-1]++
+				}
+				m := newMachine(t)
+				polls := 0
+				m.CPU.OnPoll = func() { polls++ }
+				m.AddObject(object)
+				if spoiled {
+					assert.Equal(t, 0, m.Load())
+				} else {
+					assert.Equal(t, 1, m.Load(), m.Log.String())
+				}
+				assert.GreaterOrEqual(t, polls, (signed-1)/piece)
+			})
+		}
+	}
+}
+
+// TestLongPaddingIsReadInPieces: what lies behind the objects is looked at in pieces too.
+func TestLongPaddingIsReadInPieces(t *testing.T) {
+	m := newMachine(t)
+	polls := 0
+	m.CPU.OnPoll = func() { polls++ }
+	m.AddObject(bytes.Repeat([]byte{0xff}, 10*64<<10))
+	assert.Zero(t, m.Load())
+	assert.Empty(t, m.Log.String())
+	assert.GreaterOrEqual(t, polls, 9)
+}
+
 // askedPolicy counts what it is asked.
 type askedPolicy struct {
 	checks, required int
@@ -161,9 +211,9 @@ type askedPolicy struct {
 	verdict          kernel.Verdict
 }
 
-func (p *askedPolicy) Check(_ tbf.Footer, region []byte) kernel.Verdict {
+func (p *askedPolicy) Check(_ tbf.Footer, region kernel.Region) kernel.Verdict {
 	p.checks++
-	p.regions = append(p.regions, region)
+	p.regions = append(p.regions, pieces(region)[0])
 	return p.verdict
 }
 

@@ -23,11 +23,11 @@ type Kernel struct {
 	candidate   Task // of the object that Load looks at
 
 	tasks  [MaxTasks]Task
-	loaded int    // slots in use
-	live   int    // tasks that may run again
-	ready  uint32 // a bit for each slot whose task can run now
-	serial uint32 // the last identifier given to a task
-	ram    []byte // memory for tasks that none has yet
+	loaded int       // slots in use
+	live   int       // tasks that may run again
+	ready  uint32    // a bit for each slot whose task can run now
+	serial uint32    // the last identifier given to a task
+	ram    [2][]byte // memory for tasks that none has yet
 
 	grants   int // grants made
 	sealed   bool
@@ -49,6 +49,7 @@ type Config struct {
 	Identity    IdentityPolicy    // which objects are one application
 	Debug       Writer            // takes the kernel's messages
 	RAM         []byte            // memory for tasks, starting on a page
+	MoreRAM     []byte            // likewise, elsewhere; it may be empty
 }
 
 // ContextSwitchCallback is a driver that is told when a task gets the CPU, to keep something
@@ -77,7 +78,7 @@ func (k *Kernel) Init(c Config) {
 	k.credentials = c.Credentials
 	k.identity = c.Identity
 	k.debug = c.Debug
-	k.ram = c.RAM
+	k.ram = [...][]byte{c.RAM, c.MoreRAM}
 }
 
 // OnContextSwitch makes a driver be told when a task gets the CPU. There is one at most.
@@ -185,7 +186,11 @@ func (k *Kernel) update(t *Task) {
 //go:nosplit
 func (k *Kernel) turn(t *Task) StopReason {
 	k.running, k.attention = t, false
-	if t.state == Yielded {
+	switch t.state {
+	case Running:
+	case Growing:
+		k.grow(t)
+	default: // Yielded
 		k.runUpcall(t)
 	}
 	if s := k.switchSlots; s != nil && *s.of(t) != nil && t.state == Running {
@@ -213,7 +218,7 @@ func (k *Kernel) turn(t *Task) StopReason {
 			k.syscall(t, trap)
 		}
 	}
-	if t.state == Running && !t.stopped {
+	if t.runs() && !t.stopped {
 		return StopPreempted
 	}
 	return StopNoWork

@@ -40,6 +40,7 @@ type loader struct {
 func (l *loader) scan(objects []byte) {
 	offset := 0
 	for offset < len(objects) {
+		l.kernel.cpu.Poll()
 		size, ok := tbf.Length(objects[offset:])
 		if !ok {
 			l.kernel.printNoObject(objects[offset:], offset)
@@ -164,7 +165,7 @@ func (k *Kernel) check(t *Task) string {
 	if !pagesOnly(&t.object) {
 		return "a writeable flash region does not consist of whole pages"
 	}
-	if t.ramSize > uint64(len(k.ram)) {
+	if k.roomFor(t) == nil {
 		return noRAM
 	}
 	return k.checkCredentials(&t.object)
@@ -173,16 +174,27 @@ func (k *Kernel) check(t *Task) string {
 // place gives the task its RAM and maps its flash. It returns what hinders it, or "".
 func (k *Kernel) place(t *Task) string {
 	m := &t.memory
-	if t.ramSize > uint64(len(k.ram)) {
+	ram := k.roomFor(t)
+	if ram == nil {
 		return noRAM
 	}
 	if !k.cpu.Reserve(t.slot, m.flashStart, uint64(len(m.flash))) || !k.cpu.Reserve(t.slot, m.ramStart, t.ramSize) {
 		return "not enough memory left for its page tables"
 	}
-	m.ram = k.ram[:t.ramSize:t.ramSize]
-	k.ram = k.ram[t.ramSize:]
+	m.ram = (*ram)[:t.ramSize:t.ramSize]
+	*ram = (*ram)[t.ramSize:]
 	k.mapFlash(t)
 	return ""
+}
+
+// roomFor finds the memory that has room for the task's RAM, or returns nil.
+func (k *Kernel) roomFor(t *Task) *[]byte {
+	for i := range k.ram {
+		if t.ramSize <= uint64(len(k.ram[i])) {
+			return &k.ram[i]
+		}
+	}
+	return nil
 }
 
 // mapFlash gives the task its object to read and execute, and the writeable regions in
@@ -257,19 +269,22 @@ func (k *Kernel) printBad(t *Task, wrong *tbf.Error) {
 // printNoObject says that a list of objects ends before its place does, unless what is left is
 // blank.
 func (k *Kernel) printNoObject(b []byte, offset int) {
-	if !blank(b) {
+	if !blank(Region{b, k.cpu}) {
 		format.Print(k.debug, "no task object at offset 0x%x, nor looked for in the %d bytes from there on\n", uint64(offset), uint64(len(b)))
 	}
 }
 
 // blank reports whether all bytes, one at the least, are zero, or all are as erased flash is.
-func blank(b []byte) bool {
-	for _, v := range b {
-		if v != b[0] {
-			return false
+func blank(r Region) bool {
+	first := r.bytes[0]
+	for piece, rest := r.Next(); len(piece) != 0; piece, rest = rest.Next() {
+		for _, v := range piece {
+			if v != first {
+				return false
+			}
 		}
 	}
-	return b[0] == 0 || b[0] == 0xff
+	return first == 0 || first == 0xff
 }
 
 // printSame says that one of two objects of the same application becomes a task.

@@ -2,18 +2,22 @@ package kernel
 
 import "kapsel/guest/abi"
 
-// memop moves the task's break or tells it about its memory.
+// memop moves the task's break or tells it about its memory. For a task that it makes Growing it
+// returns what is true in the end.
 //
 //go:nosplit
-func (k *Kernel) memop(t *Task, op uint32, arg uint64) Result {
+func (k *Kernel) memop(t *Task, trap *Trap) Result {
+	op, arg := uint32(trap.Args[0]), trap.Args[1]
 	m := &t.memory
 	switch op {
 	case abi.MemopBrk:
+		t.call = trap
 		if !k.moveBreak(t, arg) {
 			return Failed(abi.NOMEM)
 		}
 		return Done()
 	case abi.MemopSbrk:
+		t.call = trap
 		if t.bits32 {
 			return k.sbrk(t, int64(int32(arg)))
 		}

@@ -114,18 +114,19 @@ func (m *Memory) keepShared(addr, n uint64) {
 	}
 }
 
-// setBreak moves the app break and zeroes what it newly exposes, to the end of the page
-// that the hardware lets the task at. It reports false, changing nothing, if the break
-// would leave a shared buffer outside or meet the grants.
-func (m *Memory) setBreak(addr uint64) bool {
-	if addr < m.highWater || addr >= m.kernelBreak || abi.PageUp(addr) > m.kernelBreak {
-		return false
-	}
+// mayBreak reports whether the break may be at addr: no shared buffer would be outside, nor
+// would it meet the grants.
+func (m *Memory) mayBreak(addr uint64) bool {
+	return addr >= m.highWater && addr < m.kernelBreak && abi.PageUp(addr) <= m.kernelBreak
+}
+
+// setBreak moves the app break to where it may be and zeroes what it newly exposes, to the end
+// of the page that the hardware lets the task at.
+func (m *Memory) setBreak(addr uint64) {
 	if addr > m.appBreak {
 		clear(m.ram[m.appBreak-m.ramStart : abi.PageUp(addr)-m.ramStart])
 	}
 	m.appBreak = addr
-	return true
 }
 
 // mappedEnd is the end of the pages of RAM that the task may use.

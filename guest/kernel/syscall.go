@@ -14,7 +14,7 @@ func (k *Kernel) syscall(t *Task, trap *Trap) {
 	case abi.AllowReadWrite, abi.AllowReadOnly, abi.AllowUserspaceReadable:
 		k.allow(t, trap, event{uint32(a[0]), uint32(a[1])}, pair{a[2], a[3]})
 	case abi.Memop:
-		t.answer(trap, k.memop(t, uint32(a[0]), a[1]))
+		t.answer(trap, k.memop(t, trap))
 	case abi.Exit:
 		k.exit(t, trap)
 	default:

@@ -26,7 +26,8 @@ type State uint8
 // States.
 const (
 	Unused     State = iota // no task has this slot
-	Running                 // it runs when the scheduler chooses it; this and the next two are alive
+	Running                 // it runs when the scheduler chooses it; this and the next three are alive
+	Growing                 // its turns go into clearing memory, until its system call for it is served
 	Yielded                 // it waits for any upcall
 	YieldedFor              // it waits for one event
 	Terminated              // it ended itself
@@ -34,8 +35,8 @@ const (
 )
 
 var (
-	stateNames   = [...]string{"Unused", "Running", "Yielded", "YieldedFor", "Terminated", "Faulted"}
-	stoppedNames = [...]string{Running: "Stopped(Running)", Yielded: "Stopped(Yielded)", YieldedFor: "Stopped(YieldedFor)"}
+	stateNames   = [...]string{"Unused", "Running", "Running", "Yielded", "YieldedFor", "Terminated", "Faulted"}
+	stoppedNames = [...]string{Running: "Stopped(Running)", Growing: "Stopped(Running)", Yielded: "Stopped(Yielded)", YieldedFor: "Stopped(YieldedFor)"}
 )
 
 // String is the state's name, as Tock prints it.
@@ -71,8 +72,9 @@ type Task struct {
 	loans [MaxTasks]loan // what it lends, by the borrower's slot
 	lends uint32         // the slots of borrowers
 
-	call    *Trap // its last Yield; while it waits the words are still to be answered
-	awaited event // the event that YieldedFor waits for
+	call    *Trap                     // its last Yield, or brk; while it waits the words are still to be answered
+	awaited event                     // the event that YieldedFor waits for
+	growth  struct{ from, to uint64 } // where Growing moves the break
 
 	syscalls   uint64
 	dropped    uint64 // upcalls that found the queue full
@@ -134,8 +136,11 @@ func (t *Task) alive() bool { return t.state-Running <= YieldedFor-Running }
 // ready reports whether the task can run now. Events for YieldedFor make it Running when
 // they happen, so nothing but the queue needs a look.
 func (t *Task) ready() bool {
-	return !t.stopped && (t.state == Running || t.state == Yielded && t.queue.count != 0)
+	return !t.stopped && (t.runs() || t.state == Yielded && t.queue.count != 0)
 }
+
+// runs reports whether the task uses the turns that it gets.
+func (t *Task) runs() bool { return t.state-Running <= Growing-Running }
 
 // task finds the task that id names, or nil if id is stale.
 func (k *Kernel) task(id TaskID) *Task {
@@ -204,13 +209,47 @@ func (k *Kernel) restart(t *Task) {
 }
 
 // moveBreak moves the app break and the mapped pages with it. It reports false, changing
-// nothing, if the break may not be there.
+// nothing, if the break may not be there. By more than pieceSize it is moved up in the turns that
+// follow: until then the task is Growing.
 func (k *Kernel) moveBreak(t *Task, addr uint64) bool {
 	m := &t.memory
-	before := m.mappedEnd()
-	if !m.setBreak(addr) {
+	if !m.mayBreak(addr) {
 		return false
 	}
+	if addr > m.appBreak && addr-m.appBreak > pieceSize {
+		t.growth.from, t.growth.to = m.appBreak, addr
+		t.state = Growing
+		k.attention = true
+		return true
+	}
+	k.setBreak(t, addr)
+	return true
+}
+
+// grow moves the break of a Growing task by a piece. If grants have taken what it is to have
+// meanwhile, the call fails after all, and the break goes back.
+func (k *Kernel) grow(t *Task) {
+	m := &t.memory
+	if !m.mayBreak(t.growth.to) {
+		k.setBreak(t, t.growth.from)
+		t.answer(t.call, Failed(abi.NOMEM))
+		t.state = Running
+		return
+	}
+	k.setBreak(t, min(t.growth.to, m.appBreak+pieceSize))
+	if m.appBreak == t.growth.to {
+		t.state = Running
+		return
+	}
+	k.attention = true
+	k.cpu.Poll()
+}
+
+// setBreak moves the app break to where it may be, and the mapped pages with it.
+func (k *Kernel) setBreak(t *Task, addr uint64) {
+	m := &t.memory
+	before := m.mappedEnd()
+	m.setBreak(addr)
 	after := m.mappedEnd()
 	if after > before {
 		k.cpu.Map(t.slot, before, m.ram[before-m.ramStart:after-m.ramStart], ReadWrite)
@@ -218,7 +257,6 @@ func (k *Kernel) moveBreak(t *Task, addr uint64) bool {
 		k.cpu.Unmap(t.slot, after, before-after)
 	}
 	k.checkMemory()
-	return true
 }
 
 // ExitStatus is the machine's exit status when Run has returned (abi.ExitOK and others):

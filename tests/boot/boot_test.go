@@ -83,13 +83,15 @@ func TestIntruder(t *testing.T) {
 		{"run WRMSR to the system call entry", privileged},
 		{"run HLT", privileged},
 		{"load a descriptor table", privileged},
+		{"use data of a local descriptor table", privileged + "[0-9a-f]*, vector 13, code 0x4"},
+		{"jump into code of a local descriptor table", privileged + "[0-9a-f]*, vector 13, code 0x4"},
 		{"make a system call of an unknown class", "unknown system call class, code 0x63"},
 		{"raise the kernel's double-fault vector", privileged},
 	} {
 		assert.Regexp(t, fmt.Sprintf(`(?m)^intruder: attempt %d: %s\ntask \d+ intruder faulted: %s.*; restarting$`,
 			i+1, regexp.QuoteMeta(want.attempt), want.fault), out.Console)
 	}
-	assert.Contains(t, out.Console, "intruder: all 18 attempts were stopped\n")
+	assert.Contains(t, out.Console, "intruder: all 20 attempts were stopped\n")
 }
 
 // TestSpinningTask: time slices give the others their turn.

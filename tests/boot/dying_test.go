@@ -1,6 +1,9 @@
 package boot
 
 import (
+	"io"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +48,73 @@ func TestKernelPanic(t *testing.T) {
 			ended(t, out, abi.ExitPanic)
 			inOrder(t, out.Console, append([]string{"dying: booted\n"}, test.says...)...)
 		})
+	}
+}
+
+// TestSystemRegisters: behind Boot they hold the same by either door, whatever the firmware left.
+func TestSystemRegisters(t *testing.T) {
+	out := machine.Boot(t, machine.Guest{Image: "test/dying.elf", Cmdline: "registers"})
+	for _, want := range []string{
+		"LDTR: 0x0", "TR: 0x30", "GDT limit: 0x3f", "IDT limit: 0x40f",
+		"CR0: 0x80010033",       // PE, MP, ET, NE, WP, PG
+		"CR4: 0x[23][0-9a]0ee0", // PAE, MCE, PGE, OSFXSR, OSXMMEXCPT, UMIP, SMEP, SMAP; PCIDE where there is one
+		"DR7: 0x400",            // no breakpoint
+		"EFER: 0xd01",           // SCE, LME, LMA, NXE
+		"STAR: 0x1b000800000000", "FMASK: 0x47700", "SYSENTER_CS: 0x0",
+	} {
+		assert.Regexp(t, "(?m)^"+want+"$", out.Console)
+	}
+}
+
+// TestMachineCheck: a machine check ends the machine with a panic, wherever it finds the processor.
+// QEMU's monitor raises one.
+func TestMachineCheck(t *testing.T) {
+	if machine.Accelerator(t) != "qemu" {
+		t.Skip("needs QEMU's monitor")
+	}
+	for _, test := range []struct{ name, at, task, ready string }{
+		{"in a task", "CPL=3", "test/spinner.tbf", "spinner: spinning\n"},
+		{"asleep", "HLT=1", "test/echo.tbf", "echo: ready\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			socket := filepath.Join(t.TempDir(), "qmp")
+			typist := machine.NewTypist(machine.Step{On: test.ready})
+			raised := make(chan bool, 1)
+			go func() {
+				io.Copy(io.Discard, typist.Keys) // ends when the task is ready
+				raised <- raiseMachineCheck(socket, test.at)
+			}()
+			out := machine.Boot(t, machine.Guest{
+				Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, test.task)}, Console: typist,
+				Options: []string{"-qmp", "unix:" + socket + ",server=on,wait=off"},
+			})
+			ended(t, out, abi.ExitPanic)
+			assert.True(t, <-raised)
+			inOrder(t, out.Console, test.ready, "kapsel: kernel panic: machine check\n  vector 18,", "RIP 0x")
+		})
+	}
+}
+
+// raiseMachineCheck makes QEMU raise an uncorrected error of bank 0 (SDM vol. 3, 15.3.2.2) as
+// soon as at is among the registers.
+func raiseMachineCheck(socket, at string) bool {
+	q := dialQMP(socket)
+	if q == nil {
+		return false
+	}
+	defer q.Close()
+	for {
+		q.do(`{"execute": "stop"}`)
+		registers, ok := q.human("info registers")
+		if !ok {
+			return false
+		}
+		if strings.Contains(registers, at) {
+			q.human("mce 0 0 0xb000000000000000 5 0 0") // valid, uncorrected, enabled; in progress
+			q.do(`{"execute": "cont"}`)
+			return true
+		}
+		q.do(`{"execute": "cont"}`)
 	}
 }
 

@@ -90,6 +90,34 @@ func TestFaultsOfTasks32(t *testing.T) {
 	})
 }
 
+// TestLocalDescriptorsOfTasks32: there is no local descriptor table for 32-bit tasks either.
+func TestLocalDescriptorsOfTasks32(t *testing.T) {
+	for _, selector := range []uint16{0x0007, 0xffff} {
+		low, high := byte(selector), byte(selector>>8)
+		refused := fmt.Sprintf("general protection: .*, vector 13, code %#x;", selector&^3)
+		// As QEMU reads the frame, the fault may come before the selector is looked at.
+		framed := "(" + refused + "|page fault: read of a page that it may not read at 0x80000)"
+		code := func(b ...byte) func(*asm32) { return func(a *asm32) { a.bytes(b...) } }
+		move := func(to byte) func(*asm32) { return code(0xb8, low, high, 0, 0, 0x8e, to) }
+		pushed := func(b ...byte) func(*asm32) { return code(append([]byte{0x68, low, high, 0, 0, 0x54}, b...)...) }
+		pointer := func(load ...byte) func(*asm32) { return code(append([]byte{0x68, low, high, 0, 0, 0x50}, load...)...) }
+		runFaults(t, []fault{
+			{"es", move(0xc0), refused},
+			{"ss", move(0xd0), refused},
+			{"ds", move(0xd8), refused},
+			{"fs", move(0xe0), refused},
+			{"gs", move(0xe8), refused},
+			{"pop-ds", code(0x68, low, high, 0, 0, 0x1f), refused},
+			{"lds", pointer(0xc5, 0x04, 0x24), refused},
+			{"lss", pointer(0x0f, 0xb2, 0x04, 0x24), refused},
+			{"far-jmp", code(0xea, 0, 0, 0, 0, low, high), refused},
+			{"far-call", code(0x9a, 0, 0, 0, 0, low, high), refused},
+			{"far-ret", pushed(0xcb), framed},
+			{"iret", func(a *asm32) { a.bytes(0x9c); pushed(0xcf)(a) }, framed},
+		})
+	}
+}
+
 // A fault is a task and what the kernel says of it; "" if it shall exit with 0.
 type fault struct {
 	name string

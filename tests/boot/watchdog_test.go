@@ -106,7 +106,7 @@ func sendNMIs(socket, at string) (sent int) {
 	for {
 		time.Sleep(5 * time.Millisecond)
 		q.do(`{"execute": "stop"}`)
-		registers, ok := q.do(`{"execute": "human-monitor-command", "arguments": {"command-line": "info registers"}}`)
+		registers, ok := q.human("info registers")
 		if !ok {
 			return sent
 		}
@@ -136,6 +136,11 @@ func dialQMP(socket string) *qmp {
 		time.Sleep(10 * time.Millisecond)
 	}
 	return nil
+}
+
+// human gives a command of the monitor that people use, as do gives others.
+func (q *qmp) human(command string) (answer string, ok bool) {
+	return q.do(`{"execute": "human-monitor-command", "arguments": {"command-line": "` + command + `"}}`)
 }
 
 // do gives a command and returns its answer, or reports false if there is none.

@@ -94,13 +94,19 @@ func TestTrapStorm(t *testing.T) {
 	}
 	text := play(t, "no-dump", append(programs, quiet)...)
 	for i, some := range all {
-		faults := regexp.MustCompile(fmt.Sprintf(`(?m)^task \d+ storm-%d faulted: (.*); restarting$`, i)).FindAllStringSubmatch(text, -1)
-		if !assert.Len(t, faults, len(some), "faults of storm-%d", i) {
-			continue
-		}
-		for j, tr := range some {
-			assert.Regexp(t, "^"+tr.fault, faults[j][1], tr.name)
-		}
+		stopped(t, text, fmt.Sprintf("storm-%d", i), some)
+	}
+}
+
+// stopped asserts that each trap of a storm was told as what it was, in order.
+func stopped(t *testing.T, console, name string, traps []trap) {
+	t.Helper()
+	faults := regexp.MustCompile(`(?m)^task \d+ `+name+` faulted: (.*); restarting$`).FindAllStringSubmatch(console, -1)
+	if !assert.Len(t, faults, len(traps), "faults of %s", name) {
+		return
+	}
+	for i, tr := range traps {
+		assert.Regexp(t, "^"+tr.fault, faults[i][1], tr.name)
 	}
 }
 

@@ -54,7 +54,7 @@ func TestKernel(t *testing.T) {
 	status, out, errs := stack(dir, kernel, false)
 	require.Equal(t, 0, status, "%s", errs)
 	t.Log("\n" + out)
-	for _, entry := range []string{"boot ", "main loop ", "system call ", "interrupt ", "deferred call", "interrupt while idle ", "on top of it, panic "} {
+	for _, entry := range []string{"boot ", "main loop ", "system call ", "interrupt ", "deferred call", "interrupt while idle ", "interrupt while polling ", "on top of it, panic "} {
 		assert.Contains(t, out, entry)
 	}
 	status, markdown, errs := stack(dir, kernel, true)

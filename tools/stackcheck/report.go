@@ -109,21 +109,17 @@ func (r *report) inside(above map[*function]int) error {
 	} {
 		add(called.name, r.implementations("kapsel/guest/kernel", called.iface, called.method))
 	}
-	idle, err := r.one(archPackage + ".idle")
-	if err != nil {
-		return err
-	}
 	trap, err := r.one(archPackage + ".kernelTrap")
 	if err != nil {
 		return err
 	}
-	at := 0
-	for f := range above {
-		if f.name == idle.name {
-			at = max(at, above[f]+f.frame)
+	for _, open := range []struct{ name, function string }{{"interrupt while idle", "idle"}, {"interrupt while polling", "poll"}} {
+		f, err := r.one(archPackage + "." + open.function)
+		if err != nil {
+			return err
 		}
+		r.entries = append(r.entries, entry{name: open.name, root: trap, above: above[f] + f.frame, bytes: hardwareFrame + trap.frame})
 	}
-	r.entries = append(r.entries, entry{name: "interrupt while idle", root: trap, above: at, bytes: hardwareFrame + trap.frame})
 	return nil
 }
 

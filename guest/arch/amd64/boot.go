@@ -23,6 +23,7 @@ var image = abi.ImageInfo{Text: abi.KernelBase}
 // A bootParameters is what the kernel knows of its machine, whichever door it came in by.
 type bootParameters struct {
 	ram         uint64 // bytes of RAM from 0 that are mapped
+	high        span   // RAM above 4 GiB, in whole pages, which nothing uses; it may be empty
 	image       span   // where the image was loaded, in whole pages
 	free        span   // RAM that nothing uses
 	modules     span   // TBF objects that the monitor added
@@ -73,10 +74,11 @@ func (p *bootParameters) fromBootInfo(info *abi.BootInfo) string {
 		return badMagic
 	case info.Size < size:
 		return badVersion
-	case info.RAMLow > abi.MMIOHole:
+	case info.RAMLow > abi.MMIOHole || info.RAMHigh > abi.RAMEnd-abi.MMIOHoleEnd:
 		return badRAM
 	}
 	p.ram = abi.PageDown(info.RAMLow)
+	p.high = span{abi.MMIOHoleEnd, abi.MMIOHoleEnd + abi.PageDown(info.RAMHigh)}
 	p.free = span{abi.PageUp(info.Free), p.ram}
 	p.modules = span{info.Modules, info.Modules + info.ModulesSize}
 	p.tscHz, p.lapicHz = info.TSCHz, info.LAPICHz

@@ -78,6 +78,10 @@ func TestBootInfoBounds(t *testing.T) {
 		{"no RAM", func(b *abi.BootInfo) { b.RAMLow, b.CmdlineSize, b.Cmdline = 0, 0, 0 }, badRAM},
 		{"RAM up to the hole", func(b *abi.BootInfo) { b.RAMLow = abi.MMIOHole }, ""},
 		{"RAM in the hole", func(b *abi.BootInfo) { b.RAMLow = abi.MMIOHole + pageSize }, badRAM},
+		{"RAM above 4 GiB", func(b *abi.BootInfo) { b.RAMHigh = gib }, ""},
+		{"as much RAM above 4 GiB as there can be", func(b *abi.BootInfo) { b.RAMHigh = abi.RAMEnd - 4*gib }, ""},
+		{"more RAM above 4 GiB", func(b *abi.BootInfo) { b.RAMHigh = abi.RAMEnd - 4*gib + 1 }, badRAM},
+		{"RAM above 4 GiB that wraps", func(b *abi.BootInfo) { b.RAMHigh = max }, badRAM},
 		{"RAM ends with the image", func(b *abi.BootInfo) { b.RAMLow, b.Free = testImageEnd, testImageEnd }, badRAM},
 		{"free memory begins at the image's end", func(b *abi.BootInfo) { b.Free = testImageEnd }, ""},
 		{"free memory begins in the image", func(b *abi.BootInfo) { b.Free = testImageEnd - pageSize }, badRAM},
@@ -134,11 +138,12 @@ func TestBootInfoBounds(t *testing.T) {
 func TestRAMIsWholePages(t *testing.T) {
 	newRAM(t, testRAM)
 	info := goodBootInfo()
-	info.RAMLow = testRAM - 1
+	info.RAMLow, info.RAMHigh = testRAM-1, gib-1
 	p, problem := readInfo(info)
 	require.Empty(t, problem)
 	assert.EqualValues(t, testRAM-pageSize, p.ram, "page tables are built for this much")
 	assert.EqualValues(t, testRAM-pageSize, p.free.end)
+	assert.Equal(t, span{4 * gib, 5*gib - pageSize}, p.high)
 }
 
 func TestSpan(t *testing.T) {

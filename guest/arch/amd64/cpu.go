@@ -22,18 +22,25 @@ type CPU struct {
 	// active is the slot whose segments, x87 state and page tables the processor holds, or
 	// none. While the kernel runs they stay as they are: it uses none of them.
 	active int
-	// ready is the slot that can be switched to as it is, or none. One whose next
-	// instruction the kernel has chosen is looked at first.
+	// ready is the slot that can be switched to as it is, or none: SYSRET and IRET would fault in
+	// ring 0, the one with the task's stack, if its RIP were not canonical. A task goes back
+	//   - behind SYSCALL: that lies in a page that ring 3 can execute, and so not in the last one
+	//     of the low half, which Reserve never gives;
+	//   - to where an interrupt found it, which may be anywhere: classify looks there;
+	//   - to an address that the kernel has put into its context, by Start, Clear or Upcall, or to
+	//     where it was before another task ran, or after INT 0x40: prepare looks there.
+	// Behind any other trap its run is over.
 	ready  int
 	spaces [kernel.MaxTasks]addressSpace
 	kernel *addressSpace
+	ramEnd uint64 // physical
 }
 
 const none = -1
 
-// heartbeat counts the times that a task or sleep got the processor. A monitor's watchdog
-// reads it (abi.NoteHeartbeat): while it stands still in ring 0 the kernel does not return
-// to its main loop.
+// heartbeat counts the times that a task or sleep got the processor, and the pieces of long
+// work. A monitor's watchdog reads it (abi.NoteHeartbeat): while it stands still in ring 0 the kernel
+// does not return to its main loop.
 var heartbeat uint64
 
 func (c *CPU) init(m *Machine) {
@@ -42,6 +49,7 @@ func (c *CPU) init(m *Machine) {
 		c.keep = 1 << 63
 	}
 	c.active, c.ready = none, none
+	c.ramEnd = max(m.boot.ram, m.boot.high.end, abi.MMIOHoleEnd)
 	for i := range c.spaces {
 		c.spaces[i].frames = &m.frames
 	}
@@ -137,9 +145,9 @@ func (c *CPU) classify(x *context) *kernel.Trap {
 		return &otherKind
 	case x.vector >= vectorLine0:
 		pending |= 1 << (x.vector - vectorLine0)
-		c.trap.Reason = kernel.TrapInterrupt
+		c.interrupted(x)
 	case x.vector == vectorNMI:
-		c.trap.Reason = kernel.TrapInterrupt
+		c.interrupted(x)
 	default:
 		c.trap.Reason = kernel.TrapFault
 		f := kernel.Fault{Vector: uint8(x.vector), Code: x.code, PC: x.rip}
@@ -150,6 +158,15 @@ func (c *CPU) classify(x *context) *kernel.Trap {
 		c.trap.Fault = f
 	}
 	return &c.trap
+}
+
+// interrupted makes the trap for an interrupt. It may have come between a jump and the fault that
+// the jump leads to: AMD's processors notice an address that is not canonical only there.
+func (c *CPU) interrupted(x *context) {
+	if x.rip >= abi.UserMax {
+		c.unready(c.active)
+	}
+	c.trap.Reason = kernel.TrapInterrupt
 }
 
 // refuse makes the trap a fault that no exception stands for.
@@ -233,6 +250,9 @@ func (c *CPU) SetSegmentBase(slot int, op uint32, addr uint64) {
 
 // Reserve implements kernel.CPU.
 func (c *CPU) Reserve(slot int, addr, size uint64) bool {
+	if end := addr + size; end < addr || end > abi.UserMax-pageSize {
+		return false
+	}
 	s := &c.spaces[slot]
 	if s.root == 0 {
 		root, ok := s.frames.take()
@@ -243,7 +263,7 @@ func (c *CPU) Reserve(slot int, addr, size uint64) bool {
 		if c.keep != 0 {
 			s.cr3 |= uint64(slot + 1) // the kernel has identifier 0
 		}
-		s.shareKernel(c.kernel)
+		s.shareKernel(c.kernel, c.ramEnd)
 	}
 	return s.reserve(addr, size)
 }
@@ -297,4 +317,10 @@ func (c *CPU) NextInterrupt() (line int, ok bool) {
 func (c *CPU) Idle() {
 	heartbeat++
 	idle()
+}
+
+// Poll implements kernel.CPU.
+func (c *CPU) Poll() {
+	heartbeat++
+	poll()
 }

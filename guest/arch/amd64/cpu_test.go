@@ -91,6 +91,48 @@ func TestRIPOutsideTheLowHalfIsRefused(t *testing.T) {
 	assert.Equal(t, kernel.TrapSyscall, c.Switch(0).Reason, "the last address of the low half")
 }
 
+// An interrupt may find a task anywhere: behind a jump that is yet to fault.
+func TestInterruptedOutsideTheLowHalf(t *testing.T) {
+	for _, rip := range []uint64{abi.UserMax, 1 << 63, abi.DirectMap, abi.KernelBase, ^uint64(0)} {
+		for _, vector := range []uint64{vectorNMI, vectorLine0 + LineTimer} {
+			t.Run(fmt.Sprintf("%#x, vector %d", rip, vector), func(t *testing.T) {
+				c := startTasks(t, 1, false)
+				hostCPU.task = func(x *context) { x.vector, x.rip = vector, rip }
+				assert.Equal(t, kernel.TrapInterrupt, c.Switch(0).Reason)
+				hostCPU.task = func(*context) { t.Error("switched to ring 3") }
+				trap := c.Switch(0)
+				assert.Equal(t, kernel.TrapFault, trap.Reason)
+				assert.Equal(t, kernel.Fault{Vector: 13, PC: rip, Name: "jump to an address that is not canonical"}, trap.Fault)
+			})
+		}
+	}
+	c := startTasks(t, 1, false)
+	hostCPU.task = func(x *context) { x.vector, x.rip = vectorNMI, abi.UserMax-1 }
+	c.Switch(0)
+	assert.Equal(t, kernel.TrapInterrupt, c.Switch(0).Reason, "the last address of the low half")
+}
+
+// Behind a SYSCALL in the last two bytes of the low half RCX would not be canonical.
+func TestTheLastPageIsNeverReserved(t *testing.T) {
+	newHostCPU(t)
+	c := newCPU(t, newRAM(t, 4*mib), false)
+	const last = abi.UserMax - pageSize
+	for _, tt := range []struct {
+		name       string
+		addr, size uint64
+		want       bool
+	}{
+		{"the last page", last, pageSize, false},
+		{"across its start", last - pageSize, 2 * pageSize, false},
+		{"the first of the upper half", abi.UserMax, pageSize, false},
+		{"the kernel's half", abi.KernelBase, pageSize, false},
+		{"across address 0", ^uint64(pageSize - 1), 2 * pageSize, false},
+		{"to its start", last - pageSize, pageSize, true},
+	} {
+		assert.Equal(t, tt.want, c.Reserve(0, tt.addr, tt.size), tt.name)
+	}
+}
+
 func TestSwitchDecodesSystemCalls(t *testing.T) {
 	c := startTasks(t, 1, false)
 	hostCPU.task = func(x *context) {
@@ -346,7 +388,8 @@ func TestContextLayout(t *testing.T) {
 	}
 }
 
-// TestHeartbeat: it goes on when a task or sleep gets the processor, and at nothing else.
+// TestHeartbeat: it goes on when a task or sleep gets the processor or a piece of work is done, and at
+// nothing else.
 func TestHeartbeat(t *testing.T) {
 	c := startTasks(t, 1, false)
 	hostCPU.task = systemCall
@@ -357,6 +400,7 @@ func TestHeartbeat(t *testing.T) {
 	}{
 		{"a task runs", func() { c.Switch(0) }, 1},
 		{"the processor sleeps", c.Idle, 1},
+		{"a piece of long work", c.Poll, 1},
 		{"a look for interrupts", func() { c.NextInterrupt() }, 0},
 		{"a task that cannot run", func() { c.Clear(0); c.Switch(0) }, 0},
 	} {

@@ -95,7 +95,11 @@ type tablePointer struct {
 	base  uint64
 }
 
-// loadDescriptors makes the CPU use the tables above and sets up SYSCALL.
+// loadDescriptors makes the CPU use the tables above, sets up SYSCALL, and switches off what
+// ring 3 could reach and a monitor or firmware may have left: a local descriptor table, breakpoints,
+// SYSENTER. What else they leave ring 3 can neither read nor feel: PAT and MTRRs say how memory is
+// cached, counters and the trace of branches are ring 0's while CR4.PCE is clear, and without
+// CR4.OSXSAVE, FSGSBASE and PKE there is no instruction for XCR0, the bases and PKRU.
 func loadDescriptors() {
 	for i := range istStacks {
 		setTSS(tssIST1+2*i, addressOf(&istStacks[i][0])+istSize)
@@ -108,6 +112,8 @@ func loadDescriptors() {
 	lgdt(&tablePointer{limit: uint16(len(gdt)*8 - 1), base: addressOf(&gdt[0])})
 	loadSegments()
 	ltr(taskState)
+	lldt(0) // at reset it has a limit of 64 KiB from address 0 (SDM vol. 3, table 9-1)
+	writeDR7(dr7)
 
 	stubs := trapStubsAddress()
 	for v := range idt {

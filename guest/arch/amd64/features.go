@@ -5,6 +5,7 @@ type features struct {
 	_ [0]func() // not comparable: no function is made for it
 
 	pcid, x2apic, tscDeadline bool // leaf 1, ECX
+	machineCheck              bool // leaf 1, EDX
 	smep, smap, umip          bool // leaf 7
 	gigabytePages             bool // leaf 0x8000_0001, EDX
 	hypervisor                [12]byte
@@ -18,10 +19,11 @@ type cpuidFunc func(leaf, subleaf uint32) (a, b, c, d uint32)
 func readFeatures(cpuid cpuidFunc) features {
 	var f features
 	basic, _, _, _ := cpuid(0, 0)
-	_, _, c, _ := cpuid(1, 0)
+	_, _, c, d := cpuid(1, 0)
 	f.pcid = bit(c, 17)
 	f.x2apic = bit(c, 21)
 	f.tscDeadline = bit(c, 24)
+	f.machineCheck = bit(d, 7)
 	if basic >= 7 {
 		_, b, c, _ := cpuid(7, 0)
 		f.smep = bit(b, 7)
@@ -75,7 +77,7 @@ func (f *features) cr4() uint64 {
 	for _, x := range [...]struct {
 		have bool
 		bit  uint64
-	}{{f.pcid, cr4PCIDE}, {f.smep, cr4SMEP}, {f.smap, cr4SMAP}, {f.umip, cr4UMIP}} {
+	}{{f.machineCheck, cr4MCE}, {f.pcid, cr4PCIDE}, {f.smep, cr4SMEP}, {f.smap, cr4SMAP}, {f.umip, cr4UMIP}} {
 		if x.have {
 			v |= x.bit
 		}

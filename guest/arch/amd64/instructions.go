@@ -19,6 +19,7 @@ func readCR2() uint64
 func writeCR0(v uint64)
 func writeCR3(v uint64)
 func writeCR4(v uint64)
+func writeDR7(v uint64)
 
 //go:noescape
 func lgdt(p *tablePointer)
@@ -27,6 +28,7 @@ func lgdt(p *tablePointer)
 func lidt(p *tablePointer)
 
 func ltr(selector uint16)
+func lldt(selector uint16)
 
 // halt stops the CPU with interrupts off.
 func halt()
@@ -58,6 +60,9 @@ func refillReturns()
 
 // idle sleeps until an interrupt, unless one waits in pending.
 func idle()
+
+// poll takes the interrupts that wait.
+func poll()
 
 // exchange keeps what the processor holds of the task whose context is from, nil for none
 // that is to be kept, and loads what it is to hold of another: x87 state and MXCSR, the

@@ -84,6 +84,12 @@ TEXT ·writeCR4(SB), NOSPLIT, $0-8
 	MOVQ AX, CR4
 	RET
 
+// func writeDR7(v uint64)
+TEXT ·writeDR7(SB), NOSPLIT, $0-8
+	MOVQ v+0(FP), AX
+	MOVQ AX, DR7
+	RET
+
 // func lgdt(p *tablePointer)
 TEXT ·lgdt(SB), NOSPLIT, $0-8
 	MOVQ p+0(FP), AX
@@ -100,6 +106,12 @@ TEXT ·lidt(SB), NOSPLIT, $0-8
 TEXT ·ltr(SB), NOSPLIT, $0-2
 	MOVW selector+0(FP), AX
 	LTR  AX
+	RET
+
+// func lldt(selector uint16)
+TEXT ·lldt(SB), NOSPLIT, $0-2
+	MOVW selector+0(FP), AX
+	BYTE $0x0f; BYTE $0x00; BYTE $0xd0    // LLDT AX
 	RET
 
 // func load32(addr uintptr) uint32

@@ -8,8 +8,9 @@ import "kapsel/guest/abi"
 //	DirectMap+x   all RAM but the image's pages, RW-; the APICs, not cached
 //
 // and nothing else. The image was loaded at the physical address at; guard is the page below
-// the stack, ram the bytes of RAM from 0. It reports false if no frame was left.
-func buildKernelSpace(s *addressSpace, image *abi.ImageInfo, at, guard, ram uint64) bool {
+// the stack, ram the bytes of RAM from 0, high what else is RAM. It reports false if no frame was
+// left.
+func buildKernelSpace(s *addressSpace, image *abi.ImageInfo, at, guard, ram uint64, high span) bool {
 	for _, r := range [...]struct{ start, end, bits uint64 }{
 		{image.Text, image.TextEnd, kernelRX},
 		{image.Rodata, image.RodataEnd, kernelR},
@@ -23,6 +24,7 @@ func buildKernelSpace(s *addressSpace, image *abi.ImageInfo, at, guard, ram uint
 	end := at + abi.PageUp(image.DataEnd) - image.Text
 	return s.mapRange(abi.DirectMap, 0, at, kernelRW) &&
 		s.mapRange(abi.DirectMap+end, end, ram-end, kernelRW) &&
+		s.mapRange(abi.DirectMap+high.start, high.start, high.size(), kernelRW) &&
 		s.mapRange(abi.DirectMap+abi.IOAPICBase, abi.IOAPICBase, abi.PageSize, deviceRW) &&
 		s.mapRange(abi.DirectMap+abi.LAPICBase, abi.LAPICBase, abi.PageSize, deviceRW)
 }

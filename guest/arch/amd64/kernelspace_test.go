@@ -3,6 +3,8 @@
 package amd64
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,10 +29,10 @@ var testImage = abi.ImageInfo{
 }
 
 // buildTestSpace is buildKernelSpace for the test's image, loaded at a physical address.
-func buildTestSpace(t *testing.T, huge bool, at, ramSize uint64) []region {
+func buildTestSpace(t *testing.T, huge bool, at, ramSize uint64, high span) []region {
 	t.Helper()
 	r, s := newSpace(t, 100, huge)
-	require.True(t, buildKernelSpace(s, &testImage, at, testGuard, ramSize))
+	require.True(t, buildKernelSpace(s, &testImage, at, testGuard, ramSize, high))
 	return r.walk(s.root)
 }
 
@@ -57,40 +59,51 @@ func TestKernelSpaceIsExactly(t *testing.T) {
 		huge   bool
 		at     uint64
 		ram    uint64
+		high   span
 		direct []region
 	}{
-		{"1 MiB", false, testLow, mib, []region{
+		{"1 MiB", false, testLow, mib, span{}, []region{
 			{d, 0, testLow, pageSize, "rwg"},
 			{d + lowEnd, lowEnd, mib - lowEnd, pageSize, "rwg"}}},
-		{"64 MiB, loaded low", true, testLow, 64 * mib, []region{
+		{"64 MiB, loaded low", true, testLow, 64 * mib, span{}, []region{
 			{d, 0, testLow, pageSize, "rwg"},
 			{d + lowEnd, lowEnd, 2*mib - lowEnd, pageSize, "rwg"},
 			{d + 2*mib, 2 * mib, 62 * mib, 2 * mib, "rwg"}}},
-		{"one page of free memory", false, testText, end + pageSize, []region{
+		{"one page of free memory", false, testText, end + pageSize, span{}, []region{
 			{d, 0, 2 * mib, 2 * mib, "rwg"},
 			{d + end, end, pageSize, pageSize, "rwg"}}},
-		{"64 MiB", false, testText, 64 * mib, []region{
+		{"64 MiB", false, testText, 64 * mib, span{}, []region{
 			{d, 0, 2 * mib, 2 * mib, "rwg"},
 			{d + end, end, 4*mib - end, pageSize, "rwg"},
 			{d + 4*mib, 4 * mib, 60 * mib, 2 * mib, "rwg"}}},
-		{"64 MiB and a page", true, testText, 64*mib + pageSize, []region{
+		{"64 MiB and a page", true, testText, 64*mib + pageSize, span{}, []region{
 			{d, 0, 2 * mib, 2 * mib, "rwg"},
 			{d + end, end, 4*mib - end, pageSize, "rwg"},
 			{d + 4*mib, 4 * mib, 60 * mib, 2 * mib, "rwg"},
 			{d + 64*mib, 64 * mib, pageSize, pageSize, "rwg"}}},
-		{"as much as there can be, huge pages", true, testText, abi.MMIOHole, []region{
+		{"as much as there can be, huge pages", true, testText, abi.MMIOHole, span{}, []region{
 			{d, 0, 2 * mib, 2 * mib, "rwg"},
 			{d + end, end, 4*mib - end, pageSize, "rwg"},
 			{d + 4*mib, 4 * mib, gib - 4*mib, 2 * mib, "rwg"},
 			{d + gib, gib, 2 * gib, gib, "rwg"}}},
-		{"as much as there can be, no huge pages", false, testText, abi.MMIOHole, []region{
+		{"as much as there can be, no huge pages", false, testText, abi.MMIOHole, span{}, []region{
 			{d, 0, 2 * mib, 2 * mib, "rwg"},
 			{d + end, end, 4*mib - end, pageSize, "rwg"},
 			{d + 4*mib, 4 * mib, 3*gib - 4*mib, 2 * mib, "rwg"}}},
+		{"memory above 4 GiB", false, testLow, mib, span{4 * gib, 4*gib + 4*mib}, []region{
+			{d, 0, testLow, pageSize, "rwg"},
+			{d + lowEnd, lowEnd, mib - lowEnd, pageSize, "rwg"},
+			{d + 4*gib, 4 * gib, 4 * mib, 2 * mib, "rwg"}}},
+		{"memory above 1 TiB, huge pages", true, testLow, mib, span{1024 * gib, 1026*gib + pageSize}, []region{
+			{d, 0, testLow, pageSize, "rwg"},
+			{d + lowEnd, lowEnd, mib - lowEnd, pageSize, "rwg"},
+			{d + 1024*gib, 1024 * gib, 2 * gib, gib, "rwg"},
+			{d + 1026*gib, 1026 * gib, pageSize, pageSize, "rwg"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			want := append(append(tt.direct, apics...), kernelWindow(tt.at)...)
-			assert.Equal(t, want, buildTestSpace(t, tt.huge, tt.at, tt.ram))
+			slices.SortFunc(want, func(a, b region) int { return cmp.Compare(a.virt, b.virt) })
+			assert.Equal(t, want, buildTestSpace(t, tt.huge, tt.at, tt.ram, tt.high))
 		})
 	}
 }
@@ -99,14 +112,15 @@ func TestKernelSpaceProtects(t *testing.T) {
 	for _, huge := range []bool{false, true} {
 		for _, at := range []uint64{testText, testLow, 2*mib - pageSize, gib - 0x40000} {
 			for _, ramSize := range []uint64{gib, 2*gib + 12*kib, abi.MMIOHole} {
-				protects(t, buildTestSpace(t, huge, at, ramSize), at, ramSize)
+				high := span{4 * gib, 5*gib + 4*mib + pageSize}
+				protects(t, buildTestSpace(t, huge, at, ramSize, high), at, ramSize, high)
 			}
 		}
 	}
 }
 
 // protects asserts what holds for the kernel's space wherever the image is.
-func protects(t *testing.T, found []region, at, ramSize uint64) {
+func protects(t *testing.T, found []region, at, ramSize uint64, high span) {
 	t.Helper()
 	for _, f := range found {
 		assert.NotContains(t, f.rights, "u", "ring 3 may use %#x", f.virt)
@@ -116,7 +130,8 @@ func protects(t *testing.T, found []region, at, ramSize uint64) {
 			continue
 		}
 		assert.True(t, f.phys+f.size <= at || f.phys >= at+0x40000, "%#x is the image's, by the direct map", f.phys)
-		assert.True(t, f.phys+f.size <= ramSize || strings.Contains(f.rights, "d"), "%#x is not RAM", f.phys)
+		assert.True(t, f.phys+f.size <= ramSize || f.phys >= high.start && f.phys+f.size <= high.end || strings.Contains(f.rights, "d"),
+			"%#x is not RAM", f.phys)
 	}
 }
 
@@ -127,7 +142,7 @@ func TestKernelSpaceEdges(t *testing.T) {
 }
 
 func kernelSpaceEdges(t *testing.T, at uint64) {
-	found := buildTestSpace(t, false, at, 64*mib)
+	found := buildTestSpace(t, false, at, 64*mib, span{})
 	const k, d = abi.KernelBase + testText, abi.DirectMap
 	for _, tt := range []struct {
 		name   string
@@ -171,14 +186,14 @@ func kernelSpaceEdges(t *testing.T, at uint64) {
 
 func TestKernelSpaceNeedsFrames(t *testing.T) {
 	_, s := newSpace(t, 100, false)
-	require.True(t, buildKernelSpace(s, &testImage, testLow, testGuard, 64*mib))
+	require.True(t, buildKernelSpace(s, &testImage, testLow, testGuard, 64*mib, span{}))
 	need := (s.frames.next - mib) / pageSize
 	for n := uint64(1); n < need; n++ {
 		_, s := newSpace(t, n, false)
-		assert.False(t, buildKernelSpace(s, &testImage, testLow, testGuard, 64*mib), "with %d frames of %d", n, need)
+		assert.False(t, buildKernelSpace(s, &testImage, testLow, testGuard, 64*mib, span{}), "with %d frames of %d", n, need)
 	}
 	_, s = newSpace(t, need, false)
-	assert.True(t, buildKernelSpace(s, &testImage, testLow, testGuard, 64*mib), "with all %d frames", need)
+	assert.True(t, buildKernelSpace(s, &testImage, testLow, testGuard, 64*mib, span{}), "with all %d frames", need)
 }
 
 func TestMapDevice(t *testing.T) {

@@ -43,8 +43,14 @@ func refuse(problem string) {
 	Exit(abi.ExitBadBoot)
 }
 
-// tableFrames is the most frames that tasks' page tables may take: a task needs about five.
-const tableFrames = 8 * kernel.MaxTasks
+// tableFrames is the most frames that the tasks' page tables can take, if their RAM and flash have so
+// many bytes: for each task a table of the first and of the second level, and for its flash, its
+// RAM and what is lent to it as many of the third and fourth as they touch, two for each end; and a
+// frame for each 2 MiB and each GiB in between.
+func tableFrames(bytes uint64) uint64 {
+	const ends = 2 + 3*2*2
+	return ends*kernel.MaxTasks + bytes/largePage + bytes/hugePage
+}
 
 // enterKernelSpace builds the kernel's page tables and switches to them, with every
 // protection that the CPU has. Behind its tables it sets frames aside for the tasks' ones.
@@ -54,7 +60,7 @@ func (m *Machine) enterKernelSpace() {
 	root, ok := m.frames.take()
 	m.kernel.root = root
 	guard := abi.PageUp(addressOf(&stack[0]))
-	if !ok || !buildKernelSpace(&m.kernel, &image, m.boot.image.start, guard, m.boot.ram) {
+	if !ok || !buildKernelSpace(&m.kernel, &image, m.boot.image.start, guard, m.boot.ram, m.boot.high) {
 		refuse("not enough memory for the kernel's page tables")
 	}
 	writeCR0(cr0)
@@ -64,7 +70,8 @@ func (m *Machine) enterKernelSpace() {
 	window = abi.DirectMap
 
 	free := span{m.frames.next, m.boot.free.end}
-	m.frames.end = abi.PageDown(min(free.start+tableFrames*pageSize, free.start+free.size()/4))
+	most := tableFrames(free.size() + m.boot.high.size() + m.boot.modules.size() + image.TasksEnd - image.Tasks)
+	m.frames.end = abi.PageDown(free.start + min(most*pageSize, free.size()/4))
 	m.boot.free.start = m.frames.end
 }
 
@@ -95,8 +102,11 @@ func (m *Machine) startTimer() {
 // 1) and in QEMU: a count is a nanosecond.
 const hypervisorAPICHz = 1_000_000_000
 
-// TaskRAM is the memory that tasks may have.
+// TaskRAM is the memory below 4 GiB that tasks may have.
 func (m *Machine) TaskRAM() []byte { return bytesAt(m.boot.free.start, m.boot.free.size()) }
+
+// HighTaskRAM is the memory above 4 GiB that tasks may have. It may be empty.
+func (m *Machine) HighTaskRAM() []byte { return bytesAt(m.boot.high.start, m.boot.high.size()) }
 
 // ImageTasks is the memory that holds the image's task objects.
 func (m *Machine) ImageTasks() []byte {
@@ -115,7 +125,7 @@ func (m *Machine) ModuleTasks() []byte {
 func (m *Machine) Cmdline() []byte { return m.boot.cmdline[:m.boot.cmdlineSize] }
 
 // RAM is the size of memory in bytes.
-func (m *Machine) RAM() uint64 { return m.boot.ram }
+func (m *Machine) RAM() uint64 { return m.boot.ram + m.boot.high.size() }
 
 // Accelerator names what runs the machine.
 func (m *Machine) Accelerator() string { return m.features.accelerator() }

@@ -34,6 +34,7 @@ const (
 const (
 	largePage = 2 << 20
 	hugePage  = 1 << 30
+	topPage   = 1 << 39 // what an entry of the top table maps
 )
 
 // An addressSpace is a tree of page tables.
@@ -155,10 +156,12 @@ func (s *addressSpace) pagesFor(alignment, size uint64) (shift uint, n, large ui
 }
 
 // shareKernel copies the upper half of another space's top table: the kernel and the direct
-// map, which are the same everywhere.
-func (s *addressSpace) shareKernel(from *addressSpace) {
+// map up to the physical address end, which are the same everywhere.
+func (s *addressSpace) shareKernel(from *addressSpace, end uint64) {
 	to, kernel := at[table](s.root), at[table](from.root)
-	for _, top := range [...]uint64{abi.DirectMap, abi.KernelBase} { // half a TiB each: no more is there
-		to[top>>39&511] = kernel[top>>39&511]
+	for virt := uint64(abi.DirectMap); virt < abi.DirectMap+end; virt += topPage {
+		to[virt>>39&511] = kernel[virt>>39&511]
 	}
+	const image = abi.KernelBase >> 39 & 511
+	to[image] = kernel[image]
 }

@@ -10,8 +10,10 @@ import "kapsel/guest/abi"
 type processor struct {
 	msr                map[uint32]uint64
 	cr0, cr2, cr3, cr4 uint64
+	dr7                uint64
 	gdtr, idtr         tablePointer
 	taskRegister       uint16
+	localTable         uint16 // LDTR's selector
 	ds, es, fs, gs     uint16
 	fx                 [512]byte               // x87 and vector state, as FXSAVE64 stores it
 	tsc                uint64                  // time-stamp counter
@@ -20,7 +22,7 @@ type processor struct {
 	console            []byte                  // what was sent to COM1
 	statuses           []uint32                // what was written to the debug-exit port
 	writes             []registerWrite         // of all registers, in order
-	rests              int                     // times that it idled
+	rests, polls       int                     // times that it idled and polled
 	refills            int                     // times that its return stack was refilled
 
 	task     func(*context) // runs in ring 3 until it traps
@@ -97,6 +99,8 @@ func writeCR3(v uint64) { hostCPU.writeControl("CR3", &hostCPU.cr3, v) }
 
 func writeCR4(v uint64) { hostCPU.writeControl("CR4", &hostCPU.cr4, v) }
 
+func writeDR7(v uint64) { hostCPU.writeControl("DR7", &hostCPU.dr7, v) }
+
 func (p *processor) writeControl(name string, register *uint64, v uint64) {
 	*register = v
 	p.writes = append(p.writes, registerWrite{name: name, value: v})
@@ -114,6 +118,8 @@ func lgdt(p *tablePointer) { hostCPU.gdtr = *p }
 func lidt(p *tablePointer) { hostCPU.idtr = *p }
 
 func ltr(selector uint16) { hostCPU.taskRegister = selector }
+
+func lldt(selector uint16) { hostCPU.localTable = selector }
 
 func loadSegments() { hostCPU.ds, hostCPU.es, hostCPU.fs, hostCPU.gs = 0, 0, 0, 0 }
 
@@ -138,6 +144,8 @@ func exchange(from, to *context) {
 func switchTo() { hostCPU.task(running) }
 
 func idle() { hostCPU.rests++ }
+
+func poll() { hostCPU.polls++ }
 
 func refillReturns() { hostCPU.refills++ }
 

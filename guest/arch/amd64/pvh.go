@@ -35,8 +35,8 @@ const (
 )
 
 // fromPVH reads the PVH door's information. Above the image lies free memory, but for a
-// module: of what is below and above that, the larger part is used. It returns what is wrong,
-// or "".
+// module: of what is below and above that, the larger part is used. So is the largest range
+// above 4 GiB. It returns what is wrong, or "".
 func (p *bootParameters) fromPVH(info *pvhStartInfo) string {
 	switch {
 	case info.magic != pvhMagic:
@@ -51,9 +51,15 @@ func (p *bootParameters) fromPVH(info *pvhStartInfo) string {
 	}
 	for addr := memory.start; addr < memory.end; addr += entry {
 		m := at[pvhMemory](addr)
-		if m.kind == pvhRAM && m.addr < p.image.end && m.addr+m.size > p.image.end {
-			p.ram = min(abi.PageDown(m.addr+m.size), abi.MMIOHole)
+		end := m.addr + m.size
+		if m.kind != pvhRAM || end < m.addr {
+			continue
 		}
+		if m.addr < p.image.end && end > p.image.end {
+			p.ram = min(abi.PageDown(end), abi.MMIOHole)
+		}
+		start := max(abi.PageUp(min(m.addr, abi.RAMEnd)), abi.MMIOHoleEnd)
+		p.high = larger(p.high, span{start, min(abi.PageDown(end), abi.RAMEnd)})
 	}
 	p.free = span{p.image.end, p.ram}
 	if info.modules > 0 {

@@ -115,6 +115,43 @@ func TestPVHMemory(t *testing.T) {
 	}
 }
 
+func TestPVHMemoryAbove4GiB(t *testing.T) {
+	const max = ^uint64(0)
+	for _, tt := range []struct {
+		name   string
+		memory [][3]uint64 // besides what the image lies in
+		want   span
+	}{
+		{"none", nil, span{}},
+		{"some", [][3]uint64{{4 * gib, gib, 1}}, span{4 * gib, 5 * gib}},
+		{"further up", [][3]uint64{{1024 * gib, gib, 1}}, span{1024 * gib, 1025 * gib}},
+		{"the larger of two", [][3]uint64{{4 * gib, gib, 1}, {16 * gib, 2 * gib, 1}, {32 * gib, gib, 1}}, span{16 * gib, 18 * gib}},
+		{"reserved", [][3]uint64{{4 * gib, gib, 2}}, span{}},
+		{"not in whole pages", [][3]uint64{{4*gib + 1, gib, 1}}, span{4*gib + pageSize, 5 * gib}},
+		{"less than a page", [][3]uint64{{4*gib + 1, pageSize, 1}}, span{}},
+		{"from below 4 GiB on", [][3]uint64{{3 * gib, 2 * gib, 1}}, span{4 * gib, 5 * gib}},
+		{"up to 4 GiB", [][3]uint64{{3 * gib, gib, 1}}, span{}},
+		{"more than there can be", [][3]uint64{{4 * gib, max - 4*gib, 1}}, span{4 * gib, abi.RAMEnd}},
+		{"from where it ends at the latest", [][3]uint64{{abi.RAMEnd, gib, 1}}, span{}},
+		{"that wraps", [][3]uint64{{4 * gib, max, 1}}, span{}},
+		{"at the last address", [][3]uint64{{max, 0, 1}}, span{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLoader()
+			l.memory = append(l.memory, tt.memory...)
+			l.entries = uint32(len(l.memory))
+			p, problem := l.boot(t)
+			require.Empty(t, problem)
+			if tt.want == (span{}) {
+				assert.Zero(t, p.high.size())
+				return
+			}
+			assert.Equal(t, tt.want, p.high)
+			assert.EqualValues(t, testRAM, p.ram, "below 4 GiB")
+		})
+	}
+}
+
 func TestPVHHeader(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

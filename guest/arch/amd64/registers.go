@@ -18,11 +18,12 @@ const (
 	msrGSBase      = 0xc0000101
 )
 
-// Bits of control registers (SDM vol. 3, 2.5) and of EFER (SDM vol. 3, 2.2.1).
+// Control registers (SDM vol. 3, 2.5), EFER (SDM vol. 3, 2.2.1) and DR7, and bits of them.
 const (
 	cr0 = 1<<0 | 1<<1 | 1<<4 | 1<<5 | 1<<16 | 1<<31 // PE, MP, ET, NE, WP, PG
 
 	cr4PAE        = 1 << 5
+	cr4MCE        = 1 << 6
 	cr4PGE        = 1 << 7
 	cr4OSFXSR     = 1 << 9
 	cr4OSXMMEXCPT = 1 << 10
@@ -33,6 +34,8 @@ const (
 
 	efer              = 1<<0 | 1<<8 | 1<<10 | 1<<11 // SCE, LME, LMA, NXE
 	eferAutomaticIBRS = 1 << 21                     // AMD's processors alone (APM vol. 2, 3.1.7)
+
+	dr7 = 1 << 10 // no breakpoint (SDM vol. 3, 17.2.4; the bit is always 1)
 )
 
 // Bits of RFLAGS (SDM vol. 1, 3.4.3).

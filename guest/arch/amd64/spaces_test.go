@@ -3,6 +3,7 @@
 package amd64
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -123,5 +124,49 @@ func TestCR3WithPCID(t *testing.T) {
 		c.Unmap(slot, abi.RAMStart, pageSize)
 		c.load(&c.spaces[slot])
 		assert.Equal(t, keep&^(1<<63), hostCPU.cr3, "after Unmap likewise")
+	}
+}
+
+// TestSpacesShareAllRAM: a task's top table has all of the kernel's half, wherever RAM ends.
+func TestSpacesShareAllRAM(t *testing.T) {
+	for _, end := range []uint64{abi.MMIOHoleEnd, 512 * gib, 512*gib + pageSize, 1026 * gib, abi.RAMEnd} {
+		t.Run(fmt.Sprintf("%#x", end), func(t *testing.T) {
+			r := newRAM(t, 4*mib)
+			c := newCPU(t, r, false)
+			c.ramEnd = end
+			for _, phys := range []uint64{0, end - pageSize} { // there may be a hole in between
+				require.True(t, c.kernel.mapRange(abi.DirectMap+phys, phys, pageSize, kernelRW))
+			}
+			require.True(t, c.Reserve(0, abi.RAMStart, pageSize))
+			assert.Equal(t, r.walk(c.kernel.root), r.walk(c.spaces[0].root))
+		})
+	}
+}
+
+// TestTableFramesSuffice: the frames that are set aside are enough for as many tasks as there can be,
+// wherever their memory lies, however large it is.
+func TestTableFramesSuffice(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		flashAt, ramAt uint64
+		flash, ram     uint64 // bytes of each task
+		tasks          int
+	}{
+		{"small tasks where tasks are", abi.FlashStart, abi.RAMStart, 2 * pageSize, 6 * pageSize, kernel.MaxTasks},
+		{"small tasks across ends of tables", 3*gib - pageSize, 2*gib - pageSize, 2 * pageSize, 2 * pageSize, kernel.MaxTasks},
+		{"larger ones across ends of tables", 5*gib - pageSize, 3*gib - pageSize, 4*mib + 2*pageSize, 8*mib + 2*pageSize, kernel.MaxTasks},
+		{"a task of nearly 4 GiB", abi.FlashStart, 4*gib - pageSize, pageSize, 4*gib - pageSize, 1},
+		{"three of 1 GiB", abi.FlashStart, abi.RAMStart - pageSize, gib / 2, gib, 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newCPU(t, newRAM(t, 64*mib), false)
+			f := c.spaces[0].frames
+			f.end = f.next + pageSize*tableFrames(uint64(tt.tasks)*(tt.flash+tt.ram))
+			for slot := range tt.tasks {
+				assert.True(t, c.Reserve(slot, tt.flashAt, tt.flash), "flash of task %d", slot)
+				assert.True(t, c.Reserve(slot, tt.ramAt, tt.ram), "RAM of task %d", slot)
+				assert.True(t, c.Reserve(slot, abi.LoanStart, abi.LoanEnd-abi.LoanStart), "loans to task %d", slot)
+			}
+		})
 	}
 }

@@ -7,7 +7,7 @@
 //
 // Entry from ring 3 saves the task's registers in its context and returns from switchTo on
 // the kernel's stack: to the kernel, a task's run is a function call. Entry from ring 0
-// is an interrupt at idle, which sets a bit, or an exception, which is fatal.
+// is an interrupt at idle or poll, which sets a bit, or an exception, which is fatal.
 //
 // FS and GS belong to the tasks throughout; the kernel uses neither, so there is no SWAPGS.
 
@@ -268,8 +268,8 @@ TEXT ·userTrap(SB), NOSPLIT|NOFRAME, $0
 	POPFQ                                 // AC would lift SMAP, DF would turn copies around
 	RETURN_TO_KERNEL
 
-// kernelTrap: the stack is as in trap. An interrupt line, at idle, sets its bit. An NMI is
-// the watchdog's: at idle, which has interrupts on, it comes too late and does nothing. All
+// kernelTrap: the stack is as in trap. An interrupt line, at idle or poll, sets its bit. An NMI
+// is the watchdog's: there, where interrupts are on, it comes too late and does nothing. All
 // else is fatal.
 TEXT ·kernelTrap(SB), NOSPLIT|NOFRAME, $0
 	PUSH_REGISTERS
@@ -316,6 +316,13 @@ awake:
 TEXT ·refillReturns(SB), NOSPLIT|NOFRAME, $0-0
 	FILL8; FILL8; FILL8; FILL8
 	ADDQ $(32*8), SP
+	RET
+
+// func poll()
+TEXT ·poll(SB), NOSPLIT, $0-0
+	STI                                   // takes effect behind the next instruction
+	NOP
+	CLI                                   // in front of it interrupts are taken, one behind another
 	RET
 
 #define READ_MSR(msr, to) \

@@ -85,6 +85,7 @@ func main() {
 		Identity:    b.identity,
 		Debug:       &b.debug,
 		RAM:         b.machine.TaskRAM(),
+		MoreRAM:     b.machine.HighTaskRAM(),
 	})
 	b.wire(can)
 	b.printBanner(&b.debug)

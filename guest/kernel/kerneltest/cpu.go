@@ -22,6 +22,8 @@ type CPU struct {
 	// OnIdle is called when the CPU sleeps and nothing is planned. Without it, sleeping is
 	// the end: Machine.Run returns.
 	OnIdle func()
+	// OnPoll is called when the kernel lets interrupts in, in the middle of long work.
+	OnPoll func()
 	// Slices counts the writes of the slice timer.
 	Slices int
 
@@ -241,6 +243,18 @@ func (c *CPU) Idle() {
 		c.OnIdle()
 	default:
 		panic(asleep{})
+	}
+}
+
+// pieceTime is what a piece of long work takes, in microseconds.
+const pieceTime = 100
+
+// Poll implements kernel.CPU.
+func (c *CPU) Poll() {
+	c.Advance(pieceTime)
+	c.interrupted()
+	if c.OnPoll != nil {
+		c.OnPoll()
 	}
 }
 

@@ -34,25 +34,46 @@ var constants = [rounds]uint32{
 
 // Sum returns the digest of message.
 func Sum(message []byte) [Size]byte {
-	hash := initial
-	rest := message
+	h := New()
+	return h.Sum(h.Add(message))
+}
+
+// A Hash makes the digest of a message that comes in pieces.
+type Hash struct {
+	value [8]uint32
+	added uint64 // bytes
+}
+
+// New returns the Hash of a message of which nothing has come yet.
+func New() Hash { return Hash{value: initial} }
+
+// Add adds a piece of the message, but the last bytes of it that are less than a block of 64: they
+// are returned, for the start of the next piece, or for Sum.
+func (h *Hash) Add(piece []byte) (rest []byte) {
+	rest = piece
 	for len(rest) >= blockSize {
-		add(&hash, rest)
+		add(&h.value, rest)
 		rest = rest[blockSize:]
 	}
+	h.added += uint64(len(piece) - len(rest))
+	return rest
+}
+
+// Sum returns the digest of all that was added and of rest, the last bytes, less than a block.
+func (h *Hash) Sum(rest []byte) [Size]byte {
 	var last [blockSize]byte // padding by section 5.1.1
 	last[copy(last[:], rest)] = endOfInput
 	if len(rest) >= lengthAt {
-		add(&hash, last[:])
+		add(&h.value, last[:])
 		last = [blockSize]byte{}
 	}
-	length := uint64(len(message)) * 8 // in bits
+	length := (h.added + uint64(len(rest))) * 8 // in bits
 	store(last[lengthAt:], uint32(length>>32))
 	store(last[lengthAt+4:], uint32(length))
-	add(&hash, last[:])
+	add(&h.value, last[:])
 
 	var digest [Size]byte
-	for i, word := range hash {
+	for i, word := range h.value {
 		store(digest[4*i:], word)
 	}
 	return digest

@@ -49,6 +49,19 @@ TEXT ·lgdt(SB), NOSPLIT, $16-0
 	LGDT 0(SP)
 	RET
 
+// func localData()
+TEXT ·localData(SB), NOSPLIT, $0-0
+	MOVL $7, AX                           // the first descriptor, ring 3
+	MOVW AX, DS
+	RET
+
+// func localCode()
+TEXT ·localCode(SB), NOSPLIT, $16-0
+	MOVQ $0, 0(SP)
+	MOVL $7, 4(SP)
+	BYTE $0xff; BYTE $0x2c; BYTE $0x24    // LJMP *(SP)
+	RET
+
 // func int8()
 TEXT ·int8(SB), NOSPLIT, $0-0
 	INT $8

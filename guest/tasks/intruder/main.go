@@ -38,6 +38,8 @@ var attempts = [...]attempt{
 	{"run WRMSR to the system call entry", wrmsr},
 	{"run HLT", hlt},
 	{"load a descriptor table", lgdt},
+	{"use data of a local descriptor table", localData},
+	{"jump into code of a local descriptor table", localCode},
 	{"make a system call of an unknown class", func() { task.Raw(99, 0, 0, 0, 0) }},
 	{"raise the kernel's double-fault vector", int8},
 }
@@ -83,4 +85,6 @@ func movCR3()
 func wrmsr()
 func hlt()
 func lgdt()
+func localData()
+func localCode()
 func int8()

@@ -31,6 +31,7 @@ func main() {
 		{"hang", func(int) { hang(m, true, false) }},
 		{"hang-on", func(int) { hang(m, true, true) }},
 		{"sleep", func(int) { hang(m, false, false) }},
+		{"registers", func(int) { tellRegisters(m) }},
 		{"panic", func(int) { panic("told to") }},
 		{"bounds", func(n int) { table[n]++ }},
 		{"slice", func(n int) { table[n&3] = len(table[2:n]) }},
