@@ -51,15 +51,26 @@ type CPU interface {
 	// SetSlice begins a slice of that length in microseconds, in place of the one before: at
 	// its end an interrupt comes, so that Switch returns then at the latest; 0: none.
 	SetSlice(micros uint64)
-	// SliceOver reports whether the slice has ended. It is false if there is none.
+	// SliceOver reports whether the slice has ended. Then there is none any more.
 	SliceOver() bool
-	// SliceLeft is what is left of the slice in microseconds, 0 if it is over or there is none.
+	// SliceLeft is what is left of the slice in microseconds, 0 if there is none.
 	SliceLeft() uint64
+	// ExtendSlice makes the slice that is running, if there is one, so many ticks longer.
+	ExtendSlice(ticks uint64)
+
+	// Ticks is the CPU's clock, which counts at a rate of its own.
+	Ticks() uint64
+	// TicksIn is how many ticks so many microseconds are.
+	TicksIn(micros uint64) uint64
+	// Rest reports whether the clock is still in front of that tick. If so, an interrupt comes
+	// when it is there, and lines that wait hold back neither that nor the end of a slice.
+	Rest(until uint64) bool
 
 	// Interrupts is a word that is not 0 while an interrupt line waits to be served. It is
-	// always the same one.
+	// always the same one. No line begins to wait while the kernel works: what comes by then
+	// comes to the task that is switched to, or to Idle.
 	Interrupts() *uint64
-	// NextInterrupt takes the lowest waiting interrupt line, or reports false.
+	// NextInterrupt takes the waiting interrupt line that comes first, or reports false.
 	NextInterrupt() (line int, ok bool)
 	// Idle sleeps until an interrupt waits. It returns at once if one does already.
 	Idle()

@@ -276,15 +276,48 @@ func (c *CPU) SliceLeft() uint64 { return c.timer.sliceLeft() }
 // Interrupts implements kernel.CPU.
 func (c *CPU) Interrupts() *uint64 { return &pending }
 
-// NextInterrupt implements kernel.CPU.
+// ExtendSlice implements kernel.CPU.
+func (c *CPU) ExtendSlice(ticks uint64) { c.timer.extendSlice(ticks) }
+
+// Ticks implements kernel.CPU.
+func (c *CPU) Ticks() uint64 { return rdtsc() }
+
+// TicksIn implements kernel.CPU.
+func (c *CPU) TicksIn(micros uint64) uint64 { return c.timer.ticksIn(micros) }
+
+// Rest implements kernel.CPU. Only the timer's interrupt is taken. Until a device's is, the
+// local APIC delivers no other of its priority class (SDM vol. 3, 11.8.3.1): a task is
+// interrupted by devices once.
+func (c *CPU) Rest(until uint64) bool {
+	c.takeTimer()
+	return c.timer.setRest(until)
+}
+
+// NextInterrupt implements kernel.CPU. The alarm comes first, then the highest line: the end
+// of interrupt is for the highest that is in service.
 func (c *CPU) NextInterrupt() (line int, ok bool) {
+	c.takeTimer()
 	if pending == 0 {
 		return 0, false
 	}
-	line = bits.TrailingZeros64(pending)
+	line = 63 - bits.LeadingZeros64(pending)
 	pending &^= 1 << line
-	c.apic.write(apicEOI, 0)
+	if line != LineAlarm {
+		c.apic.write(apicEOI, 0)
+	}
 	return line, true
+}
+
+// takeTimer takes the timer's interrupt, if it waits. LineAlarm waits then if the alarm is due.
+func (c *CPU) takeTimer() {
+	if pending>>LineTimer&1 == 0 {
+		return
+	}
+	pending &^= 1 << LineTimer
+	c.apic.write(apicEOI, 0)
+	if c.timer.interrupted() {
+		pending |= 1 << LineAlarm
+	}
 }
 
 // Idle implements kernel.CPU.

@@ -109,7 +109,8 @@ func newRules(t *testing.T) *rules {
 	newHostCPU(t)
 	s := &rules{ram: newRAM(t, 4*mib), can: capability.Mint()}
 	s.cpu = newCPU(t, s.ram, false)
-	s.cpu.timer = &Timer{apic: s.cpu.apic}
+	s.cpu.timer = &Timer{apic: s.cpu.apic, hz: testHz}
+	s.cpu.timer.start(testHz)
 	s.kernel.Init(kernel.Config{
 		CPU: s.cpu, Platform: s, Scheduler: &kernel.Cooperative{}, Policy: &kernel.FaultLimit{}, Debug: &s.out,
 		Credentials: &kernel.NoCredentials{}, Identity: &kernel.NoIdentity{},

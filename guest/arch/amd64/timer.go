@@ -6,12 +6,15 @@ import (
 	"kapsel/guest/kernel/hil"
 )
 
-// LineTimer is the interrupt line of the local APIC's timer, behind the I/O APIC's.
-const LineTimer = IOAPICPins
+// Interrupt lines behind the I/O APIC's.
+const (
+	LineTimer = IOAPICPins + iota // the local APIC's timer, which CPU serves
+	LineAlarm                     // no hardware's: the alarm is due
+)
 
-// Timer is the machine's clock and its only timer, which serves two: the kernel's time
-// slice and one alarm, a hil.Alarm in microseconds. The hardware is set to the
-// earlier of the two.
+// Timer is the machine's clock and its only timer, which serves three: the kernel's time
+// slice, the end of its rest, and one alarm, a hil.Alarm in microseconds. The hardware is set
+// to the earliest of them.
 //
 // Setting the hardware is an exit to the monitor on most machines, so it is done only to be
 // interrupted earlier than it already will be: an interrupt too many costs no more.
@@ -25,7 +28,7 @@ type Timer struct {
 	perTick uint64 // counts of that timer in a tick of the counter, times 2^perTickShift, rounded up
 
 	slice    uint64 // when the running slice ends, by the counter; 0: there is none
-	over     bool   // it has ended, and its interrupt was served
+	rest     uint64 // when the kernel's rest ends, by the counter
 	alarm    uint64 // when the alarm fires, by the counter; 0: never
 	armed    uint64 // when the hardware will interrupt, by the counter; 0: it will not
 	client   hil.AlarmClient
@@ -89,6 +92,12 @@ func (t *Timer) Now() uint64 {
 	return t.clock.micros(rdtsc())
 }
 
+// ticksIn is how many counts of the counter so many microseconds are.
+func (t *Timer) ticksIn(micros uint64) uint64 {
+	t.running()
+	return ticks(micros, t.clock.hz)
+}
+
 // Cycles implements hil.CycleCounter: the time-stamp counter.
 func (t *Timer) Cycles() uint64 { return rdtsc() }
 
@@ -115,21 +124,45 @@ func (t *Timer) Disarm() { t.alarm = 0 }
 //
 //go:nosplit
 func (t *Timer) setSlice(micros uint64) {
-	t.over, t.slice = false, 0
+	t.slice = 0
 	if micros == 0 {
 		return
 	}
 	if t.duration.micros != micros {
-		t.running()
-		t.duration.micros, t.duration.ticks = micros, ticks(micros, t.clock.hz)
+		t.duration.micros, t.duration.ticks = micros, t.ticksIn(micros)
 	}
 	end := rdtsc() + t.duration.ticks
 	t.slice = end
 	t.arm(end)
 }
 
-// sliceOver reports whether the running slice has ended.
-func (t *Timer) sliceOver() bool { return t.over || t.slice != 0 && rdtsc() >= t.slice }
+// sliceOver reports whether the running slice has ended. Then there is none any more.
+func (t *Timer) sliceOver() bool {
+	over := t.slice != 0 && rdtsc() >= t.slice
+	if over {
+		t.slice = 0
+	}
+	return over
+}
+
+// extendSlice makes the running slice, if there is one, longer. The hardware interrupts too
+// early by as much.
+func (t *Timer) extendSlice(ticks uint64) {
+	if t.slice != 0 {
+		t.slice += ticks
+	}
+}
+
+// setRest makes the hardware interrupt at that count of the counter at the latest, and reports
+// whether that lies ahead.
+func (t *Timer) setRest(until uint64) bool {
+	if rdtsc() >= until {
+		return false
+	}
+	t.rest = until
+	t.arm(until)
+	return true
+}
 
 // sliceLeft is what is left of the running slice in microseconds, 0 if there is none.
 func (t *Timer) sliceLeft() uint64 {
@@ -159,23 +192,34 @@ func (t *Timer) program(at uint64) {
 	t.apic.write(apicInitialCount, uint32(count))
 }
 
-// Interrupt serves LineTimer.
-func (t *Timer) Interrupt() {
+// interrupted sets the hardware, which has interrupted, to what comes next, and reports
+// whether the alarm is due.
+func (t *Timer) interrupted() (alarm bool) {
 	now := rdtsc()
 	t.armed = 0
-	if t.slice != 0 && t.slice <= now {
-		t.slice, t.over = 0, true
-	}
-	if t.alarm != 0 && t.alarm <= now {
-		t.alarm = 0
-		if t.client != nil {
-			t.client.AlarmFired()
-		}
-	}
 	if t.slice != 0 {
 		t.arm(t.slice)
 	}
-	if t.alarm != 0 {
-		t.arm(t.alarm)
+	if t.rest > now {
+		t.arm(t.rest)
+	}
+	if t.alarm == 0 {
+		return false
+	}
+	if t.alarm <= now {
+		return true
+	}
+	t.arm(t.alarm)
+	return false
+}
+
+// Interrupt serves LineAlarm.
+func (t *Timer) Interrupt() {
+	if t.alarm == 0 || t.alarm > rdtsc() { // it was set anew
+		return
+	}
+	t.alarm = 0
+	if t.client != nil {
+		t.client.AlarmFired()
 	}
 }
