@@ -55,15 +55,15 @@ type CPU interface {
 	SliceOver() bool
 	// SliceLeft is what is left of the slice in microseconds, 0 if there is none.
 	SliceLeft() uint64
-	// ExtendSlice makes the slice that is running, if there is one, so many ticks longer.
-	ExtendSlice(ticks uint64)
+	// BeginWork and EndWork are called around kernel work: the slice, if there is one, does not
+	// go on meanwhile. EndWork returns when both were called, by a clock of ticks.
+	BeginWork()
+	EndWork() (began, ended uint64)
 
-	// Ticks is the CPU's clock, which counts at a rate of its own.
-	Ticks() uint64
 	// TicksIn is how many ticks so many microseconds are.
 	TicksIn(micros uint64) uint64
-	// Rest reports whether the clock is still in front of that tick. If so, an interrupt comes
-	// when it is there, and lines that wait hold back neither that nor the end of a slice.
+	// Rest reports whether the clock has not come to that tick yet. If so, an interrupt comes
+	// when it does, and lines that wait hold back neither that nor the end of a slice.
 	Rest(until uint64) bool
 
 	// Interrupts is a word that is not 0 while an interrupt line waits to be served. It is

@@ -26,22 +26,24 @@ func (k *Kernel) mayWork() bool {
 // work serves the interrupt lines that wait, then the deferred calls that do by then, each
 // once. A task whose turn that interrupted has its slice prolonged by what it took.
 func (k *Kernel) work() {
-	taken, start := k.ready != 0, k.cpu.Ticks()
+	taken := k.ready != 0
+	k.cpu.BeginWork()
 	for line, ok := k.cpu.NextInterrupt(); ok; line, ok = k.cpu.NextInterrupt() {
 		k.platform.Interrupt(line)
 	}
-	k.deferred.run()
-	end := k.cpu.Ticks()
-	k.cpu.ExtendSlice(end - start)
+	if k.deferred.pending != 0 {
+		k.deferred.run()
+	}
+	began, ended := k.cpu.EndWork()
 	if taken {
-		k.share.take(start, end)
+		k.share.take(began, ended)
 	}
 }
 
-// take counts that work took the time from start to end from tasks. If it was very long the
-// machine itself stood still, and not for tasks' sake.
-func (s *workShare) take(start, end uint64) {
-	took := min(end-start, 100*s.burst)
-	s.even = max(s.even+took, end) + took // tasks had nothing of the time that it took
-	s.rests = s.even-end > s.burst
+// take counts that work took a time from tasks. If it was very long the machine itself stood
+// still, and not for work's sake.
+func (s *workShare) take(began, ended uint64) {
+	took := min(ended-began, 100*s.burst)
+	s.even = max(s.even+took, ended) + took // tasks had nothing of the time that it took
+	s.rests = s.even-ended > s.burst
 }

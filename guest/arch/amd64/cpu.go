@@ -276,11 +276,11 @@ func (c *CPU) SliceLeft() uint64 { return c.timer.sliceLeft() }
 // Interrupts implements kernel.CPU.
 func (c *CPU) Interrupts() *uint64 { return &pending }
 
-// ExtendSlice implements kernel.CPU.
-func (c *CPU) ExtendSlice(ticks uint64) { c.timer.extendSlice(ticks) }
+// BeginWork implements kernel.CPU.
+func (c *CPU) BeginWork() { c.timer.stopSlice() }
 
-// Ticks implements kernel.CPU.
-func (c *CPU) Ticks() uint64 { return rdtsc() }
+// EndWork implements kernel.CPU.
+func (c *CPU) EndWork() (began, ended uint64) { return c.timer.goOn() }
 
 // TicksIn implements kernel.CPU.
 func (c *CPU) TicksIn(micros uint64) uint64 { return c.timer.ticksIn(micros) }
@@ -290,7 +290,7 @@ func (c *CPU) TicksIn(micros uint64) uint64 { return c.timer.ticksIn(micros) }
 // interrupted by devices once.
 func (c *CPU) Rest(until uint64) bool {
 	c.takeTimer()
-	return c.timer.setRest(until)
+	return c.timer.startRest(until)
 }
 
 // NextInterrupt implements kernel.CPU. The alarm comes first, then the highest line: the end

@@ -174,7 +174,7 @@ func TestTimerInterrupt(t *testing.T) {
 func TestRest(t *testing.T) {
 	timer, client := newTimer(t, true)
 	c := &CPU{apic: &localAPIC{x2: true}, timer: timer}
-	until := c.Ticks() + c.TicksIn(500)
+	until := hostCPU.tsc + c.TicksIn(500)
 	timer.SetAlarm(200)
 	_, _ = armedFor(true)
 	pending = 1 << 4

@@ -28,7 +28,8 @@ type Timer struct {
 	perTick uint64 // counts of that timer in a tick of the counter, times 2^perTickShift, rounded up
 
 	slice    uint64 // when the running slice ends, by the counter; 0: there is none
-	rest     uint64 // when the kernel's rest ends, by the counter
+	stopped  uint64 // when the slice was stopped, by the counter
+	rest     uint64 // when the kernel's rest ends, by the counter; 0: there is none
 	alarm    uint64 // when the alarm fires, by the counter; 0: never
 	armed    uint64 // when the hardware will interrupt, by the counter; 0: it will not
 	client   hil.AlarmClient
@@ -145,23 +146,17 @@ func (t *Timer) sliceOver() bool {
 	return over
 }
 
-// extendSlice makes the running slice, if there is one, longer. The hardware interrupts too
-// early by as much.
-func (t *Timer) extendSlice(ticks uint64) {
-	if t.slice != 0 {
-		t.slice += ticks
-	}
-}
+// stopSlice makes the running slice, if there is one, stand still until goOn.
+func (t *Timer) stopSlice() { t.stopped = rdtsc() }
 
-// setRest makes the hardware interrupt at that count of the counter at the latest, and reports
-// whether that lies ahead.
-func (t *Timer) setRest(until uint64) bool {
-	if rdtsc() >= until {
-		return false
+// goOn makes the slice go on, and returns by the counter from when to when it stood still. The
+// hardware interrupts too early by as much.
+func (t *Timer) goOn() (from, to uint64) {
+	from, to = t.stopped, rdtsc()
+	if t.slice != 0 {
+		t.slice += to - from
 	}
-	t.rest = until
-	t.arm(until)
-	return true
+	return from, to
 }
 
 // sliceLeft is what is left of the running slice in microseconds, 0 if there is none.
@@ -192,34 +187,44 @@ func (t *Timer) program(at uint64) {
 	t.apic.write(apicInitialCount, uint32(count))
 }
 
-// interrupted sets the hardware, which has interrupted, to what comes next, and reports
-// whether the alarm is due.
+// startRest begins a rest of the kernel's, and reports whether its end lies ahead.
+func (t *Timer) startRest(until uint64) bool {
+	t.rest = until
+	t.rearm()
+	return t.rest != 0
+}
+
+// interrupted says what the hardware's interrupt was for: it reports whether the alarm is due.
+// Then Interrupt or startRest sets the hardware to what comes next.
 func (t *Timer) interrupted() (alarm bool) {
-	now := rdtsc()
 	t.armed = 0
+	if t.alarm != 0 && t.alarm <= rdtsc() {
+		t.alarm = 0
+		return true
+	}
+	t.rearm()
+	return false
+}
+
+// rearm makes sure that the hardware interrupts in time for all that is to come.
+func (t *Timer) rearm() {
 	if t.slice != 0 {
 		t.arm(t.slice)
 	}
-	if t.rest > now {
+	if t.alarm != 0 {
+		t.arm(t.alarm)
+	}
+	if t.rest != 0 {
+		if t.rest <= rdtsc() {
+			t.rest = 0
+			return
+		}
 		t.arm(t.rest)
 	}
-	if t.alarm == 0 {
-		return false
-	}
-	if t.alarm <= now {
-		return true
-	}
-	t.arm(t.alarm)
-	return false
 }
 
 // Interrupt serves LineAlarm.
 func (t *Timer) Interrupt() {
-	if t.alarm == 0 || t.alarm > rdtsc() { // it was set anew
-		return
-	}
-	t.alarm = 0
-	if t.client != nil {
-		t.client.AlarmFired()
-	}
+	t.client.AlarmFired()
+	t.rearm()
 }

@@ -18,7 +18,7 @@ type timerModel struct {
 	slice    uint64 // the end of the slice
 	rest     uint64 // the end of the kernel's rest
 	alarm    uint64 // when the alarm fires
-	delayed  bool   // it is due, and a resting kernel has not served it
+	delayed  bool   // one was due, and a resting kernel has not served it
 	fired    int    // alarms
 	ended    int    // slices
 	rested   int    // alarms that waited
@@ -47,7 +47,7 @@ func TestTimerAtRandom(t *testing.T) {
 func (m *timerModel) run(t *testing.T, random *rand.Rand) {
 	for range 600 {
 		if m.waits && random.IntN(2) == 0 {
-			m.interrupt(t, random.IntN(3) == 0)
+			m.interrupt(t, uint64(random.IntN(2)*random.IntN(1<<24)))
 		} else if m.delayed && random.IntN(2) == 0 {
 			m.serveAlarm(t)
 		} else {
@@ -70,21 +70,23 @@ func (m *timerModel) act(random *rand.Rand) {
 	case 1:
 		at := m.timer.Now() + random.Uint64N(1<<random.IntN(24)) - min(m.timer.Now(), 100)
 		m.timer.SetAlarm(at)
-		m.alarm, m.delayed = m.timer.clock.tsc(at), false
+		m.alarm = m.timer.clock.tsc(at)
 	case 2:
 		m.timer.Disarm()
-		m.alarm, m.delayed = 0, false
+		m.alarm = 0
 	case 3:
 		m.client.again = []uint64{0, m.timer.Now() + 1 + random.Uint64N(20_000)}[random.IntN(2)]
 	case 4:
-		longer := random.Uint64N(1 << 24)
-		m.timer.extendSlice(longer)
+		still := random.Uint64N(1 << 24)
+		m.timer.stopSlice()
+		hostCPU.tsc += still
+		m.timer.goOn()
 		if m.slice != 0 {
-			m.slice += longer
+			m.slice += still
 		}
 	case 5:
 		m.rest = hostCPU.tsc + random.Uint64N(1<<24)
-		m.timer.setRest(m.rest)
+		m.timer.startRest(m.rest)
 	default:
 		hostCPU.tsc += random.Uint64N(1 << (16 + random.IntN(18)))
 	}
@@ -111,9 +113,7 @@ func (m *timerModel) check(t *testing.T) {
 	if m.rest > now {
 		m.checkDue(t, "end of the rest", m.rest)
 	}
-	if !m.delayed {
-		m.checkDue(t, "alarm", m.alarm)
-	}
+	m.checkDue(t, "alarm", m.alarm)
 	require.InDelta(t, (max(m.slice, now)-now)/(testHz/microsecond), m.timer.sliceLeft(), 1)
 	over := m.slice != 0 && m.slice <= now
 	require.Equal(t, over, m.timer.sliceOver())
@@ -132,21 +132,24 @@ func (m *timerModel) checkDue(t *testing.T, what string, due uint64) {
 }
 
 // interrupt serves the interrupt, and an alarm that is due, unless the kernel rests.
-func (m *timerModel) interrupt(t *testing.T, rests bool) {
+func (m *timerModel) interrupt(t *testing.T, rest uint64) {
 	m.waits = false
 	due := m.alarm != 0 && m.alarm <= hostCPU.tsc
 	require.Equal(t, due, m.timer.interrupted(), "the alarm is due")
-	m.delayed = due
-	if due && rests {
+	if !due {
+		return
+	}
+	m.alarm, m.delayed = 0, true
+	if m.rest = hostCPU.tsc + rest; m.timer.startRest(m.rest) {
 		m.rested++
-	} else if due {
+	} else {
 		m.serveAlarm(t)
 	}
 }
 
-// serveAlarm fires the alarm, which is due.
+// serveAlarm fires the alarm, which is due, or was before it was set anew.
 func (m *timerModel) serveAlarm(t *testing.T) {
-	m.delayed, m.alarm = false, 0
+	m.delayed = false
 	m.fired++
 	if m.client.again != 0 {
 		m.alarm = m.timer.clock.tsc(m.client.again)

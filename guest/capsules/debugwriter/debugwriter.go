@@ -65,46 +65,69 @@ func (w *Writer) Tasks() *TaskWriter {
 
 // Poll makes text that finds the queue full be sent by polling that line, or with nil no more.
 // It is for booting, when nobody serves interrupts yet and no task waits.
-func (w *Writer) Poll(line hil.PollingTransmitter) { w.polled = line }
+func (w *Writer) Poll(line hil.PollingTransmitter) {
+	if line != nil {
+		w.Drain(line)
+	}
+	w.polled = line
+}
 
 // WriteString implements kernel.Writer. It returns at once, unless the line is polled.
 func (w *Writer) WriteString(s string) {
-	if w.polled != nil && w.count+uint(len(s)) > kernelRoom {
+	if uint(len(s)) > kernelRoom-w.count && w.polled != nil {
 		w.poll(w.polled)
 	}
-	w.lost += w.put(s, kernelRoom, w.lost)
+	if w.lost == 0 {
+		s = w.put(s, kernelRoom)
+	}
+	w.lost += uint64(len(s))
 }
 
 // WriteChar implements kernel.Writer, likewise.
 func (w *Writer) WriteChar(c byte) {
-	if w.polled != nil && w.count == kernelRoom {
+	if w.lost != 0 || w.count == kernelRoom {
+		if w.polled == nil {
+			w.lost++
+			return
+		}
 		w.poll(w.polled)
 	}
-	w.lost += w.putChar(c, kernelRoom, w.lost)
+	w.queue[(w.head+w.count)%queueSize] = c
+	w.count++
+	if !w.awake {
+		w.wake()
+	}
 }
 
 // WriteString implements kernel.Writer. It returns at once.
-func (t *TaskWriter) WriteString(s string) { t.lose(t.writer.put(s, tasksRoom, t.lost)) }
+func (t *TaskWriter) WriteString(s string) {
+	if t.lost == 0 {
+		s = t.writer.put(s, tasksRoom)
+	}
+	t.lose(uint64(len(s)))
+}
 
 // WriteChar implements kernel.Writer. It returns at once.
-func (t *TaskWriter) WriteChar(c byte) { t.lose(t.writer.putChar(c, tasksRoom, t.lost)) }
+func (t *TaskWriter) WriteChar(c byte) {
+	if t.lost != 0 || t.writer.count >= tasksRoom {
+		t.lose(1)
+		return
+	}
+	t.writer.WriteChar(c)
+}
 
 // lose counts what was lost. A line that was cut ends there, so that the kernel's next begins a
 // new one.
 func (t *TaskWriter) lose(n uint64) {
-	if n != 0 && t.lost == 0 {
-		t.writer.putChar('\n', kernelRoom, t.writer.lost)
+	if w := t.writer; n != 0 && t.lost == 0 && w.lost == 0 && w.count < kernelRoom {
+		w.WriteChar('\n')
 	}
 	t.lost += n
 }
 
-// put queues as much of s as there is room for, nothing if the writer has lost text that was
-// not reported, and returns how much there was not.
-func (w *Writer) put(s string, room uint, lost uint64) uint64 {
-	n := uint(0)
-	if lost == 0 && w.count < room {
-		n = min(uint(len(s)), room-w.count)
-	}
+// put queues as much of s as there is room for, and returns the rest.
+func (w *Writer) put(s string, room uint) string {
+	n := min(uint(len(s)), room-min(w.count, room))
 	tail := (w.head + w.count) % queueSize
 	first := copy(w.queue[tail:], s[:n])
 	copy(w.queue[:], s[first:n])
@@ -112,20 +135,7 @@ func (w *Writer) put(s string, room uint, lost uint64) uint64 {
 	if !w.awake {
 		w.wake()
 	}
-	return uint64(len(s)) - uint64(n)
-}
-
-// putChar is put for one byte.
-func (w *Writer) putChar(c byte, room uint, lost uint64) uint64 {
-	if lost != 0 || w.count >= room {
-		return 1
-	}
-	w.queue[(w.head+w.count)%queueSize] = c
-	w.count++
-	if !w.awake {
-		w.wake()
-	}
-	return 0
+	return s[n:]
 }
 
 // wake makes sure that the text will be sent, if there is a line by now.

@@ -31,6 +31,7 @@ type CPU struct {
 	pending uint64 // those that wait
 	clock   uint64
 	slice   uint64     // its end; 0: none
+	began   uint64     // kernel work
 	rest    uint64     // the end of the kernel's rest; 0: none
 	due     [64]uint64 // when each interrupt line will be raised, 0: not planned
 	trap    kernel.Trap
@@ -215,17 +216,18 @@ func (c *CPU) SliceOver() bool {
 // SliceLeft implements kernel.CPU.
 func (c *CPU) SliceLeft() uint64 { return c.slice - min(c.clock, c.slice) }
 
-// ExtendSlice implements kernel.CPU.
-func (c *CPU) ExtendSlice(ticks uint64) {
+// BeginWork implements kernel.CPU.
+func (c *CPU) BeginWork() { c.began = c.clock }
+
+// EndWork implements kernel.CPU.
+func (c *CPU) EndWork() (began, ended uint64) {
 	if c.slice != 0 {
-		c.slice += ticks
+		c.slice += c.clock - c.began
 	}
+	return c.began, c.clock
 }
 
-// Ticks implements kernel.CPU: microseconds.
-func (c *CPU) Ticks() uint64 { return c.clock }
-
-// TicksIn implements kernel.CPU.
+// TicksIn implements kernel.CPU: a tick is a microsecond.
 func (c *CPU) TicksIn(micros uint64) uint64 { return micros }
 
 // Rest implements kernel.CPU.
