@@ -67,11 +67,12 @@ type CPU interface {
 	Rest(until uint64) bool
 
 	// Interrupts is a word that is not 0 while an interrupt line waits to be served. It is
-	// always the same one. No line begins to wait while the kernel works: what comes by then
-	// comes to the task that is switched to, or to Idle.
+	// always the same one. Lines begin to wait while a task runs, in Idle and in Poll.
 	Interrupts() *uint64
 	// NextInterrupt takes the waiting interrupt line that comes first, or reports false.
 	NextInterrupt() (line int, ok bool)
+	// Poll makes the lines wait that were raised by now.
+	Poll()
 	// Idle sleeps until an interrupt waits. It returns at once if one does already.
 	Idle()
 }

@@ -24,7 +24,8 @@ func (k *Kernel) mayWork() bool {
 }
 
 // work serves the interrupt lines that wait, then the deferred calls that do by then, each
-// once. A task whose turn that interrupted has its slice prolonged by what it took.
+// once. A task whose turn that interrupted has its slice prolonged by what it took. Where no
+// task and no sleep comes between that and more work, lines are let in.
 func (k *Kernel) work() {
 	taken := k.ready != 0
 	k.cpu.BeginWork()
@@ -37,6 +38,9 @@ func (k *Kernel) work() {
 	began, ended := k.cpu.EndWork()
 	if taken {
 		k.share.take(began, ended)
+	}
+	if k.ready == 0 && k.deferred.pending != 0 {
+		k.cpu.Poll()
 	}
 }
 

@@ -196,6 +196,32 @@ func TestWorkGoesOnWhileNoTaskIsReady(t *testing.T) {
 	assert.InDelta(t, 10_000*pieceTime, m.Alarm.Now(), 10, "one after another")
 }
 
+// TestAlarmBesideEndlessWork: an alarm comes in time, although work never ends and no task is
+// ready between.
+func TestAlarmBesideEndlessWork(t *testing.T) {
+	for kind, makeWork := range map[string]func(m *machine) []*work{
+		"a deferred call that sets itself": endless["a deferred call that sets itself"],
+		"capsules that call each other":    endless["capsules that call each other"],
+	} {
+		t.Run(kind, func(t *testing.T) {
+			m, _ := newBusyMachine(t, &kernel.RoundRobin{}, makeWork)
+			tick := &ticker{m: m}
+			m.Alarm.SetAlarmClient(tick)
+			m.AddTask("asleep", func(k *kerneltest.Task) {
+				tick.id = m.byName("asleep").ID()
+				k.Subscribe(probeDriver, 0, k.Function(nil), 0) // so that events queue
+				at := m.Alarm.Now() + 50_000
+				m.Alarm.SetAlarm(at)
+				k.WaitFor(probeDriver, 0)
+				assert.LessOrEqual(t, m.Alarm.Now()-at, uint64(1000+5*pieceTime), "late")
+				panic(stopped{})
+			}, nil)
+			run(m)
+			assert.Equal(t, 1, tick.fired)
+		})
+	}
+}
+
 // TestMachineThatStoodStill: when the host stops the machine for long in a piece of work, work
 // does not wait as long.
 func TestMachineThatStoodStill(t *testing.T) {

@@ -109,19 +109,17 @@ func (r *report) inside(above map[*function]int) error {
 	} {
 		add(called.name, r.implementations("kapsel/guest/kernel", called.iface, called.method))
 	}
-	idle, err := r.one(archPackage + ".idle")
-	if err != nil {
-		return err
-	}
 	trap, err := r.one(archPackage + ".kernelTrap")
 	if err != nil {
 		return err
 	}
 	at := 0
-	for f := range above {
-		if f.name == idle.name {
-			at = max(at, above[f]+f.frame)
+	for _, name := range []string{"idle", "letInterrupts"} { // where interrupts are on
+		f, err := r.one(archPackage + "." + name)
+		if err != nil {
+			return err
 		}
+		at = max(at, above[f]+f.frame)
 	}
 	r.entries = append(r.entries, entry{name: "interrupt while idle", root: trap, above: at, bytes: hardwareFrame + trap.frame})
 	return nil

@@ -27,7 +27,7 @@ type CPU struct {
 
 const none = -1
 
-// heartbeat counts the times that a task or sleep got the processor. A monitor's watchdog
+// heartbeat counts the times that a task, sleep or an interrupt could get the processor. A monitor's watchdog
 // reads it (abi.NoteHeartbeat): while it stands still in ring 0 the kernel does not return
 // to its main loop.
 var heartbeat uint64
@@ -318,6 +318,12 @@ func (c *CPU) takeTimer() {
 	if c.timer.interrupted() {
 		pending |= 1 << LineAlarm
 	}
+}
+
+// Poll implements kernel.CPU.
+func (c *CPU) Poll() {
+	heartbeat++
+	letInterrupts()
 }
 
 // Idle implements kernel.CPU.

@@ -416,6 +416,7 @@ func TestHeartbeat(t *testing.T) {
 	}{
 		{"a task runs", func() { c.Switch(0) }, 1},
 		{"the processor sleeps", c.Idle, 1},
+		{"interrupts are let in", c.Poll, 1},
 		{"a look for interrupts", func() { c.NextInterrupt() }, 0},
 		{"a task that cannot run", func() { c.Clear(0); c.Switch(0) }, 0},
 	} {

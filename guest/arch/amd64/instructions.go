@@ -53,6 +53,9 @@ func switchTo()
 // idle sleeps until an interrupt, unless one waits in pending.
 func idle()
 
+// letInterrupts takes interrupts that were raised: their bits in pending are set.
+func letInterrupts()
+
 // exchange keeps what the processor holds of the task whose context is from, nil for none
 // that is to be kept, and loads what it is to hold of another: x87 state and MXCSR, the
 // selectors DS, ES, FS, GS, the bases of FS and GS. Of vector and x87 state it leaves alone

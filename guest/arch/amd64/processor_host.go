@@ -21,6 +21,7 @@ type processor struct {
 	statuses           []uint32                // what was written to the debug-exit port
 	writes             []registerWrite         // of all registers, in order
 	rests              int                     // times that it idled
+	polls              int                     // times that it let interrupts in
 
 	task     func(*context) // runs in ring 3 until it traps
 	timeRead func()         // called before the time-stamp counter is read, if not nil
@@ -134,6 +135,8 @@ func exchange(from, to *context) {
 func switchTo() { hostCPU.task(running) }
 
 func idle() { hostCPU.rests++ }
+
+func letInterrupts() { hostCPU.polls++ }
 
 // Addresses of code that only the kernel's build has.
 const (

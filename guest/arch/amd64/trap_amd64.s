@@ -277,6 +277,13 @@ TEXT ·idle(SB), NOSPLIT, $0-0
 awake:
 	RET
 
+// func letInterrupts()
+TEXT ·letInterrupts(SB), NOSPLIT, $0-0
+	STI                                   // takes effect behind the next instruction
+	BYTE $0x90 // NOP
+	CLI
+	RET
+
 #define READ_MSR(msr, to) \
 	MOVL $msr, CX; \
 	RDMSR; \

@@ -27,7 +27,7 @@ type CPU struct {
 
 	slots   [kernel.MaxTasks]Task
 	planted [kernel.MaxTasks][]kernel.Page
-	raised  uint64 // interrupt lines; they wait when a task runs or the CPU sleeps
+	raised  uint64 // interrupt lines; they wait when a task runs, or the kernel lets them
 	pending uint64 // those that wait
 	clock   uint64
 	slice   uint64     // its end; 0: none
@@ -251,6 +251,9 @@ func (c *CPU) NextInterrupt() (line int, ok bool) {
 	return line, true
 }
 
+// Poll implements kernel.CPU.
+func (c *CPU) Poll() { c.latch() }
+
 // Idle implements kernel.CPU.
 func (c *CPU) Idle() {
 	c.latch()
@@ -272,7 +275,7 @@ func (c *CPU) Idle() {
 	}
 }
 
-// Raise makes an interrupt line wait to be served, as soon as a task runs or the CPU sleeps.
+// Raise makes an interrupt line wait to be served, as soon as a task runs, or the kernel lets it.
 func (c *CPU) Raise(line int) { c.raised |= 1 << line }
 
 // latch makes lines that were raised wait, and reports whether there are any. One that waits
