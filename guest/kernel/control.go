@@ -106,7 +106,7 @@ type Statistics struct {
 	Syscalls uint64
 	Dropped  uint64 // upcalls that found the queue full
 	Expired  uint64 // slices used up
-	Restarts uint32
+	Restarts uint64
 	Queued   int // upcalls that wait
 	Grants   int // grants allocated
 }
@@ -157,13 +157,13 @@ func (t *Task) PrintName(w Writer, width int) {
 func (t *Task) Print(w Writer) {
 	w.WriteString("Task: ")
 	t.printName(w)
-	format.Print(w, ", PID %d\n State: ", uint64(t.id.Number()))
+	format.Print(w, ", PID %d\n State: ", t.id.Number())
 	w.WriteString(t.StateName())
 	w.WriteString("; ended by: ")
 	t.printEnd(w)
 	w.WriteString("\n ShortID: ")
 	t.PrintShortID(w, 0)
 	format.Print(w, "\n Events queued: %d\n Syscall count: %d\n Dropped upcall count: %d\n Restart count: %d\n",
-		uint64(t.queue.count), t.syscalls, t.dropped, uint64(t.restarts))
+		uint64(t.queue.count), t.syscalls, t.dropped, t.restarts)
 	t.printMemory(w)
 }

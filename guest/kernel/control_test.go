@@ -167,7 +167,7 @@ func TestBoot(t *testing.T) {
 			assert.Equal(t, abi.ALREADY, m.Kernel.Boot(task.ID(), can))
 			assert.True(t, m.Continue())
 			assert.Equal(t, 2, runs)
-			assert.Equal(t, uint32(1), task.Restarts())
+			assert.EqualValues(t, 1, task.Restarts())
 			assert.Equal(t, "YieldedFor", task.StateName())
 			assert.Equal(t, abi.INVAL, m.Kernel.Boot(kernel.TaskID{}, can), "nobody's identifier")
 		})

@@ -53,15 +53,25 @@ type CPU interface {
 	// SetSlice begins a slice of that length in microseconds, in place of the one before: at
 	// its end an interrupt comes, so that Switch returns then at the latest; 0: none.
 	SetSlice(micros uint64)
-	// SliceOver reports whether the slice has ended. It is false if there is none.
+	// SliceOver reports whether the slice has ended. Then there is none any more.
 	SliceOver() bool
-	// SliceLeft is what is left of the slice in microseconds, 0 if it is over or there is none.
+	// SliceLeft is what is left of the slice in microseconds, 0 if there is none.
 	SliceLeft() uint64
+	// BeginWork and EndWork are called around kernel work: the slice, if there is one, does not
+	// go on meanwhile. EndWork returns when both were called, by a clock of ticks.
+	BeginWork()
+	EndWork() (began, ended uint64)
+
+	// TicksIn is how many ticks so many microseconds are.
+	TicksIn(micros uint64) uint64
+	// Rest reports whether the clock has not come to that tick yet. If so, an interrupt comes
+	// when it does, and lines that wait hold back neither that nor the end of a slice.
+	Rest(until uint64) bool
 
 	// Interrupts is a word that is not 0 while an interrupt line waits to be served. It is
-	// always the same one.
+	// always the same one. Lines begin to wait while a task runs, in Idle and in Poll.
 	Interrupts() *uint64
-	// NextInterrupt takes the lowest waiting interrupt line, or reports false.
+	// NextInterrupt takes the waiting interrupt line that comes first, or reports false.
 	NextInterrupt() (line int, ok bool)
 	// Idle sleeps until an interrupt waits. It returns at once if one does already.
 	Idle()

@@ -7,7 +7,8 @@ const maxDeferred = 32
 
 // DeferredClient is what a deferred call calls.
 type DeferredClient interface {
-	// HandleDeferredCall runs from the main loop, never from within Set.
+	// HandleDeferredCall runs from the main loop, never from within Set. It does one bounded
+	// piece of work: what is left it sets the call for again.
 	HandleDeferredCall()
 }
 
@@ -59,9 +60,11 @@ type deferredCalls struct {
 	clients [maxDeferred]DeferredClient
 }
 
-// runLowest calls the pending client that was registered first. There is one.
-func (d *deferredCalls) runLowest() {
-	i := bits.TrailingZeros32(d.pending)
-	d.pending &^= 1 << i
-	d.clients[i].HandleDeferredCall()
+// run calls the clients that wait, in the order of their registration, each once.
+func (d *deferredCalls) run() {
+	for waiting := d.pending; waiting != 0; waiting &= waiting - 1 {
+		i := bits.TrailingZeros32(waiting)
+		d.pending &^= 1 << i
+		d.clients[i].HandleDeferredCall()
+	}
 }

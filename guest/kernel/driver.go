@@ -16,6 +16,7 @@ type Driver interface {
 type Platform interface {
 	// Driver finds the driver with that number, or returns nil.
 	Driver(number uint32) Driver
-	// Interrupt serves an interrupt line that CPU.NextInterrupt named.
+	// Interrupt serves an interrupt line that CPU.NextInterrupt named: one bounded piece of
+	// work. A driver whose device asks for more by then sets a deferred call.
 	Interrupt(line int)
 }

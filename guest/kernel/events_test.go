@@ -99,8 +99,11 @@ func (w *eventWorld) goesOn(run kernel.TaskID) bool {
 	return task.ID() == run && task.State() >= kernel.Running && task.State() <= kernel.YieldedFor
 }
 
-// AlarmFired implements hil.AlarmClient.
-func (w *eventWorld) AlarmFired() { w.actSome(kernel.TaskID{}) }
+// AlarmFired implements hil.AlarmClient. It takes its time, so that kernel work waits for tasks.
+func (w *eventWorld) AlarmFired() {
+	w.actSome(kernel.TaskID{})
+	w.CPU.Advance(w.random.Uint64N(3000))
+}
 
 func (w *eventWorld) actSome(caller kernel.TaskID) {
 	for range w.random.IntN(5) {
@@ -285,12 +288,7 @@ func (r *eventRun) yieldWaitFor(e eventName) {
 // TestEvents: whatever drivers, tasks and those who control them do, in whatever order, every
 // event comes to pass as the ABI says, and no task that can run is left asleep.
 func TestEvents(t *testing.T) {
-	for name, scheduler := range map[string]func() kernel.Scheduler{
-		"round robin":    func() kernel.Scheduler { return &kernel.RoundRobin{} },
-		"cooperative":    func() kernel.Scheduler { return &kernel.Cooperative{} },
-		"priority":       func() kernel.Scheduler { return &kernel.Priority{} },
-		"feedback queue": func() kernel.Scheduler { return &kernel.FeedbackQueue{} },
-	} {
+	for name, scheduler := range schedulers {
 		for seed := range uint64(8) {
 			t.Run(fmt.Sprintf("%s, seed %d", name, seed), func(t *testing.T) {
 				w := newEventWorld(t, scheduler(), seed)

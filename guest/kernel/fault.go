@@ -40,7 +40,7 @@ type FaultLimit struct {
 
 // OnFault implements FaultPolicy.
 func (p *FaultLimit) OnFault(t *Task) (FaultAction, bool) {
-	if p.Restarts == AlwaysRestart || t.restarts < p.Restarts {
+	if p.Restarts == AlwaysRestart || t.restarts < uint64(p.Restarts) {
 		return RestartTask, p.Dump
 	}
 	return p.Then, p.Dump
@@ -72,7 +72,7 @@ var actionNames = [...]string{StopTask: "stopped", RestartTask: "restarting", Pa
 // printFault says in one line which task did what, where, and what follows.
 func (k *Kernel) printFault(t *Task, f *Fault, action FaultAction) {
 	w := k.debug
-	format.Print(w, "task %d ", uint64(t.id.Number()))
+	format.Print(w, "task %d ", t.id.Number())
 	t.printName(w)
 	w.WriteString(" faulted: ")
 	printFault(w, f)

@@ -45,11 +45,11 @@ func TestNestedEntryIsRefusedAndCounted(t *testing.T) {
 
 func TestEachVisitsTasksThatHaveTheGrant(t *testing.T) {
 	m := newMachine(t)
-	var visited []uint32
+	var visited []uint64
 	m.probe.hook = func(kernel.TaskID, uint32, uint32) kernel.Result {
 		visited = nil
 		m.probe.grant.Each(func(c *counter, task *kernel.TaskData) {
-			visited = append(visited, task.ID().Number(), c.count)
+			visited = append(visited, task.ID().Number(), uint64(c.count))
 		})
 		return kernel.Done()
 	}
@@ -61,7 +61,7 @@ func TestEachVisitsTasksThatHaveTheGrant(t *testing.T) {
 		k.Wait()
 	}, nil)
 	assert.True(t, m.Run())
-	assert.Equal(t, []uint32{3, 7}, visited)
+	assert.Equal(t, []uint64{3, 7}, visited)
 }
 
 func TestNoRoomForAGrant(t *testing.T) {

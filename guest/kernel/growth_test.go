@@ -67,6 +67,7 @@ func TestLongBreak(t *testing.T) {
 // interrupts are served: an alarm is late by no more than a slice and a piece.
 func TestLongBreakIsBounded(t *testing.T) {
 	m := newMachine(t)
+	m.CPU.PieceTime = 100
 	growing := true
 	m.AddTask("long", func(k *kerneltest.Task) {
 		for range 20 {

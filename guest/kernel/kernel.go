@@ -26,7 +26,7 @@ type Kernel struct {
 	loaded int       // slots in use
 	live   int       // tasks that may run again
 	ready  uint32    // a bit for each slot whose task can run now
-	serial uint32    // the last identifier given to a task
+	serial uint64    // the last identifier given to a task
 	ram    [2][]byte // memory for tasks that none has yet
 
 	grants   int // grants made
@@ -37,6 +37,7 @@ type Kernel struct {
 	attention bool  // its turn is to end: it waits or has ended, or there is other work
 	last      Stop  // how the last turn ended
 	sliced    bool  // a slice is running
+	share     workShare
 }
 
 // Config is what a board wires into the kernel. Every field is needed.
@@ -91,6 +92,7 @@ func (k *Kernel) OnContextSwitch(d ContextSwitchCallback, c capability.MainLoop)
 // or was stopped by a fault.
 func (k *Kernel) Run(c capability.MainLoop) {
 	c.Require()
+	k.share.burst = k.cpu.TicksIn(workBurst)
 	for k.live > 0 {
 		k.step()
 	}
@@ -99,17 +101,18 @@ func (k *Kernel) Run(c capability.MainLoop) {
 // RunForever is the main loop of a board where somebody can boot tasks when none can run.
 func (k *Kernel) RunForever(c capability.MainLoop) {
 	c.Require()
+	k.share.burst = k.cpu.TicksIn(workBurst)
 	for {
 		k.step()
 	}
 }
 
-// step does the most urgent thing: kernel work, else a task's turn, else sleep.
+// step does the most urgent thing: kernel work, if it may go on, else a task's turn, else sleep.
 //
 //go:nosplit
 func (k *Kernel) step() {
 	k.checkReady()
-	if k.deferred.pending != 0 || *k.interrupts != 0 {
+	if (k.deferred.pending != 0 || *k.interrupts != 0) && k.mayWork() {
 		k.work()
 		return
 	}
@@ -127,30 +130,11 @@ func (k *Kernel) step() {
 	}
 }
 
-// work serves all waiting interrupts, then deferred calls until an interrupt waits.
-func (k *Kernel) work() {
-	for line, ok := k.cpu.NextInterrupt(); ok; line, ok = k.cpu.NextInterrupt() {
-		k.platform.Interrupt(line)
-	}
-	k.expire()
-	for k.deferred.pending != 0 && *k.interrupts == 0 {
-		k.deferred.runLowest()
-	}
-}
-
 // idle sleeps until an interrupt. No slice is running then, nor is one to be gone on with.
 func (k *Kernel) idle() {
 	k.last.Reason = StopNoWork
 	k.startSlice(0)
 	k.cpu.Idle()
-}
-
-// expire tells the end of the slice from other interrupts, when those that waited are served.
-func (k *Kernel) expire() {
-	if k.last.Reason == StopPreempted && k.cpu.SliceOver() {
-		k.tasks[k.last.Slot].expired++
-		k.last.Reason, k.last.Left = StopExpired, 0
-	}
 }
 
 // startSlice begins a slice of that length, 0 for none.
@@ -180,16 +164,18 @@ func (k *Kernel) update(t *Task) {
 }
 
 // turn runs a ready task until it waits, ends or is stopped, an interrupt comes, the kernel
-// has work, or it made another task ready. No other system call ends the turn. Whether the
-// slice is over, expire finds out.
+// has work, or it made another task ready. No other system call ends the turn.
 //
 //go:nosplit
 func (k *Kernel) turn(t *Task) StopReason {
 	k.running, k.attention = t, false
+	id := t.id
 	switch t.state {
 	case Running:
 	case Growing:
-		k.grow(t)
+		if !k.grow(t) {
+			return k.preempted(t)
+		}
 	default: // Yielded
 		k.runUpcall(t)
 	}
@@ -218,17 +204,27 @@ func (k *Kernel) turn(t *Task) StopReason {
 			k.syscall(t, trap)
 		}
 	}
-	if t.runs() && !t.stopped {
+	if t.runs() && !t.stopped && t.id == id { // a task that restarted itself has had its turn
 		return StopPreempted
 	}
 	return StopNoWork
 }
 
-// trapped ends the turn of a task that did not trap for a system call.
+// trapped ends the turn of a task that did not trap for a system call. The end of a slice
+// comes by an interrupt, too.
 func (k *Kernel) trapped(t *Task, trap *Trap) StopReason {
 	if trap.Reason == TrapFault {
 		k.fault(t, &trap.Fault)
 		return StopNoWork
+	}
+	return k.preempted(t)
+}
+
+// preempted says whether the turn of a task that could go on ended with its slice.
+func (k *Kernel) preempted(t *Task) StopReason {
+	if k.cpu.SliceOver() {
+		t.expired++
+		return StopExpired
 	}
 	return StopPreempted
 }

@@ -304,7 +304,7 @@ func (k *Kernel) printSkipping(t *Task, reason string) {
 func (k *Kernel) printLoaded(t *Task) {
 	w := k.debug
 	m := &t.memory
-	format.Print(w, "task %d ", uint64(t.id.Number()))
+	format.Print(w, "task %d ", t.id.Number())
 	t.printName(w)
 	format.Print(w, ": flash 0x%8x..0x%8x, RAM 0x%8x..0x%8x, entry 0x%x",
 		m.flashStart, m.flashStart+m.flashSize, m.ramStart, m.ramEnd(), t.entry)

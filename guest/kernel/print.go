@@ -12,10 +12,10 @@ func (k *Kernel) PrintTasks(w Writer) {
 }
 
 func (t *Task) printRow(w Writer) {
-	format.Print(w, "%4d  ", uint64(t.id.Number()))
+	format.Print(w, "%4d  ", t.id.Number())
 	t.PrintName(w, 18)
 	format.Left(w, t.StateName(), 11)
-	format.Print(w, "%9d%11d%9d%9d  ", uint64(t.restarts), t.syscalls, t.dropped, t.expired)
+	format.Print(w, "%9d%11d%9d%9d  ", t.restarts, t.syscalls, t.dropped, t.expired)
 	t.printEnd(w)
 	w.WriteString("\n")
 }

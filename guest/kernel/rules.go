@@ -177,7 +177,7 @@ func (k *Kernel) touches(p Page, mem []byte) bool {
 // broken says which rule is broken, by what, and panics.
 func (k *Kernel) broken(t *Task, rule string, p Page) {
 	w := k.debug
-	format.Print(w, "memory of task %d ", uint64(t.id.Number()))
+	format.Print(w, "memory of task %d ", t.id.Number())
 	t.printName(w)
 	format.Print(w, ": address 0x%x, physical 0x%x, rights ", p.Addr, p.Frame)
 	for _, right := range [...]struct {

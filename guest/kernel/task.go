@@ -8,17 +8,18 @@ import (
 // TaskID names one run of a task, from its start to its end. It goes stale when the task
 // ends or restarts, and then every use of it fails.
 type TaskID struct {
-	value uint64 // number above, slot below; a number counts all runs of all tasks, from 1
+	value uint64 // number*MaxTasks + slot; a number counts all runs of all tasks, from 1
 }
 
-func taskID(number uint32, slot int) TaskID { return TaskID{uint64(number)<<32 | uint64(slot)} }
+// taskID makes an identity. Numbers have 60 bits: at a run in each nanosecond they last 36 years.
+func taskID(number uint64, slot int) TaskID { return TaskID{number*MaxTasks + uint64(slot)} }
 
 // Slot is the place of the task: the same in all its runs, and no other task's. From 0 to
 // MaxTasks-1.
-func (id TaskID) Slot() uint32 { return uint32(id.value) }
+func (id TaskID) Slot() uint32 { return uint32(id.value % MaxTasks) }
 
-// Number identifies the run among all runs of all tasks since boot.
-func (id TaskID) Number() uint32 { return uint32(id.value >> 32) }
+// Number identifies the run among all runs of all tasks since boot: no other ever has it.
+func (id TaskID) Number() uint64 { return id.value / MaxTasks }
 
 // State is what a task does.
 type State uint8
@@ -52,7 +53,7 @@ type Task struct {
 	slot       int
 	bit        uint32 // 1 << slot
 	id         TaskID
-	run        uint32 // counts ends: what was entered for a task holds while this is the same
+	run        uint64 // counts ends: what was entered for a task holds while this is the same
 	state      State
 	stopped    bool // it is kept from running: State says what it did before
 	restricted bool // the object lists what the task may use
@@ -79,10 +80,10 @@ type Task struct {
 	syscalls   uint64
 	dropped    uint64 // upcalls that found the queue full
 	expired    uint64 // slices used up
-	restarts   uint32
+	restarts   uint64
 	completion uint32 // code of the last Exit
 	exited     bool   // completion is valid
-	faults     uint32
+	faults     uint64
 	lastFault  Fault  // valid if faults is not 0
 	stackTop   uint64 // told by the task, for dumps; 0: not told
 	heapStart  uint64 // likewise
@@ -108,7 +109,7 @@ func (t *Task) StateName() string {
 }
 
 // Restarts is how often the task was restarted.
-func (t *Task) Restarts() uint32 { return t.restarts }
+func (t *Task) Restarts() uint64 { return t.restarts }
 
 // Expired is how many slices the task used up.
 func (t *Task) Expired() uint64 { return t.expired }
@@ -226,23 +227,24 @@ func (k *Kernel) moveBreak(t *Task, addr uint64) bool {
 	return true
 }
 
-// grow moves the break of a Growing task by a piece. If grants have taken what it is to have
-// meanwhile, the call fails after all, and the break goes back.
-func (k *Kernel) grow(t *Task) {
+// grow moves the break of a Growing task by a piece, and reports whether the task is Running by
+// that. If grants have taken what it is to have meanwhile, the call fails after all, and the
+// break goes back.
+func (k *Kernel) grow(t *Task) bool {
 	m := &t.memory
 	if !m.mayBreak(t.growth.to) {
 		k.setBreak(t, t.growth.from)
 		t.answer(t.call, Failed(abi.NOMEM))
 		t.state = Running
-		return
+		return true
 	}
 	k.setBreak(t, min(t.growth.to, m.appBreak+pieceSize))
 	if m.appBreak == t.growth.to {
 		t.state = Running
-		return
+		return true
 	}
-	k.attention = true
 	k.cpu.Poll()
+	return false
 }
 
 // setBreak moves the app break to where it may be, and the mapped pages with it.

@@ -9,7 +9,7 @@ type TaskData struct {
 	_     notComparable
 	slots *Slots
 	task  *Task // nil outside an entry
-	run   uint32
+	run   uint64
 	entry uint64 // counts entries, so that buffers of an earlier one are told apart
 }
 

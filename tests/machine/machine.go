@@ -179,7 +179,8 @@ func (c *console) Write(b []byte) (int, error) {
 	if c.also != nil {
 		c.also.Write(b)
 	}
-	if c.until != "" && strings.Contains(c.text.String(), c.until) {
+	late := c.text.Bytes()[max(0, c.text.Len()-len(b)-len(c.until)):]
+	if c.until != "" && bytes.Contains(late, []byte(c.until)) {
 		c.seen()
 	}
 	return len(b), nil

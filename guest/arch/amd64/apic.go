@@ -85,8 +85,13 @@ func ioapicWrite(reg, v uint32) {
 	store32(base+ioapicWindow, v)
 }
 
-// route sends an edge-triggered pin to the interrupt line of the same number.
+// route sends an edge-triggered pin to the interrupt line of the same number. A pin from 16 on
+// would be of the timer's priority class, and a device that is not served yet would hold the
+// timer back (CPU.Rest): a wiring error.
 func (a *localAPIC) route(pin uint32) {
+	if vectorLine0+pin >= (vectorLine0+LineTimer)&^15 {
+		panic("amd64: a device's pin is not below 16")
+	}
 	ioapicWrite(ioapicRedirect+2*pin+1, a.id()<<24)
 	ioapicWrite(ioapicRedirect+2*pin, vectorLine0+pin)
 }

@@ -62,6 +62,8 @@ func TestRoute(t *testing.T) {
 		{"device", selector, 0x19}, {"device", window, 3 << 24}, // destination
 		{"device", selector, 0x18}, {"device", window, 36}, // fixed, physical, high, edge, not masked; vector of line 4
 	}, hostCPU.writes)
+	assert.Panics(t, func() { (&localAPIC{}).route(16) }, "a pin of the timer's priority class (SDM vol. 3, 11.8.3.1)")
+	assert.NotPanics(t, func() { (&localAPIC{}).route(15) })
 }
 
 // A spurious interrupt has a vector whose low bits are set, as older processors force them

@@ -38,9 +38,9 @@ type CPU struct {
 
 const none = -1
 
-// heartbeat counts the times that a task or sleep got the processor, and the pieces of long
-// work. A monitor's watchdog reads it (abi.NoteHeartbeat): while it stands still in ring 0 the kernel
-// does not return to its main loop.
+// heartbeat counts the times that a task, sleep or an interrupt could get the processor, in the
+// middle of long work too. A monitor's watchdog reads it (abi.NoteHeartbeat): while it stands
+// still in ring 0 the kernel does not return to its main loop.
 var heartbeat uint64
 
 func (c *CPU) init(m *Machine) {
@@ -302,15 +302,48 @@ func (c *CPU) SliceLeft() uint64 { return c.timer.sliceLeft() }
 // Interrupts implements kernel.CPU.
 func (c *CPU) Interrupts() *uint64 { return &pending }
 
-// NextInterrupt implements kernel.CPU.
+// BeginWork implements kernel.CPU.
+func (c *CPU) BeginWork() { c.timer.stopSlice() }
+
+// EndWork implements kernel.CPU.
+func (c *CPU) EndWork() (began, ended uint64) { return c.timer.goOn() }
+
+// TicksIn implements kernel.CPU.
+func (c *CPU) TicksIn(micros uint64) uint64 { return c.timer.ticksIn(micros) }
+
+// Rest implements kernel.CPU. Only the timer's interrupt is taken. Until a device's is, the
+// local APIC delivers no other of its priority class (SDM vol. 3, 11.8.3.1): a task is
+// interrupted by devices once.
+func (c *CPU) Rest(until uint64) bool {
+	c.takeTimer()
+	return c.timer.startRest(until)
+}
+
+// NextInterrupt implements kernel.CPU. The alarm comes first, then the highest line: the end
+// of interrupt is for the highest that is in service.
 func (c *CPU) NextInterrupt() (line int, ok bool) {
+	c.takeTimer()
 	if pending == 0 {
 		return 0, false
 	}
-	line = bits.TrailingZeros64(pending)
+	line = 63 - bits.LeadingZeros64(pending)
 	pending &^= 1 << line
-	c.apic.write(apicEOI, 0)
+	if line != LineAlarm {
+		c.apic.write(apicEOI, 0)
+	}
 	return line, true
+}
+
+// takeTimer takes the timer's interrupt, if it waits. LineAlarm waits then if the alarm is due.
+func (c *CPU) takeTimer() {
+	if pending>>LineTimer&1 == 0 {
+		return
+	}
+	pending &^= 1 << LineTimer
+	c.apic.write(apicEOI, 0)
+	if c.timer.interrupted() {
+		pending |= 1 << LineAlarm
+	}
 }
 
 // Idle implements kernel.CPU.

@@ -149,7 +149,7 @@ func TestSwitchDecodesSystemCalls(t *testing.T) {
 }
 
 func TestSwitchDecodesInterrupts(t *testing.T) {
-	for _, line := range []uint64{0, 4, LineTimer, 30} {
+	for _, line := range []uint64{0, 4, 15} {
 		c := startTasks(t, 1, false)
 		hostCPU.task = interrupted(line)
 		assert.Equal(t, kernel.TrapInterrupt, c.Switch(0).Reason)
@@ -166,11 +166,12 @@ func TestSwitchDecodesInterrupts(t *testing.T) {
 	assert.Zero(t, *c.Interrupts())
 }
 
-func TestInterruptsAreTakenLowestFirst(t *testing.T) {
+// TestInterruptsAreTakenHighestFirst: an end of interrupt is for the highest line in service.
+func TestInterruptsAreTakenHighestFirst(t *testing.T) {
 	newHostCPU(t)
 	c := &CPU{apic: &localAPIC{x2: true}}
-	pending = 1<<4 | 1<<LineTimer | 1<<0
-	for _, want := range []int{0, 4, LineTimer} {
+	pending = 1<<4 | 1<<15 | 1<<0
+	for _, want := range []int{15, 4, 0} {
 		line, ok := c.NextInterrupt()
 		require.True(t, ok)
 		assert.Equal(t, want, line)
@@ -178,6 +179,64 @@ func TestInterruptsAreTakenLowestFirst(t *testing.T) {
 	_, ok := c.NextInterrupt()
 	assert.False(t, ok)
 	assert.Len(t, hostCPU.writes, 3, "an end of interrupt for each, and none for nothing")
+}
+
+// TestTimerInterrupt: the CPU serves the timer. The alarm is a line that ends no interrupt.
+func TestTimerInterrupt(t *testing.T) {
+	timer, _ := newTimer(t, true)
+	c := &CPU{apic: &localAPIC{x2: true}, timer: timer}
+	const endOfInterrupt = 0x80b
+	ends := func() (n int) {
+		for _, w := range hostCPU.writes {
+			if w.number == endOfInterrupt {
+				n++
+			}
+		}
+		hostCPU.writes = nil
+		return n
+	}
+	timer.SetAlarm(100)
+	pending = 1 << LineTimer
+	_, ok := c.NextInterrupt()
+	assert.False(t, ok, "the alarm is not due")
+	assert.Equal(t, 1, ends())
+
+	setTime(100)
+	pending = 1<<LineTimer | 1<<4
+	for _, want := range []int{LineAlarm, 4} {
+		line, ok := c.NextInterrupt()
+		assert.True(t, ok)
+		assert.Equal(t, want, line)
+	}
+	assert.Equal(t, 2, ends(), "the timer's and the device's")
+	assert.Zero(t, pending)
+}
+
+// TestRest: while the kernel rests the timer is served, and nothing else.
+func TestRest(t *testing.T) {
+	timer, client := newTimer(t, true)
+	c := &CPU{apic: &localAPIC{x2: true}, timer: timer}
+	until := hostCPU.tsc + c.TicksIn(500)
+	timer.SetAlarm(200)
+	_, _ = armedFor(true)
+	pending = 1 << 4
+	assert.True(t, c.Rest(until))
+	_, set := armedFor(true)
+	assert.False(t, set, "the alarm is earlier")
+
+	setTime(200)
+	pending |= 1 << LineTimer
+	assert.True(t, c.Rest(until))
+	assert.EqualValues(t, 1<<4|1<<LineAlarm, pending, "the device and the alarm wait")
+	assert.Zero(t, client.fired)
+	at, set := armedFor(true)
+	assert.True(t, set)
+	assert.EqualValues(t, 500, at, "the end of the rest")
+
+	setTime(500)
+	pending |= 1 << LineTimer
+	assert.False(t, c.Rest(until))
+	assert.EqualValues(t, 1<<4|1<<LineAlarm, pending)
 }
 
 func TestSwitchDecodesFaults(t *testing.T) {

@@ -6,12 +6,15 @@ import (
 	"kapsel/guest/kernel/hil"
 )
 
-// LineTimer is the interrupt line of the local APIC's timer, behind the I/O APIC's.
-const LineTimer = IOAPICPins
+// Interrupt lines behind the I/O APIC's.
+const (
+	LineTimer = IOAPICPins + iota // the local APIC's timer, which CPU serves
+	LineAlarm                     // no hardware's: the alarm is due
+)
 
-// Timer is the machine's clock and its only timer, which serves two: the kernel's time
-// slice and one alarm, a hil.Alarm in microseconds. The hardware is set to the
-// earlier of the two.
+// Timer is the machine's clock and its only timer, which serves three: the kernel's time
+// slice, the end of its rest, and one alarm, a hil.Alarm in microseconds. The hardware is set
+// to the earliest of them.
 //
 // Setting the hardware is an exit to the monitor on most machines, so it is done only to be
 // interrupted earlier than it already will be: an interrupt too many costs no more.
@@ -25,7 +28,8 @@ type Timer struct {
 	perTick uint64 // counts of that timer in a tick of the counter, times 2^perTickShift, rounded up
 
 	slice    uint64 // when the running slice ends, by the counter; 0: there is none
-	over     bool   // it has ended, and its interrupt was served
+	stopped  uint64 // when the slice was stopped, by the counter
+	rest     uint64 // when the kernel's rest ends, by the counter; 0: there is none
 	alarm    uint64 // when the alarm fires, by the counter; 0: never
 	armed    uint64 // when the hardware will interrupt, by the counter; 0: it will not
 	client   hil.AlarmClient
@@ -89,6 +93,12 @@ func (t *Timer) Now() uint64 {
 	return t.clock.micros(rdtsc())
 }
 
+// ticksIn is how many counts of the counter so many microseconds are.
+func (t *Timer) ticksIn(micros uint64) uint64 {
+	t.running()
+	return ticks(micros, t.clock.hz)
+}
+
 // Cycles implements hil.CycleCounter: the time-stamp counter.
 func (t *Timer) Cycles() uint64 { return rdtsc() }
 
@@ -115,21 +125,39 @@ func (t *Timer) Disarm() { t.alarm = 0 }
 //
 //go:nosplit
 func (t *Timer) setSlice(micros uint64) {
-	t.over, t.slice = false, 0
+	t.slice = 0
 	if micros == 0 {
 		return
 	}
 	if t.duration.micros != micros {
-		t.running()
-		t.duration.micros, t.duration.ticks = micros, ticks(micros, t.clock.hz)
+		t.duration.micros, t.duration.ticks = micros, t.ticksIn(micros)
 	}
 	end := rdtsc() + t.duration.ticks
 	t.slice = end
 	t.arm(end)
 }
 
-// sliceOver reports whether the running slice has ended.
-func (t *Timer) sliceOver() bool { return t.over || t.slice != 0 && rdtsc() >= t.slice }
+// sliceOver reports whether the running slice has ended. Then there is none any more.
+func (t *Timer) sliceOver() bool {
+	over := t.slice != 0 && rdtsc() >= t.slice
+	if over {
+		t.slice = 0
+	}
+	return over
+}
+
+// stopSlice makes the running slice, if there is one, stand still until goOn.
+func (t *Timer) stopSlice() { t.stopped = rdtsc() }
+
+// goOn makes the slice go on, and returns by the counter from when to when it stood still. The
+// hardware interrupts too early by as much.
+func (t *Timer) goOn() (from, to uint64) {
+	from, to = t.stopped, rdtsc()
+	if t.slice != 0 {
+		t.slice += to - from
+	}
+	return from, to
+}
 
 // sliceLeft is what is left of the running slice in microseconds, 0 if there is none.
 func (t *Timer) sliceLeft() uint64 {
@@ -159,23 +187,44 @@ func (t *Timer) program(at uint64) {
 	t.apic.write(apicInitialCount, uint32(count))
 }
 
-// Interrupt serves LineTimer.
-func (t *Timer) Interrupt() {
-	now := rdtsc()
+// startRest begins a rest of the kernel's, and reports whether its end lies ahead.
+func (t *Timer) startRest(until uint64) bool {
+	t.rest = until
+	t.rearm()
+	return t.rest != 0
+}
+
+// interrupted says what the hardware's interrupt was for: it reports whether the alarm is due.
+// Then Interrupt or startRest sets the hardware to what comes next.
+func (t *Timer) interrupted() (alarm bool) {
 	t.armed = 0
-	if t.slice != 0 && t.slice <= now {
-		t.slice, t.over = 0, true
-	}
-	if t.alarm != 0 && t.alarm <= now {
+	if t.alarm != 0 && t.alarm <= rdtsc() {
 		t.alarm = 0
-		if t.client != nil {
-			t.client.AlarmFired()
-		}
+		return true
 	}
+	t.rearm()
+	return false
+}
+
+// rearm makes sure that the hardware interrupts in time for all that is to come.
+func (t *Timer) rearm() {
 	if t.slice != 0 {
 		t.arm(t.slice)
 	}
 	if t.alarm != 0 {
 		t.arm(t.alarm)
 	}
+	if t.rest != 0 {
+		if t.rest <= rdtsc() {
+			t.rest = 0
+			return
+		}
+		t.arm(t.rest)
+	}
+}
+
+// Interrupt serves LineAlarm.
+func (t *Timer) Interrupt() {
+	t.client.AlarmFired()
+	t.rearm()
 }

@@ -16,10 +16,12 @@ type timerModel struct {
 	timer    *Timer
 	client   *alarmClient
 	slice    uint64 // the end of the slice
-	served   bool   // and its interrupt was
+	rest     uint64 // the end of the kernel's rest
 	alarm    uint64 // when the alarm fires
+	delayed  bool   // one was due, and a resting kernel has not served it
 	fired    int    // alarms
-	ended    int    // interrupts after the end of a slice
+	ended    int    // slices
+	rested   int    // alarms that waited
 	hardware uint64 // when it interrupts
 	waits    bool   // an interrupt
 }
@@ -35,6 +37,7 @@ func TestTimerAtRandom(t *testing.T) {
 				m.run(t, rand.New(rand.NewPCG(seed, 0)))
 				require.NotZero(t, m.fired, "no alarm fired")
 				require.NotZero(t, m.ended, "no slice ended")
+				require.NotZero(t, m.rested, "no alarm waited for the end of a rest")
 			})
 		}
 	}
@@ -44,7 +47,9 @@ func TestTimerAtRandom(t *testing.T) {
 func (m *timerModel) run(t *testing.T, random *rand.Rand) {
 	for range 600 {
 		if m.waits && random.IntN(2) == 0 {
-			m.interrupt(t)
+			m.interrupt(t, uint64(random.IntN(2)*random.IntN(1<<24)))
+		} else if m.delayed && random.IntN(2) == 0 {
+			m.serveAlarm(t)
 		} else {
 			m.act(random)
 		}
@@ -54,11 +59,11 @@ func (m *timerModel) run(t *testing.T, random *rand.Rand) {
 }
 
 func (m *timerModel) act(random *rand.Rand) {
-	switch random.IntN(7) {
+	switch random.IntN(9) {
 	case 0:
 		micros := []uint64{0, 1, 10, 500, 10_000}[random.IntN(5)]
 		m.timer.setSlice(micros)
-		m.slice, m.served = 0, false
+		m.slice = 0
 		if micros != 0 {
 			m.slice = hostCPU.tsc + ticks(micros, testHz)
 		}
@@ -71,6 +76,17 @@ func (m *timerModel) act(random *rand.Rand) {
 		m.alarm = 0
 	case 3:
 		m.client.again = []uint64{0, m.timer.Now() + 1 + random.Uint64N(20_000)}[random.IntN(2)]
+	case 4:
+		still := random.Uint64N(1 << 24)
+		m.timer.stopSlice()
+		hostCPU.tsc += still
+		m.timer.goOn()
+		if m.slice != 0 {
+			m.slice += still
+		}
+	case 5:
+		m.rest = hostCPU.tsc + random.Uint64N(1<<24)
+		m.timer.startRest(m.rest)
 	default:
 		hostCPU.tsc += random.Uint64N(1 << (16 + random.IntN(18)))
 	}
@@ -92,13 +108,19 @@ func (m *timerModel) look() {
 
 // check asserts that nothing will be late, and that the timer knows how its slice stands.
 func (m *timerModel) check(t *testing.T) {
-	if !m.served {
-		m.checkDue(t, "slice", m.slice)
+	now := hostCPU.tsc
+	m.checkDue(t, "slice", m.slice)
+	if m.rest > now {
+		m.checkDue(t, "end of the rest", m.rest)
 	}
 	m.checkDue(t, "alarm", m.alarm)
-	now := hostCPU.tsc
-	require.Equal(t, m.slice != 0 && m.slice <= now, m.timer.sliceOver())
 	require.InDelta(t, (max(m.slice, now)-now)/(testHz/microsecond), m.timer.sliceLeft(), 1)
+	over := m.slice != 0 && m.slice <= now
+	require.Equal(t, over, m.timer.sliceOver())
+	if over {
+		m.slice = 0
+		m.ended++
+	}
 }
 
 // checkDue allows for the tick by which the timer that counts rounds up.
@@ -109,19 +131,28 @@ func (m *timerModel) checkDue(t *testing.T, what string, due uint64) {
 	}
 }
 
-// interrupt serves the interrupt: an alarm that is due fires, and no other.
-func (m *timerModel) interrupt(t *testing.T) {
+// interrupt serves the interrupt, and an alarm that is due, unless the kernel rests.
+func (m *timerModel) interrupt(t *testing.T, rest uint64) {
 	m.waits = false
-	if m.slice != 0 && m.slice <= hostCPU.tsc {
-		m.served = true
-		m.ended++
+	due := m.alarm != 0 && m.alarm <= hostCPU.tsc
+	require.Equal(t, due, m.timer.interrupted(), "the alarm is due")
+	if !due {
+		return
 	}
-	if m.alarm != 0 && m.alarm <= hostCPU.tsc {
-		m.fired++
-		m.alarm = 0
-		if m.client.again != 0 {
-			m.alarm = m.timer.clock.tsc(m.client.again)
-		}
+	m.alarm, m.delayed = 0, true
+	if m.rest = hostCPU.tsc + rest; m.timer.startRest(m.rest) {
+		m.rested++
+	} else {
+		m.serveAlarm(t)
+	}
+}
+
+// serveAlarm fires the alarm, which is due, or was before it was set anew.
+func (m *timerModel) serveAlarm(t *testing.T) {
+	m.delayed = false
+	m.fired++
+	if m.client.again != 0 {
+		m.alarm = m.timer.clock.tsc(m.client.again)
 	}
 	m.timer.Interrupt()
 	require.Equal(t, m.fired, m.client.fired, "alarms")

@@ -88,8 +88,10 @@ func main() {
 		MoreRAM:     b.machine.HighTaskRAM(),
 	})
 	b.wire(can)
+	b.debug.Poll(&b.uart)
 	b.printBanner(&b.debug)
 	b.kernel.Load([][]byte{b.machine.ImageTasks(), b.machine.ModuleTasks()}, can.TaskManagement)
+	b.debug.Poll(nil)
 	b.instruments.booted(b.machine.EntryTicks(), start, amd64.Ticks())
 	if b.options.bootTicks {
 		format.Print(&b.debug, "boot: entered at tick %d, tasks loaded at tick %d\n", b.machine.EntryTicks(), amd64.Ticks())
@@ -117,7 +119,7 @@ func (b *board) wire(can capability.Set) {
 	b.debug.Init(k, &b.debugShare)
 	b.console.Init(k, &b.consoleShare, can.MemoryAllocation)
 	b.alarm.Init(k, b.instruments.alarmFor(&b.machine.Timer), can.MemoryAllocation)
-	b.lowLevelDebug.Init(&b.debug)
+	b.lowLevelDebug.Init(b.debug.Tasks())
 	b.ipc.Init(k, can.MemoryAllocation, can.MemorySharing)
 	b.readOnlyState.Init(k, &b.machine.Timer, can.MemoryAllocation)
 	k.OnContextSwitch(&b.readOnlyState, can.MainLoop)
@@ -147,7 +149,7 @@ func (b *board) Driver(number uint32) kernel.Driver {
 // Interrupt implements kernel.Platform.
 func (b *board) Interrupt(line int) {
 	switch line {
-	case amd64.LineTimer:
+	case amd64.LineAlarm:
 		b.machine.Timer.Interrupt()
 	case abi.IRQCOM1:
 		b.uart.HandleInterrupt()

@@ -12,21 +12,38 @@ import (
 // queueSize is how much text waits at most, in bytes: a few fault dumps.
 const queueSize = 16 << 10
 
+// Tasks' text has room as long as less than half of the queue is in use: the rest is the
+// kernel's, whatever tasks write. A loss is reported when half of what its writer may use is
+// free again.
+const (
+	kernelRoom = queueSize
+	tasksRoom  = queueSize / 2
+)
+
 // chunkSize is how much is sent at once, in bytes.
 const chunkSize = 256
 
-// Writer queues text. What finds the queue full is lost, and the loss is reported once
-// there is room.
+// Writer queues text. What finds no room is lost, with all that its writer writes until the
+// loss is reported.
 type Writer struct {
 	line    hil.Transmitter
+	polled  hil.PollingTransmitter // or nil
 	send    kernel.DeferredCall
 	queue   [queueSize]byte
-	head    uint   // where in queue the oldest text is
-	count   uint   // bytes of text in queue
-	lost    uint64 // bytes
+	head    uint // where in queue the oldest text is
+	count   uint // bytes of text in queue
+	lost    uint64
+	tasks   TaskWriter
 	chunk   [chunkSize]byte
 	sending uint // bytes at head that are being sent from chunk
 	awake   bool // the text will be sent: a chunk is, or the deferred call is set
+}
+
+// TaskWriter is the kernel.Writer of text that tasks have the kernel print. It goes the same
+// way as the kernel's own, but leaves room for that.
+type TaskWriter struct {
+	writer *Writer
+	lost   uint64
 }
 
 // Init ties the writer to its line, of which it is the only transmit client. Text may be
@@ -40,30 +57,85 @@ func (w *Writer) Init(k *kernel.Kernel, line hil.Transmitter) {
 	}
 }
 
-// WriteString implements kernel.Writer. It returns at once.
-func (w *Writer) WriteString(s string) {
-	n := min(uint(len(s)), queueSize-w.count)
-	tail := (w.head + w.count) % queueSize
-	first := copy(w.queue[tail:], s[:n])
-	copy(w.queue[:], s[first:n])
-	w.count += n
-	w.lost += uint64(len(s)) - uint64(n)
-	if !w.awake {
-		w.wake()
-	}
+// Tasks is the writer of tasks' text.
+func (w *Writer) Tasks() *TaskWriter {
+	w.tasks.writer = w
+	return &w.tasks
 }
 
-// WriteChar implements kernel.Writer. It returns at once.
+// Poll makes text that finds the queue full be sent by polling that line, or with nil no more.
+// It is for booting, when nobody serves interrupts yet and no task waits.
+func (w *Writer) Poll(line hil.PollingTransmitter) {
+	if line != nil {
+		w.Drain(line)
+	}
+	w.polled = line
+}
+
+// WriteString implements kernel.Writer. It returns at once, unless the line is polled.
+func (w *Writer) WriteString(s string) {
+	if uint(len(s)) > kernelRoom-w.count && w.polled != nil {
+		w.poll(w.polled)
+	}
+	if w.lost == 0 {
+		s = w.put(s, kernelRoom)
+	}
+	w.lost += uint64(len(s))
+}
+
+// WriteChar implements kernel.Writer, likewise.
 func (w *Writer) WriteChar(c byte) {
-	if w.count == queueSize {
-		w.lost++
-		return
+	if w.lost != 0 || w.count == kernelRoom {
+		if w.polled == nil {
+			w.lost++
+			return
+		}
+		w.poll(w.polled)
 	}
 	w.queue[(w.head+w.count)%queueSize] = c
 	w.count++
 	if !w.awake {
 		w.wake()
 	}
+}
+
+// WriteString implements kernel.Writer. It returns at once.
+func (t *TaskWriter) WriteString(s string) {
+	if t.lost == 0 {
+		s = t.writer.put(s, tasksRoom)
+	}
+	t.lose(uint64(len(s)))
+}
+
+// WriteChar implements kernel.Writer. It returns at once.
+func (t *TaskWriter) WriteChar(c byte) {
+	if t.lost != 0 || t.writer.count >= tasksRoom {
+		t.lose(1)
+		return
+	}
+	t.writer.WriteChar(c)
+}
+
+// lose counts what was lost. A line that was cut ends there, so that the kernel's next begins a
+// new one.
+func (t *TaskWriter) lose(n uint64) {
+	if w := t.writer; n != 0 && t.lost == 0 && w.lost == 0 && w.count < kernelRoom {
+		w.WriteChar('\n')
+	}
+	t.lost += n
+}
+
+// put queues as much of s as there is room for, and returns the rest.
+func (w *Writer) put(s string, room uint) string {
+	n := min(uint(len(s)), room-min(w.count, room))
+	tail := (w.head + w.count) % queueSize
+	first := copy(w.queue[tail:], s[:n])
+	copy(w.queue[:], s[first:n])
+	w.count += n
+	if !w.awake {
+		w.wake()
+	}
+	return s[n:]
 }
 
 // wake makes sure that the text will be sent, if there is a line by now.
@@ -90,13 +162,20 @@ func (w *Writer) HandleDeferredCall() {
 func (w *Writer) Transmitted([]byte, int, abi.ErrorCode) {
 	w.drop(w.sending)
 	w.sending = 0
-	w.reportLoss()
+	w.reportLosses()
 	w.HandleDeferredCall()
 }
 
 // Drain sends by polling all that still waits, at the machine's end. Where the line is
 // shared, drain that first: it may hold the chunk that is being sent.
 func (w *Writer) Drain(line hil.PollingTransmitter) {
+	w.poll(line)
+	w.reportLosses()
+	w.poll(line)
+}
+
+// poll sends by polling all that waits.
+func (w *Writer) poll(line hil.PollingTransmitter) {
 	line.TransmitPolling(nil)
 	w.drop(w.sending)
 	w.sending = 0
@@ -104,7 +183,6 @@ func (w *Writer) Drain(line hil.PollingTransmitter) {
 		n := w.fillChunk()
 		line.TransmitPolling(w.chunk[:n])
 		w.drop(n)
-		w.reportLoss()
 	}
 }
 
@@ -122,12 +200,14 @@ func (w *Writer) drop(n uint) {
 	w.count -= n
 }
 
-// reportLoss says how much was lost, as soon as all before it is sent.
-func (w *Writer) reportLoss() {
-	if w.lost == 0 || w.count != 0 {
-		return
+// reportLosses says how much was lost, where there is room again.
+func (w *Writer) reportLosses() {
+	if lost := w.lost; lost != 0 && w.count <= kernelRoom/2 {
+		w.lost = 0
+		format.Print(w, "\n[%d bytes of the kernel's messages were lost here]\n", lost)
 	}
-	lost := w.lost
-	w.lost = 0
-	format.Print(w, "\n[%d bytes of kernel messages were lost here]\n", lost)
+	if lost := w.tasks.lost; lost != 0 && w.count <= tasksRoom/2 {
+		w.tasks.lost = 0
+		format.Print(w, "[%d bytes of tasks' debug text were lost here]\n", lost)
+	}
 }

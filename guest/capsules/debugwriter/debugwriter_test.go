@@ -1,10 +1,14 @@
 package debugwriter
 
 import (
+	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"kapsel/guest/kernel/capability"
 	"kapsel/guest/kernel/kerneltest"
@@ -48,14 +52,106 @@ func TestQueueGoesAround(t *testing.T) {
 	assert.Equal(t, "before Init; "+text+text, strings.Join(m.Line.Sent, ""))
 }
 
+// sent is all that was sent by interrupts.
+func sent(m *kerneltest.Machine) string { return strings.Join(m.Line.Sent, "") }
+
 func TestLossIsReported(t *testing.T) {
 	m, w := newWriter(t)
 	text := strings.Repeat("x", queueSize)
 	w.WriteString(text)
 	w.WriteString("lost")
+	w.WriteChar('!')
 	run(m)
-	sent := strings.Join(m.Line.Sent, "")
-	assert.True(t, strings.HasSuffix(sent, "xxx\n[17 bytes of kernel messages were lost here]\n"), "ends with %q", sent[len(sent)-60:])
+	assert.True(t, strings.HasSuffix(sent(m), "xxx\n[18 bytes of the kernel's messages were lost here]\n"), "ends with %q", sent(m)[len(sent(m))-60:])
+	w.WriteString("later\n")
+	m.Continue()
+	assert.True(t, strings.HasSuffix(sent(m), "lost here]\nlater\n"))
+}
+
+// TestTasksLeaveRoom: whatever tasks write, half of the queue is left for the kernel, whose
+// messages begin lines of their own.
+func TestTasksLeaveRoom(t *testing.T) {
+	m, w := newWriter(t)
+	for range queueSize {
+		w.Tasks().WriteString("task ")
+		w.Tasks().WriteChar('.')
+	}
+	message := strings.Repeat("k", tasksRoom-1)
+	w.WriteString(message)
+	run(m)
+	all := strings.Repeat("task .", queueSize)
+	kept := tasksRoom - len("before Init; ")
+	want := "before Init; " + all[:kept] + "\n" + message
+	assert.Equal(t, want, sent(m)[:len(want)])
+	assert.Equal(t, fmt.Sprintf("[%d bytes of tasks' debug text were lost here]\n", len(all)-kept), sent(m)[len(want):])
+}
+
+// TestLossIsReportedInAFlood: what tasks lose is reported although they never stop, and what
+// is sent and reported is all that was written.
+func TestLossIsReportedInAFlood(t *testing.T) {
+	m, w := newWriter(t)
+	const line = "a line of a task\n"
+	written, messages := 0, 0
+	m.AddTask("task", func(k *kerneltest.Task) {
+		for range 3000 {
+			for range 10 {
+				w.Tasks().WriteString(line)
+				written += len(line)
+			}
+			if written%100 == 0 {
+				w.WriteString("the kernel's\n")
+				messages++
+			}
+			k.Spin(10)
+		}
+		k.Wait()
+	}, nil)
+	m.Run()
+	reports := regexp.MustCompile(`\[(\d+) bytes of tasks' debug text were lost here\]\n`).FindAllStringSubmatch(sent(m), -1)
+	assert.Greater(t, len(reports), 5, "in the flood, not behind it")
+	lost := 0
+	for _, r := range reports {
+		n, err := strconv.Atoi(r[1])
+		require.NoError(t, err)
+		lost += n
+	}
+	assert.Len(t, regexp.MustCompile(`(?m)^the kernel's$`).FindAllString(sent(m), -1), messages, "each on its line")
+	rest := strings.ReplaceAll(sent(m), "the kernel's\n", "")
+	for _, r := range reports {
+		rest = strings.Replace(rest, r[0], "", 1)
+	}
+	cut := len(reports) // ends of lines that were cut
+	assert.Equal(t, written, len(rest)-len("before Init; ")-cut+lost)
+}
+
+// TestDrainReportsLosses: at the machine's end, too.
+func TestDrainReportsLosses(t *testing.T) {
+	m, w := newWriter(t)
+	w.Tasks().WriteString(strings.Repeat("t", queueSize))
+	w.WriteString(strings.Repeat("k", queueSize))
+	w.Drain(&m.Line)
+	const want = "kk\n[%d bytes of the kernel's messages were lost here]\n[%d bytes of tasks' debug text were lost here]\n"
+	assert.True(t, strings.HasSuffix(m.Line.Polled, fmt.Sprintf(want, tasksRoom+1, queueSize-tasksRoom+len("before Init; "))),
+		"ends with %q", m.Line.Polled[len(m.Line.Polled)-120:])
+}
+
+// TestNothingIsLostWhileBooting: what finds the queue full then is sent by polling.
+func TestNothingIsLostWhileBooting(t *testing.T) {
+	m, w := newWriter(t)
+	w.Poll(&m.Line)
+	want := "before Init; "
+	for i := range 1000 {
+		line := fmt.Sprintf("task object at offset %#x skipped: all task slots are in use\n", i)
+		w.WriteString(line[:20])
+		for _, c := range []byte(line[20:]) {
+			w.WriteChar(c)
+		}
+		want += line
+	}
+	w.Poll(nil)
+	assert.Empty(t, m.Line.Sent, "no interrupt was served")
+	run(m)
+	assert.Equal(t, want, m.Line.Polled+sent(m))
 }
 
 func TestDrain(t *testing.T) {

@@ -21,7 +21,8 @@ type LowLevelDebug struct {
 	out kernel.Writer
 }
 
-// Init sets where the text goes. The writer queues, and says what it had to drop.
+// Init sets where the text goes. The writer queues, says what it had to drop, and
+// leaves room for the kernel's messages.
 func (l *LowLevelDebug) Init(out kernel.Writer) { l.out = out }
 
 // Command implements kernel.Driver.
@@ -38,7 +39,7 @@ func (l *LowLevelDebug) Command(id kernel.TaskID, command, a0, a1 uint32) kernel
 	default:
 		return kernel.Failed(abi.NOSUPPORT)
 	}
-	format.Print(l.out, text, uint64(id.Number()), uint64(a0), uint64(a1))
+	format.Print(l.out, text, id.Number(), uint64(a0), uint64(a1))
 	return kernel.Done()
 }
 

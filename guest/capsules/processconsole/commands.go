@@ -123,16 +123,16 @@ func (c *Console) forEach(name []byte, a action) {
 	}
 }
 
-// number reads a decimal number of 32 bits, or reports false.
-func number(b []byte) (uint32, bool) {
+// number reads a decimal number of at most 19 digits, which fits 64 bits, or reports false.
+func number(b []byte) (uint64, bool) {
 	v := uint64(0)
 	for _, d := range b {
-		if d < '0' || d > '9' || v > 1<<32 {
+		if d < '0' || d > '9' {
 			return 0, false
 		}
 		v = v*10 + uint64(d-'0')
 	}
-	return uint32(v), len(b) > 0 && v < 1<<32
+	return v, len(b) > 0 && len(b) <= 19
 }
 
 // act does something to a task, and says what became of it.
@@ -163,7 +163,7 @@ func (c *Console) act(t *kernel.Task, a action) {
 	}
 	c.out.WriteString("task ")
 	t.PrintName(c.out, 0)
-	format.Print(c.out, ", PID %d: ", uint64(t.ID().Number()))
+	format.Print(c.out, ", PID %d: ", t.ID().Number())
 	c.out.WriteString(done)
 	c.out.WriteString("\n")
 }
@@ -174,11 +174,11 @@ func (c *Console) list() {
 	w.WriteString(" PID    ShortID    Name                Quanta  Syscalls  Restarts  Grants  State\n")
 	c.kernel.EachTask(c.tasks, func(t *kernel.Task) {
 		s := t.Statistics()
-		format.Print(w, "%4d    ", uint64(t.ID().Number()))
+		format.Print(w, "%4d    ", t.ID().Number())
 		t.PrintShortID(w, 11)
 		t.PrintName(w, 20)
 		format.Print(w, "%6d%10d%10d%5d/%d  ",
-			s.Expired, s.Syscalls, uint64(s.Restarts), uint64(s.Grants), uint64(c.kernel.Grants()))
+			s.Expired, s.Syscalls, s.Restarts, uint64(s.Grants), uint64(c.kernel.Grants()))
 		w.WriteString(t.StateName())
 		w.WriteString("\n")
 	})

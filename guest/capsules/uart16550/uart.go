@@ -43,7 +43,7 @@ const (
 	statusDataReady  = 0x01 // in lineStatus
 	statusTransmit   = 0x20 // in lineStatus: the transmitter takes bytes
 	maxPolls         = 1 << 20
-	maxInterruptRuns = 1 << 10
+	maxInterruptRuns = 8 // of service at once: 128 bytes with a FIFO
 )
 
 // UART is the driver of one device.
@@ -142,7 +142,7 @@ func (u *UART) AbortReceive() abi.ErrorCode {
 }
 
 // HandleDeferredCall ends an aborted reception, unless it came to its own end before, or
-// begins one with the byte that came before Init.
+// begins one with the byte that came before Init. Then it goes on where HandleInterrupt ended.
 func (u *UART) HandleDeferredCall() {
 	switch {
 	case u.receive.buf == nil:
@@ -151,10 +151,12 @@ func (u *UART) HandleDeferredCall() {
 	case u.hasEarly:
 		u.receiveByte()
 	}
+	u.HandleInterrupt()
 }
 
-// HandleInterrupt serves the device until it asks for nothing more, as its interrupt is
-// edge-triggered: what is left unserved now would never be reported again.
+// HandleInterrupt serves the device until it asks for nothing more, but a few rounds at most.
+// Its interrupt is edge-triggered: what is left unserved is never reported again, and a
+// deferred call goes on with it.
 func (u *UART) HandleInterrupt() {
 	for range maxInterruptRuns {
 		if u.registers.Read8(interruptID)&noInterrupt != 0 {
@@ -168,6 +170,7 @@ func (u *UART) HandleInterrupt() {
 			u.transmitReady()
 		}
 	}
+	u.deferred.Set()
 }
 
 // receiveByte takes one byte, and ends the reception if it was the last.

@@ -8,6 +8,8 @@ import (
 
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/capability"
+	"kapsel/guest/kernel/kerneltest"
 )
 
 // device models the registers of an 8250 with or without a FIFO. Its interrupt line is
@@ -187,6 +189,32 @@ func TestTransmitFromTheCallback(t *testing.T) {
 		r.interrupts()
 		assert.Equal(t, "firstagainagain", string(r.device.wire))
 	})
+}
+
+// TestServiceIsBounded: a device that is ready for more at once, as emulated ones are, and a
+// client that never stops are served a few rounds at a time, and deferred calls go on.
+func TestServiceIsBounded(t *testing.T) {
+	for _, fifo := range []bool{false, true} {
+		m := kerneltest.New(t, capability.Mint())
+		d := &device{t: t, fifo: fifo}
+		quick := &sendingRegisters{d}
+		var u UART
+		c := client{}
+		u.Init(&m.Kernel, quick)
+		u.SetTransmitClient(&c)
+		const chunk = 20
+		c.again = func() {
+			if len(c.sent) < 100 {
+				assert.Equal(t, abi.OK, u.Transmit(make([]byte, chunk), chunk))
+			}
+		}
+		u.Transmit(make([]byte, chunk), chunk)
+		u.HandleInterrupt()
+		assert.LessOrEqual(t, len(d.wire)+len(d.queue), (1+2*maxInterruptRuns)*d.size(), "bytes sent at once")
+		m.AddTask("task", func(k *kerneltest.Task) { k.Wait() }, nil)
+		assert.True(t, m.Run())
+		assert.Len(t, c.sent, 100, "all is sent without another interrupt")
+	}
 }
 
 func TestReceive(t *testing.T) {

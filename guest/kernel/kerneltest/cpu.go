@@ -24,24 +24,28 @@ type CPU struct {
 	OnIdle func()
 	// OnPoll is called when the kernel lets interrupts in, in the middle of long work.
 	OnPoll func()
+	// PieceTime is what a piece of long work takes, in microseconds.
+	PieceTime uint64
 	// Slices counts the writes of the slice timer.
 	Slices int
 
-	slots       [kernel.MaxTasks]Task
-	planted     [kernel.MaxTasks][]kernel.Page
-	pending     uint64 // interrupt lines
-	clock       uint64
-	slice       uint64     // its end; 0: none
-	sliceServed bool       // it is over, and its interrupt served
-	due         [64]uint64 // when each interrupt line will be raised, 0: not planned
-	trap        kernel.Trap
+	slots   [kernel.MaxTasks]Task
+	planted [kernel.MaxTasks][]kernel.Page
+	raised  uint64 // interrupt lines; they wait when a task runs, or the kernel lets them
+	pending uint64 // those that wait
+	clock   uint64
+	slice   uint64     // its end; 0: none
+	began   uint64     // kernel work
+	rest    uint64     // the end of the kernel's rest; 0: none
+	due     [64]uint64 // when each interrupt line will be raised, 0: not planned
+	trap    kernel.Trap
 }
 
-// alarmLine is the interrupt line of the alarm, sliceLine that of the end of a slice, which
-// no driver serves.
+// alarmLine is the interrupt line of the alarm, timerLine that of the ends of slices and rests,
+// which no driver serves.
 const (
 	alarmLine = 0
-	sliceLine = 63
+	timerLine = 63
 )
 
 // asleep is what Idle panics with when nothing can wake the CPU.
@@ -197,7 +201,7 @@ func (t *Task) checkReserved(what string, addr, size uint64) {
 
 // SetSlice implements kernel.CPU.
 func (c *CPU) SetSlice(micros uint64) {
-	c.slice, c.sliceServed = 0, false
+	c.slice = 0
 	if micros != 0 {
 		c.slice = c.clock + micros
 	}
@@ -205,20 +209,44 @@ func (c *CPU) SetSlice(micros uint64) {
 }
 
 // SliceOver implements kernel.CPU.
-func (c *CPU) SliceOver() bool { return c.sliceServed || c.slice != 0 && c.clock >= c.slice }
+func (c *CPU) SliceOver() bool {
+	over := c.slice != 0 && c.clock >= c.slice
+	if over {
+		c.slice = 0
+	}
+	return over
+}
 
 // SliceLeft implements kernel.CPU.
 func (c *CPU) SliceLeft() uint64 { return c.slice - min(c.clock, c.slice) }
 
+// BeginWork implements kernel.CPU.
+func (c *CPU) BeginWork() { c.began = c.clock }
+
+// EndWork implements kernel.CPU.
+func (c *CPU) EndWork() (began, ended uint64) {
+	if c.slice != 0 {
+		c.slice += c.clock - c.began
+	}
+	return c.began, c.clock
+}
+
+// TicksIn implements kernel.CPU: a tick is a microsecond.
+func (c *CPU) TicksIn(micros uint64) uint64 { return micros }
+
+// Rest implements kernel.CPU.
+func (c *CPU) Rest(until uint64) bool {
+	c.pending &^= 1 << timerLine
+	c.rest = until
+	return c.clock < until
+}
+
 // Interrupts implements kernel.CPU.
 func (c *CPU) Interrupts() *uint64 { return &c.pending }
 
-// NextInterrupt implements kernel.CPU. A slice that is over by then interrupts nobody any
-// more: its interrupt is served with the others.
+// NextInterrupt implements kernel.CPU.
 func (c *CPU) NextInterrupt() (line int, ok bool) {
-	if c.slice != 0 && c.clock >= c.slice {
-		c.slice, c.sliceServed = 0, true
-	}
+	c.pending &^= 1 << timerLine
 	if c.pending == 0 {
 		return 0, false
 	}
@@ -229,6 +257,7 @@ func (c *CPU) NextInterrupt() (line int, ok bool) {
 
 // Idle implements kernel.CPU.
 func (c *CPU) Idle() {
+	c.latch()
 	next := ^uint64(0)
 	for _, at := range c.due {
 		if at != 0 {
@@ -239,6 +268,7 @@ func (c *CPU) Idle() {
 	case c.pending != 0:
 	case next != ^uint64(0):
 		c.Advance(next - c.clock)
+		c.latch()
 	case c.OnIdle != nil:
 		c.OnIdle()
 	default:
@@ -246,20 +276,26 @@ func (c *CPU) Idle() {
 	}
 }
 
-// pieceTime is what a piece of long work takes, in microseconds.
-const pieceTime = 100
-
 // Poll implements kernel.CPU.
 func (c *CPU) Poll() {
-	c.Advance(pieceTime)
+	c.Advance(c.PieceTime)
 	c.interrupted()
 	if c.OnPoll != nil {
 		c.OnPoll()
 	}
 }
 
-// Raise makes an interrupt line wait to be served.
-func (c *CPU) Raise(line int) { c.pending |= 1 << line }
+// Raise makes an interrupt line wait to be served, as soon as a task runs, or the kernel lets it.
+func (c *CPU) Raise(line int) { c.raised |= 1 << line }
+
+// latch makes lines that were raised wait, and reports whether there are any. One that waits
+// already waits again when it is served.
+func (c *CPU) latch() bool {
+	fresh := c.raised &^ c.pending
+	c.raised &^= fresh
+	c.pending |= fresh
+	return fresh != 0
+}
 
 // raiseAt plans to raise an interrupt line, in place of an earlier plan.
 func (c *CPU) raiseAt(line int, at uint64) {
@@ -278,11 +314,15 @@ func (c *CPU) Advance(by uint64) {
 	}
 }
 
-// interrupted reports whether a task would be interrupted now. The end of a slice raises a
-// line of its own, as the machine's timer does.
+// interrupted reports whether a task is interrupted now: a line that waits already interrupts
+// no more. The end of a slice or a rest raises a line of its own, as the machine's timer does.
 func (c *CPU) interrupted() bool {
 	if c.slice != 0 && c.clock >= c.slice {
-		c.Raise(sliceLine)
+		c.Raise(timerLine)
 	}
-	return c.pending != 0
+	if c.rest != 0 && c.clock >= c.rest {
+		c.rest = 0
+		c.Raise(timerLine)
+	}
+	return c.latch()
 }

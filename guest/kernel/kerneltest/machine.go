@@ -21,6 +21,7 @@ type Machine struct {
 	Credentials  kernel.CredentialsPolicy // digests are checked where there are any, if not set otherwise
 	Identity     kernel.IdentityPolicy    // the header's ShortID, if not set otherwise
 	Drivers      map[uint32]kernel.Driver
+	Lines        map[int]func() // what serves further interrupt lines
 	Alarm        Alarm
 	Line         Line
 	Log          Log
@@ -46,7 +47,7 @@ func New(tb testing.TB, c capability.Set) *Machine { return NewWithRAM(tb, c, 1<
 
 // NewWithRAM makes a machine with so many bytes for tasks, in a pool full of old data.
 func NewWithRAM(tb testing.TB, c capability.Set, ram int) *Machine {
-	m := &Machine{Drivers: map[uint32]kernel.Driver{}, Capabilities: c, tb: tb, Policy: &kernel.FaultLimit{},
+	m := &Machine{Drivers: map[uint32]kernel.Driver{}, Lines: map[int]func(){}, Capabilities: c, tb: tb, Policy: &kernel.FaultLimit{},
 		Credentials: &kernel.SHA256Credentials{}, Identity: &kernel.HeaderIdentity{}}
 	m.Alarm.cpu = &m.CPU
 	m.Line.cpu = &m.CPU
@@ -92,6 +93,8 @@ func (m *Machine) Interrupt(line int) {
 		m.Alarm.client.AlarmFired()
 	case lineLine:
 		m.Line.serve()
+	default:
+		m.Lines[line]()
 	}
 }
 

@@ -1,0 +1,53 @@
+package kernel
+
+// Kernel work is what interrupts and deferred calls cause. It comes before tasks, but not for
+// long: no task loses more to it than it gets (docs/decisions/0011-kernel-work-takes-half.md).
+
+// workBurst is for how long kernel work may go on while tasks are ready, in microseconds.
+const workBurst = 1000
+
+// workShare is the time that kernel work took from tasks that were ready, in ticks of the CPU.
+type workShare struct {
+	burst uint64 // workBurst
+	even  uint64 // when tasks will have had as much time as was taken from them
+	rests bool   // more than burst was taken: until then work waits for tasks
+}
+
+// mayWork reports whether kernel work comes before tasks now. It does if none is ready.
+func (k *Kernel) mayWork() bool {
+	s := &k.share
+	if k.ready != 0 && s.rests {
+		s.rests = k.cpu.Rest(s.even)
+		return !s.rests
+	}
+	return true
+}
+
+// work serves the interrupt lines that wait, then the deferred calls that do by then, each
+// once. A task whose turn that interrupted has its slice prolonged by what it took. Where no
+// task and no sleep comes between that and more work, lines are let in.
+func (k *Kernel) work() {
+	taken := k.ready != 0
+	k.cpu.BeginWork()
+	for line, ok := k.cpu.NextInterrupt(); ok; line, ok = k.cpu.NextInterrupt() {
+		k.platform.Interrupt(line)
+	}
+	if k.deferred.pending != 0 {
+		k.deferred.run()
+	}
+	began, ended := k.cpu.EndWork()
+	if taken {
+		k.share.take(began, ended)
+	}
+	if k.ready == 0 && k.deferred.pending != 0 {
+		k.cpu.Poll()
+	}
+}
+
+// take counts that work took a time from tasks. If it was very long the machine itself stood
+// still, and not for work's sake.
+func (s *workShare) take(began, ended uint64) {
+	took := min(ended-began, 100*s.burst)
+	s.even = max(s.even+took, ended) + took // tasks had nothing of the time that it took
+	s.rests = s.even-ended > s.burst
+}

@@ -1,0 +1,246 @@
+package kernel_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/kerneltest"
+)
+
+// pieceTime is how long a piece of kernel work of these tests takes, in microseconds.
+const pieceTime = 40
+
+// work is kernel work that causes itself, for ever, once it is begun.
+type work struct {
+	m      *machine
+	begin  func()
+	pieces int
+}
+
+// piece does one piece, and causes the next.
+func (w *work) piece() {
+	w.pieces++
+	w.m.CPU.Advance(pieceTime)
+	w.begin()
+}
+
+func (w *work) AlarmFired()         { w.piece() }
+func (w *work) HandleDeferredCall() { w.piece() }
+
+// endless are kinds of endless work, by what causes it: how to make it.
+var endless = map[string]func(m *machine) []*work{
+	"a device that is ready at once": func(m *machine) []*work {
+		const line = 9
+		w := &work{m: m, begin: func() { m.CPU.Raise(line) }}
+		m.Lines[line] = w.piece
+		return []*work{w}
+	},
+	"an alarm that is due at once": func(m *machine) []*work {
+		w := &work{m: m, begin: func() { m.Alarm.SetAlarm(m.Alarm.Now()) }}
+		m.Alarm.SetAlarmClient(w)
+		return []*work{w}
+	},
+	"a deferred call that sets itself": func(m *machine) []*work {
+		call := new(kernel.DeferredCall)
+		w := &work{m: m, begin: call.Set}
+		call.Register(&m.Kernel, w)
+		return []*work{w}
+	},
+	"capsules that call each other": func(m *machine) []*work {
+		calls := new([2]kernel.DeferredCall)
+		ping, pong := &work{m: m, begin: calls[1].Set}, &work{m: m, begin: calls[0].Set}
+		calls[0].Register(&m.Kernel, ping)
+		calls[1].Register(&m.Kernel, pong)
+		return []*work{ping, pong}
+	},
+}
+
+func init() {
+	one := make(map[string]func(m *machine) []*work)
+	for name, kind := range endless {
+		one[name] = kind
+	}
+	endless["all of these"] = func(m *machine) (all []*work) {
+		for _, kind := range one {
+			all = append(all, kind(m)...)
+		}
+		return all
+	}
+}
+
+var schedulers = map[string]func() kernel.Scheduler{
+	"round robin":    func() kernel.Scheduler { return &kernel.RoundRobin{} },
+	"cooperative":    func() kernel.Scheduler { return &kernel.Cooperative{} },
+	"priority":       func() kernel.Scheduler { return &kernel.Priority{} },
+	"feedback queue": func() kernel.Scheduler { return &kernel.FeedbackQueue{} },
+}
+
+// newBusyMachine makes a machine with that scheduler and work, which the task in slot 0 begins
+// before it waits for ever.
+func newBusyMachine(t *testing.T, s kernel.Scheduler, kind func(m *machine) []*work) (*machine, []*work) {
+	m := newMachine(t)
+	m.Kernel.Init(kernel.Config{CPU: &m.CPU, Platform: m.Machine, Scheduler: s, Policy: m.Machine, Debug: &m.Log,
+		Credentials: m, Identity: m, RAM: make([]byte, 1<<20)})
+	all := kind(m)
+	m.probe.hook = func(kernel.TaskID, uint32, uint32) kernel.Result {
+		for _, w := range all {
+			w.begin()
+		}
+		return kernel.Done()
+	}
+	m.AddTask("beginner", func(k *kerneltest.Task) {
+		k.Command(probeDriver, probeHook, 0, 0)
+		k.Wait()
+	}, nil)
+	return m, all
+}
+
+// stopped ends a run of the machine.
+type stopped struct{}
+
+func run(m *machine) {
+	defer func() {
+		if r := recover(); r != (stopped{}) {
+			panic(r)
+		}
+	}()
+	m.Run()
+}
+
+// TestEndlessWorkLeavesHalf: whatever causes work without end, a task that computes has half of
+// the time, without long gaps, and all of the work goes on.
+func TestEndlessWorkLeavesHalf(t *testing.T) {
+	for kind, makeWork := range endless {
+		for name, scheduler := range schedulers {
+			t.Run(kind+", "+name, func(t *testing.T) {
+				const length = 1_000_000
+				m, all := newBusyMachine(t, scheduler(), makeWork)
+				var computed, gap, last uint64
+				m.AddTask("computing", func(k *kerneltest.Task) {
+					for last < length {
+						k.Spin(1)
+						computed++
+						now := m.Alarm.Now()
+						if last != 0 {
+							gap = max(gap, now-last)
+						}
+						last = now
+					}
+					panic(stopped{})
+				}, nil)
+				run(m)
+				assert.InDelta(t, length/2, computed, length/50, "of %d", length)
+				assert.LessOrEqual(t, gap, uint64(1000+10*pieceTime), "without an instruction")
+				for i, w := range all {
+					assert.Greater(t, w.pieces, length/2/1000*9/10, "work %d: once in each of its turns at the least", i)
+				}
+			})
+		}
+	}
+}
+
+// TestWorkIsNotChargedToTasks: tasks have whole slices, although endless work takes half of the
+// time.
+func TestWorkIsNotChargedToTasks(t *testing.T) {
+	for name, c := range map[string]struct {
+		scheduler kernel.Scheduler
+		slices    []uint64 // of each task, microseconds
+	}{
+		"round robin":    {&kernel.RoundRobin{}, []uint64{10_000, 10_000, 10_000, 10_000, 10_000}},
+		"feedback queue": {&kernel.FeedbackQueue{}, []uint64{10_000, 20_000, 50_000, 50_000, 50_000}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, _ := newBusyMachine(t, c.scheduler, endless["all of these"])
+			var slices [2][]uint64
+			running := -1
+			for i := range slices {
+				m.AddTask(fmt.Sprint("computing ", i), func(k *kerneltest.Task) {
+					for {
+						k.Spin(1)
+						if running != i {
+							running = i
+							slices[i] = append(slices[i], 0)
+						}
+						slices[i][len(slices[i])-1]++
+						if len(slices[1]) > len(c.slices)+1 {
+							panic(stopped{})
+						}
+					}
+				}, nil)
+			}
+			run(m)
+			for i := range slices {
+				for n, want := range c.slices {
+					require.InEpsilon(t, want, slices[i][n], 0.01, "slice %d of task %d", n, i)
+				}
+			}
+		})
+	}
+}
+
+// TestWorkGoesOnWhileNoTaskIsReady: it is bounded for tasks' sake alone.
+func TestWorkGoesOnWhileNoTaskIsReady(t *testing.T) {
+	m, all := newBusyMachine(t, &kernel.RoundRobin{}, endless["a deferred call that sets itself"])
+	begin := all[0].begin
+	all[0].begin = func() {
+		if all[0].pieces < 10_000 {
+			begin()
+		}
+	}
+	assert.True(t, m.Run())
+	assert.Equal(t, 10_000, all[0].pieces)
+	assert.InDelta(t, 10_000*pieceTime, m.Alarm.Now(), 10, "one after another")
+}
+
+// TestAlarmBesideEndlessWork: an alarm comes in time, although work never ends and no task is
+// ready between.
+func TestAlarmBesideEndlessWork(t *testing.T) {
+	for kind, makeWork := range map[string]func(m *machine) []*work{
+		"a deferred call that sets itself": endless["a deferred call that sets itself"],
+		"capsules that call each other":    endless["capsules that call each other"],
+	} {
+		t.Run(kind, func(t *testing.T) {
+			m, _ := newBusyMachine(t, &kernel.RoundRobin{}, makeWork)
+			tick := &ticker{m: m}
+			m.Alarm.SetAlarmClient(tick)
+			m.AddTask("asleep", func(k *kerneltest.Task) {
+				tick.id = m.byName("asleep").ID()
+				k.Subscribe(probeDriver, 0, k.Function(nil), 0) // so that events queue
+				at := m.Alarm.Now() + 50_000
+				m.Alarm.SetAlarm(at)
+				k.WaitFor(probeDriver, 0)
+				assert.LessOrEqual(t, m.Alarm.Now()-at, uint64(1000+5*pieceTime), "late")
+				panic(stopped{})
+			}, nil)
+			run(m)
+			assert.Equal(t, 1, tick.fired)
+		})
+	}
+}
+
+// TestMachineThatStoodStill: when the host stops the machine for long in a piece of work, work
+// does not wait as long.
+func TestMachineThatStoodStill(t *testing.T) {
+	m, all := newBusyMachine(t, &kernel.RoundRobin{}, endless["a device that is ready at once"])
+	begin, pieces := all[0].begin, 0
+	const still, later = 1_000_000_000, 1_000_000 // microseconds
+	all[0].begin = func() {
+		if all[0].pieces == 10 {
+			m.CPU.Advance(still)
+		}
+		begin()
+	}
+	m.AddTask("computing", func(k *kerneltest.Task) {
+		for m.Alarm.Now() < still+later {
+			k.Spin(1)
+		}
+		pieces = all[0].pieces
+		panic(stopped{})
+	}, nil)
+	run(m)
+	assert.Greater(t, pieces, later/2/pieceTime/2)
+}
