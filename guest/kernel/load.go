@@ -161,9 +161,6 @@ func (k *Kernel) check(t *Task) string {
 		return reason
 	}
 	t.entry = t.memory.flashStart + uint64(program.InitOffset)
-	if !pagesOnly(&t.object) {
-		return "a writeable flash region does not consist of whole pages"
-	}
 	if t.ramSize > uint64(len(k.ram)) {
 		return noRAM
 	}
@@ -186,13 +183,13 @@ func (k *Kernel) place(t *Task) string {
 }
 
 // mapFlash gives the task its object to read and execute, and the writeable regions in
-// it to read and write.
+// it that consist of whole pages to read and write.
 func (k *Kernel) mapFlash(t *Task) {
 	m := &t.memory
 	k.cpu.Map(t.slot, m.flashStart, m.flash, ReadExecute)
 	for i := range t.object.WriteableRegions() {
 		r, _ := t.object.WriteableRegion(i)
-		if r.Size != 0 {
+		if r.Size != 0 && r.WholePages() {
 			start, end := uint64(r.Offset), uint64(r.Offset)+uint64(r.Size)
 			k.cpu.Map(t.slot, m.flashStart+start, m.flash[start:end], ReadWrite)
 		}
@@ -228,17 +225,6 @@ func (m *Memory) chooseAddresses(object *tbf.Object, ramSize uint64) string {
 		return "it is a 32-bit task, and its flash or RAM would not end below 4 GiB"
 	}
 	return ""
-}
-
-// pagesOnly reports whether all writeable flash regions consist of whole pages.
-func pagesOnly(object *tbf.Object) bool {
-	for i := range object.WriteableRegions() {
-		r, _ := object.WriteableRegion(i)
-		if r.Offset%abi.PageSize != 0 || r.Size%abi.PageSize != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // printSkipped says why an object does not become a task.
@@ -297,4 +283,10 @@ func (k *Kernel) printLoaded(t *Task) {
 		w.WriteString(", 32-bit")
 	}
 	w.WriteString("\n")
+	if n := t.object.UnwriteableRegions(); n != 0 {
+		format.Print(w, "task %d ", uint64(t.id.Number()))
+		t.printName(w)
+		format.Print(w, " can only read %d of its %d writeable flash regions: they are no whole pages\n",
+			uint64(n), uint64(t.object.WriteableRegions()))
+	}
 }

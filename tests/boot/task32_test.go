@@ -386,6 +386,59 @@ func smallStack32(a *asm32, size uint32) {
 	a.register(4, data)
 }
 
+// TestWriteableFlashRegionsOfNoWholePages: tasks with a writeable flash region as elf2tab makes them,
+// wherever the linker put it, run, find it by Memop and read it. A write there is a fault, one to a
+// region of whole pages is none.
+func TestWriteableFlashRegionsOfNoWholePages(t *testing.T) {
+	const odd, whole = 0x1f34, 0x3000 // where the regions begin, in bytes from the object's start
+	regions := []tbf.Region{{Offset: odd, Size: 0x30}, {Offset: whole, Size: abi.PageSize}}
+	find := func(a *asm32) {
+		a.call(abi.Memop, []uint32{abi.MemopFlashRegions}, uint32(abi.SuccessU32), 2, 0, 0)
+		for i, r := range regions {
+			start := abi.FlashStart + r.Offset
+			a.call(abi.Memop, []uint32{abi.MemopRegionStart, uint32(i)}, uint32(abi.SuccessU32), start, 0, 0)
+			a.call(abi.Memop, []uint32{abi.MemopRegionEnd, uint32(i)}, uint32(abi.SuccessU32), start+r.Size, 0, 0)
+			a.memory(start, 0)
+		}
+		a.mov(0, 0x1234)
+		a.store(abi.FlashStart + whole)
+		a.memory(abi.FlashStart+whole, 0x1234)
+	}
+	out := machine.Boot(t, machine.Guest{Image: "test/debug.elf", Cmdline: "fault=stop no-dump", Modules: [][]byte{
+		regions32(t, "reads", regions, find),
+		regions32(t, "writes", regions, func(a *asm32) {
+			find(a)
+			a.store(abi.FlashStart + odd)
+		}),
+	}})
+	ended(t, out, abi.ExitTaskFault)
+	terminated(t, out.Console, "reads")
+	assert.Regexp(t, `(?m)^task \d+ writes faulted: page fault: write to a page that it may not write at 0x40001f34,`, out.Console)
+	for _, name := range []string{"reads", "writes"} {
+		assert.Regexp(t, `(?m)^task \d+ `+name+` can only read 1 of its 2 writeable flash regions: they are no whole pages$`, out.Console)
+	}
+}
+
+// regions32 is a program32 of four pages with writeable flash regions, in bytes from the object's start.
+func regions32(t *testing.T, name string, regions []tbf.Region, body func(*asm32)) []byte {
+	t.Helper()
+	const header = 0x80
+	a := asm32{base: abi.FlashStart + header}
+	a.begin(top32, stack32)
+	body(&a)
+	a.exit(0)
+	spec := tbfbuild.Spec{
+		Name: name, Binary: make([]byte, 4*abi.PageSize-header), BinaryOffset: header, MinimumRAM: 4 * abi.PageSize,
+	}
+	copy(spec.Binary, a.code)
+	for _, r := range regions {
+		spec.Writeable = append(spec.Writeable, tbf.Region{Offset: r.Offset - header, Size: r.Size})
+	}
+	object, err := tbfbuild.Build(spec)
+	require.NoError(t, err)
+	return object
+}
+
 // TestTockProgram: a C program for Tock's x86 port, compiled for fixed addresses as the port's are,
 // runs unchanged (testdata/tock32); two of them at the same addresses, and 64-bit tasks.
 func TestTockProgram(t *testing.T) {
