@@ -243,19 +243,9 @@ func (k *Kernel) printBad(t *Task, wrong *tbf.Error) {
 // printNoObject says that a list of objects ends before its place does, unless what is left is
 // blank.
 func (k *Kernel) printNoObject(b []byte, offset int) {
-	if !blank(b) {
+	if !tbf.Blank(b) {
 		format.Print(k.debug, "no task object at offset 0x%x, nor looked for in the %d bytes from there on\n", uint64(offset), uint64(len(b)))
 	}
-}
-
-// blank reports whether all bytes, one at the least, are zero, or all are as erased flash is.
-func blank(b []byte) bool {
-	for _, v := range b {
-		if v != b[0] {
-			return false
-		}
-	}
-	return b[0] == 0 || b[0] == 0xff
 }
 
 // printSame says that one of two objects of the same application becomes a task.

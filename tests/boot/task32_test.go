@@ -12,6 +12,8 @@ import (
 
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel/tbf"
+	"kapsel/guest/kernel/tbf/tab"
+	"kapsel/guest/kernel/tbf/tab/tabtest"
 	"kapsel/guest/kernel/tbf/tbfbuild"
 	"kapsel/tests/machine"
 )
@@ -442,14 +444,7 @@ func regions32(t *testing.T, name string, regions []tbf.Region, body func(*asm32
 // TestTockProgram: a C program for Tock's x86 port, compiled for fixed addresses as the port's are,
 // runs unchanged (testdata/tock32); two of them at the same addresses, and 64-bit tasks.
 func TestTockProgram(t *testing.T) {
-	binary, err := os.ReadFile("testdata/tock32.bin")
-	require.NoError(t, err)
-	object, err := tbfbuild.Build(tbfbuild.Spec{ // as testdata/tock32/link.ld has it
-		Name: "tock32", Binary: binary, BinaryOffset: 0x80, MinimumRAM: 0x8000,
-		FixedAddresses: &tbf.FixedAddresses{Flash: 0x0015_0080, RAM: 0x0021_0000},
-		KernelVersion:  tbf.KernelVersion{Major: 2},
-	})
-	require.NoError(t, err)
+	object := tock32(t)
 	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{
 		object, machine.Object(t, "hello.tbf"), object, machine.Object(t, "test/mixer.tbf"),
 	}})
@@ -460,4 +455,30 @@ func TestTockProgram(t *testing.T) {
 	}
 	assert.Contains(t, out.Console, "mixer: unchanged\n")
 	ended(t, out, abi.ExitOK)
+}
+
+// TestTab: the object for x86 of an archive, as elf2tab makes it, runs.
+func TestTab(t *testing.T) {
+	archive := tabtest.Archive(t, tabtest.Metadata, tabtest.File("cortex-m4.0x00030000.0x20008000.tbf", "arm"),
+		tabtest.File("i686.0x00150080.0x00210000.tbf", string(tock32(t))))
+	name, object, err := tab.Object(archive)
+	require.NoError(t, err)
+	assert.Equal(t, "i686.0x00150080.0x00210000.tbf", name)
+	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{object}})
+	ended(t, out, abi.ExitOK)
+	assert.Contains(t, out.Console, "tock32: all checks passed\n")
+}
+
+// tock32 is the object of the C program testdata/tock32.
+func tock32(t *testing.T) []byte {
+	t.Helper()
+	binary, err := os.ReadFile("testdata/tock32.bin")
+	require.NoError(t, err)
+	object, err := tbfbuild.Build(tbfbuild.Spec{ // as testdata/tock32/link.ld has it
+		Name: "tock32", Binary: binary, BinaryOffset: 0x80, MinimumRAM: 0x8000,
+		FixedAddresses: &tbf.FixedAddresses{Flash: 0x0015_0080, RAM: 0x0021_0000},
+		KernelVersion:  tbf.KernelVersion{Major: 2},
+	})
+	require.NoError(t, err)
+	return object
 }
