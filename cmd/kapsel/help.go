@@ -4,7 +4,8 @@ package main
 const helpText = `kapsel boots Kapsel images in a virtual machine.
 
 usage:
-  kapsel run [flags] IMAGE [TASK.tbf...]   boot IMAGE; further tasks ride along
+  kapsel run [flags] IMAGE [TASK...]       boot IMAGE; further tasks ride along: .tbf files,
+                                           and .tab files with an object for x86
   kapsel bench [flags] [IMAGE]             measure an image built for it (default bench.elf
                                            beside kapsel), in Go benchmark format
   kapsel bench --compare OLD NEW           compare two files of results, of either form

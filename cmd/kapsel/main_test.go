@@ -20,6 +20,7 @@ import (
 
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel/tbf"
+	"kapsel/guest/kernel/tbf/tab/tabtest"
 	"kapsel/vmm"
 	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
@@ -128,6 +129,16 @@ func TestUnusableImages(t *testing.T) {
 			"two.tbf: want a task in Tock Binary Format at byte 4096: number of bytes is 0x4"},
 		{"a task that is cut short", []string{file(t, "good.elf", good), file(t, "cut.tbf", object(8192)[:1000])}, "total size is 0x2000, want at most 0x3e8"},
 		{"a task without end", []string{file(t, "good.elf", good), "/dev/zero"}, "/dev/zero: larger than 256 MiB, no task is"},
+		{"erased flash alone", []string{file(t, "good.elf", good), file(t, "erased.tbf", bytes.Repeat([]byte{0xff}, 4096))},
+			"erased.tbf: want a task in Tock Binary Format at byte 0: format version is 0xffff, want 0x2"},
+		{"a tail that is not blank", []string{file(t, "good.elf", good), file(t, "dump.bin", append(append(object(4096), bytes.Repeat([]byte{0xff}, 100)...), 0))},
+			"dump.bin: want a task in Tock Binary Format at byte 4096: format version is 0xffff, want 0x2"},
+		{"an archive without x86", []string{file(t, "good.elf", good), file(t, "app.tab", tabtest.Archive(t, tabtest.Metadata, tabtest.File("cortex-m4.tbf", "arm")))},
+			`app.tab: want an object for 32-bit x86 (x86.tbf, i386.tbf, i486.tbf, i586.tbf, i686.tbf), or one of a 64-bit task; found "cortex-m4.tbf"`},
+		{"an archive of nothing sound", []string{file(t, "good.elf", good), file(t, "app.tab", tabtest.Archive(t, tabtest.File("x86.tbf", "code")))},
+			`app.tab: "x86.tbf": want a task in Tock Binary Format at byte 0: number of bytes is 0x4`},
+		{"an archive that is none", []string{file(t, "good.elf", good), file(t, "app.tab", object(4096))},
+			"app.tab: want a tar archive with objects for each architecture (.tab): "},
 		{"too little memory for the tasks", []string{file(t, "good.elf", good), file(t, "big.tbf", object(4<<20)), "--mem", "4M"}, "pass --mem 8M or more"},
 	} {
 		for _, accel := range []string{"kvm", "qemu"} {
@@ -139,6 +150,31 @@ func TestUnusableImages(t *testing.T) {
 				assertOneLine(t, stderr.String(), test.want)
 			})
 		}
+	}
+}
+
+// TestTaskFiles: what of a file of tasks the machine gets.
+func TestTaskFiles(t *testing.T) {
+	two := append(object(4096), object(8192)...)
+	archive := tabtest.Archive(t, tabtest.Metadata, tabtest.File("cortex-m4.tbf", "arm"), tabtest.File("i386.tbf", string(object(8192))))
+	for _, test := range []struct {
+		name, file string
+		content    []byte
+		want       []byte
+	}{
+		{"an object", "one.tbf", object(4096), object(4096)},
+		{"two objects", "two.tbf", two, two},
+		{"an object that is not padded", "short.tbf", object(5000), object(5000)},
+		{"a copy of a flash", "flash.bin", append(two, bytes.Repeat([]byte{0xff}, 70_000)...), two},
+		{"a tail of zeros", "zeros.bin", append(two, make([]byte, 4096)...), two},
+		{"an archive", "app.tab", archive, object(8192)},
+		{"an archive of another name", "app", archive, object(8192)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := readObjects(file(t, test.file, test.content))
+			require.NoError(t, err)
+			assert.True(t, bytes.Equal(test.want, got), "%d bytes, want %d", len(got), len(test.want))
+		})
 	}
 }
 

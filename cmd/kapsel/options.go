@@ -48,7 +48,7 @@ func parseRun(args []string) (*runOptions, error) {
 	}
 	switch {
 	case len(files) == 0:
-		return nil, errors.New("no image given: kapsel run [flags] IMAGE [TASK.tbf...]")
+		return nil, errors.New("no image given: kapsel run [flags] IMAGE [TASK...]")
 	case o.timeout < 0:
 		return nil, fmt.Errorf("--timeout %s: want a positive time, as 30s", o.timeout)
 	case o.watchdog < 0:

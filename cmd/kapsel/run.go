@@ -7,11 +7,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel/tbf"
+	"kapsel/guest/kernel/tbf/tab"
 	"kapsel/guest/kernel/tbf/tbfbuild"
 	"kapsel/vmm"
 	"kapsel/vmm/image"
@@ -98,9 +100,10 @@ func (o *runOptions) config(std stdio) (vmm.Config, error) {
 	return c, nil
 }
 
-// readObjects reads a file of task objects, each from a multiple of 4 KiB on. Whether an object
-// is sound is the kernel's to judge, which skips it if not; but what is none would hide all that
-// follows.
+// readObjects reads a file of task objects, each from a multiple of 4 KiB on, or of a .tab file the
+// object that Kapsel runs. Whether an object is sound is the kernel's to judge, which skips it if
+// not; but what is none would hide all that follows. A blank tail, as a copy of a flash has, is left
+// out.
 func readObjects(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -116,8 +119,18 @@ func readObjects(path string) ([]byte, error) {
 	case len(objects) == 0:
 		return nil, fmt.Errorf("%s: want a task in Tock Binary Format, found an empty file", path)
 	}
+	if tab.Is(objects) || filepath.Ext(path) == ".tab" {
+		name, object, err := tab.Object(objects)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		path, objects = fmt.Sprintf("%s: %q", path, name), object
+	}
 	for at := uint64(0); at < uint64(len(objects)); {
 		size, ok := tbf.Length(objects[at:])
+		if !ok && at > 0 && tbf.Blank(objects[at:]) {
+			return objects[:at], nil
+		}
 		if !ok {
 			return nil, fmt.Errorf("%s: want a task in Tock Binary Format at byte %d: %w", path, at, tbfbuild.Check(objects[at:]))
 		}

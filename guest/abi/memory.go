@@ -20,8 +20,12 @@ const (
 	LoanStart = LoanEnd - 16*LoanSize
 	LoanEnd   = RAMStart
 	LoanSize  = 128 << 10
-	// InitialRAM is the least that a task finds below its break when it starts.
+	// InitialRAM is what a 64-bit task finds below its break when it starts, in bytes.
 	InitialRAM = 4096
+	// InitialRAM32 is the same for a 32-bit task, as on Tock: the call of its init function, and
+	// the four words of a system call below it. So small that a program may give its stack and
+	// its data any size before it moves ESP.
+	InitialRAM32 = 9 * 4
 )
 
 // PageDown is the start of the page that n lies in.

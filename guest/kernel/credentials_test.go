@@ -2,6 +2,7 @@ package kernel_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -73,6 +74,30 @@ func TestCredentialsPolicies(t *testing.T) {
 	}
 }
 
+// TestLongerDigest: a digest that more bytes follow in its footer is judged by its own bytes.
+func TestLongerDigest(t *testing.T) {
+	for _, right := range []bool{true, false} {
+		object := kerneltest.Object(t, "object", func(s *tbfbuild.Spec) {
+			s.Credentials = []tbfbuild.Credential{{Format: tbf.SHA256, Data: bytes.Repeat([]byte("?"), 64)}}
+		})
+		o, err := tbf.Parse(object)
+		require.NoError(t, tbfbuild.Words(err))
+		if right {
+			digest := sha256.Sum256(o.Signed())
+			copy(object[len(o.Signed())+8:], digest[:])
+		}
+		m := newMachine(t)
+		m.Credentials = &kernel.SHA256Credentials{Require: true}
+		m.AddObject(object)
+		if right {
+			assert.Equal(t, 1, m.Load(), m.Log.String())
+			continue
+		}
+		assert.Equal(t, 0, m.Load())
+		assert.Contains(t, m.Log.String(), changed)
+	}
+}
+
 // TestWrongDigestInFrontOfARightOne: order matters, since the first verdict is the last.
 func TestWrongDigestInFrontOfARightOne(t *testing.T) {
 	object := kerneltest.Object(t, "object", func(s *tbfbuild.Spec) {
@@ -136,7 +161,7 @@ func TestMalformedFooters(t *testing.T) {
 		reason string
 	}{
 		{"a digest longer than the object", 3, 0xff, "bad object: end of a footer is 0x"},
-		{"a digest cut short", 2, 35, "bad object: length of a credential is 0x23, want 0x24"},
+		{"a digest cut short", 2, 35, "bad object: length of a credential is 0x23, want at least 0x24"},
 		{"a digest without a format", 2, 3, "bad object: length of a credential is 0x3, want at least 0x4"},
 		{"padding longer than the object", 43, 0xff, "bad object: end of a footer is 0x"},
 	} {

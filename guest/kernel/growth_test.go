@@ -34,7 +34,7 @@ func TestLongBreak(t *testing.T) {
 		}, [2]uint64{address, abi.RAMStart + abi.InitialRAM}},
 		{"sbrk of a 32-bit task", true, func(k *kerneltest.Task, by uint64) (uint64, uint64) {
 			return k.Memop(abi.MemopSbrk, by)
-		}, [2]uint64{value, abi.RAMStart + abi.InitialRAM}},
+		}, [2]uint64{value, abi.RAMStart + abi.InitialRAM32}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			const by = longRAM - 3*abi.PageSize + 5

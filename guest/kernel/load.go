@@ -162,9 +162,6 @@ func (k *Kernel) check(t *Task) string {
 		return reason
 	}
 	t.entry = t.memory.flashStart + uint64(program.InitOffset)
-	if !pagesOnly(&t.object) {
-		return "a writeable flash region does not consist of whole pages"
-	}
 	if k.roomFor(t) == nil {
 		return noRAM
 	}
@@ -198,13 +195,13 @@ func (k *Kernel) roomFor(t *Task) *[]byte {
 }
 
 // mapFlash gives the task its object to read and execute, and the writeable regions in
-// it to read and write.
+// it that consist of whole pages to read and write.
 func (k *Kernel) mapFlash(t *Task) {
 	m := &t.memory
 	k.cpu.Map(t.slot, m.flashStart, m.flash, ReadExecute)
 	for i := range t.object.WriteableRegions() {
 		r, _ := t.object.WriteableRegion(i)
-		if r.Size != 0 {
+		if r.Size != 0 && r.WholePages() {
 			start, end := uint64(r.Offset), uint64(r.Offset)+uint64(r.Size)
 			k.cpu.Map(t.slot, m.flashStart+start, m.flash[start:end], ReadWrite)
 		}
@@ -242,17 +239,6 @@ func (m *Memory) chooseAddresses(object *tbf.Object, ramSize uint64) string {
 	return ""
 }
 
-// pagesOnly reports whether all writeable flash regions consist of whole pages.
-func pagesOnly(object *tbf.Object) bool {
-	for i := range object.WriteableRegions() {
-		r, _ := object.WriteableRegion(i)
-		if r.Offset%abi.PageSize != 0 || r.Size%abi.PageSize != 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // printSkipped says why an object does not become a task.
 func (k *Kernel) printSkipped(t *Task, reason string) {
 	k.printSkipping(t, reason)
@@ -278,13 +264,11 @@ func (k *Kernel) printNoObject(b []byte, offset int) {
 func blank(r Region) bool {
 	first := r.bytes[0]
 	for piece, rest := r.Next(); len(piece) != 0; piece, rest = rest.Next() {
-		for _, v := range piece {
-			if v != first {
-				return false
-			}
+		if piece[0] != first || !tbf.Blank(piece) {
+			return false
 		}
 	}
-	return first == 0 || first == 0xff
+	return true
 }
 
 // printSame says that one of two objects of the same application becomes a task.
@@ -312,4 +296,10 @@ func (k *Kernel) printLoaded(t *Task) {
 		w.WriteString(", 32-bit")
 	}
 	w.WriteString("\n")
+	if n := t.object.UnwriteableRegions(); n != 0 {
+		format.Print(w, "task %d ", uint64(t.id.Number()))
+		t.printName(w)
+		format.Print(w, " can only read %d of its %d writeable flash regions: they are no whole pages\n",
+			uint64(n), uint64(t.object.WriteableRegions()))
+	}
 }

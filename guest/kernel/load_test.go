@@ -41,11 +41,8 @@ func TestBadObjectsAreSkipped(t *testing.T) {
 		"32-bit, above 4 GiB": {object(func(s *tbfbuild.Spec) {
 			s.ABI64, s.FixedAddresses = false, &tbf.FixedAddresses{RAM: 0xffff_b000, Flash: tbf.Unset}
 		}), "would not end below 4 GiB"},
-		"RAM":      {object(func(s *tbfbuild.Spec) { s.MinimumRAM = 1 << 20 }), "not enough RAM left"},
-		"most RAM": {object(func(s *tbfbuild.Spec) { s.MinimumRAM = 0xffff_ffff }), "would overlap|not enough RAM left"},
-		"writeable region within a page": {object(func(s *tbfbuild.Spec) {
-			s.Writeable = []tbf.Region{{Offset: 16, Size: 64}}
-		}), "does not consist of whole pages"},
+		"RAM":                            {object(func(s *tbfbuild.Spec) { s.MinimumRAM = 1 << 20 }), "not enough RAM left"},
+		"most RAM":                       {object(func(s *tbfbuild.Spec) { s.MinimumRAM = 0xffff_ffff }), "would overlap|not enough RAM left"},
 		"fixed RAM not on a page":        {fixed(0x9000_0010, tbf.Unset), "do not put flash and RAM on pages"},
 		"fixed flash not on a page":      {fixed(tbf.Unset, 0x5000_0000), "do not put flash and RAM on pages"},
 		"fixed flash without a header":   {fixed(tbf.Unset, 4), "leaves no room for its header"},
@@ -172,6 +169,46 @@ func TestWriteableFlashRegions(t *testing.T) {
 	})
 	assert.False(t, m.Run())
 	assert.Contains(t, m.Log.String(), "faulted: page fault: write at 0x40003000")
+}
+
+// TestWriteableFlashRegionsOfNoWholePages: elf2tab does not align them. The task runs, finds them by
+// Memop, and reads them; it can write none but those of whole pages.
+func TestWriteableFlashRegionsOfNoWholePages(t *testing.T) {
+	regions := []tbf.Region{
+		{Offset: 0x20, Size: 0x40},     // within a page
+		{Offset: 0x1000, Size: 0x1000}, // whole pages
+		{Offset: 0x1000, Size: 0x1800}, // begins with one
+		{Offset: 0x1800, Size: 0x2000}, // has one inside
+		{Offset: 0x2020},               // no bytes
+	}
+	const binary = 0x1000
+	for _, write := range []struct {
+		offset uint64
+		fault  bool
+	}{{0x20, true}, {0x5f, true}, {0x1000, false}, {0x1fff, false}, {0x2000, true}, {0x27ff, true}, {0x2fff, true}, {0x3000, true}} {
+		m := newMachine(t)
+		m.AddTask("task", func(k *kerneltest.Task) {
+			variant, n := k.Memop(abi.MemopFlashRegions, 0)
+			assert.Equal(t, [2]uint64{value, uint64(len(regions))}, [2]uint64{variant, n})
+			for i, r := range regions {
+				_, start := k.Memop(abi.MemopRegionStart, uint64(i))
+				_, end := k.Memop(abi.MemopRegionEnd, uint64(i))
+				if r.Size == 0 {
+					assert.Equal(t, []uint64{uint64(abi.FAIL), uint64(abi.FAIL)}, []uint64{start, end})
+					continue
+				}
+				first := abi.FlashStart + binary + uint64(r.Offset)
+				assert.Equal(t, []uint64{first, first + uint64(r.Size)}, []uint64{start, end})
+				assert.Equal(t, []byte{0, 0}, append(k.Load(start, 1), k.Load(end-1, 1)...))
+			}
+			k.Store(abi.FlashStart+binary+write.offset, 1)
+		}, func(s *tbfbuild.Spec) {
+			s.BinaryOffset, s.Binary, s.Writeable = binary, make([]byte, 0x4000), regions
+		})
+		assert.False(t, m.Run())
+		assert.Contains(t, m.Log.String(), "task 1 task can only read 3 of its 5 writeable flash regions: they are no whole pages\n")
+		assert.Equal(t, write.fault, strings.Contains(m.Log.String(), "faulted: page fault: write at 0x4000"), "at %#x", write.offset)
+	}
 }
 
 func TestPermissions(t *testing.T) {

@@ -65,12 +65,15 @@ func (k *Kernel) sbrk(t *Task, delta int64) Result {
 	return address(old)
 }
 
-// regionEdge is where writeable flash region i starts or ends.
+// regionEdge is where writeable flash region i starts or ends. As on Tock, one without bytes is none.
 func regionEdge(t *Task, op uint32, i uint64) Result {
 	if i >= uint64(t.object.WriteableRegions()) {
 		return Failed(abi.FAIL)
 	}
 	r, _ := t.object.WriteableRegion(int(i))
+	if r.Size == 0 {
+		return Failed(abi.FAIL)
+	}
 	edge := t.memory.flashStart + uint64(r.Offset)
 	if op == abi.MemopRegionEnd {
 		edge += uint64(r.Size)

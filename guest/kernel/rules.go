@@ -150,7 +150,7 @@ func (k *Kernel) grantedPages(t *Task) uint64 {
 func (t *Task) mayWriteFlash(offset uint64) bool {
 	for i := range t.object.WriteableRegions() {
 		r, _ := t.object.WriteableRegion(i)
-		if within(offset, abi.PageSize, uint64(r.Offset), uint64(r.Offset)+uint64(r.Size)) {
+		if r.WholePages() && within(offset, abi.PageSize, uint64(r.Offset), uint64(r.Offset)+uint64(r.Size)) {
 			return true
 		}
 	}

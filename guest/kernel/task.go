@@ -131,6 +131,14 @@ func (t *Task) functionSize() uint64 {
 	return 8
 }
 
+// initialRAM is how many bytes of RAM a run of the task begins with below its break.
+func (t *Task) initialRAM() uint64 {
+	if t.bits32 {
+		return abi.InitialRAM32
+	}
+	return abi.InitialRAM
+}
+
 // alive reports whether the task may run again by itself.
 func (t *Task) alive() bool { return t.state-Running <= YieldedFor-Running }
 
@@ -169,7 +177,7 @@ func (k *Kernel) start(t *Task) {
 		k.cpu.Unmap(t.slot, m.ramStart, end-m.ramStart)
 	}
 	m.reset()
-	k.moveBreak(t, m.ramStart+abi.InitialRAM)
+	k.moveBreak(t, m.ramStart+t.initialRAM())
 	k.cpu.Start(t.slot, StartState{
 		Entry:        t.entry,
 		AppStart:     m.flashStart + m.protected,

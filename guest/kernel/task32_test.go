@@ -72,6 +72,32 @@ func TestStartOf32BitTasks(t *testing.T) {
 	assert.False(t, m.Run())
 }
 
+// Start code may move the break to the end of its data before it moves ESP, as libtock-rs does,
+// however small its stack is: the words of that call are still below the break.
+func TestStartCodeOf32BitTasksMovesTheBreakFirst(t *testing.T) {
+	const data = 0x20
+	for _, stack := range []uint64{0x10, 0x100, 0x200, 0x800, 0xf00, 0x1000} {
+		m := newMachine(t)
+		runs := 0
+		m.AddTask("task", func(k *kerneltest.Task) {
+			runs++
+			ram, brk := k.Start.RAMStart, k.Start.InitialBreak
+			assert.Equal(t, ram+36, brk)
+			words := brk - 20 - 16 // five words of the first call, the four of Memop
+			assert.GreaterOrEqual(t, words, ram)
+			variant, _ := k.Memop(abi.MemopBrk, ram+stack+data)
+			assert.EqualValues(t, abi.Success, variant)
+			assert.True(t, k.Start.Memory.WriteU32s(words, []uint32{1, 2, 3, 4}), "the results find a place")
+			assert.True(t, k.Start.Memory.WriteU32s(ram+stack-16, []uint32{1, 2, 3, 4}), "so do those of the next call")
+			if runs == 1 {
+				k.Restart(0)
+			}
+		}, bits32)
+		assert.False(t, m.Run())
+		assert.Equal(t, 2, runs, "stack of %#x", stack)
+	}
+}
+
 // Upcalls and restarts of a 32-bit task are those of any other.
 func TestUpcallsOf32BitTasks(t *testing.T) {
 	m := newMachine(t)

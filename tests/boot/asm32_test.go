@@ -55,6 +55,12 @@ func (a *asm32) trap(class abi.Class, words ...uint32) {
 	a.bytes(0xcd, 0x40) // int $0x40
 }
 
+// begin is the start code of a program: it moves the break, then ESP.
+func (a *asm32) begin(end, stack uint32) {
+	a.trap(abi.Memop, abi.MemopBrk, end)
+	a.mov(4, stack)
+}
+
 // drop takes a system call's words off the stack.
 func (a *asm32) drop() { a.bytes(0x83, 0xc4, 16) } // add $16, %esp
 

@@ -2,6 +2,7 @@ package boot
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"regexp"
 	"testing"
 
@@ -31,6 +32,22 @@ func signed(t *testing.T, name string, shortID, version uint32) []byte {
 		Name: name, Binary: exits, MinimumRAM: abi.PageSize, ABI64: true, ShortID: shortID, Version: version, SHA256: true,
 	})
 	require.NoError(t, err)
+	return object
+}
+
+// longer is a task object with a SHA-256 credential that more bytes follow in its footer.
+func longer(t *testing.T, name string) []byte {
+	t.Helper()
+	object, err := tbfbuild.Build(tbfbuild.Spec{
+		Name: name, Binary: exits, MinimumRAM: abi.PageSize, ABI64: true,
+		Credentials: []tbfbuild.Credential{{Format: tbf.SHA256, Data: make([]byte, sha256.Size+12)}},
+	})
+	require.NoError(t, err)
+	o, wrong := tbf.Parse(object)
+	require.NoError(t, tbfbuild.Words(wrong))
+	const head = 8 // type, length and format
+	digest := sha256.Sum256(o.Signed())
+	copy(object[len(o.Signed())+head:], digest[:])
 	return object
 }
 
@@ -79,13 +96,13 @@ func (c choice) check(t *testing.T, modules [][]byte) {
 
 func TestCredentials(t *testing.T) {
 	modules := [][]byte{
-		signed(t, "signed", 0, 0), tampered(t, signed(t, "tampered", 0, 0)), machine.Code(t, "unsigned", exits), signed(t, "last", 0, 0),
+		signed(t, "signed", 0, 0), tampered(t, signed(t, "tampered", 0, 0)), machine.Code(t, "unsigned", exits), longer(t, "longer"), signed(t, "last", 0, 0),
 	}
 	for _, c := range []choice{
-		{"credentials=required", []string{skippedAt + "1000" + wrongDigest, skippedAt + "2000" + notRequired}, []string{"signed", "last"}},
-		{"credentials=checked", []string{skippedAt + "1000" + wrongDigest}, []string{"signed", "unsigned", "last"}},
-		{"", []string{skippedAt + "1000" + wrongDigest}, []string{"signed", "unsigned", "last"}},
-		{"credentials=required credentials=none", nil, []string{"signed", "tampered", "unsigned", "last"}},
+		{"credentials=required", []string{skippedAt + "1000" + wrongDigest, skippedAt + "2000" + notRequired}, []string{"signed", "longer", "last"}},
+		{"credentials=checked", []string{skippedAt + "1000" + wrongDigest}, []string{"signed", "unsigned", "longer", "last"}},
+		{"", []string{skippedAt + "1000" + wrongDigest}, []string{"signed", "unsigned", "longer", "last"}},
+		{"credentials=required credentials=none", nil, []string{"signed", "tampered", "unsigned", "longer", "last"}},
 	} {
 		t.Run(c.cmdline, func(t *testing.T) { c.check(t, modules) })
 	}

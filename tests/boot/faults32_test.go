@@ -64,7 +64,7 @@ func TestFaultsOfTasks32(t *testing.T) {
 			a.bytes(0xcd, 0x40)
 		}
 	}
-	const noResults, top = "no writeable stack for the results of a system call", abi.RAMStart + abi.InitialRAM
+	const noResults, top = "no writeable stack for the results of a system call", top32
 	runFaults(t, []fault{
 		{"no-stack", lostStack(0, abi.Command), noResults},
 		{"stack-wraps", lostStack(0xfffffffc, abi.Command), noResults},
@@ -73,10 +73,9 @@ func TestFaultsOfTasks32(t *testing.T) {
 		{"stack-across-break", lostStack(top-12, abi.Command), noResults},
 		{"no-stack-exit", lostStack(0, abi.Exit), ""}, // words that can not be read are 0: terminate, with 0
 		{"last-stack", func(a *asm32) {
-			a.mov(4, top-16)
-			a.mov(0, uint32(abi.Command))
-			a.bytes(0xcd, 0x40)
-			a.stack(0, uint32(abi.Failure)) // the first frame lay there: no driver has such a number
+			a.mov(4, top)
+			a.trap(abi.Command, 0xffffffff)
+			a.stack(0, uint32(abi.Failure))
 			a.stack(4, uint32(abi.NODEVICE))
 		}, ""},
 		{"upcall-no-stack", func(a *asm32) {

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"strings"
@@ -11,12 +12,29 @@ import (
 
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel/tbf"
+	"kapsel/guest/kernel/tbf/tab"
+	"kapsel/guest/kernel/tbf/tab/tabtest"
 	"kapsel/guest/kernel/tbf/tbfbuild"
 	"kapsel/tests/machine"
 )
 
-// program32 is a 32-bit task that runs body and exits with 0.
+// The stack and the break of a program32: a page of RAM, with room above ESP for a frame like
+// that of the first call.
+const (
+	top32   = abi.RAMStart + abi.PageSize
+	stack32 = top32 - 20
+)
+
+// program32 is a 32-bit task that makes itself a stack, runs body and exits with 0.
 func program32(t *testing.T, name string, body func(*asm32)) []byte {
+	return bare32(t, name, func(a *asm32) {
+		a.begin(top32, stack32)
+		body(a)
+	})
+}
+
+// bare32 is a 32-bit task that begins with body and exits with 0.
+func bare32(t *testing.T, name string, body func(*asm32)) []byte {
 	return machine.CodeAt(t, name, 32, func(base uint32) []byte {
 		a := asm32{base: base}
 		body(&a)
@@ -45,7 +63,6 @@ const (
 // port gives them, with 64-bit tasks beside them.
 func TestTasks32(t *testing.T) {
 	programs := map[string]func(*asm32){
-		"start":   start32,
 		"calls":   calls32,
 		"shares":  shares32,
 		"memops":  memops32,
@@ -54,12 +71,13 @@ func TestTasks32(t *testing.T) {
 		"console": console32,
 		"long":    long32,
 	}
-	modules := [][]byte{machine.Object(t, "hello.tbf")}
+	modules := [][]byte{machine.Object(t, "hello.tbf"), bare32(t, "start", start32)}
 	for name, body := range programs {
 		modules = append(modules, program32(t, name, body))
 	}
 	modules = append(modules, machine.Object(t, "counter.tbf"))
 	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: modules, Cmdline: "fault=stop"})
+	terminated(t, out.Console, "start")
 	for name := range programs {
 		terminated(t, out.Console, name)
 	}
@@ -76,12 +94,12 @@ func start32(a *asm32) {
 			a.register(r, 0)
 		}
 	}
-	a.register(4, abi.RAMStart+abi.InitialRAM-20)
+	a.register(4, abi.RAMStart+abi.InitialRAM32-20)
 	a.stack(0, 0)
 	a.stack(4, a.base) // nothing is protected but the header, and the code is behind it
 	a.stack(8, abi.RAMStart)
 	a.stack(12, 5*abi.PageSize)
-	a.stack(16, abi.RAMStart+abi.InitialRAM)
+	a.stack(16, abi.RAMStart+abi.InitialRAM32)
 	for i, selector := range []uint32{0x23, 0x1b, 0x23, 0x23, 0, 0} { // ES, CS, SS, DS, FS, GS
 		a.bytes(0x8c, 0xc0+byte(i)<<3) // mov segment, %eax
 		a.register(0, selector)
@@ -114,13 +132,13 @@ func calls32(a *asm32) {
 	}
 	a.stack(0, success)
 	a.drop()
-	a.register(4, abi.RAMStart+abi.InitialRAM-20)
+	a.register(4, stack32)
 }
 
 // shares32 checks Subscribe and Allow: pairs come back under the variants of 32-bit words.
 func shares32(a *asm32) {
 	const swapped, refused = uint32(abi.Success2U32), uint32(abi.Failure2U32)
-	const top, inval = abi.RAMStart + abi.InitialRAM, uint32(abi.INVAL)
+	const top, inval = top32, uint32(abi.INVAL)
 	a.call(abi.Subscribe, []uint32{0, 0, a.base, 0xfedcba98}, swapped, 0, 0, 0)
 	a.call(abi.Subscribe, []uint32{0, 0, top - 3, 1}, refused, inval, top-3, 1)
 	a.call(abi.Subscribe, []uint32{0, 0, top - 4, 2}, swapped, a.base, 0xfedcba98, 0)
@@ -146,7 +164,7 @@ func shares32(a *asm32) {
 // memops32 checks Memop: addresses come back as 32-bit values, differences are signed.
 func memops32(a *asm32) {
 	const failure, success, value = uint32(abi.Failure), uint32(abi.Success), uint32(abi.SuccessU32)
-	const top = abi.RAMStart + abi.InitialRAM
+	const top = top32
 	memop := func(op, arg uint32, want ...uint32) { a.call(abi.Memop, []uint32{op, arg}, want...) }
 	memop(abi.MemopSbrk, 0, value, top, 0, 0)
 	memop(abi.MemopSbrk, 4096, value, top, 0, 0)
@@ -196,7 +214,7 @@ func upcalls32(a *asm32) {
 	for _, r := range []byte{3, 5, 6, 7} {
 		a.register(r, 0x11111111*uint32(r))
 	}
-	a.register(4, abi.RAMStart+abi.InitialRAM-20)
+	a.register(4, stack32)
 	a.memory(times, 1)
 	a.load(expiry)
 	a.bytes(0x3b, 0x05) // cmp seen+4, %eax
@@ -254,7 +272,7 @@ func long32(a *asm32) {
 	a.bytes(0x48, 0xc1, 0xea, 30) // shr $30, %rdx
 	a.far64(0x1b)
 	a.register(2, 32)
-	a.register(4, abi.RAMStart+abi.InitialRAM-20)
+	a.register(4, stack32)
 }
 
 // TestRegistersOfTasks32: 32-bit tasks that fill all registers, the vector and x87 ones and the
@@ -336,17 +354,97 @@ func keep32(a *asm32, pattern uint32, fs, gs byte, mxcsr, control uint32) {
 	a.memory(area, mxcsr)
 }
 
+// TestStartCodeMovesTheBreakFirst: start code that lowers or raises the break to the end of its data
+// before it moves ESP to its own stack, as libtock-rs has it, runs with a stack of any size. The
+// stack lies at the start of RAM, the data behind it.
+func TestStartCodeMovesTheBreakFirst(t *testing.T) {
+	sizes := []uint32{0x100, 0x200, 0x800, 0xf00, 0x1000}
+	var modules [][]byte
+	for _, size := range sizes {
+		modules = append(modules, bare32(t, fmt.Sprintf("stack-%x", size), func(a *asm32) { smallStack32(a, size) }))
+	}
+	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: modules, Cmdline: "fault=stop"})
+	for _, size := range sizes {
+		terminated(t, out.Console, fmt.Sprintf("stack-%x", size))
+	}
+	ended(t, out, abi.ExitOK)
+}
+
+// smallStack32 is a program with so many bytes of stack and a word of data: an upcall runs on its
+// stack, and its heap begins behind the data.
+func smallStack32(a *asm32, size uint32) {
+	data, end := abi.RAMStart+size, abi.RAMStart+size+4
+	a.begin(end, data)
+	fn := a.function(func() {
+		a.bytes(0xff, 0x05) // incl data
+		a.word(data)
+		a.bytes(0xc3)
+	})
+	a.call(abi.Memop, []uint32{abi.MemopSbrk, 0x100}, uint32(abi.SuccessU32), end, 0, 0)
+	a.call(abi.Subscribe, []uint32{0, 0, fn, 7}, uint32(abi.Success2U32), 0, 0, 0)
+	a.call(abi.Command, []uint32{0, 5, 1000}, uint32(abi.SuccessU32))
+	a.call(abi.Yield, []uint32{abi.YieldWait})
+	a.memory(data, 1)
+	a.register(4, data)
+}
+
+// TestWriteableFlashRegionsOfNoWholePages: tasks with a writeable flash region as elf2tab makes them,
+// wherever the linker put it, run, find it by Memop and read it. A write there is a fault, one to a
+// region of whole pages is none.
+func TestWriteableFlashRegionsOfNoWholePages(t *testing.T) {
+	const odd, whole = 0x1f34, 0x3000 // where the regions begin, in bytes from the object's start
+	regions := []tbf.Region{{Offset: odd, Size: 0x30}, {Offset: whole, Size: abi.PageSize}}
+	find := func(a *asm32) {
+		a.call(abi.Memop, []uint32{abi.MemopFlashRegions}, uint32(abi.SuccessU32), 2, 0, 0)
+		for i, r := range regions {
+			start := abi.FlashStart + r.Offset
+			a.call(abi.Memop, []uint32{abi.MemopRegionStart, uint32(i)}, uint32(abi.SuccessU32), start, 0, 0)
+			a.call(abi.Memop, []uint32{abi.MemopRegionEnd, uint32(i)}, uint32(abi.SuccessU32), start+r.Size, 0, 0)
+			a.memory(start, 0)
+		}
+		a.mov(0, 0x1234)
+		a.store(abi.FlashStart + whole)
+		a.memory(abi.FlashStart+whole, 0x1234)
+	}
+	out := machine.Boot(t, machine.Guest{Image: "test/debug.elf", Cmdline: "fault=stop no-dump", Modules: [][]byte{
+		regions32(t, "reads", regions, find),
+		regions32(t, "writes", regions, func(a *asm32) {
+			find(a)
+			a.store(abi.FlashStart + odd)
+		}),
+	}})
+	ended(t, out, abi.ExitTaskFault)
+	terminated(t, out.Console, "reads")
+	assert.Regexp(t, `(?m)^task \d+ writes faulted: page fault: write to a page that it may not write at 0x40001f34,`, out.Console)
+	for _, name := range []string{"reads", "writes"} {
+		assert.Regexp(t, `(?m)^task \d+ `+name+` can only read 1 of its 2 writeable flash regions: they are no whole pages$`, out.Console)
+	}
+}
+
+// regions32 is a program32 of four pages with writeable flash regions, in bytes from the object's start.
+func regions32(t *testing.T, name string, regions []tbf.Region, body func(*asm32)) []byte {
+	t.Helper()
+	const header = 0x80
+	a := asm32{base: abi.FlashStart + header}
+	a.begin(top32, stack32)
+	body(&a)
+	a.exit(0)
+	spec := tbfbuild.Spec{
+		Name: name, Binary: make([]byte, 4*abi.PageSize-header), BinaryOffset: header, MinimumRAM: 4 * abi.PageSize,
+	}
+	copy(spec.Binary, a.code)
+	for _, r := range regions {
+		spec.Writeable = append(spec.Writeable, tbf.Region{Offset: r.Offset - header, Size: r.Size})
+	}
+	object, err := tbfbuild.Build(spec)
+	require.NoError(t, err)
+	return object
+}
+
 // TestTockProgram: a C program for Tock's x86 port, compiled for fixed addresses as the port's are,
 // runs unchanged (testdata/tock32); two of them at the same addresses, and 64-bit tasks.
 func TestTockProgram(t *testing.T) {
-	binary, err := os.ReadFile("testdata/tock32.bin")
-	require.NoError(t, err)
-	object, err := tbfbuild.Build(tbfbuild.Spec{ // as testdata/tock32/link.ld has it
-		Name: "tock32", Binary: binary, BinaryOffset: 0x80, MinimumRAM: 0x8000,
-		FixedAddresses: &tbf.FixedAddresses{Flash: 0x0015_0080, RAM: 0x0021_0000},
-		KernelVersion:  tbf.KernelVersion{Major: 2},
-	})
-	require.NoError(t, err)
+	object := tock32(t)
 	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{
 		object, machine.Object(t, "hello.tbf"), object, machine.Object(t, "test/mixer.tbf"),
 	}})
@@ -357,4 +455,30 @@ func TestTockProgram(t *testing.T) {
 	}
 	assert.Contains(t, out.Console, "mixer: unchanged\n")
 	ended(t, out, abi.ExitOK)
+}
+
+// TestTab: the object for x86 of an archive, as elf2tab makes it, runs.
+func TestTab(t *testing.T) {
+	archive := tabtest.Archive(t, tabtest.Metadata, tabtest.File("cortex-m4.0x00030000.0x20008000.tbf", "arm"),
+		tabtest.File("i686.0x00150080.0x00210000.tbf", string(tock32(t))))
+	name, object, err := tab.Object(archive)
+	require.NoError(t, err)
+	assert.Equal(t, "i686.0x00150080.0x00210000.tbf", name)
+	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{object}})
+	ended(t, out, abi.ExitOK)
+	assert.Contains(t, out.Console, "tock32: all checks passed\n")
+}
+
+// tock32 is the object of the C program testdata/tock32.
+func tock32(t *testing.T) []byte {
+	t.Helper()
+	binary, err := os.ReadFile("testdata/tock32.bin")
+	require.NoError(t, err)
+	object, err := tbfbuild.Build(tbfbuild.Spec{ // as testdata/tock32/link.ld has it
+		Name: "tock32", Binary: binary, BinaryOffset: 0x80, MinimumRAM: 0x8000,
+		FixedAddresses: &tbf.FixedAddresses{Flash: 0x0015_0080, RAM: 0x0021_0000},
+		KernelVersion:  tbf.KernelVersion{Major: 2},
+	})
+	require.NoError(t, err)
+	return object
 }

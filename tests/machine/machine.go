@@ -84,7 +84,8 @@ func Code(t testing.TB, name string, code []byte) []byte {
 	return CodeAt(t, name, 64, func(uint32) []byte { return code })
 }
 
-// CodeAt is Code for a task of 32 or 64 bits whose code depends on its own address.
+// CodeAt is Code for a task of 32 or 64 bits whose code depends on its own address. One of 32
+// bits has abi.InitialRAM32 bytes of RAM below its first break.
 func CodeAt(t testing.TB, name string, bits int, code func(base uint32) []byte) []byte {
 	t.Helper()
 	spec := tbfbuild.Spec{Name: name, Binary: code(0), MinimumRAM: 4 * abi.PageSize, ABI64: bits == 64}

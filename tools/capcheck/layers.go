@@ -46,6 +46,8 @@ var layers = []layer{
 		library: []string{"unicode/utf8"}},
 	{packages: "guest/kernel/tbf/tbfbuild", kind: host,
 		imports: []string{"guest/abi", "guest/kernel/tbf"}},
+	{packages: "guest/kernel/tbf/tab/...", kind: host,
+		imports: []string{"guest/kernel/tbf"}},
 	{packages: "guest/kernel/kerneltest", kind: host,
 		imports: []string{"guest/abi", "guest/kernel", "guest/kernel/capability", "guest/kernel/format", "guest/kernel/hil/...",
 			"guest/kernel/tbf", "guest/kernel/tbf/tbfbuild"}},
@@ -79,8 +81,8 @@ var layers = []layer{
 
 	{packages: "vmm/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf", "vmm/..."}},
 	{packages: "bench", kind: host, imports: []string{"guest/abi", "vmm"}},
-	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf", "guest/kernel/tbf/tbfbuild", "bench", "vmm/...", "cmd/..."}},
-	{packages: "tools/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "guest/kernel/tbf/tbfbuild", "bench", "vmm/...", "tools/..."}},
+	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf/...", "bench", "vmm/...", "cmd/..."}},
+	{packages: "tools/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf/...", "bench", "vmm/...", "tools/..."}},
 }
 
 // mints are the packages whose package-level functions make privileges: capabilities,

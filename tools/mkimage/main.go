@@ -2,8 +2,8 @@
 //
 //	mkimage -o build/kapsel.elf [-kernel PKG] [-tags TAG,TAG] [-sha256] TASK...
 //
-// A TASK is a Go package (./guest/tasks/hello), a file that ends in .tbf, or one that ends in
-// .bin: a flat 32-bit program (task32.go). The kernel is the board's main package. The tags are
+// A TASK is a Go package (./guest/tasks/hello), a file that ends in .tbf, one that ends in .tab, of
+// which the object for x86 is taken, or one that ends in .bin: a flat 32-bit program (task32.go). The kernel is the board's main package. The tags are
 // further build tags for the kernel and the Go tasks. Beside the image it writes kernel.elf,
 // the kernel with its symbols and DWARF for gdb, and for each task that it builds NAME.elf and
 // NAME.tbf. With -sha256 these objects have a credential: the digest of header and binary;
@@ -28,7 +28,7 @@ func main() {
 	digests := flag.Bool("sha256", false, "add SHA-256 credentials to the tasks that are built")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), "usage: mkimage [-o IMAGE] [-kernel PKG] [-tags TAG,TAG] [-sha256] TASK...\n"+
-			"A TASK is a Go package, a .tbf file, or a flat 32-bit program in a .bin file.\n\n")
+			"A TASK is a Go package, a .tbf file, a .tab file with an object for x86, or a flat 32-bit program in a .bin file.\n\n")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -56,6 +56,9 @@ func run(out, kernel, tags string, digests bool, tasks []string) error {
 		object, err := taskObject(tc, s, dir, digests)
 		if err != nil {
 			return err
+		}
+		if note := unwriteable(object); note != "" {
+			fmt.Fprintf(os.Stderr, "mkimage: %s: %s\n", s.task, note)
 		}
 		objects = append(objects, object...)
 	}
@@ -113,6 +116,8 @@ func taskObject(tc *toolchain, s source, dir string, digest bool) ([]byte, error
 	switch filepath.Ext(s.task) {
 	case ".tbf":
 		return readObject(s.task)
+	case ".tab":
+		return readTab(s.task)
 	case ".bin":
 		return flatTask(s.task, dir, digest)
 	}

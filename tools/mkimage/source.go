@@ -10,12 +10,12 @@ import (
 )
 
 // taskKinds says what a TASK may be.
-const taskKinds = "a Go package (./guest/tasks/hello), a .tbf file, or a flat 32-bit program in a .bin file"
+const taskKinds = "a Go package (./guest/tasks/hello), a .tbf or .tab file, or a flat 32-bit program in a .bin file"
 
 // A source is what a task is made of.
 type source struct {
 	task  string   // as the command line has it
-	name  string   // of the outputs that are made of it; none of a .tbf file
+	name  string   // of the outputs that are made of it; none of a .tbf or .tab file
 	files []string // that it is read from
 }
 
@@ -34,7 +34,7 @@ func (tc *toolchain) findSources(tasks []string) ([]source, error) {
 
 func (tc *toolchain) findSource(task string) (source, error) {
 	switch filepath.Ext(task) {
-	case ".tbf":
+	case ".tbf", ".tab":
 		return source{task: task, files: []string{task}}, nil
 	case ".bin":
 		return source{task, strings.TrimSuffix(filepath.Base(task), ".bin"), []string{task}}, nil
@@ -75,7 +75,7 @@ func products(out string, sources []source) []product {
 	for _, s := range sources {
 		path, what := filepath.Join(dir, s.name), "of task "+s.task
 		switch filepath.Ext(s.task) {
-		case ".tbf":
+		case ".tbf", ".tab":
 		case ".bin":
 			list = append(list, product{path + ".tbf", "the object " + what})
 		default:

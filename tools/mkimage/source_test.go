@@ -51,7 +51,7 @@ func inFolder(t *testing.T, files ...string) {
 
 func TestCheckArguments(t *testing.T) {
 	inFolder(t, "build/hello.elf", "package.elf/main.go")
-	const elfFile = " is an ELF file, want a Go package (./guest/tasks/hello), a .tbf file, or a flat 32-bit program in a .bin file"
+	const elfFile = " is an ELF file, want a Go package (./guest/tasks/hello), a .tbf or .tab file, or a flat 32-bit program in a .bin file"
 	for _, tt := range []struct {
 		name, out string
 		tasks     []string

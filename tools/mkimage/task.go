@@ -5,11 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel/tbf"
+	"kapsel/guest/kernel/tbf/tab"
 	"kapsel/guest/kernel/tbf/tbfbuild"
 )
 
@@ -69,6 +71,32 @@ func readObject(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return checkObject(path, object)
+}
+
+// readTab reads the object of a .tab file that Kapsel runs.
+func readTab(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	archive, err := io.ReadAll(io.LimitReader(f, maxImage+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(archive) > maxImage {
+		return nil, fmt.Errorf("%s is longer than %d bytes, which is more than an image has", path, maxImage)
+	}
+	name, object, err := tab.Object(archive)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return checkObject(fmt.Sprintf("%s: %q", path, name), object)
+}
+
+// checkObject refuses what is not one sound object of whole pages. path names it.
+func checkObject(path string, object []byte) ([]byte, error) {
 	if len(object) == 0 {
 		return nil, fmt.Errorf("%s is empty, want a TBF object", path)
 	}
@@ -85,6 +113,16 @@ func readObject(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is %d bytes long, want a multiple of %d: pad it as elf2tab does for x86", path, size, abi.PageSize)
 	}
 	return object, nil
+}
+
+// unwriteable says which writeable flash regions of a sound object its task will only read, or "".
+func unwriteable(object []byte) string {
+	o, _ := tbf.Parse(object)
+	n := o.UnwriteableRegions()
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the task can only read %d of its %d writeable flash regions: they are no whole pages of %d bytes", n, o.WriteableRegions(), abi.PageSize)
 }
 
 // declaredSize is the size of an object by its header, which may be more than there is; 0 if

@@ -13,6 +13,7 @@ import (
 
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel/tbf"
+	"kapsel/guest/kernel/tbf/tab/tabtest"
 	"kapsel/guest/kernel/tbf/tbfbuild"
 )
 
@@ -195,6 +196,51 @@ func TestReadObject(t *testing.T) {
 	}
 	_, err = readObject(filepath.Join(t.TempDir(), "absent.tbf"))
 	assert.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// TestReadTab: the object of an archive is as good as a file of its own.
+func TestReadTab(t *testing.T) {
+	object, err := tbfbuild.Build(tbfbuild.Spec{Name: "good", Binary: make([]byte, 100)})
+	require.NoError(t, err)
+	good := string(object)
+	for _, tt := range []struct {
+		name    string
+		members []tabtest.Member
+		want    string // the error behind the file's name
+	}{
+		{"good", []tabtest.Member{tabtest.Metadata, tabtest.File("rv32imc.tbf", "rv"), tabtest.File("x86.0x150080.0x210000.tbf", good)}, ""},
+		{"without x86", []tabtest.Member{tabtest.Metadata, tabtest.File("cortex-m4.tbf", "arm")}, `: want an object for 32-bit x86 `},
+		{"cut off", []tabtest.Member{tabtest.File("x86.tbf", good[:1000])}, `: "x86.tbf" is truncated: it is 1000 bytes long, its header says 4096; make or copy it again`},
+		{"unsound", []tabtest.Member{tabtest.File("x86.tbf", strings.Repeat("text", 1024))}, `: "x86.tbf": format version`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "app.tab")
+			require.NoError(t, os.WriteFile(path, tabtest.Archive(t, tt.members...), 0o644))
+			got, err := objectOf(nil, path, "", true)
+			if tt.want == "" {
+				require.NoError(t, err)
+				assert.Equal(t, good, string(got))
+				return
+			}
+			assert.ErrorContains(t, err, path+tt.want)
+		})
+	}
+	_, err = readTab(filepath.Join(t.TempDir(), "absent.tab"))
+	assert.ErrorIs(t, err, os.ErrNotExist)
+	_, err = readTab("/dev/zero")
+	assert.ErrorContains(t, err, "/dev/zero is longer than 268435456 bytes, which is more than an image has")
+}
+
+// TestUnwriteableFlashRegions: mkimage says which regions a task will only read.
+func TestUnwriteableFlashRegions(t *testing.T) {
+	for want, regions := range map[string][]tbf.Region{
+		"": {{Offset: 0xf00, Size: 0x2000}},
+		"the task can only read 1 of its 2 writeable flash regions: they are no whole pages of 4096 bytes": {{Offset: 0xf00, Size: 0x1000}, {Offset: 0xf40, Size: 64}},
+	} {
+		object, err := tbfbuild.Build(tbfbuild.Spec{Name: "a", Binary: make([]byte, 0x3000), BinaryOffset: 0x100, Writeable: regions})
+		require.NoError(t, err)
+		assert.Equal(t, want, unwriteable(object))
+	}
 }
 
 // TestDigestOfATask: the built object has the credential, and is the same but for that.

@@ -46,20 +46,26 @@ func put32(bytes []byte, addr uint32, words ...uint32) {
 	}
 }
 
+// TestStart32: the frame of the first call ends at a break that is as low as the kernel makes it.
 func TestStart32(t *testing.T) {
-	_, x, bytes := startTask32(t)
+	const low = ram32 + abi.InitialRAM32
+	c, x, bytes := startTask32(t)
+	c.Start(0, kernel.StartState{
+		Entry: 0x4000_0040, AppStart: 0x4000_0038, RAMStart: ram32, RAMSize: 0x5000, InitialBreak: low,
+		Bits32: true, Memory: memoryAt(t, ram32, bytes),
+	})
 	want := context{
-		rip: 0x4000_0040, cs: 0x1b, rflags: 0x202, rsp: top32 - 20, ss: 0x23, ds: 0x23, es: 0x23,
+		rip: 0x4000_0040, cs: 0x1b, rflags: 0x202, rsp: low - 20, ss: 0x23, ds: 0x23, es: 0x23,
 		memory: x.memory, onSyscall: &otherKind,
 	}
 	want.call.Reason = kernel.TrapSyscall
 	want.fx[0], want.fx[1] = 0x7f, 0x03   // FCW
 	want.fx[24], want.fx[25] = 0x80, 0x1f // MXCSR
 	assert.Equal(t, want, *x, "all other registers are 0")
-	for i, w := range []uint32{0, 0x4000_0038, ram32, 0x5000, top32} {
-		assert.Equal(t, w, word32(bytes, top32-20+4*uint32(i)), "word %d of the frame", i)
+	for i, w := range []uint32{0, 0x4000_0038, ram32, 0x5000, low} {
+		assert.Equal(t, w, word32(bytes, low-20+4*uint32(i)), "word %d of the frame", i)
 	}
-	assert.Zero(t, (x.rsp+4)%16, "the arguments lie as compilers of 32-bit code expect")
+	assert.EqualValues(t, ram32, x.rsp-16, "a system call's four words fit below it")
 }
 
 func TestSystemCall32(t *testing.T) {

@@ -82,7 +82,7 @@ func (c *CPU) Start(slot int, s kernel.StartState) {
 	c.Clear(slot)
 	t := &c.slots[slot]
 	t.cpu, t.slot, t.Start = c, slot, s
-	t.SP = (s.InitialBreak &^ 15) - 64
+	t.SP = max((s.InitialBreak&^15)-64, s.RAMStart+16) // a 32-bit task has little below its break
 	t.upcall, t.call = nil, kernel.Trap{}
 	program := c.Programs[slot]
 	t.next, t.stop = iter.Pull(func(yield func(kernel.Trap) bool) {

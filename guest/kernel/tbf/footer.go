@@ -4,7 +4,7 @@ package tbf
 type Footer struct {
 	Type   Type
 	Format Format // of a credential
-	Data   []byte // a credential's data; of other types, the whole value
+	Data   []byte // a credential's data, as long as its format's is; of other types, the whole value
 }
 
 // Footers walks an object's footers.
@@ -39,6 +39,9 @@ func (f *Footers) Next() (Footer, bool) {
 	f.rest = f.rest[min((end+3)&^3, uint32(len(f.rest))):]
 	if footer.Type == TypeCredential {
 		footer.Format, footer.Data = Format(le32(footer.Data, 0)), footer.Data[formatSize:]
+		if size, fixed := footer.Format.Size(); fixed {
+			footer.Data = footer.Data[:size]
+		}
 	}
 	return footer, true
 }
@@ -46,7 +49,8 @@ func (f *Footers) Next() (Footer, bool) {
 // formatSize is the size of a credential's format in bytes.
 const formatSize = 4
 
-// checkFooter wants of a credential a format, and as much data as that has.
+// checkFooter wants of a credential a format, and at least as much data as that has. As on Tock,
+// what is behind it in the footer says nothing.
 func (o *Object) checkFooter(wrong *Error, typ Type, value span) bool {
 	if typ != TypeCredential {
 		return true
@@ -55,5 +59,5 @@ func (o *Object) checkFooter(wrong *Error, typ Type, value span) bool {
 		return false
 	}
 	size, fixed := Format(le32(o.data, value.at)).Size()
-	return !fixed || o.checkLength(wrong, FieldCredential, Equal, value, formatSize+uint32(size))
+	return !fixed || o.checkLength(wrong, FieldCredential, AtLeast, value, formatSize+uint32(size))
 }

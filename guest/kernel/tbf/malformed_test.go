@@ -134,8 +134,9 @@ func TestFooters(t *testing.T) {
 			tbf.Error{Field: tbf.FieldFooter, Rule: tbf.AtMost, Offset: at, Got: at + 0x10003, Want: at + 4}},
 		{"credential without a format", "\x80\x00\x02\x00ab", nil,
 			tbf.Error{Field: tbf.FieldCredential, Rule: tbf.AtLeast, Offset: at + 2, Got: 2, Want: 4}},
+		{"SHA-256 of 36 bytes", "\x80\x00\x28\x00" + sha256[4:] + "more", []tbf.Format{tbf.SHA256}, tbf.Error{}},
 		{"SHA-256 of 4 bytes", "\x80\x00\x08\x00\x03\x00\x00\x00abcd", nil,
-			tbf.Error{Field: tbf.FieldCredential, Rule: tbf.Equal, Offset: at + 2, Got: 8, Want: 36}},
+			tbf.Error{Field: tbf.FieldCredential, Rule: tbf.AtLeast, Offset: at + 2, Got: 8, Want: 36}},
 		{"SHA-256, then a bad one", sha256 + "\x80\x00\x01\x00", nil,
 			tbf.Error{Field: tbf.FieldFooter, Rule: tbf.AtMost, Offset: at + 40, Got: at + 45, Want: at + 44}},
 	} {
@@ -171,6 +172,22 @@ func TestFootersBehindAnOddBinary(t *testing.T) {
 		second, ok := footers.Next()
 		require.True(t, ok)
 		assert.Equal(t, tbf.Footer{Type: tbf.TypeCredential, Format: tbf.SHA256, Data: []byte(sixteen + sixteen)}, second)
+	}
+}
+
+// TestLongerCredential: what is behind a credential's data is none of it.
+func TestLongerCredential(t *testing.T) {
+	for _, behind := range []string{"", "a", "more"} {
+		footer := element(tbf.TypeCredential, sha256[4:]+behind)
+		object := seal(append(assemble(program20(0, 0, 0, 40+tail)), footer...))
+		o, err := tbf.Parse(object)
+		require.NoError(t, tbfbuild.Words(err))
+		footers := o.Footers()
+		got, ok := footers.Next()
+		require.True(t, ok)
+		assert.Equal(t, tbf.Footer{Type: tbf.TypeCredential, Format: tbf.SHA256, Data: []byte(sixteen + sixteen)}, got)
+		_, ok = footers.Next()
+		assert.False(t, ok)
 	}
 }
 

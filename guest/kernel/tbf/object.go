@@ -1,5 +1,7 @@
 package tbf
 
+import "kapsel/guest/abi"
+
 // Object is a parsed object. It refers to the bytes given to Parse and copies
 // none of them. These bytes may change only within writeable flash regions: no
 // header field, element or footer lies in one.
@@ -42,6 +44,10 @@ type Program struct {
 type Region struct {
 	Offset, Size uint32
 }
+
+// WholePages reports whether the region consists of whole pages. Where it does not, other parts of
+// the object share its pages, so that the task cannot be let write there.
+func (r Region) WholePages() bool { return r.Offset%abi.PageSize == 0 && r.Size%abi.PageSize == 0 }
 
 // FixedAddresses are the addresses a task was linked for, Unset where it does not care.
 type FixedAddresses struct {
@@ -105,6 +111,18 @@ func (o *Object) WriteableRegion(i int) (Region, bool) {
 	}
 	at := uint32(i * RegionSize)
 	return Region{Offset: o.word(elementWriteable, at), Size: o.word(elementWriteable, at+4)}, true
+}
+
+// UnwriteableRegions is the number of writeable flash regions with bytes that do not consist of
+// whole pages.
+func (o *Object) UnwriteableRegions() int {
+	n := 0
+	for i := range o.WriteableRegions() {
+		if r, _ := o.WriteableRegion(i); r.Size != 0 && !r.WholePages() {
+			n++
+		}
+	}
+	return n
 }
 
 // FixedAddresses returns the addresses that the object was linked for. It

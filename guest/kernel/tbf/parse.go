@@ -15,6 +15,17 @@ func Length(b []byte) (size int, ok bool) {
 	return int(total), true
 }
 
+// Blank reports whether all bytes, one at the least, are zero, or all are as erased flash is: the
+// rest of a place behind its last object, in which none is missed.
+func Blank(b []byte) bool {
+	for _, v := range b {
+		if v != b[0] {
+			return false
+		}
+	}
+	return len(b) != 0 && (b[0] == 0 || b[0] == 0xff)
+}
+
 // Parse checks the object at the start of b, which may be longer, and returns
 // it. The first thing that is wrong is returned as an Error, and then the
 // object is empty.

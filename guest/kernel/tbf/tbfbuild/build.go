@@ -42,7 +42,7 @@ type Spec struct {
 // Credential is a footer that vouches for the object.
 type Credential struct {
 	Format tbf.Format
-	Data   []byte // as long as the format has it
+	Data   []byte // at least as long as the format has it
 }
 
 // Storage lists what a task may do with persistent storage, as tbf.Storage.

@@ -153,7 +153,7 @@ func TestBuildRefuses(t *testing.T) {
 		{"nine storage identifiers", tbfbuild.Spec{Name: "a", Binary: page, Storage: &tbfbuild.Storage{Read: make([]uint32, 9)}},
 			`task "a": number of storage identifiers is 0x9, want at most 0x8 (at byte 0x38)`},
 		{"a digest of 31 bytes", tbfbuild.Spec{Name: "a", Binary: page, Credentials: []tbfbuild.Credential{{Format: tbf.SHA256, Data: make([]byte, 31)}}},
-			`task "a": length of a credential is 0x23, want 0x24 (at byte 0x103a)`},
+			`task "a": length of a credential is 0x23, want at least 0x24 (at byte 0x103a)`},
 		{"lists that exceed the header", tbfbuild.Spec{Name: "a", Binary: page, Permissions: make([]tbf.Permission, 5000)},
 			`task "a": header takes 80064 bytes, want at most 65535: shorten the lists`},
 	} {

@@ -403,8 +403,9 @@ static int b22(void) {
     case 4: poke(value(FLASH_START, 0)); break;
     case 5: command(ALARM, 3, 0, 0); poke(value(GRANT_START, 0)); break;
     case 6: poke(0xfffffff0); break;
-    case 7: // an upcall below RAM
+    case 7: // an upcall below RAM, by a Yield whose words are the first of RAM
         subscribe(CONSOLE, WROTE, F, 1);
+        *(volatile u32 *)value(RAM_START, 0) = 0; // NoWait
         console_event();
         asm volatile("mov %0, %%esp; xor %%eax, %%eax; int $0x40" : : "r"(value(RAM_START, 0)));
         break;
