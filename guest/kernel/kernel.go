@@ -21,6 +21,7 @@ type Kernel struct {
 	credentials CredentialsPolicy
 	identity    IdentityPolicy
 	candidate   Task // of the object that Load looks at
+	read        Region
 
 	tasks  [MaxTasks]Task
 	loaded int       // slots in use
@@ -186,12 +187,8 @@ func (k *Kernel) update(t *Task) {
 //go:nosplit
 func (k *Kernel) turn(t *Task) StopReason {
 	k.running, k.attention = t, false
-	switch t.state {
-	case Running:
-	case Growing:
-		k.grow(t)
-	default: // Yielded
-		k.runUpcall(t)
+	if t.state != Running {
+		k.resume(t)
 	}
 	if s := k.switchSlots; s != nil && *s.of(t) != nil && t.state == Running {
 		k.onSwitch.ContextSwitch(t.id)
@@ -222,6 +219,15 @@ func (k *Kernel) turn(t *Task) StopReason {
 		return StopPreempted
 	}
 	return StopNoWork
+}
+
+// resume goes on with what a ready task is in that does not run now.
+func (k *Kernel) resume(t *Task) {
+	if t.state == Growing {
+		k.grow(t)
+		return
+	}
+	k.runUpcall(t) // it has yielded
 }
 
 // trapped ends the turn of a task that did not trap for a system call.
