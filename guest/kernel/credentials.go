@@ -21,7 +21,7 @@ const (
 type CredentialsPolicy interface {
 	// Check judges a credential over region, the integrity region: the object's bytes
 	// from its start to the end of its binary. The bytes may be read and not kept.
-	Check(credential tbf.Footer, region Region) Verdict
+	Check(credential tbf.Footer, region *Region) Verdict
 	// Required reports whether an object may not run if none of its credentials was accepted.
 	Required() bool
 }
@@ -30,7 +30,7 @@ type CredentialsPolicy interface {
 type NoCredentials struct{}
 
 // Check implements CredentialsPolicy.
-func (*NoCredentials) Check(tbf.Footer, Region) Verdict { return VerdictAccept }
+func (*NoCredentials) Check(tbf.Footer, *Region) Verdict { return VerdictAccept }
 
 // Required implements CredentialsPolicy.
 func (*NoCredentials) Required() bool { return false }
@@ -43,13 +43,13 @@ type SHA256Credentials struct {
 }
 
 // Check implements CredentialsPolicy.
-func (*SHA256Credentials) Check(credential tbf.Footer, region Region) Verdict {
+func (*SHA256Credentials) Check(credential tbf.Footer, region *Region) Verdict {
 	if credential.Format != tbf.SHA256 {
 		return VerdictPass
 	}
 	hash := sha256.New()
 	var last []byte
-	for piece, rest := region.Next(); len(piece) != 0; piece, rest = rest.Next() {
+	for piece := region.Next(); len(piece) != 0; piece = region.Next() {
 		last = hash.Add(piece)
 	}
 	if digest := hash.Sum(last); string(digest[:]) != string(credential.Data) {
@@ -63,7 +63,7 @@ func (p *SHA256Credentials) Required() bool { return p.Require }
 
 // checkCredentials returns why the object may not run, or "".
 func (k *Kernel) checkCredentials(o *tbf.Object) string {
-	footers, region := o.Footers(), Region{o.Signed(), k.cpu}
+	footers, signed := o.Footers(), o.Signed()
 	for {
 		f, ok := footers.Next()
 		if !ok {
@@ -72,7 +72,7 @@ func (k *Kernel) checkCredentials(o *tbf.Object) string {
 		if f.Type != tbf.TypeCredential || f.Format == tbf.Reserved {
 			continue
 		}
-		switch k.credentials.Check(f, region) {
+		switch k.credentials.Check(f, k.region(signed)) {
 		case VerdictAccept:
 			return ""
 		case VerdictReject:

@@ -181,8 +181,8 @@ func TestMalformedFooters(t *testing.T) {
 }
 
 // pieces are the pieces of a region.
-func pieces(r kernel.Region) (all [][]byte) {
-	for piece, rest := r.Next(); len(piece) != 0; piece, rest = rest.Next() {
+func pieces(r *kernel.Region) (all [][]byte) {
+	for piece := r.Next(); len(piece) != 0; piece = r.Next() {
 		all = append(all, piece)
 	}
 	return all
@@ -236,7 +236,7 @@ type askedPolicy struct {
 	verdict          kernel.Verdict
 }
 
-func (p *askedPolicy) Check(_ tbf.Footer, region kernel.Region) kernel.Verdict {
+func (p *askedPolicy) Check(_ tbf.Footer, region *kernel.Region) kernel.Verdict {
 	p.checks++
 	p.regions = append(p.regions, pieces(region)[0])
 	return p.verdict

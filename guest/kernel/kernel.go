@@ -21,6 +21,7 @@ type Kernel struct {
 	credentials CredentialsPolicy
 	identity    IdentityPolicy
 	candidate   Task // of the object that Load looks at
+	read        Region
 
 	tasks  [MaxTasks]Task
 	loaded int       // slots in use
@@ -170,14 +171,8 @@ func (k *Kernel) update(t *Task) {
 func (k *Kernel) turn(t *Task) StopReason {
 	k.running, k.attention = t, false
 	id := t.id
-	switch t.state {
-	case Running:
-	case Growing:
-		if !k.grow(t) {
-			return k.preempted(t)
-		}
-	default: // Yielded
-		k.runUpcall(t)
+	if t.state != Running && !k.resume(t) {
+		return k.preempted(t)
 	}
 	if s := k.switchSlots; s != nil && *s.of(t) != nil && t.state == Running {
 		k.onSwitch.ContextSwitch(t.id)
@@ -208,6 +203,16 @@ func (k *Kernel) turn(t *Task) StopReason {
 		return StopPreempted
 	}
 	return StopNoWork
+}
+
+// resume goes on with what a ready task is in that does not run now, and reports whether the
+// task can go on by that.
+func (k *Kernel) resume(t *Task) bool {
+	if t.state == Growing {
+		return k.grow(t)
+	}
+	k.runUpcall(t) // it has yielded
+	return true
 }
 
 // trapped ends the turn of a task that did not trap for a system call. The end of a slice

@@ -4,19 +4,29 @@ package kernel
 // for it meanwhile waits for less than a millisecond, but where the processor is emulated.
 const pieceSize = 64 << 10
 
-// A Region is memory that is read in pieces, because reading all of it may take long. It may be
-// read again from its start.
+// A Region is memory that is read in pieces, because reading all of it may take long.
 type Region struct {
-	bytes []byte
-	cpu   CPU
+	_    notComparable
+	rest []byte
+	cpu  CPU
 }
 
-// Next returns the first piece, and the region behind it. The piece is empty if the region is. All
-// but the last have the same size, a multiple of 4096 bytes.
-func (r Region) Next() (piece []byte, rest Region) {
-	if len(r.bytes) > pieceSize {
+// region makes a Region of b, in the place of the one before.
+func (k *Kernel) region(b []byte) *Region {
+	k.read.rest, k.read.cpu = b, k.cpu
+	return &k.read
+}
+
+// Next returns the next piece, which is empty at the end. All but the last have the same size,
+// a multiple of 4096 bytes. A piece may not be kept.
+//
+//go:noinline
+func (r *Region) Next() []byte {
+	if len(r.rest) > pieceSize {
 		r.cpu.Poll()
 	}
-	n := min(len(r.bytes), pieceSize)
-	return r.bytes[:n], Region{r.bytes[n:], r.cpu}
+	n := min(len(r.rest), pieceSize)
+	piece := r.rest[:n]
+	r.rest = r.rest[n:]
+	return piece
 }

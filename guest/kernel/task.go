@@ -241,10 +241,8 @@ func (k *Kernel) moveBreak(t *Task, addr uint64) bool {
 func (k *Kernel) grow(t *Task) bool {
 	m := &t.memory
 	if !m.mayBreak(t.growth.to) {
-		k.setBreak(t, t.growth.from)
+		t.growth.to = t.growth.from
 		t.answer(t.call, Failed(abi.NOMEM))
-		t.state = Running
-		return true
 	}
 	k.setBreak(t, min(t.growth.to, m.appBreak+pieceSize))
 	if m.appBreak == t.growth.to {

@@ -1,6 +1,10 @@
 package boot
 
 import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -8,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"kapsel/guest/abi"
+	"kapsel/guest/kernel/tbf/tbfbuild"
 	"kapsel/tests/machine"
 	"kapsel/vmm/image"
 )
@@ -53,4 +58,68 @@ func TestTooLittleMemory(t *testing.T) {
 	}
 	ended(t, out, abi.ExitOK)
 	assert.Equal(t, 2, strings.Count(out.Console, "skipped: not enough RAM left for what it asks for\n"))
+}
+
+// TestGiBOfTask: a task has 1 GiB of memory, but for where loans lie, and uses all of it. While the
+// kernel clears it for the task, alarms are served and others run.
+func TestGiBOfTask(t *testing.T) {
+	const memory = 1280 << 20
+	needMemory(t, memory)
+	out := machine.Boot(t, machine.Guest{
+		Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "hello.tbf"), machine.Object(t, "test/hoarder.tbf")},
+		Memory: memory, Watchdog: 10 * watchdog,
+	})
+	ended(t, out, abi.ExitOK)
+	inOrder(t, out.Console, "hoarder: wants 1020 MiB\n", "hello: greeting ", "hoarder: has it\n", "hoarder: used all of it\n")
+	assert.Contains(t, out.Console, "hello: greeting 10 of 10\n")
+}
+
+// needMemory skips the test where the host has not twice as much memory to give.
+func needMemory(t *testing.T, bytes uint64) {
+	t.Helper()
+	info, err := os.ReadFile("/proc/meminfo")
+	require.NoError(t, err)
+	available := regexp.MustCompile(`MemAvailable: +(\d+) kB`).FindSubmatch(info)
+	require.NotNil(t, available)
+	if kib, err := strconv.ParseUint(string(available[1]), 10, 64); err != nil || kib < 2*bytes>>10 {
+		t.Skipf("needs %d MiB of memory, %d MiB are there", 2*bytes>>20, kib>>10)
+	}
+}
+
+// TestMemoryAbove4GiB: tasks get the memory above 4 GiB as well, by either door: five of them have
+// more together than lies below. They move their breaks and find zeros, which they overwrite.
+func TestMemoryAbove4GiB(t *testing.T) {
+	const memory, each, tasks = 8 << 30, 1300 << 20, 5
+	var modules [][]byte
+	for i := range tasks {
+		modules = append(modules, greedy(t, fmt.Sprintf("greedy-%d", i), each))
+	}
+	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: modules, Memory: memory})
+	ended(t, out, abi.ExitOK)
+	said := regexp.MustCompile(`, (\d+) KiB of memory\n`).FindStringSubmatch(out.Console)
+	require.NotNil(t, said)
+	kib, _ := strconv.Atoi(said[1])
+	assert.InDelta(t, memory>>10, kib, 1024, "KiB of memory, but for what the firmware keeps")
+	for i := range tasks {
+		terminated(t, out.Console, fmt.Sprintf("greedy-%d", i))
+	}
+}
+
+// greedy is a task that asks for so much RAM and uses a little of it.
+func greedy(t *testing.T, name string, ram uint32) []byte {
+	object, err := tbfbuild.Build(tbfbuild.Spec{Name: name, MinimumRAM: ram, ABI64: true, Binary: []byte{
+		0x48, 0x8b, 0xd9, //                                mov %rcx, %rbx: the initial break
+		0x31, 0xff, //                                      xor %edi, %edi: brk
+		0x48, 0x8d, 0xb3, 0, 0, 3, 0, //                    lea 0x30000(%rbx), %rsi: three pieces
+		0xb8, 5, 0, 0, 0, 0x0f, 0x05, //                    mov $5, %eax: Memop; syscall
+		0x81, 0xff, 0x80, 0, 0, 0, 0x75, 0x1e, //           cmp $Success, %edi; jne bad
+		0x48, 0x89, 0xdf, 0xb9, 0, 0x60, 0, 0, //           mov %rbx, %rdi; mov $0x6000, %ecx
+		0x31, 0xc0, 0xfc, 0xf3, 0x48, 0xaf, 0x75, 0x10, //  xor %eax, %eax; cld; repe scasq; jne bad
+		0x48, 0x89, 0xdf, 0xb9, 0, 0x60, 0, 0, 0xff, 0xc8, 0xf3, 0x48, 0xab, // decl %eax; rep stosq
+		0x31, 0xf6, 0xeb, 5, //                             xor %esi, %esi; jmp exit
+		0xbe, 1, 0, 0, 0, //                                bad: mov $1, %esi
+		0x31, 0xff, 0xb8, 6, 0, 0, 0, 0x0f, 0x05, //        exit: Exit-terminate
+	}})
+	require.NoError(t, err)
+	return object
 }

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"net"
@@ -10,8 +11,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"kapsel/guest/abi"
+	"kapsel/guest/kernel/tbf/tbfbuild"
 	"kapsel/tests/machine"
 	"kapsel/vmm"
 )
@@ -60,6 +63,19 @@ func TestWatchdogLetsBe(t *testing.T) {
 			assert.NotContains(t, out.Console, "panic")
 		})
 	}
+}
+
+// TestWatchdogLetsALongBootBe: a digest over many MiB takes longer than the watchdog's time, and the
+// kernel does not hang.
+func TestWatchdogLetsALongBootBe(t *testing.T) {
+	object, err := tbfbuild.Build(tbfbuild.Spec{
+		Name: "long", Binary: append(bytes.Clone(exits), make([]byte, 96<<20)...), MinimumRAM: abi.PageSize, ABI64: true, SHA256: true,
+	})
+	require.NoError(t, err)
+	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{object}, Memory: 256 << 20, Watchdog: watchdog / 2})
+	ended(t, out, abi.ExitOK)
+	assert.NotContains(t, out.Console, "panic")
+	terminated(t, out.Console, "long")
 }
 
 // TestNMIDoesNoHarm: where a processor sleeps or runs a task, an NMI comes too late, and

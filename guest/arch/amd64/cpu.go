@@ -145,7 +145,7 @@ func (c *CPU) classify(x *context) *kernel.Trap {
 		return &otherKind
 	case x.vector >= vectorLine0:
 		pending |= 1 << (x.vector - vectorLine0)
-		c.interrupted(x)
+		fallthrough
 	case x.vector == vectorNMI:
 		c.interrupted(x)
 	default:

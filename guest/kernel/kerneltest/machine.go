@@ -76,7 +76,7 @@ func (m *Machine) Driver(number uint32) kernel.Driver { return m.Drivers[number]
 func (m *Machine) OnFault(t *kernel.Task) (kernel.FaultAction, bool) { return m.Policy.OnFault(t) }
 
 // Check implements kernel.CredentialsPolicy.
-func (m *Machine) Check(c tbf.Footer, region kernel.Region) kernel.Verdict {
+func (m *Machine) Check(c tbf.Footer, region *kernel.Region) kernel.Verdict {
 	return m.Credentials.Check(c, region)
 }
 
