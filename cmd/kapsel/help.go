@@ -22,7 +22,7 @@ flags of run, anywhere on the line:
                           with the function, file and line at which it hung (default 10s;
                           0: never); a task may compute for as long as it likes
   --cmdline TEXT          the kernel's command line: boot-ticks, console, no-dump, fault=...,
-                          scheduler=..., credentials=..., identity=... (see README.md)
+                          scheduler=..., credentials=..., identity=..., mitigations=... (see README.md)
   --break ADDR[,ADDR...]  stop before the instruction at a virtual address, in hexadecimal,
                           and show the processor's state; at most 4. KVM alone does, and
                           not in a machine that is emulated itself. The kernel's addresses

@@ -106,6 +106,7 @@ func TestScanRefuses(t *testing.T) {
 	}{
 		"SP set anew":                    {[]byte{0x48, 0x89, 0xc4}, "moves SP in a way that is not followed"},
 		"another frame than the table's": {[]byte{0x48, 0x83, 0xec, 0x28}, "f+0x0: SUB RSP, 0x28 moves SP"},
+		"a call over an instruction":     {[]byte{0xe8, 1, 0, 0, 0, 0xcc, 0x90}, "f+0x0: a call into the middle of its own function is a push"},
 		"unknown instruction":            {[]byte{0x06}, "an instruction that is not known: 06"},
 	} {
 		t.Run(name, func(t *testing.T) {

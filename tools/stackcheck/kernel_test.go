@@ -65,6 +65,40 @@ func TestKernel(t *testing.T) {
 		"then go run ./tools/stackcheck -markdown > docs/stack.md")
 }
 
+// When a task traps the kernel returns from functions that it called before the task ran. It refills
+// the return stack for them with 8 entries (REFILL_RETURNS in guest/arch/amd64/trap_amd64.s), so there
+// have to be fewer, from main down to switchTo.
+func TestFewerReturnsBehindATrapThanRefilled(t *testing.T) {
+	dir, kernel := copyModule(t, nil)
+	r, problems, err := check(dir, board, kernel)
+	require.NoError(t, err)
+	require.Empty(t, problems)
+	main, switchTo := r.byName["main.main"], r.byName[archPackage+".switchTo"]
+	require.Len(t, main, 1)
+	require.Len(t, switchTo, 1)
+	most := longest(r.graph, main[0], switchTo[0], map[*function]int{})
+	assert.Greater(t, most, 2, "the main loop calls the CPU, which calls switchTo")
+	assert.Less(t, most, 8)
+}
+
+// longest is the most calls on a way from one function to another, or -1 if there is none.
+func longest(g *graph, from, to *function, known map[*function]int) int {
+	if from == to {
+		return 0
+	}
+	if n, ok := known[from]; ok {
+		return n
+	}
+	most := -1
+	for _, e := range g.depths[from].edges {
+		if n := longest(g, e.to, to, known); n >= 0 {
+			most = max(most, n+1)
+		}
+	}
+	known[from] = most
+	return most
+}
+
 // The compiler's own table of frames is what the chains are made of: they are as large as the code says.
 // A function with a buffer of 10000 bytes has to cost that.
 func TestLargeFrame(t *testing.T) {

@@ -45,8 +45,9 @@ var (
 
 	x87Operand uint32 // 0, for exchange
 
-	clearBuffers     bool                // the way to ring 3 and to sleep has a VERW
-	writeableSegment uint16 = kernelData // VERW's operand
+	// uncleared is all ones if ring 3 and sleep may begin without VERW, else 0.
+	uncleared        = ^uint64(0)
+	writeableSegment = uint16(kernelData) // VERW's operand
 )
 
 // switchTo runs the task whose context is running until it traps.

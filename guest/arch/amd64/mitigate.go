@@ -20,7 +20,9 @@ func (m *Machine) Mitigate(level mitigation.Level) {
 	if plan.RefillAtCall {
 		wrmsr(msrLSTAR, refillingEntryAddress())
 	}
-	clearBuffers = plan.ClearBuffers
+	if plan.ClearBuffers {
+		uncleared = 0
+	}
 }
 
 // PrintMitigations writes in one line what Mitigate did.

@@ -38,7 +38,7 @@ type registerWrite struct {
 }
 
 // Written for the entry code (instructions.go).
-var clearBuffers bool
+var uncleared = ^uint64(0)
 
 // hostCPU is the processor of the functions below. Tests put one of theirs here.
 var hostCPU = newProcessor()

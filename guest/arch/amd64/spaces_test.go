@@ -73,6 +73,25 @@ func TestUnmapAndMapAnew(t *testing.T) {
 	assert.Equal(t, []region{kernelHalf}, r.walk(c.spaces[0].root))
 }
 
+// What is not present holds no address, so that L1TF leads to page 0 (docs/security.md).
+func TestEntriesThatAreNotPresentAreZero(t *testing.T) {
+	r := newRAM(t, 4*mib)
+	c := newCPU(t, r, false)
+	require.True(t, c.Reserve(0, abi.RAMStart, 8*pageSize))
+	c.Map(0, abi.RAMStart, r[0x20000:0x28000], kernel.ReadWrite)
+	c.Unmap(0, abi.RAMStart+2*pageSize, 5*pageSize)
+	present := 0
+	for at := uint64(1 << 20); at < c.spaces[0].frames.next; at += 8 {
+		switch e := r.word(at); {
+		case e&1 == 1:
+			present++
+		case e != 0:
+			t.Errorf("the entry at %#x is %#x", at, e)
+		}
+	}
+	assert.Greater(t, present, 3, "some are present")
+}
+
 func TestReserveReportsThatFramesRanOut(t *testing.T) {
 	r := newRAM(t, 4*mib)
 	c := newCPU(t, r, false)

@@ -73,8 +73,8 @@
 // there is not: VERW overwrites it (SDM vol. 3, "MDS_NO", and Intel's "Microarchitectural Data
 // Sampling"). It comes last before ring 3. Changes flags.
 #define CLEAR_BUFFERS \
-	CMPB ·clearBuffers(SB), $0 \
-	JEQ  2(PC)                \
+	CMPQ ·uncleared(SB), $0 \
+	JNE  2(PC)             \
 	VERW ·writeableSegment(SB)
 
 // A return address onto the return stack and onto SP: a CALL over an INT3, where a RET that is
@@ -122,7 +122,14 @@ TEXT ·switchTo(SB), NOSPLIT|NOFRAME, $0-0
 	XORL AX, AX
 	XORL R8, R8
 	XORL R9, R9
-	CLEAR_BUFFERS
+	// As CLEAR_BUFFERS, but IRETQ lets no later instruction begin before the branch is right (SDM
+	// vol. 3, 8.3), and SYSRET may. If it was predicted wrong, that is at address 0.
+	CMPQ ·uncleared(SB), $0
+	JEQ  clear
+	ANDQ ·uncleared(SB), CX
+	BYTE $0x48; SYSRET
+clear:
+	VERW ·writeableSegment(SB)
 	BYTE $0x48; SYSRET
 
 other:
