@@ -136,6 +136,14 @@ func (k *Kernel) idle() {
 	k.cpu.Idle()
 }
 
+// expire ends the turn that an interrupt preempted as one whose slice was over.
+func (k *Kernel) expire() {
+	if k.last.Reason == StopPreempted {
+		k.tasks[k.last.Slot].expired++
+		k.last.Reason, k.last.Left = StopExpired, 0
+	}
+}
+
 // startSlice begins a slice of that length, 0 for none.
 func (k *Kernel) startSlice(micros uint64) {
 	if micros != 0 || k.sliced {
@@ -163,7 +171,8 @@ func (k *Kernel) update(t *Task) {
 }
 
 // turn runs a ready task until it waits, ends or is stopped, an interrupt comes, the kernel
-// has work, or it made another task ready. No other system call ends the turn.
+// has work, or it made another task ready. No other system call ends the turn. Whether the
+// slice is over, mayWork or work finds out.
 //
 //go:nosplit
 func (k *Kernel) turn(t *Task) StopReason {
@@ -202,16 +211,11 @@ func (k *Kernel) turn(t *Task) StopReason {
 	return StopNoWork
 }
 
-// trapped ends the turn of a task that did not trap for a system call. The end of a slice
-// comes by an interrupt, too.
+// trapped ends the turn of a task that did not trap for a system call.
 func (k *Kernel) trapped(t *Task, trap *Trap) StopReason {
 	if trap.Reason == TrapFault {
 		k.fault(t, &trap.Fault)
 		return StopNoWork
-	}
-	if k.cpu.SliceOver() {
-		t.expired++
-		return StopExpired
 	}
 	return StopPreempted
 }

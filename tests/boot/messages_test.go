@@ -58,5 +58,9 @@ func TestFloodOfDebugText(t *testing.T) {
 	assert.Len(t, faults, restarts+1)
 	assert.NotContains(t, out.Console, "of the kernel's messages were lost here")
 	reports := regexp.MustCompile(`(?m)^\[\d+ bytes of tasks' debug text were lost here\]$`).FindAllString(out.Console, -1)
-	assert.Greater(t, len(reports), 2)
+	least := 1
+	if machine.Accelerator(t) == "qemu" { // elsewhere the line may be too slow for more in that time
+		least = 3
+	}
+	assert.GreaterOrEqual(t, len(reports), least)
 }
