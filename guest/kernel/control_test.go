@@ -282,3 +282,23 @@ func TestPrintTask(t *testing.T) {
 	m.byName("").PrintName(&out, 12)
 	assert.Equal(t, "task    (no name)   ", out.String())
 }
+
+// TestIdentitiesDoNotRecur: behind 2^32 runs of tasks an identity of an early run names none,
+// and numbers go on.
+func TestIdentitiesDoNotRecur(t *testing.T) {
+	m := newMachine(t)
+	m.AddTask("task", func(k *kerneltest.Task) { k.Wait() }, nil)
+	m.Run()
+	task := m.byName("task")
+	early := task.ID()
+	assert.EqualValues(t, 1, early.Number())
+	for _, runs := range []uint64{1 << 28, 1 << 32, 1 << 56, 1<<60 - 2} {
+		m.Kernel.SetRuns(runs)
+		assert.Equal(t, abi.OK, m.Kernel.Restart(task.ID(), m.Capabilities.TaskManagement))
+		assert.Equal(t, runs+1, task.ID().Number())
+		assert.Zero(t, task.ID().Slot())
+		assert.NotEqual(t, early, task.ID())
+		assert.Equal(t, abi.INVAL, m.Kernel.Restart(early, m.Capabilities.TaskManagement), "an identity of an early run")
+		assert.Equal(t, abi.INVAL, m.probe.schedule(early, 0, 0))
+	}
+}

@@ -58,8 +58,9 @@ type CPU interface {
 	// SliceLeft is what is left of the slice in microseconds, 0 if there is none.
 	SliceLeft() uint64
 	// BeginWork and EndWork are called around kernel work: the slice, if there is one, does not
-	// go on meanwhile. EndWork returns when both were called, by a clock of ticks.
-	BeginWork()
+	// go on meanwhile. BeginWork is SliceOver besides. EndWork returns when both were called, by
+	// a clock of ticks.
+	BeginWork() (sliceOver bool)
 	EndWork() (began, ended uint64)
 
 	// TicksIn is how many ticks so many microseconds are.

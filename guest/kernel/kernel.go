@@ -138,6 +138,14 @@ func (k *Kernel) idle() {
 	k.cpu.Idle()
 }
 
+// expire ends the turn that an interrupt preempted as one whose slice was over.
+func (k *Kernel) expire() {
+	if k.last.Reason == StopPreempted {
+		k.tasks[k.last.Slot].expired++
+		k.last.Reason, k.last.Left = StopExpired, 0
+	}
+}
+
 // startSlice begins a slice of that length, 0 for none.
 func (k *Kernel) startSlice(micros uint64) {
 	if micros != 0 || k.sliced {
@@ -165,14 +173,15 @@ func (k *Kernel) update(t *Task) {
 }
 
 // turn runs a ready task until it waits, ends or is stopped, an interrupt comes, the kernel
-// has work, or it made another task ready. No other system call ends the turn.
+// has work, or it made another task ready. No other system call ends the turn. Whether the
+// slice is over, mayWork or work finds out.
 //
 //go:nosplit
 func (k *Kernel) turn(t *Task) StopReason {
 	k.running, k.attention = t, false
 	id := t.id
-	if t.state != Running && !k.resume(t) {
-		return k.preempted(t)
+	if t.state != Running {
+		k.resume(t)
 	}
 	if s := k.switchSlots; s != nil && *s.of(t) != nil && t.state == Running {
 		k.onSwitch.ContextSwitch(t.id)
@@ -205,31 +214,20 @@ func (k *Kernel) turn(t *Task) StopReason {
 	return StopNoWork
 }
 
-// resume goes on with what a ready task is in that does not run now, and reports whether the
-// task can go on by that.
-func (k *Kernel) resume(t *Task) bool {
+// resume goes on with what a ready task is in that does not run now.
+func (k *Kernel) resume(t *Task) {
 	if t.state == Growing {
-		return k.grow(t)
+		k.grow(t)
+		return
 	}
 	k.runUpcall(t) // it has yielded
-	return true
 }
 
-// trapped ends the turn of a task that did not trap for a system call. The end of a slice
-// comes by an interrupt, too.
+// trapped ends the turn of a task that did not trap for a system call.
 func (k *Kernel) trapped(t *Task, trap *Trap) StopReason {
 	if trap.Reason == TrapFault {
 		k.fault(t, &trap.Fault)
 		return StopNoWork
-	}
-	return k.preempted(t)
-}
-
-// preempted says whether the turn of a task that could go on ended with its slice.
-func (k *Kernel) preempted(t *Task) StopReason {
-	if k.cpu.SliceOver() {
-		t.expired++
-		return StopExpired
 	}
 	return StopPreempted
 }

@@ -235,10 +235,9 @@ func (k *Kernel) moveBreak(t *Task, addr uint64) bool {
 	return true
 }
 
-// grow moves the break of a Growing task by a piece, and reports whether the task is Running by
-// that. If grants have taken what it is to have meanwhile, the call fails after all, and the
-// break goes back.
-func (k *Kernel) grow(t *Task) bool {
+// grow moves the break of a Growing task by a piece. If grants have taken what it is to have
+// meanwhile, the call fails after all, and the break goes back.
+func (k *Kernel) grow(t *Task) {
 	m := &t.memory
 	if !m.mayBreak(t.growth.to) {
 		t.growth.to = t.growth.from
@@ -247,10 +246,10 @@ func (k *Kernel) grow(t *Task) bool {
 	k.setBreak(t, min(t.growth.to, m.appBreak+pieceSize))
 	if m.appBreak == t.growth.to {
 		t.state = Running
-		return true
+		return
 	}
+	k.attention = true
 	k.cpu.Poll()
-	return false
 }
 
 // setBreak moves the app break to where it may be, and the mapped pages with it.

@@ -14,21 +14,30 @@ type workShare struct {
 }
 
 // mayWork reports whether kernel work comes before tasks now. It does if none is ready.
+//
+//go:nosplit
 func (k *Kernel) mayWork() bool {
 	s := &k.share
-	if k.ready != 0 && s.rests {
-		s.rests = k.cpu.Rest(s.even)
-		return !s.rests
+	if k.ready == 0 || !s.rests {
+		return true
 	}
-	return true
+	s.rests = k.cpu.Rest(s.even)
+	if s.rests && k.cpu.SliceOver() {
+		k.expire()
+	}
+	return !s.rests
 }
 
 // work serves the interrupt lines that wait, then the deferred calls that do by then, each
 // once. A task whose turn that interrupted has its slice prolonged by what it took. Where no
 // task and no sleep comes between that and more work, lines are let in.
+//
+//go:nosplit
 func (k *Kernel) work() {
 	taken := k.ready != 0
-	k.cpu.BeginWork()
+	if k.cpu.BeginWork() {
+		k.expire()
+	}
 	for line, ok := k.cpu.NextInterrupt(); ok; line, ok = k.cpu.NextInterrupt() {
 		k.platform.Interrupt(line)
 	}

@@ -47,9 +47,9 @@ func TestConsoleWriteBesideATask(t *testing.T) {
 			assert.GreaterOrEqual(t, percent, least, "percent of the reads that it makes alone")
 			assert.LessOrEqual(t, gap, most, "microseconds between two reads")
 			babble := strings.Count(out.Console, phases.Line)
-			assert.Greater(t, babble, 100, "lines of 64 bytes that were written beside it")
-			t.Logf("%d %% of what it does alone, at most %d us without an instruction, while about %d KiB were written",
-				percent, gap, babble*64>>10)
+			assert.NotZero(t, babble, "lines of 64 bytes that were written beside it")
+			t.Logf("%d %% of what it does alone, at most %d us without an instruction, while %d lines of 64 bytes were written",
+				percent, gap, babble)
 		})
 	}
 }

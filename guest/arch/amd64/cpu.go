@@ -294,7 +294,7 @@ func (c *CPU) Unmap(slot int, addr, size uint64) {
 func (c *CPU) SetSlice(micros uint64) { c.timer.setSlice(micros) }
 
 // SliceOver implements kernel.CPU.
-func (c *CPU) SliceOver() bool { return c.timer.sliceOver() }
+func (c *CPU) SliceOver() bool { return c.timer.stopSlice() }
 
 // SliceLeft implements kernel.CPU.
 func (c *CPU) SliceLeft() uint64 { return c.timer.sliceLeft() }
@@ -303,7 +303,9 @@ func (c *CPU) SliceLeft() uint64 { return c.timer.sliceLeft() }
 func (c *CPU) Interrupts() *uint64 { return &pending }
 
 // BeginWork implements kernel.CPU.
-func (c *CPU) BeginWork() { c.timer.stopSlice() }
+//
+//go:nosplit
+func (c *CPU) BeginWork() (sliceOver bool) { return c.timer.stopSlice() }
 
 // EndWork implements kernel.CPU.
 func (c *CPU) EndWork() (began, ended uint64) { return c.timer.goOn() }
@@ -315,14 +317,21 @@ func (c *CPU) TicksIn(micros uint64) uint64 { return c.timer.ticksIn(micros) }
 // local APIC delivers no other of its priority class (SDM vol. 3, 11.8.3.1): a task is
 // interrupted by devices once.
 func (c *CPU) Rest(until uint64) bool {
-	c.takeTimer()
+	c.timer.now = rdtsc()
+	if pending>>LineTimer&1 != 0 && c.takeTimer() {
+		pending |= 1 << LineAlarm
+	}
 	return c.timer.startRest(until)
 }
 
 // NextInterrupt implements kernel.CPU. The alarm comes first, then the highest line: the end
 // of interrupt is for the highest that is in service.
+//
+//go:nosplit
 func (c *CPU) NextInterrupt() (line int, ok bool) {
-	c.takeTimer()
+	if pending>>LineTimer&1 != 0 && c.takeTimer() {
+		return LineAlarm, true
+	}
 	if pending == 0 {
 		return 0, false
 	}
@@ -334,16 +343,13 @@ func (c *CPU) NextInterrupt() (line int, ok bool) {
 	return line, true
 }
 
-// takeTimer takes the timer's interrupt, if it waits. LineAlarm waits then if the alarm is due.
-func (c *CPU) takeTimer() {
-	if pending>>LineTimer&1 == 0 {
-		return
-	}
+// takeTimer takes the timer's interrupt, and reports whether the alarm is due.
+//
+//go:nosplit
+func (c *CPU) takeTimer() (alarm bool) {
 	pending &^= 1 << LineTimer
 	c.apic.write(apicEOI, 0)
-	if c.timer.interrupted() {
-		pending |= 1 << LineAlarm
-	}
+	return c.timer.interrupted()
 }
 
 // Idle implements kernel.CPU.

@@ -202,6 +202,7 @@ func TestTimerInterrupt(t *testing.T) {
 	assert.Equal(t, 1, ends())
 
 	setTime(100)
+	c.BeginWork()
 	pending = 1<<LineTimer | 1<<4
 	for _, want := range []int{LineAlarm, 4} {
 		line, ok := c.NextInterrupt()

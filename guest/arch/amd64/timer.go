@@ -28,7 +28,7 @@ type Timer struct {
 	perTick uint64 // counts of that timer in a tick of the counter, times 2^perTickShift, rounded up
 
 	slice    uint64 // when the running slice ends, by the counter; 0: there is none
-	stopped  uint64 // when the slice was stopped, by the counter
+	now      uint64 // the counter when kernel work began, or the kernel's rest was looked at
 	rest     uint64 // when the kernel's rest ends, by the counter; 0: there is none
 	alarm    uint64 // when the alarm fires, by the counter; 0: never
 	armed    uint64 // when the hardware will interrupt, by the counter; 0: it will not
@@ -137,22 +137,21 @@ func (t *Timer) setSlice(micros uint64) {
 	t.arm(end)
 }
 
-// sliceOver reports whether the running slice has ended. Then there is none any more.
-func (t *Timer) sliceOver() bool {
-	over := t.slice != 0 && rdtsc() >= t.slice
-	if over {
-		t.slice = 0
+// stopSlice makes the running slice stand still, if goOn follows. It reports whether the slice
+// is over: then there is none any more.
+func (t *Timer) stopSlice() (over bool) {
+	t.now = rdtsc()
+	if t.slice == 0 || t.slice > t.now {
+		return false
 	}
-	return over
+	t.slice = 0
+	return true
 }
-
-// stopSlice makes the running slice, if there is one, stand still until goOn.
-func (t *Timer) stopSlice() { t.stopped = rdtsc() }
 
 // goOn makes the slice go on, and returns by the counter from when to when it stood still. The
 // hardware interrupts too early by as much.
 func (t *Timer) goOn() (from, to uint64) {
-	from, to = t.stopped, rdtsc()
+	from, to = t.now, rdtsc()
 	if t.slice != 0 {
 		t.slice += to - from
 	}
@@ -196,14 +195,16 @@ func (t *Timer) startRest(until uint64) bool {
 
 // interrupted says what the hardware's interrupt was for: it reports whether the alarm is due.
 // Then Interrupt or startRest sets the hardware to what comes next.
+//
+//go:nosplit
 func (t *Timer) interrupted() (alarm bool) {
 	t.armed = 0
-	if t.alarm != 0 && t.alarm <= rdtsc() {
-		t.alarm = 0
-		return true
+	if t.alarm == 0 || t.alarm > t.now {
+		t.rearm()
+		return false
 	}
-	t.rearm()
-	return false
+	t.alarm = 0
+	return true
 }
 
 // rearm makes sure that the hardware interrupts in time for all that is to come.
@@ -215,7 +216,7 @@ func (t *Timer) rearm() {
 		t.arm(t.alarm)
 	}
 	if t.rest != 0 {
-		if t.rest <= rdtsc() {
+		if t.rest <= t.now {
 			t.rest = 0
 			return
 		}
@@ -224,6 +225,8 @@ func (t *Timer) rearm() {
 }
 
 // Interrupt serves LineAlarm.
+//
+//go:nosplit
 func (t *Timer) Interrupt() {
 	t.client.AlarmFired()
 	t.rearm()

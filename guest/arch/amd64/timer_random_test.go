@@ -78,7 +78,10 @@ func (m *timerModel) act(random *rand.Rand) {
 		m.client.again = []uint64{0, m.timer.Now() + 1 + random.Uint64N(20_000)}[random.IntN(2)]
 	case 4:
 		still := random.Uint64N(1 << 24)
-		m.timer.stopSlice()
+		if m.timer.stopSlice() {
+			m.slice = 0
+			m.ended++
+		}
 		hostCPU.tsc += still
 		m.timer.goOn()
 		if m.slice != 0 {
@@ -86,6 +89,7 @@ func (m *timerModel) act(random *rand.Rand) {
 		}
 	case 5:
 		m.rest = hostCPU.tsc + random.Uint64N(1<<24)
+		m.timer.now = hostCPU.tsc
 		m.timer.startRest(m.rest)
 	default:
 		hostCPU.tsc += random.Uint64N(1 << (16 + random.IntN(18)))
@@ -116,7 +120,7 @@ func (m *timerModel) check(t *testing.T) {
 	m.checkDue(t, "alarm", m.alarm)
 	require.InDelta(t, (max(m.slice, now)-now)/(testHz/microsecond), m.timer.sliceLeft(), 1)
 	over := m.slice != 0 && m.slice <= now
-	require.Equal(t, over, m.timer.sliceOver())
+	require.Equal(t, over, m.timer.stopSlice())
 	if over {
 		m.slice = 0
 		m.ended++
@@ -135,6 +139,7 @@ func (m *timerModel) checkDue(t *testing.T, what string, due uint64) {
 func (m *timerModel) interrupt(t *testing.T, rest uint64) {
 	m.waits = false
 	due := m.alarm != 0 && m.alarm <= hostCPU.tsc
+	m.timer.now = hostCPU.tsc
 	require.Equal(t, due, m.timer.interrupted(), "the alarm is due")
 	if !due {
 		return

@@ -44,6 +44,7 @@ func setTime(micros uint64) { hostCPU.tsc = micros*(testHz/microsecond) + 1 }
 
 // serve does what the CPU and the board do at the timer's interrupt.
 func serve(timer *Timer) {
+	timer.stopSlice()
 	if timer.interrupted() {
 		timer.Interrupt()
 	}
@@ -104,7 +105,7 @@ func TestTimerIsSetToTheEarlierDeadline(t *testing.T) {
 			setTime(200)
 			timer.setSlice(400)
 			quiet("a later slice: the interrupt comes early enough")
-			assert.False(t, timer.sliceOver())
+			assert.False(t, timer.stopSlice())
 			assert.InDelta(t, 400, timer.sliceLeft(), 1)
 			timer.SetAlarm(700)
 			quiet("an alarm behind it")
@@ -119,7 +120,7 @@ func TestTimerIsSetToTheEarlierDeadline(t *testing.T) {
 			serve(timer)
 			quiet("an interrupt for nothing")
 			assert.Zero(t, client.fired)
-			assert.False(t, timer.sliceOver(), "there is none")
+			assert.False(t, timer.stopSlice(), "there is none")
 
 			timer.SetAlarm(1000)
 			expect(1000, "after the interrupt the hardware is idle")
@@ -137,10 +138,10 @@ func TestTimerIsSetToTheEarlierDeadline(t *testing.T) {
 			setTime(2000)
 			serve(timer)
 			expect(2300, "how long it stood still")
-			assert.False(t, timer.sliceOver())
+			assert.False(t, timer.stopSlice())
 			setTime(2300)
-			assert.True(t, timer.sliceOver(), "before its interrupt is served")
-			assert.False(t, timer.sliceOver(), "there is none any more")
+			assert.True(t, timer.stopSlice(), "before its interrupt is served")
+			assert.False(t, timer.stopSlice(), "there is none any more")
 			serve(timer)
 			quiet("both are over")
 			assert.Equal(t, 1, client.fired, "an alarm fires once")
@@ -150,7 +151,7 @@ func TestTimerIsSetToTheEarlierDeadline(t *testing.T) {
 			assert.Zero(t, timer.sliceLeft(), "there is none to go on")
 			timer.setSlice(500)
 			expect(2800, "the next slice")
-			assert.False(t, timer.sliceOver())
+			assert.False(t, timer.stopSlice())
 			timer.setSlice(0)
 
 			client.again = 4000

@@ -186,11 +186,17 @@ func (w *Writer) poll(line hil.PollingTransmitter) {
 	}
 }
 
-// fillChunk copies the oldest text to chunk, and returns how many bytes.
+// fillChunk copies the oldest text to chunk, and returns how many bytes: whole lines, so that
+// what others send over the same line does not come within one.
 func (w *Writer) fillChunk() uint {
 	n := min(w.count, chunkSize)
 	first := copy(w.chunk[:n], w.queue[w.head:])
 	copy(w.chunk[first:n], w.queue[:])
+	for end := n; end > 0; end-- {
+		if w.chunk[end-1] == '\n' {
+			return end
+		}
+	}
 	return n
 }
 

@@ -43,7 +43,7 @@ const (
 	statusDataReady  = 0x01 // in lineStatus
 	statusTransmit   = 0x20 // in lineStatus: the transmitter takes bytes
 	maxPolls         = 1 << 20
-	maxInterruptRuns = 8 // of service at once: 128 bytes with a FIFO
+	maxInterruptRuns = 4 // of service at once: 64 bytes with a FIFO
 )
 
 // UART is the driver of one device.

@@ -221,7 +221,10 @@ func (c *CPU) SliceOver() bool {
 func (c *CPU) SliceLeft() uint64 { return c.slice - min(c.clock, c.slice) }
 
 // BeginWork implements kernel.CPU.
-func (c *CPU) BeginWork() { c.began = c.clock }
+func (c *CPU) BeginWork() (sliceOver bool) {
+	c.began = c.clock
+	return c.SliceOver()
+}
 
 // EndWork implements kernel.CPU.
 func (c *CPU) EndWork() (began, ended uint64) {
