@@ -23,7 +23,7 @@ func testImage(t *testing.T) *image.Image {
 }
 
 func TestConfigDefaults(t *testing.T) {
-	c, err := Config{Image: testImage(t)}.withDefaults()
+	c, err := Config{Image: testImage(t)}.WithDefaults()
 	require.NoError(t, err)
 	assert.EqualValues(t, DefaultMemory, c.Memory)
 	assert.Equal(t, DefaultKVM, c.KVM)
