@@ -46,7 +46,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"too much memory", Config{Image: testImage(t), Memory: MaxMemory + abi.PageSize}, "is more than the 1099511627776"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := New(tt.config)
+			_, err := New(t.Context(), tt.config)
 			assert.ErrorContains(t, err, tt.err)
 		})
 	}
