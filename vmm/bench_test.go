@@ -117,7 +117,7 @@ func benchMachine(b *testing.B, code []byte, c Config) *Machine {
 	img, err := image.Parse(image.Flat(code, 0))
 	require.NoError(b, err)
 	c.Image = img
-	m, err := New(c)
+	m, err := New(b.Context(), c)
 	require.NoError(b, err)
 	return m
 }

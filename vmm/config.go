@@ -48,15 +48,22 @@ type Config struct {
 	// as for images that have no heartbeat (abi.NoteHeartbeat).
 	Watchdog time.Duration
 
-	// Console takes what the guest writes to COM1, on the goroutine of the virtual
-	// processor: one Write for each access, string instructions included. Nil discards it.
+	// Console takes what the guest writes to COM1, in order, on a goroutine of its own. One
+	// that is slow fills a buffer, and then the guest finds its UART's transmitter not empty
+	// until there is room again. Nil discards it.
 	Console io.Writer
+	// ConsoleInStep has Console written on the virtual processor's thread: one Write for each
+	// access, string instructions included, so that what the Writer finds in Stats is how things
+	// stood at that access. It must never block: it would hold Run and Close.
+	ConsoleInStep bool
 	// Input is what COM1 receives. It is read by a goroutine of its own, at the guest's
 	// pace; after Close that goroutine ends as soon as its Read returns. Nil is no input.
 	Input io.Reader
 	// Log takes one line at a time about what a guest should not do and what the host
 	// cannot do. It may be called from several goroutines. Nil discards it.
 	Log func(format string, args ...any)
+	// Warn takes one line about what makes the machine less safe than it should be. Nil is Log.
+	Warn func(format string, args ...any)
 
 	// Mark, if not nil, gives the machine the benchmark device (abi.PortMark and what stands
 	// beside it), and is called on the virtual processor's thread for each mark that the
@@ -70,8 +77,8 @@ type Config struct {
 	KVM string
 }
 
-// withDefaults checks c and fills in what it leaves open.
-func (c Config) withDefaults() (Config, error) {
+// WithDefaults checks c, for any accelerator, and fills in what it leaves open.
+func (c Config) WithDefaults() (Config, error) {
 	if c.Image == nil {
 		return c, fmt.Errorf("no image to boot: set Config.Image")
 	}
@@ -95,6 +102,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Log == nil {
 		c.Log = func(string, ...any) {}
+	}
+	if c.Warn == nil {
+		c.Warn = c.Log
 	}
 	if c.KVM == "" {
 		c.KVM = DefaultKVM

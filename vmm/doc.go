@@ -1,8 +1,8 @@
 // Package vmm is a virtual machine monitor: it boots a Kapsel image in a KVM virtual
 // machine with one processor and says how the machine ended.
 //
-//	img, err := image.Open("build/kapsel.elf")
-//	m, err := vmm.New(vmm.Config{Image: img, Console: os.Stdout})
+//	img, err := image.Open(ctx, "build/kapsel.elf")
+//	m, err := vmm.New(ctx, vmm.Config{Image: img, Console: os.Stdout})
 //	defer m.Close()
 //	exit, err := m.Run(ctx) // cancel ctx to stop a guest that does not stop by itself
 //

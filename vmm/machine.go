@@ -1,10 +1,12 @@
 package vmm
 
 import (
+	"context"
 	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"kapsel/guest/abi"
 	"kapsel/vmm/device"
@@ -22,13 +24,14 @@ type Machine struct {
 	kick sync.Mutex // held while the processor is kicked or goes away
 	cpu  *kvm.VCPU
 
-	exit   device.DebugExit
-	bench  *benchmark // nil without Config.Mark
-	serial *device.Serial
-	ioapic *device.IOAPIC
-	ports  []portRange
-	mmio   []mmioRange
-	routes []kvm.MSI // of the I/O APIC's pins; guarded by the I/O APIC's lock
+	exit    device.DebugExit
+	bench   *benchmark // nil without Config.Mark
+	serial  *device.Serial
+	console *console
+	ioapic  *device.IOAPIC
+	ports   []portRange
+	mmio    []mmioRange
+	routes  []kvm.MSI // of the I/O APIC's pins; guarded by the I/O APIC's lock
 
 	watch   watcher
 	stats   stats
@@ -42,9 +45,15 @@ type Machine struct {
 	closeErr  error
 }
 
-// New makes a machine with the image loaded, ready to run. Close it after use.
-func New(c Config) (_ *Machine, err error) {
-	c, err = c.withDefaults()
+// FlushTime is how long a machine that was told to end waits for its console to take what
+// the guest had sent before. After it a Write that has not returned is abandoned: its
+// goroutine ends when it does, and no other follows.
+const FlushTime = 250 * time.Millisecond
+
+// New makes a machine with the image loaded, ready to run. Close it after use. If ctx
+// ends meanwhile the error is its cause.
+func New(ctx context.Context, c Config) (_ *Machine, err error) {
+	c, err = c.WithDefaults()
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +79,9 @@ func New(c Config) (_ *Machine, err error) {
 	}
 	m.addDevices()
 	m.prepareWatch()
+	if err := context.Cause(ctx); err != nil { // before the image is copied
+		return nil, err
+	}
 	m.thread.do(func() {
 		if err = m.createCPU(host); err == nil {
 			m.openBenchmark(host)
@@ -154,8 +166,12 @@ func (m *Machine) tscHz() uint64 {
 func (m *Machine) addDevices() {
 	m.routes = make([]kvm.MSI, device.Pins)
 	m.ioapic = device.NewIOAPIC(m.sendInterrupt, m.routeInterrupt)
-	console := &console{w: m.config.Console, log: m.config.Log}
-	m.serial = device.NewSerial(console, func(level bool) { m.ioapic.SetLine(abi.IRQCOM1, level) })
+	m.console = &console{w: m.config.Console, log: m.config.Log}
+	var inStep io.Writer
+	if m.config.ConsoleInStep {
+		inStep = m.console
+	}
+	m.serial = device.NewSerial(inStep, func(level bool) { m.ioapic.SetLine(abi.IRQCOM1, level) })
 	m.ports = []portRange{
 		{abi.PortCOM1, 8, m.serial},
 		{abi.PortDebugExit, 4, &m.exit},
@@ -198,12 +214,13 @@ func (m *Machine) Close() error {
 
 func (m *Machine) close() error {
 	var errs []error
-	if m.serial != nil {
-		m.serial.Close()
-	}
 	errs = append(errs, m.cancel())
 	m.thread.do(func() { errs = append(errs, m.closeCPU()) }) // waits for Run's end
 	m.thread.close()
+	if m.serial != nil {
+		m.serial.Drain()
+		m.serial.Close()
+	}
 	if m.vm != nil {
 		errs = append(errs, m.vm.Close())
 	}
@@ -223,6 +240,13 @@ func (m *Machine) closeCPU() error {
 	err := errors.Join(m.bench.close(), m.cpu.Close())
 	m.cpu = nil
 	return err
+}
+
+// writeConsole writes what the guest sends until the machine ends.
+func (m *Machine) writeConsole() {
+	for sent, ok := m.serial.Take(nil); ok; sent, ok = m.serial.Take(sent) {
+		m.console.Write(sent)
+	}
 }
 
 // console passes the UART's output on until it fails for the first time.

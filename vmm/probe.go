@@ -27,7 +27,7 @@ func Probe(ctx context.Context) error {
 		return fmt.Errorf("the probe's image: %w", err)
 	}
 	var marks bytes.Buffer
-	m, err := New(Config{Image: img, Memory: 4 << 20, Console: &marks})
+	m, err := New(ctx, Config{Image: img, Memory: 4 << 20, Console: &marks, ConsoleInStep: true})
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"kapsel/guest/abi"
 	"kapsel/vmm/device"
@@ -24,6 +25,9 @@ type mmioRange struct {
 
 // Run runs the machine until the guest ends, the context does, or KVM fails, and says
 // which. The error is nil unless Exit.Reason is Failed. A machine runs once.
+//
+// What the guest has printed is written before Run returns. A console that does not take it
+// holds Run, but from the end of the context on for FlushTime at most.
 func (m *Machine) Run(ctx context.Context) (exit Exit, err error) {
 	if !m.started.CompareAndSwap(false, true) {
 		return Exit{Reason: Failed}, errors.New("this machine has run already: make another with New")
@@ -37,20 +41,29 @@ func (m *Machine) Run(ctx context.Context) (exit Exit, err error) {
 		}
 	})
 	defer stop()
+	if !m.config.ConsoleInStep {
+		go m.writeConsole()
+	}
 	if !m.thread.do(func() {
 		defer m.startWatch()()
 		exit, err = m.loop()
 	}) {
-		return Exit{Reason: Failed}, errClosed
+		exit, err = Exit{Reason: Failed}, errClosed
 	}
+	m.serial.Finish()
+	m.serial.Drain()
 	return exit, err
 }
 
 var errClosed = errors.New("the machine is closed")
 
-// cancel makes the loop end, now or as soon as it starts.
+// cancel makes the loop end, now or as soon as it starts, and the console a little later.
 func (m *Machine) cancel() error {
 	m.cancelled.Store(true)
+	if m.serial != nil {
+		m.serial.Finish() // the loop may wait for room
+		time.AfterFunc(FlushTime, m.serial.Close)
+	}
 	return m.kickCPU()
 }
 

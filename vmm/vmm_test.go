@@ -24,7 +24,7 @@ func testImage(t *testing.T) *image.Image {
 }
 
 func TestConfigDefaults(t *testing.T) {
-	c, err := Config{Image: testImage(t)}.withDefaults()
+	c, err := Config{Image: testImage(t)}.WithDefaults()
 	require.NoError(t, err)
 	assert.EqualValues(t, DefaultMemory, c.Memory)
 	assert.Equal(t, DefaultKVM, c.KVM)
@@ -47,7 +47,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"too much memory", Config{Image: testImage(t), Memory: MaxMemory + abi.PageSize}, "is more than the 1099511627776"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := New(tt.config)
+			_, err := New(t.Context(), tt.config)
 			assert.ErrorContains(t, err, tt.err)
 		})
 	}

@@ -25,13 +25,12 @@ type machine interface {
 	Close() error
 }
 
-// newMachine makes a machine with accelerator a for the image in the file at path. QEMU is
-// handed the options.
-func newMachine(a accelerator, path string, c vmm.Config, options ...string) (machine, error) {
+// newMachine makes a machine with accelerator a. QEMU is handed the options.
+func newMachine(ctx context.Context, a accelerator, c vmm.Config, options ...string) (machine, error) {
 	if a == accelQEMU {
-		return qemu.New(path, c, options...)
+		return qemu.New(ctx, c, options...)
 	}
-	return vmm.New(c)
+	return vmm.New(ctx, c)
 }
 
 // fits says in words why an image, with what p adds, does not fit into a machine's memory of so
@@ -60,6 +59,9 @@ func choose(ctx context.Context, a accelerator) (accelerator, string, error) {
 	if noKVM == nil {
 		return accelKVM, "it works on this host", nil
 	}
+	if err := context.Cause(ctx); err != nil { // which the probe takes for a failure
+		return "", "", err
+	}
 	if _, err := exec.LookPath(qemu.Command); err != nil {
 		return "", "", errors.Join(
 			errors.New("neither KVM nor QEMU can be used here; see \"kapsel doctor\""),
@@ -69,8 +71,8 @@ func choose(ctx context.Context, a accelerator) (accelerator, string, error) {
 }
 
 // openImage reads an image; where there is none, it says that scripts/build makes the file.
-func openImage(path, file string) (*image.Image, error) {
-	img, err := image.Open(path)
+func openImage(ctx context.Context, path, file string) (*image.Image, error) {
+	img, err := image.Open(ctx, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: scripts/build makes build/%s", err, file)
 	}

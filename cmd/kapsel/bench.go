@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"kapsel/bench"
+	"kapsel/vmm/image"
 	"kapsel/vmm/qemu"
 )
 
@@ -128,7 +130,7 @@ func (o *benchOptions) checkSmall(dir string) error {
 		o.small = filepath.Join(dir, smallImage)
 		return nil
 	}
-	if _, err := openImage(o.small, smallImage); err != nil {
+	if _, err := openImage(context.Background(), o.small, smallImage); err != nil {
 		return fmt.Errorf("--small: %w", err)
 	}
 	return nil
@@ -159,6 +161,7 @@ func benchCommand(args []string, std stdio) (int, error) {
 	defer leave(nil)
 	stop := leaveOnSignals(leave)
 	defer stop()
+	defer context.AfterFunc(ctx, std.hurry)()
 
 	run, status, err := o.measure(ctx, std.err)
 	if err != nil {
@@ -251,20 +254,19 @@ func (o *benchOptions) openGolden() (*bench.Golden, error) {
 		}
 		return nil, f.Close()
 	}
-	f, err := os.Open(o.golden)
+	content, err := image.ReadFile(context.Background(), o.golden)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w: make it with --update", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("--golden: %w", err)
 	}
-	defer f.Close()
-	kept, err := bench.ReadGolden(f)
+	kept, err := bench.ReadGolden(bytes.NewReader(content))
 	if err == nil && len(kept.Rows) == 0 {
 		err = errors.New("no counts in it: make them with --update")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("--golden %s: %w", o.golden, err)
+		return nil, fmt.Errorf("--golden %q: %w", o.golden, err)
 	}
 	return kept, nil
 }

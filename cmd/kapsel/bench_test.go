@@ -152,7 +152,7 @@ func TestBenchGolden(t *testing.T) {
 		return runBench(t, status, append([]string{"--golden", golden, benchImage(t, memop)}, more...)...)
 	}
 	_, said := against(statusUsage, "120")
-	assert.Contains(t, said, "golden.txt: no such file or directory: make it with --update")
+	assert.Contains(t, said, "golden.txt\": no such file or directory: make it with --update")
 	against(0, "120", "--update")
 	text, err := os.ReadFile(golden)
 	require.NoError(t, err)
@@ -204,7 +204,7 @@ func TestBenchWithoutTwoTasks(t *testing.T) {
 	onEach(t, func(t *testing.T, accel string) {
 		args := []string{"--accel", accel, "--run", "SmallestMemory|Memop", benchImage(t, "170")}
 		out, _ := runBench(t, 0, args...)
-		assert.Regexp(t, `# warning: SmallestMemory was not measured: open .*two\.elf: no such file or directory: scripts/build makes build/two\.elf; or name one with --small`, out)
+		assert.Regexp(t, `# warning: SmallestMemory was not measured: ".*two\.elf": no such file or directory: scripts/build makes build/two\.elf; or name one with --small`, out)
 		one := imageFile(t, codePrint("1 exit with code 0\n"), codeExit0)
 		_, said := runBench(t, statusFailed, append(args, "--small", one)...)
 		assert.Contains(t, said, "with 16 MiB of memory: want 2 tasks that ended well, found 1")
@@ -219,16 +219,18 @@ func TestBenchRefusesBeforeTheFirstBoot(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"no image beside the command", nil, "bench.elf: no such file or directory: scripts/build makes build/bench.elf"},
-		{"a missing golden file", []string{"--golden", missing}, "--golden: open " + missing + ": no such file or directory: make it with --update"},
+		{"no image beside the command", nil, "bench.elf\": no such file or directory: scripts/build makes build/bench.elf"},
+		{"a missing golden file", []string{"--golden", missing}, "--golden: \"" + missing + "\": no such file or directory: make it with --update"},
 		{"a folder as golden file", []string{"--golden", t.TempDir()}, "is a directory"},
-		{"another file as golden file", []string{"--golden", text}, "--golden " + text + ": line 1: want a name, a number and a unit, found \"a letter\"\n"},
+		{"another file as golden file", []string{"--golden", text}, "--golden \"" + text + "\": line 1: want a name, a number and a unit, found \"a letter\"\n"},
 		{"an empty golden file", []string{"--golden", file(t, "empty", nil)}, "no counts in it: make them with --update"},
+		{"a golden file without end", []string{"--golden", "/dev/zero"}, "--golden: \"/dev/zero\": a device: want a file or a pipe"},
+		{"an image without end", []string{"--small", "/dev/zero"}, "--small: \"/dev/zero\": a device: want a file or a pipe"},
 		{"a golden file in no folder", []string{"--golden", filepath.Join(missing, "g"), "--update"}, "--golden: open "},
 		{"a file as folder of plots", []string{"--plot", text}, "--plot: mkdir " + text + ": not a directory"},
 		{"plots in a file", []string{"--plot", filepath.Join(text, "plots")}, "--plot: mkdir "},
-		{"a missing image with two tasks", []string{"--small", missing}, "--small: open " + missing + ": no such file or directory: scripts/build makes build/two.elf"},
-		{"another file as image with two tasks", []string{"--small", text}, "--small: " + text + ": not an ELF file"},
+		{"a missing image with two tasks", []string{"--small", missing}, "--small: \"" + missing + "\": no such file or directory: scripts/build makes build/two.elf"},
+		{"another file as image with two tasks", []string{"--small", text}, "--small: \"" + text + "\": not an ELF file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.args != nil {
@@ -291,7 +293,9 @@ func TestParseBench(t *testing.T) {
 func TestBenchCompareRefuses(t *testing.T) {
 	good := file(t, "good.txt", []byte("BenchmarkX 1 5 cycles/op\n"))
 	_, said := runBench(t, statusUsage, "--compare", good, file(t, "text", []byte("a letter\n")))
-	assertOneLine(t, said, "text: no results in it")
+	assertOneLine(t, said, "text\": no results in it")
 	_, said = runBench(t, statusUsage, "--compare", filepath.Join(t.TempDir(), "none"), good)
 	assertOneLine(t, said, "no such file")
+	_, said = runBench(t, statusUsage, "--compare", good, "/dev/zero")
+	assertOneLine(t, said, "\"/dev/zero\": a device: want a file or a pipe")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -30,8 +31,7 @@ func openConsole(in *os.File, out *guestOutput, leave func()) (*console, error) 
 		return nil, fmt.Errorf("terminal to raw mode: %w", err)
 	}
 	restore := func() { unix.IoctlSetTermios(int(in.Fd()), unix.TCSETS, saved) }
-	help := func() { fmt.Fprint(out, keyHelpText) }
-	return &console{in: &keyReader{in: in, leave: leave, help: help}, restore: restore}, nil
+	return &console{in: newKeyReader(in, leave, helper(out)), restore: restore}, nil
 }
 
 // A guestOutput is where the guest prints to.
@@ -39,7 +39,9 @@ type guestOutput struct {
 	w       io.Writer
 	first   sync.Once
 	printed chan struct{} // closed when the guest has printed
-	err     error         // why the first write failed that did
+
+	mu  sync.Mutex
+	err error // why the first write failed that did
 }
 
 func newGuestOutput(w io.Writer) *guestOutput {
@@ -49,10 +51,35 @@ func newGuestOutput(w io.Writer) *guestOutput {
 func (o *guestOutput) Write(p []byte) (int, error) {
 	o.first.Do(func() { close(o.printed) })
 	n, err := o.w.Write(p)
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.err == nil {
 		o.err = err
 	}
 	return n, err
+}
+
+// failure is why the first write failed that did; nil if none did.
+func (o *guestOutput) failure() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
+}
+
+// helper returns what shows the keys on out, without waiting for it.
+func helper(out io.Writer) (help func()) {
+	asked := make(chan struct{}, 1)
+	go func() {
+		for range asked {
+			io.WriteString(out, keyHelpText)
+		}
+	}()
+	return func() {
+		select {
+		case asked <- struct{}{}:
+		default: // it has not been shown since
+		}
+	}
 }
 
 // A heldInput waits until the guest has printed, for by then it has set up its UART. Of bytes
@@ -78,30 +105,65 @@ func rawMode(t unix.Termios) *unix.Termios {
 	return &t
 }
 
-// A keyReader reads what the user types, without kapsel's own keys. After Ctrl-A x it is
-// at its end.
+// A keyReader reads what the user types, without kapsel's own keys. After Ctrl-A x it is at
+// its end. Keys are read as they come, for those that are kapsel's must not wait for a guest
+// that does not read: of what is for the guest much is kept, and more is lost.
 type keyReader struct {
-	in          io.Reader
-	leave, help func()
-	keys        keys
-	left        bool
+	typed chan []byte // for the guest; closed at the end
+	err   error       // why it is the end; behind the closing
+	rest  []byte
+}
+
+// The most that is kept for the guest: reads of a terminal, and the bytes in each.
+const (
+	keptReads = 256
+	readSize  = 1024
+)
+
+func newKeyReader(in io.Reader, leave, help func()) *keyReader {
+	r := &keyReader{typed: make(chan []byte, keptReads)}
+	go r.follow(in, leave, help)
+	return r
+}
+
+// follow reads what is typed, and does what kapsel's keys ask for.
+func (r *keyReader) follow(in io.Reader, leave, help func()) {
+	defer close(r.typed)
+	var keys keys
+	buffer := make([]byte, readSize)
+	for {
+		n, err := in.Read(buffer)
+		guest, command := keys.filter(buffer[:n])
+		if len(guest) > 0 {
+			select {
+			case r.typed <- bytes.Clone(guest):
+			default:
+			}
+		}
+		switch command {
+		case keyHelp:
+			help()
+		case keyLeave:
+			r.err = io.EOF
+			leave()
+			return
+		}
+		if err != nil {
+			r.err = err
+			return
+		}
+	}
 }
 
 // Read waits for at least one byte that is for the guest.
 func (r *keyReader) Read(p []byte) (int, error) {
-	for !r.left {
-		n, err := r.in.Read(p)
-		guest, command := r.keys.filter(p[:n])
-		switch command {
-		case keyHelp:
-			r.help()
-		case keyLeave:
-			r.left = true
-			r.leave()
-		}
-		if len(guest) > 0 || err != nil {
-			return len(guest), err
+	if len(r.rest) == 0 {
+		var ok bool
+		if r.rest, ok = <-r.typed; !ok {
+			return 0, r.err
 		}
 	}
-	return 0, io.EOF
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
 }

@@ -60,11 +60,9 @@ func FuzzKeysFilter(f *testing.F) {
 
 func TestKeyReader(t *testing.T) {
 	var events []string
-	r := &keyReader{
-		in:    iotest.OneByteReader(bytes.NewReader([]byte("a\x01hb\x01\x01\x01xc"))),
-		leave: func() { events = append(events, "leave") },
-		help:  func() { events = append(events, "help") },
-	}
+	r := newKeyReader(iotest.OneByteReader(bytes.NewReader([]byte("a\x01hb\x01\x01\x01xc"))),
+		func() { events = append(events, "leave") },
+		func() { events = append(events, "help") })
 	got, err := io.ReadAll(r)
 	require.NoError(t, err)
 	assert.Equal(t, "ab\x01", string(got))
@@ -73,8 +71,33 @@ func TestKeyReader(t *testing.T) {
 
 func TestKeyReaderPassesErrorsOn(t *testing.T) {
 	want := errors.New("broken line")
-	_, err := (&keyReader{in: iotest.ErrReader(want)}).Read(make([]byte, 8))
+	_, err := newKeyReader(iotest.ErrReader(want), nil, nil).Read(make([]byte, 8))
 	assert.ErrorIs(t, err, want)
+}
+
+// TestKeyReaderDoesNotWaitForTheGuest: one that reads nothing keeps nobody from leaving.
+func TestKeyReaderDoesNotWaitForTheGuest(t *testing.T) {
+	typed := io.MultiReader(bytes.NewReader(bytes.Repeat([]byte("paste"), keptReads*readSize)), bytes.NewReader([]byte("\x01x")))
+	left := make(chan struct{})
+	r := newKeyReader(typed, func() { close(left) }, nil)
+	<-left
+	got, err := io.ReadAll(r)
+	require.NoError(t, err)
+	assert.Len(t, got, keptReads*readSize, "what was typed first is kept")
+}
+
+// TestHelpDoesNotWait: nor does whoever asks for help on a terminal that shows nothing.
+func TestHelpDoesNotWait(t *testing.T) {
+	r, w := io.Pipe()
+	help := helper(w)
+	for range 10 {
+		help()
+	}
+	shown := make([]byte, len(keyHelpText))
+	_, err := io.ReadFull(r, shown)
+	require.NoError(t, err)
+	assert.Equal(t, keyHelpText, string(shown))
+	r.Close()
 }
 
 func TestConsoleWithoutTerminal(t *testing.T) {

@@ -29,14 +29,17 @@ const (
 type stdio struct {
 	in       *os.File
 	out, err io.Writer
+	hurry    func() // err waits for its reader no longer
 }
 
 func main() {
-	os.Exit(command(os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+	os.Exit(command(os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 }
 
 // command runs the command with its arguments and returns its exit status.
 func command(args []string, std stdio) int {
+	words := newLastWords(std.err)
+	std.err, std.hurry = words, words.hurry
 	if len(args) == 0 {
 		fmt.Fprint(std.err, helpText)
 		return statusUsage

@@ -124,21 +124,28 @@ func TestUnusableImages(t *testing.T) {
 		{"missing task", []string{file(t, "good.elf", good), missing}, "no such file"},
 		{"empty task", []string{file(t, "good.elf", good), file(t, "empty.tbf", nil)}, "found an empty file"},
 		{"a task that is none", []string{file(t, "good.elf", good), file(t, "text.tbf", make([]byte, 4096))},
-			"text.tbf: want a task in Tock Binary Format at byte 0: format version is 0x0, want 0x2"},
+			"text.tbf\": want a task in Tock Binary Format at byte 0: format version is 0x0, want 0x2"},
 		{"a task with something behind it", []string{file(t, "good.elf", good), file(t, "two.tbf", append(object(4096), "more"...))},
-			"two.tbf: want a task in Tock Binary Format at byte 4096: number of bytes is 0x4"},
+			"two.tbf\": want a task in Tock Binary Format at byte 4096: number of bytes is 0x4"},
 		{"a task that is cut short", []string{file(t, "good.elf", good), file(t, "cut.tbf", object(8192)[:1000])}, "total size is 0x2000, want at most 0x3e8"},
-		{"a task without end", []string{file(t, "good.elf", good), "/dev/zero"}, "/dev/zero: larger than 256 MiB, no task is"},
 		{"erased flash alone", []string{file(t, "good.elf", good), file(t, "erased.tbf", bytes.Repeat([]byte{0xff}, 4096))},
-			"erased.tbf: want a task in Tock Binary Format at byte 0: format version is 0xffff, want 0x2"},
+			"erased.tbf\": want a task in Tock Binary Format at byte 0: format version is 0xffff, want 0x2"},
 		{"a tail that is not blank", []string{file(t, "good.elf", good), file(t, "dump.bin", append(append(object(4096), bytes.Repeat([]byte{0xff}, 100)...), 0))},
-			"dump.bin: want a task in Tock Binary Format at byte 4096: format version is 0xffff, want 0x2"},
+			"dump.bin\": want a task in Tock Binary Format at byte 4096: format version is 0xffff, want 0x2"},
 		{"an archive without x86", []string{file(t, "good.elf", good), file(t, "app.tab", tabtest.Archive(t, tabtest.Metadata, tabtest.File("cortex-m4.tbf", "arm")))},
-			`app.tab: want an object for 32-bit x86 (x86.tbf, i386.tbf, i486.tbf, i586.tbf, i686.tbf), or one of a 64-bit task; found "cortex-m4.tbf"`},
+			`app.tab": want an object for 32-bit x86 (x86.tbf, i386.tbf, i486.tbf, i586.tbf, i686.tbf), or one of a 64-bit task; found "cortex-m4.tbf"`},
 		{"an archive of nothing sound", []string{file(t, "good.elf", good), file(t, "app.tab", tabtest.Archive(t, tabtest.File("x86.tbf", "code")))},
-			`app.tab: "x86.tbf": want a task in Tock Binary Format at byte 0: number of bytes is 0x4`},
+			`app.tab": "x86.tbf": want a task in Tock Binary Format at byte 0: number of bytes is 0x4`},
 		{"an archive that is none", []string{file(t, "good.elf", good), file(t, "app.tab", object(4096))},
-			"app.tab: want a tar archive with objects for each architecture (.tab): "},
+			"app.tab\": want a tar archive with objects for each architecture (.tab): "},
+		{"a task without end", []string{file(t, "good.elf", good), "/dev/zero"}, "\"/dev/zero\": a device: want a file or a pipe"},
+		{"an image without end", []string{"/dev/zero"}, "\"/dev/zero\": a device: want a file or a pipe"},
+		{"a file with an end of line and an escape in its name", []string{file(t, "a\nb\x1b[2J", good), "--mem", "28K"}, `a\nb\x1b[2J": needs`},
+		{"a missing file with such a name", []string{"a\nb\x1b[2J"}, `"a\nb\x1b[2J": no such file`},
+		{"a task with such a name", []string{file(t, "good.elf", good), file(t, "a\nb\x1b[2J", nil)}, `a\nb\x1b[2J": want a task`},
+		{"ELF flags", []string{file(t, "flags.elf", changed(good, 48, 0xff))}, "ELF flags 0xff, x86-64 has none"},
+		{"notes with another alignment", []string{file(t, "align.elf", changed(good, 64+56+48, 8))}, "notes aligned to 8 bytes, want 4"},
+		{"an image without a PVH note", []string{file(t, "pvh.elf", changed(good, 64+2*56+8, 19))}, "no PVH note"},
 		{"too little memory for the tasks", []string{file(t, "good.elf", good), file(t, "big.tbf", object(4<<20)), "--mem", "4M"}, "pass --mem 8M or more"},
 	} {
 		for _, accel := range []string{"kvm", "qemu"} {
@@ -171,11 +178,18 @@ func TestTaskFiles(t *testing.T) {
 		{"an archive of another name", "app", archive, object(8192)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := readObjects(file(t, test.file, test.content))
+			got, err := readObjects(t.Context(), file(t, test.file, test.content))
 			require.NoError(t, err)
 			assert.True(t, bytes.Equal(test.want, got), "%d bytes, want %d", len(got), len(test.want))
 		})
 	}
+}
+
+// changed is a file with another byte in one place.
+func changed(file []byte, at int, b byte) []byte {
+	file = bytes.Clone(file)
+	file[at] = b
+	return file
 }
 
 // object has the size of a task object, and is none that is sound.
@@ -328,6 +342,55 @@ func TestRunTripleFault(t *testing.T) {
 		assert.Equal(t, statusFailed, cmd.ProcessState.ExitCode())
 		assert.Contains(t, stderr.String(), "kapsel: the guest's processor shut down (triple fault)\n")
 	})
+}
+
+// TestRunFromPipes: image and tasks come from wherever they can be read once.
+func TestRunFromPipes(t *testing.T) {
+	onEach(t, func(t *testing.T, accel string) {
+		image := image.Flat(bytes.Join([][]byte{codePrompt, codeExit42}, nil), 0)
+		for _, test := range []struct {
+			name          string
+			args          []string
+			stdin, second []byte
+		}{
+			{"the image from standard input", []string{"/dev/stdin"}, image, nil},
+			{"the image from another pipe", []string{"/dev/fd/3"}, nil, image},
+			{"a task from standard input", []string{file(t, "image.elf", image), "/dev/stdin"}, object(4096), nil},
+			{"both", []string{"/dev/fd/3", "/dev/stdin"}, object(8192), image},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				cmd, stdout, stderr := kapsel(t, append([]string{"run", "--accel", accel}, test.args...)...)
+				r, w, err := os.Pipe()
+				require.NoError(t, err)
+				defer r.Close()
+				cmd.Stdin, cmd.ExtraFiles = bytes.NewReader(test.stdin), []*os.File{r}
+				go func() {
+					defer w.Close()
+					w.Write(test.second)
+				}()
+				cmd.Run()
+				assert.Equal(t, 42, cmd.ProcessState.ExitCode(), stderr)
+				assert.Equal(t, ">", stdout.String())
+				assert.Empty(t, stderr.String())
+			})
+		}
+	})
+}
+
+// TestRunFallsBackAloud: auto takes QEMU where KVM does not work, and says what that means.
+func TestRunFallsBackAloud(t *testing.T) {
+	if err := qemuMissing(); err != nil {
+		t.Skipf("needs qemu: %v", err)
+	}
+	if vmm.Probe(t.Context()) == nil {
+		t.Skip("needs a host whose KVM does not work")
+	}
+	cmd, stdout, stderr := kapsel(t, "run", imageFile(t, codePrompt, codeExit42))
+	cmd.Run()
+	assert.Equal(t, 42, cmd.ProcessState.ExitCode(), stderr)
+	assert.Equal(t, ">", stdout.String())
+	assertOneLine(t, stderr.String(), "kapsel: warning: KVM cannot be used: ")
+	assert.Contains(t, stderr.String(), "; QEMU's emulator runs the machine, which its authors call no security boundary\n")
 }
 
 func TestRunTimeout(t *testing.T) {

@@ -35,7 +35,7 @@ var errMeasured = errors.New("measured")
 func (o *benchOptions) measure(ctx context.Context, stderr io.Writer) (*bench.Run, int, error) {
 	m := &measurer{o: o, run: new(bench.Run), stderr: stderr}
 	var err error
-	if m.image, err = openImage(o.image, "bench.elf"); err != nil {
+	if m.image, err = openImage(ctx, o.image, "bench.elf"); err != nil {
 		return nil, statusUsage, usageError{err}
 	}
 	var why string
@@ -118,7 +118,7 @@ func (m *measurer) boot(ctx context.Context, boot int) (int, error) {
 		}
 	}}
 	var marks []vmm.Mark
-	exit, cause, err := m.guest(ctx, m.o.timeout, m.o.image, vmm.Config{
+	exit, cause, err := m.guest(ctx, m.o.timeout, vmm.Config{
 		Image: m.image,
 		Mark:  func(mark vmm.Mark) { marks = append(marks, mark) },
 	}, console, console.Done)
@@ -197,13 +197,13 @@ func (c measuredConsole) Write(p []byte) (int, error) {
 
 // guest runs an image until enough says so, the guest ends, or time is over. It returns
 // the cause if the machine was cancelled.
-func (m *measurer) guest(ctx context.Context, patience time.Duration, path string, c vmm.Config, console io.Writer, enough func() bool) (exit vmm.Exit, cause, err error) {
+func (m *measurer) guest(ctx context.Context, patience time.Duration, c vmm.Config, console io.Writer, enough func() bool) (exit vmm.Exit, cause, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errTimeout)
 	defer cancel()
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	c.Console, c.Log = measuredConsole{console, enough, end}, m.log
-	machine, err := newMachine(m.accel, path, c, qemu.Deterministic...)
+	c.Console, c.ConsoleInStep, c.Log = measuredConsole{console, enough, end}, true, m.log
+	machine, err := newMachine(ctx, m.accel, c, qemu.Deterministic...)
 	if err != nil {
 		return exit, nil, err
 	}
@@ -254,7 +254,7 @@ func (m *measurer) stagesOnce(ctx context.Context) ([]bench.Result, error) {
 	defer end(nil)
 	s := &stageConsole{end: end}
 	started := time.Now()
-	machine, err := vmm.New(vmm.Config{Image: m.image, Console: s, Log: m.log, SmallPages: true,
+	machine, err := vmm.New(ctx, vmm.Config{Image: m.image, Console: s, ConsoleInStep: true, Log: m.log, SmallPages: true,
 		Mark: func(vmm.Mark) {}}) // a board for benchmarks looks for its device
 	if err != nil {
 		return nil, err
@@ -317,7 +317,7 @@ func (m *measurer) smallestMemory(ctx context.Context) error {
 	if !m.wants(name) {
 		return nil
 	}
-	img, err := openImage(m.o.small, smallImage)
+	img, err := openImage(ctx, m.o.small, smallImage)
 	if err != nil {
 		m.run.Warnings = append(m.run.Warnings, fmt.Sprintf("%s was not measured: %v; or name one with --small", name, err))
 		return nil
@@ -362,7 +362,7 @@ func (m *measurer) runsWith(ctx context.Context, img *image.Image, memory uint64
 		return err
 	}
 	var console bytes.Buffer
-	exit, cause, err := m.guest(ctx, smallTimeout, m.o.small, vmm.Config{Image: img, Memory: memory}, &console, func() bool { return false })
+	exit, cause, err := m.guest(ctx, smallTimeout, vmm.Config{Image: img, Memory: memory}, &console, func() bool { return false })
 	if err != nil {
 		return err
 	}

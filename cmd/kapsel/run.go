@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel/tbf"
@@ -31,13 +33,10 @@ type signalError struct{ syscall.Signal }
 
 func (e signalError) Error() string { return "ended by signal: " + e.Signal.String() }
 
-// runCommand is "kapsel run": it boots an image and returns the guest's exit status.
+// runCommand is "kapsel run": it boots an image and returns the guest's exit status. From
+// its first step on it can be told to end.
 func runCommand(args []string, std stdio) (int, error) {
 	o, err := parseRun(args)
-	if err != nil {
-		return statusUsage, usageError{err}
-	}
-	config, err := o.config(std)
 	if err != nil {
 		return statusUsage, usageError{err}
 	}
@@ -45,14 +44,37 @@ func runCommand(args []string, std stdio) (int, error) {
 	defer leave(nil)
 	stop := leaveOnSignals(leave)
 	defer stop()
+	if o.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("%w after %s", errTimeout, o.timeout))
+		defer cancel()
+		time.AfterFunc(o.timeout, std.hurry) // even if the guest has ended
+	}
+	defer context.AfterFunc(ctx, std.hurry)()
 
+	status, err := o.run(ctx, leave, std)
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) { // perhaps before there was a machine
+		return outcome(vmm.Exit{Reason: vmm.Cancelled}, nil, cause)
+	}
+	return status, err
+}
+
+// run boots the image with the console at std, until leave is called or ctx ends otherwise.
+func (o *runOptions) run(ctx context.Context, leave context.CancelCauseFunc, std stdio) (int, error) {
+	config, err := o.config(ctx, std)
+	if err != nil {
+		return statusUsage, usageError{err}
+	}
 	accel, why, err := choose(ctx, o.accel)
 	if err != nil {
 		return statusFailed, err
 	}
 	config.Log("accelerator %s: %s", accel, why)
+	if accel != o.accel && accel == accelQEMU {
+		config.Warn("%s; QEMU's emulator runs the machine, which its authors call no security boundary", why)
+	}
 	if err := accel.fits(config.Image, config.Memory, image.Params{Cmdline: config.Cmdline, Modules: config.Modules}); err != nil {
-		return statusUsage, usageError{fmt.Errorf("%s: %w", o.image, err)}
+		return statusUsage, usageError{fmt.Errorf("%q: %w", o.image, err)}
 	}
 	if accel == accelQEMU && len(o.breaks) > 0 {
 		return statusUsage, usageError{fmt.Errorf("--break needs KVM, and QEMU is used here (%s): use gdb instead, as README.md shows under Debug", why)}
@@ -65,14 +87,14 @@ func runCommand(args []string, std stdio) (int, error) {
 	defer con.restore()
 	config.Input, config.Console = con.in, out
 	status, err := o.boot(ctx, accel, config, std.err)
-	if err == nil && out.err != nil {
-		return statusFailed, fmt.Errorf("the guest ended with status %d, but what it printed is lost: %w", status, out.err)
+	if lost := out.failure(); err == nil && lost != nil {
+		return statusFailed, fmt.Errorf("the guest ended with status %d, but what it printed is lost: %w", status, lost)
 	}
 	return status, err
 }
 
 // config makes the machine's configuration: it reads and checks image and tasks.
-func (o *runOptions) config(std stdio) (vmm.Config, error) {
+func (o *runOptions) config(ctx context.Context, std stdio) (vmm.Config, error) {
 	c := vmm.Config{
 		Memory:  uint64(o.memory),
 		Cmdline: o.cmdline,
@@ -81,17 +103,19 @@ func (o *runOptions) config(std stdio) (vmm.Config, error) {
 		Breakpoints: o.breaks,
 		Watchdog:    o.watchdog,
 	}
+	say := func(format string, args ...any) {
+		fmt.Fprintf(std.err, "kapsel: "+strings.TrimSuffix(format, "\n")+"\n", args...)
+	}
+	c.Warn = func(format string, args ...any) { say("warning: "+format, args...) }
 	if o.verbose {
-		c.Log = func(format string, args ...any) {
-			fmt.Fprintf(std.err, "kapsel: "+strings.TrimSuffix(format, "\n")+"\n", args...)
-		}
+		c.Log = say
 	}
 	var err error
-	if c.Image, err = openImage(o.image, "kapsel.elf"); err != nil {
+	if c.Image, err = openImage(ctx, o.image, "kapsel.elf"); err != nil {
 		return c, err
 	}
 	for _, path := range o.tasks {
-		objects, err := readObjects(path)
+		objects, err := readObjects(ctx, path)
 		if err != nil {
 			return c, err
 		}
@@ -104,27 +128,21 @@ func (o *runOptions) config(std stdio) (vmm.Config, error) {
 // object that Kapsel runs. Whether an object is sound is the kernel's to judge, which skips it if
 // not; but what is none would hide all that follows. A blank tail, as a copy of a flash has, is left
 // out.
-func readObjects(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	objects, err := io.ReadAll(io.LimitReader(f, image.MaxFileSize+1))
+func readObjects(ctx context.Context, path string) ([]byte, error) {
+	objects, err := image.ReadFile(ctx, path)
 	switch {
 	case err != nil:
 		return nil, err
-	case len(objects) > image.MaxFileSize:
-		return nil, fmt.Errorf("%s: larger than %d MiB, no task is", path, image.MaxFileSize>>20)
 	case len(objects) == 0:
-		return nil, fmt.Errorf("%s: want a task in Tock Binary Format, found an empty file", path)
+		return nil, fmt.Errorf("%q: want a task in Tock Binary Format, found an empty file", path)
 	}
+	label := strconv.Quote(path)
 	if tab.Is(objects) || filepath.Ext(path) == ".tab" {
 		name, object, err := tab.Object(objects)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return nil, fmt.Errorf("%s: %w", label, err)
 		}
-		path, objects = fmt.Sprintf("%s: %q", path, name), object
+		label, objects = fmt.Sprintf("%s: %q", label, name), object
 	}
 	for at := uint64(0); at < uint64(len(objects)); {
 		size, ok := tbf.Length(objects[at:])
@@ -132,7 +150,7 @@ func readObjects(path string) ([]byte, error) {
 			return objects[:at], nil
 		}
 		if !ok {
-			return nil, fmt.Errorf("%s: want a task in Tock Binary Format at byte %d: %w", path, at, tbfbuild.Check(objects[at:]))
+			return nil, fmt.Errorf("%s: want a task in Tock Binary Format at byte %d: %w", label, at, tbfbuild.Check(objects[at:]))
 		}
 		at += abi.PageUp(uint64(size))
 	}
@@ -141,16 +159,11 @@ func readObjects(path string) ([]byte, error) {
 
 // boot runs the machine to its end and returns the command's exit status.
 func (o *runOptions) boot(ctx context.Context, accel accelerator, c vmm.Config, stderr io.Writer) (int, error) {
-	m, err := newMachine(accel, o.image, c)
+	m, err := newMachine(ctx, accel, c)
 	if err != nil {
 		return statusFailed, err
 	}
 	defer m.Close()
-	if o.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, o.timeout, errTimeout)
-		defer cancel()
-	}
 	exit, err := m.Run(ctx)
 	c.Log("%v", exit)
 	status, err := outcome(exit, o.advised(accel, err), context.Cause(ctx))
@@ -158,9 +171,6 @@ func (o *runOptions) boot(ctx context.Context, accel accelerator, c vmm.Config, 
 	case exit.Reason == vmm.Shutdown, exit.Reason == vmm.Hung, exit.Reason == vmm.Breakpoint, exit.Reason == vmm.Failed,
 		errors.Is(err, errTimeout):
 		m.Dump(stderr)
-	}
-	if errors.Is(err, errTimeout) {
-		err = fmt.Errorf("%w after %s", err, o.timeout)
 	}
 	return status, err
 }
@@ -194,7 +204,7 @@ func outcome(exit vmm.Exit, failure, cause error) (int, error) {
 		case errors.Is(cause, errLeft):
 			return statusLeft, nil
 		case errors.Is(cause, errTimeout):
-			return statusTimeout, errTimeout
+			return statusTimeout, cause
 		case errors.As(cause, &s):
 			return statusSignal + int(s.Signal), s
 		}

@@ -29,7 +29,7 @@ func TestOutcome(t *testing.T) {
 		{"breakpoint", vmm.Exit{Reason: vmm.Breakpoint, Address: 0x400028e0}, nil, nil, 123, "breakpoint at 0x400028e0"},
 		{"hung", vmm.Exit{Reason: vmm.Hung}, nil, nil, 122, "the kernel hangs"},
 		{"failure", vmm.Exit{Reason: vmm.Failed}, failure, nil, 125, "ioctl failed"},
-		{"timeout", vmm.Exit{Reason: vmm.Cancelled}, nil, errTimeout, 124, "ended by --timeout"},
+		{"timeout", vmm.Exit{Reason: vmm.Cancelled}, nil, fmt.Errorf("%w after 2s", errTimeout), 124, "ended by --timeout after 2s"},
 		{"left", vmm.Exit{Reason: vmm.Cancelled}, nil, errLeft, 130, ""},
 		{"SIGINT", vmm.Exit{Reason: vmm.Cancelled}, nil, signalError{syscall.SIGINT}, 130, "interrupt"},
 		{"SIGTERM", vmm.Exit{Reason: vmm.Cancelled}, nil, signalError{syscall.SIGTERM}, 143, "terminated"},

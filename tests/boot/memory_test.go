@@ -40,7 +40,7 @@ func TestOneMiB(t *testing.T) {
 // the kernel boots, it says what is missing; and then which tasks have no room.
 func TestTooLittleMemory(t *testing.T) {
 	directDoor(t)
-	img, err := image.Open(machine.File(t, "two.elf"))
+	img, err := image.Open(t.Context(), machine.File(t, "two.elf"))
 	require.NoError(t, err)
 	memory := uint64(abi.PageSize)
 	for img.Fits(image.Direct, memory, image.Params{}) != nil {

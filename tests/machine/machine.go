@@ -122,15 +122,15 @@ func Accelerator(t testing.TB) string {
 }
 
 func newRunner(t testing.TB, path string, c vmm.Config, options []string) (runner, error) {
-	if Accelerator(t) == "qemu" || len(options) > 0 {
-		return qemu.New(path, c, options...)
-	}
-	img, err := image.Open(path)
+	img, err := image.Open(t.Context(), path)
 	if err != nil {
 		return nil, err
 	}
 	c.Image = img
-	return vmm.New(c)
+	if Accelerator(t) == "qemu" || len(options) > 0 {
+		return qemu.New(t.Context(), c, options...)
+	}
+	return vmm.New(t.Context(), c)
 }
 
 // Boot runs the guest to its end. A test that fails afterwards shows the console.

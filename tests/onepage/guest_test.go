@@ -125,7 +125,7 @@ func TestStringToConsole(t *testing.T) {
 		outString(len(text)),
 		exit(0),
 		[]byte(text))
-	r := run(t, code, vmm.Config{})
+	r := run(t, code, vmm.Config{ConsoleInStep: true})
 	assert.Equal(t, guestExit(0), r.Exit)
 	assert.Equal(t, text, r.console)
 	// How many iterations KVM hands over at once is its own affair.

@@ -68,7 +68,7 @@ func TestCancelStopsAHaltedGuest(t *testing.T) {
 
 func TestCancelStopsAGuestThatExitsAllTheTime(t *testing.T) {
 	console, said := says(100)
-	m := newMachine(t, join(hello, outDXAL, []byte{0xeb, 0xfd}), vmm.Config{Console: console}) // 1: out; jmp 1b
+	m := newMachine(t, join(hello, outDXAL, []byte{0xeb, 0xfd}), vmm.Config{Console: console, ConsoleInStep: true}) // 1: out; jmp 1b
 	stop := start(t, m)
 	<-said
 	assert.Equal(t, vmm.Exit{Reason: vmm.Cancelled}, stop())
@@ -201,7 +201,7 @@ func TestNewFails(t *testing.T) {
 		{"another device", vmm.Config{Image: flat(0), KVM: "/dev/null"}, "KVM_GET_API_VERSION"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := vmm.New(tt.config)
+			_, err := vmm.New(t.Context(), tt.config)
 			assert.ErrorContains(t, err, tt.err)
 		})
 	}

@@ -65,7 +65,7 @@ func newMachine(t *testing.T, code []byte, c vmm.Config) *vmm.Machine {
 	if c.Memory == 0 {
 		c.Memory = 4 << 20
 	}
-	m, err := vmm.New(c)
+	m, err := vmm.New(t.Context(), c)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
 	return m

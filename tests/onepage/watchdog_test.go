@@ -74,7 +74,7 @@ func TestWatchdog(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			img, err := image.Parse(watchedGuest(tt.code, tt.handler))
 			require.NoError(t, err)
-			m, err := vmm.New(vmm.Config{Image: img, Memory: 4 << 20, Watchdog: tt.watchdog, Log: t.Logf})
+			m, err := vmm.New(t.Context(), vmm.Config{Image: img, Memory: 4 << 20, Watchdog: tt.watchdog, Log: t.Logf})
 			require.NoError(t, err)
 			defer m.Close()
 			wait := patience

@@ -6,17 +6,24 @@ import (
 )
 
 // Serial is a 16550A UART (Texas Instruments PC16550D datasheet) whose transmitter is
-// instantaneous and whose line is a byte stream. The guest's ports and Feed may be used at
-// once by different goroutines.
+// instantaneous while its output has room, and whose line is a byte stream. The guest's
+// ports, Feed and Take may be used at once by different goroutines.
 //
 // OUT2 does not gate the interrupt line, as in QEMU's model.
 type Serial struct {
-	out io.Writer
+	out io.Writer // nil: output is kept for Take
 	irq func(level bool)
 
 	mu       sync.Mutex
 	space    sync.Cond // there is room in queue, or the end has come
 	queue    []byte    // received by the host side, not yet in the FIFO
+	sent     sync.Cond // there is output, or the end has come
+	room     sync.Cond // there is room in output, or the end has come
+	taken    sync.Cond // all output was taken and is written, or the end has come
+	output   []byte    // sent by the guest, not yet taken
+	writing  bool      // what was taken last is being written
+	polled   bool      // the guest's last access found the transmitter not empty
+	finished bool      // the guest sends no more
 	closed   bool
 	fifo     [fifoSize]byte
 	fifoLen  int
@@ -33,8 +40,9 @@ type Serial struct {
 }
 
 const (
-	fifoSize  = 16
-	queueSize = 4096
+	fifoSize   = 16
+	queueSize  = 4096
+	outputSize = 64 << 10
 )
 
 // Register offsets (PC16550D, table II). With lcrDLAB set, the first two are the divisor.
@@ -78,11 +86,14 @@ const (
 	msrDCD = 1 << 7
 )
 
-// NewSerial returns a UART that sends to out and drives its interrupt line by irq, which is
-// called whenever the level changes and must not call the UART.
+// NewSerial returns a UART that drives its interrupt line by irq, which is called whenever
+// the level changes. What the guest sends goes to out at once, on the guest's goroutine, or
+// is kept for Take if out is nil. Neither irq nor out may call the UART.
 func NewSerial(out io.Writer, irq func(level bool)) *Serial {
 	s := &Serial{out: out, irq: irq, trigger: 1}
-	s.space.L = &s.mu
+	for _, c := range []*sync.Cond{&s.space, &s.sent, &s.room, &s.taken} {
+		c.L = &s.mu
+	}
 	return s
 }
 
@@ -108,12 +119,57 @@ func (s *Serial) Feed(p []byte) error {
 	return nil
 }
 
-// Close ends every Feed, now and later. The guest's side goes on.
+// Take waits until the guest has sent something and returns all of that, to be written out
+// before the next call. The buffer of the call before is used again. It reports false at the
+// end: after Close, and after Finish when all was taken.
+func (s *Serial) Take(used []byte) (sent []byte, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writing = false
+	for len(s.output) == 0 && !s.finished {
+		s.taken.Broadcast()
+		s.sent.Wait()
+	}
+	if len(s.output) == 0 || s.closed {
+		s.taken.Broadcast()
+		return nil, false
+	}
+	full := s.full()
+	sent, s.output, s.writing = s.output, used[:0], true
+	s.room.Broadcast()
+	if full {
+		s.transmitted()
+	}
+	return sent, true
+}
+
+// Finish says that the guest sends no more, or that what it sends is not wanted: it waits
+// for room no longer.
+func (s *Serial) Finish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.finished = true
+	s.sent.Broadcast()
+	s.room.Broadcast()
+}
+
+// Drain waits until all that the guest has sent was taken and written, or until Close.
+func (s *Serial) Drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for (len(s.output) > 0 || s.writing) && !s.closed {
+		s.taken.Wait()
+	}
+}
+
+// Close ends every Feed, Take and Drain, now and later. The guest's side goes on.
 func (s *Serial) Close() {
+	s.Finish()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
 	s.space.Broadcast()
+	s.taken.Broadcast()
 }
 
 // ReadPort reads registers. An access of several bytes reads as many registers, and those
@@ -127,18 +183,16 @@ func (s *Serial) ReadPort(port uint16, size int, data []byte) {
 	s.update()
 }
 
-// WritePort writes registers. Bytes to the transmitter in one access reach the output in one
-// Write.
+// WritePort writes registers. Bytes to the transmitter in one access are sent at once. If
+// there is no room for them, the guest did not look at the line status, and waits here.
 func (s *Serial) WritePort(port uint16, size int, data []byte) {
-	if size == 1 && port%registers == regData && s.sends() {
-		s.out.Write(data) // whoever made the UART knows whether its Writer fails
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.transmitted()
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.polled = false
+	if size == 1 && port%registers == regData && s.sends() {
+		s.send(data)
+		return
+	}
 	for i, b := range data {
 		s.write(register(port, size, i), b)
 	}
@@ -149,22 +203,47 @@ func (s *Serial) WritePort(port uint16, size int, data []byte) {
 func register(port uint16, size, i int) int { return int(port%registers) + i%size }
 
 // sends reports whether a byte written to the data register goes out.
-func (s *Serial) sends() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lcr&lcrDLAB == 0 && s.mcr&mcrLoop == 0
+func (s *Serial) sends() bool { return s.lcr&lcrDLAB == 0 && s.mcr&mcrLoop == 0 }
+
+// send gives p to the output.
+func (s *Serial) send(p []byte) {
+	if s.out != nil {
+		s.out.Write(p) // whoever made the UART knows whether its Writer fails
+		p = nil
+	}
+	for len(p) > 0 && !s.finished {
+		n := min(len(p), outputSize-len(s.output))
+		if n == 0 {
+			s.room.Wait()
+			continue
+		}
+		s.output = append(s.output, p[:n]...)
+		p = p[n:]
+		s.sent.Signal()
+	}
+	s.transmitted()
+}
+
+// full reports whether the transmitter is not empty: the output has no room for as much as
+// a guest may send after one look at the line status.
+func (s *Serial) full() bool {
+	return len(s.output) > outputSize-fifoSize && !s.finished && s.mcr&mcrLoop == 0
 }
 
 // transmitted raises the transmitter-empty interrupt anew: an edge, as each byte makes one.
+// While the transmitter is full it is kept back, until Take.
 func (s *Serial) transmitted() {
 	if s.thre && s.ier&ierTransmitted != 0 {
 		s.lower()
 	}
-	s.thre = true
+	s.thre = !s.full()
 	s.update()
 }
 
 func (s *Serial) read(reg int) byte {
+	if reg != regLineStatus {
+		s.polled = false
+	}
 	switch reg {
 	case regData:
 		if s.lcr&lcrDLAB != 0 {
@@ -227,8 +306,18 @@ func (s *Serial) readIntID() byte {
 	return id
 }
 
+// readLineStatus tells that the transmitter is not empty once. A guest that asks again at
+// once polls, as a kernel's last words do: it waits here for room, and not in a loop of exits
+// that it may give up.
 func (s *Serial) readLineStatus() byte {
-	status := byte(lsrTransmitted)
+	for s.polled && s.full() {
+		s.room.Wait()
+	}
+	s.polled = s.full()
+	var status byte
+	if !s.polled {
+		status = lsrTransmitted
+	}
 	if s.fifoLen > 0 {
 		status |= lsrDataReady
 	}
@@ -285,19 +374,18 @@ func (s *Serial) writeData(b byte) {
 		}
 		s.transmitted()
 	default: // one byte of a wider access
-		s.out.Write([]byte{b})
-		s.transmitted()
+		s.send([]byte{b})
 	}
 }
 
-// writeIntEnable raises the transmitter interrupt when it is enabled: the transmitter is
-// always empty.
+// writeIntEnable raises the transmitter interrupt when it is enabled and the transmitter is
+// empty.
 func (s *Serial) writeIntEnable(b byte) {
 	if s.lcr&lcrDLAB != 0 {
 		s.divisor[1] = b
 		return
 	}
-	if b&^s.ier&ierTransmitted != 0 {
+	if b&^s.ier&ierTransmitted != 0 && !s.full() {
 		s.thre = true
 	}
 	s.ier = b & ierImplemented

@@ -247,17 +247,186 @@ func TestSerialCloseEndsFeed(t *testing.T) {
 	assert.ErrorIs(t, u.Feed([]byte("x")), io.ErrClosedPipe)
 }
 
+// newKept is a UART whose output is kept for Take.
+func newKept() *uart {
+	u := newUART()
+	u.Serial.out = nil
+	return u
+}
+
+func TestSerialKeepsOutputForTake(t *testing.T) {
+	u := newKept()
+	u.outb(regData, 'a')
+	u.WritePort(com1, 1, []byte("bc"))
+	u.WritePort(com1, 2, []byte{'d', 0})
+	sent, ok := u.Take(nil)
+	assert.True(t, ok)
+	assert.Equal(t, "abcd", string(sent))
+	u.outb(regData, 'e')
+	u.Finish()
+	sent, ok = u.Take(sent)
+	assert.True(t, ok)
+	assert.Equal(t, "e", string(sent))
+	_, ok = u.Take(sent)
+	assert.False(t, ok)
+	u.Drain()
+}
+
+// fill sends as much as makes the transmitter full, and returns how much.
+func (u *uart) fill() int {
+	n := outputSize - fifoSize + 1
+	u.WritePort(com1, 1, make([]byte, n))
+	return n
+}
+
+// A guest whose output nobody takes finds its transmitter not empty, and is told by an
+// interrupt when it is again.
+func TestSerialHoldsBackTheTransmitter(t *testing.T) {
+	u := newKept()
+	u.outb(regIntEnable, ierTransmitted)
+	u.in(regIntID)
+	u.WritePort(com1, 1, make([]byte, outputSize-fifoSize))
+	assert.EqualValues(t, lsrTransmitted, u.in(regLineStatus), "room for a FIFO")
+	assert.True(t, u.level)
+	u.outb(regData, 'x')
+	assert.Zero(t, u.in(regLineStatus))
+	assert.False(t, u.level)
+	assert.EqualValues(t, iirNone, u.in(regIntID))
+	u.outb(regIntEnable, 0)
+	u.outb(regIntEnable, ierTransmitted)
+	assert.False(t, u.level, "enabled while it is not empty")
+
+	edges := u.edges
+	sent, ok := u.Take(nil)
+	assert.True(t, ok)
+	assert.Len(t, sent, outputSize-fifoSize+1)
+	assert.True(t, u.level)
+	assert.Equal(t, edges+1, u.edges)
+	assert.EqualValues(t, iirTransmitted, u.in(regIntID))
+	assert.EqualValues(t, lsrTransmitted, u.in(regLineStatus))
+}
+
+func TestSerialInLoopbackIsNeverFull(t *testing.T) {
+	u := newKept()
+	u.fill()
+	u.outb(regModemControl, mcrLoop)
+	assert.EqualValues(t, lsrTransmitted, u.in(regLineStatus))
+	u.outb(regData, 'x')
+	assert.EqualValues(t, 'x', u.in(regData))
+}
+
+// Guests that cannot go on without room wait for it, and lose nothing.
+func TestSerialGuestWaitsForRoom(t *testing.T) {
+	for name, guest := range map[string]func(u *uart){
+		"it sends without a look": func(u *uart) {
+			u.WritePort(com1, 1, make([]byte, fifoSize-1)) // what is left
+			u.outb(regData, '!')
+		},
+		"it polls": func(u *uart) {
+			for u.in(regLineStatus)&lsrTransmitted == 0 {
+			}
+			u.outb(regData, '!')
+		},
+		"it sends more than there is room at all": func(u *uart) {
+			u.WritePort(com1, 1, append(make([]byte, 3*outputSize), '!'))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newKept()
+			u.fill()
+			var guestEnds sync.WaitGroup
+			guestEnds.Go(func() { guest(u); u.Finish() })
+			last, zeros := byte(0), 0
+			for sent, ok := u.Take(nil); ok; sent, ok = u.Take(sent) {
+				zeros += bytes.Count(sent, []byte{0})
+				last = sent[len(sent)-1]
+			}
+			guestEnds.Wait()
+			assert.EqualValues(t, '!', last)
+			assert.GreaterOrEqual(t, zeros, outputSize-fifoSize+1)
+		})
+	}
+}
+
+// A poll is a read of the line status behind another; after anything else the first read
+// does not wait.
+func TestSerialOneLookDoesNotWait(t *testing.T) {
+	u := newKept()
+	u.fill()
+	for range 3 {
+		assert.Zero(t, u.in(regLineStatus))
+		assert.EqualValues(t, iirNone, u.in(regIntID))
+		assert.Zero(t, u.in(regLineStatus))
+		u.outb(regScratch, 1)
+	}
+}
+
+// Whatever waits for room, a machine that ends lets it go.
+func TestSerialFinishEndsWaiting(t *testing.T) {
+	for name, wait := range map[string]func(u *uart){
+		"a guest that sends": func(u *uart) { u.WritePort(com1, 1, make([]byte, outputSize)) },
+		"a guest that polls": func(u *uart) { u.in(regLineStatus); u.in(regLineStatus) },
+	} {
+		u := newKept()
+		n := u.fill()
+		done := make(chan struct{})
+		go func() { wait(u); close(done) }()
+		u.Finish()
+		<-done
+		sent, ok := u.Take(nil)
+		assert.True(t, ok, name)
+		assert.GreaterOrEqual(t, len(sent), n, "what came before is still there: %s", name)
+	}
+}
+
+func TestSerialDrainWaitsForTheWriter(t *testing.T) {
+	u := newKept()
+	u.outb(regData, 'x')
+	u.Finish()
+	written := false
+	go func() {
+		sent, _ := u.Take(nil)
+		written = true // as long as Take is not called again, what was taken is being written
+		u.Take(sent)
+	}()
+	u.Drain()
+	assert.True(t, written)
+}
+
+// Close gives up what a writer does not come back from.
+func TestSerialCloseEndsDrainAndTake(t *testing.T) {
+	u := newKept()
+	u.outb(regData, 'x')
+	sent, _ := u.Take(nil)
+	u.outb(regData, 'y')
+	done := make(chan struct{})
+	go func() { u.Drain(); close(done) }()
+	u.Close()
+	<-done
+	_, ok := u.Take(sent)
+	assert.False(t, ok)
+}
+
 // FuzzSerial makes a guest do anything with the registers: no panic, and the interrupt line
 // always says what the identification register says.
 func FuzzSerial(f *testing.F) {
 	f.Add([]byte{1, 0x0f, 4, 0x10, 0, 'x', 0, 'y', 0x80, 0, 2, 0xc1})
+	f.Add([]byte{1, 0x0f, 0x30, 'x', 0x30, 'y', 0, 'z', 0, 'z', 0, 'z', 0x85, 0, 0x82, 0, 0x85, 0, 0})
 	f.Fuzz(func(t *testing.T, script []byte) {
 		u := newUART()
+		if len(script)%2 == 1 { // a nearly full one, which Take empties before the guest must wait
+			u = newKept()
+			u.WritePort(com1, 1, make([]byte, outputSize-fifoSize-4))
+		}
 		for len(script) >= 2 {
 			op, b := script[0], script[1]
 			script = script[2:]
 			size := []int{1, 2, 4, 1}[op>>4&3]
 			data := bytes.Repeat([]byte{b}, size*int(1+op>>6&1))
+			if len(u.output) > outputSize-8 || u.full() && (u.polled || len(data) > 1) {
+				_, ok := u.Take(nil)
+				require.True(t, ok)
+			}
 			switch {
 			case op&8 != 0 && len(u.queue)+len(data) < queueSize:
 				require.NoError(t, u.Feed(data))

@@ -19,8 +19,14 @@ const (
 	maxProgramHeaders = 64
 )
 
-// noteName is the name of the notes that abi defines, as it stands in the file.
-const noteName = abi.NoteName + "\x00"
+// Notes: names as they stand in the file, the type of the PVH door's (Xen public/elfnote.h,
+// XEN_ELFNOTE_PHYS32_ENTRY), and what name and descriptor are padded to.
+const (
+	noteName     = abi.NoteName + "\x00"
+	xenName      = "Xen\x00"
+	noteXenEntry = 18
+	noteAlign    = 4
+)
 
 // whatIsOne is for who gives another file for an image.
 const whatIsOne = "mkimage makes Kapsel images; a task goes behind the image"
@@ -39,14 +45,14 @@ func Parse(data []byte) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkBootNote(data, programs); err != nil {
+	if err := checkNotes(data, programs); err != nil {
 		return nil, err
 	}
-	img := &Image{entry: header.Entry}
+	img := &Image{file: data, entry: header.Entry}
 	if err := img.addSegments(data, programs); err != nil {
 		return nil, err
 	}
-	if err := checkEntry(header.Entry, programs); err != nil {
+	if err := checkDoors(header.Entry, data, programs); err != nil {
 		return nil, err
 	}
 	if err := img.readHeartbeat(data, programs); err != nil {
@@ -73,6 +79,8 @@ func parseHeader(data []byte) (elf.Header64, error) {
 		return h, fmt.Errorf("an ELF file for %v, not for x86-64", elf.Machine(h.Machine))
 	case elf.Type(h.Type) != elf.ET_EXEC:
 		return h, fmt.Errorf("an ELF file of type %v, not an executable with fixed addresses (ET_EXEC)", elf.Type(h.Type))
+	case h.Flags != 0:
+		return h, fmt.Errorf("ELF flags %#x, x86-64 has none", h.Flags)
 	case h.Phentsize != programHeaderSize:
 		return h, fmt.Errorf("ELF program headers of %d bytes, %d are the standard", h.Phentsize, programHeaderSize)
 	case h.Phnum == 0 || h.Phnum > maxProgramHeaders:
@@ -146,32 +154,51 @@ func checkSegment(p elf.Prog64) error {
 	return nil
 }
 
-func checkEntry(entry uint64, programs []elf.Prog64) error {
-	for _, p := range programs {
-		if elf.ProgType(p.Type) == elf.PT_LOAD && elf.ProgFlag(p.Flags)&elf.PF_X != 0 &&
-			entry >= p.Vaddr && entry-p.Vaddr < p.Filesz {
-			return nil
-		}
+// checkDoors checks that both doors lead into code: the entry, and what the PVH note names.
+func checkDoors(entry uint64, data []byte, programs []elf.Prog64) error {
+	if !inCode(entry, programs) {
+		return fmt.Errorf("the entry %#x lies in no executable segment", entry)
 	}
-	return fmt.Errorf("the entry %#x lies in no executable segment", entry)
+	door, ok := findNote(data, programs, xenName, noteXenEntry, 4)
+	if !ok {
+		return errors.New("no PVH note (name Xen, type 18, 4 bytes), by which QEMU boots an image: " + whatIsOne)
+	}
+	if physical := uint64(little.Uint32(door)); !inCode(abi.KernelBase+physical, programs) {
+		return fmt.Errorf("the PVH note's entry %#x lies in no executable segment", physical)
+	}
+	return nil
 }
 
-// checkBootNote looks for the note that makes an ELF file an image. A kernel without tasks
-// and a task by itself, which are not linked as images are, have none.
-func checkBootNote(data []byte, programs []elf.Prog64) error {
-	boot, ok := findNote(data, programs, abi.NoteBoot, 4)
+// inCode reports whether a virtual address is one of an executable segment's bytes.
+func inCode(virtual uint64, programs []elf.Prog64) bool {
+	return slices.ContainsFunc(programs, func(p elf.Prog64) bool {
+		return elf.ProgType(p.Type) == elf.PT_LOAD && elf.ProgFlag(p.Flags)&elf.PF_X != 0 &&
+			virtual >= p.Vaddr && virtual-p.Vaddr < p.Filesz
+	})
+}
+
+// checkNotes looks for the note that makes an ELF file an image. A kernel without tasks
+// and a task by itself, which are not linked as images are, have none. Loaders, of which QEMU
+// is one, pad notes as their segment is aligned.
+func checkNotes(data []byte, programs []elf.Prog64) error {
+	boot, ok := findNote(data, programs, noteName, abi.NoteBoot, 4)
 	if !ok {
 		return errors.New("no Kapsel boot note, so this is no Kapsel image: " + whatIsOne)
 	}
 	if version := little.Uint32(boot); version != abi.BootVersion {
 		return fmt.Errorf("the image wants version %d of the boot contract, this monitor has version %d", version, abi.BootVersion)
 	}
+	for i, p := range programs {
+		if elf.ProgType(p.Type) == elf.PT_NOTE && p.Align != noteAlign {
+			return fmt.Errorf("segment %d: notes aligned to %d bytes, want %d", i, p.Align, noteAlign)
+		}
+	}
 	return nil
 }
 
 // readHeartbeat takes over where the heartbeat is, if there is one.
 func (img *Image) readHeartbeat(data []byte, programs []elf.Prog64) error {
-	heartbeat, ok := findNote(data, programs, abi.NoteHeartbeat, 8)
+	heartbeat, ok := findNote(data, programs, noteName, abi.NoteHeartbeat, 8)
 	if !ok {
 		return nil
 	}
@@ -190,15 +217,15 @@ func (img *Image) holdsWord(virtual uint64) bool {
 	})
 }
 
-// findNote looks for the note of that type and size in all note segments, and returns its
-// descriptor.
-func findNote(data []byte, programs []elf.Prog64, kind uint32, size uint64) (desc []byte, ok bool) {
+// findNote looks for the note of that name, type and size in all note segments, and returns
+// its descriptor.
+func findNote(data []byte, programs []elf.Prog64, name string, kind uint32, size uint64) (desc []byte, ok bool) {
 	for _, p := range programs {
 		if elf.ProgType(p.Type) != elf.PT_NOTE {
 			continue
 		}
 		notes, _ := cut(data, p.Off, p.Filesz) // parsePrograms checked it
-		if desc, ok := findNoteIn(notes, kind, size); ok {
+		if desc, ok := findNoteIn(notes, name, kind, size); ok {
 			return desc, true
 		}
 	}
@@ -208,17 +235,17 @@ func findNote(data []byte, programs []elf.Prog64, kind uint32, size uint64) (des
 // findNoteIn looks for the note among notes. A note is three words (sizes of name and
 // descriptor, type), the name and the descriptor, each padded to four bytes (System V ABI,
 // "Note Section").
-func findNoteIn(notes []byte, kind uint32, size uint64) (desc []byte, ok bool) {
+func findNoteIn(notes []byte, name string, kind uint32, size uint64) (desc []byte, ok bool) {
 	for len(notes) >= 12 {
 		nameSize, descSize := uint64(little.Uint32(notes)), uint64(little.Uint32(notes[4:]))
 		found := little.Uint32(notes[8:])
 		descStart := 12 + (nameSize+3)&^3
-		name, nameOK := cut(notes, 12, nameSize)
+		foundName, nameOK := cut(notes, 12, nameSize)
 		desc, descOK := cut(notes, descStart, descSize)
 		if !nameOK || !descOK {
 			return nil, false
 		}
-		if string(name) == noteName && found == kind && descSize == size {
+		if string(foundName) == name && found == kind && descSize == size {
 			return desc, true
 		}
 		next := min(descStart+(descSize+3)&^3, uint64(len(notes)))

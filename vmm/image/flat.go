@@ -47,7 +47,7 @@ func flat(code []byte, bss uint64, notes []byte) []byte {
 	}
 	noteHeader := elf.Prog64{
 		Type: uint32(elf.PT_NOTE), Flags: uint32(elf.PF_R),
-		Off: notesAt, Filesz: uint64(len(notes)), Memsz: uint64(len(notes)), Align: 4,
+		Off: notesAt, Filesz: uint64(len(notes)), Memsz: uint64(len(notes)), Align: noteAlign,
 	}
 
 	var file bytes.Buffer
@@ -64,7 +64,7 @@ func bootNote() []byte {
 
 // pvhNote returns the note that names the 32-bit door (Xen's PVH, XEN_ELFNOTE_PHYS32_ENTRY).
 func pvhNote(entry uint32) []byte {
-	return note("Xen\x00", 18, little.AppendUint32(nil, entry))
+	return note(xenName, noteXenEntry, little.AppendUint32(nil, entry))
 }
 
 // note returns an ELF note whose descriptor has whole words.

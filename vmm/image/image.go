@@ -3,25 +3,27 @@
 // memory, overlaps itself or lacks the boot note is refused in one clear line.
 package image
 
-import (
-	"fmt"
-	"io"
-	"os"
-
-	"kapsel/guest/abi"
-)
-
-// MaxFileSize is the largest image file that Open reads, in bytes.
-const MaxFileSize = 256 << 20
+import "kapsel/guest/abi"
 
 // Image is a checked boot image. Its addresses are those of its ELF file, where a PVH loader
 // puts it: physical ones, and abi.KernelBase less than the virtual ones.
 type Image struct {
+	file       []byte
 	entry      uint64 // virtual
 	segments   []segment
 	start, end uint64 // page aligned: from the first segment's to the last one's end
 
 	heartbeat uint64 // virtual, 0: none
+}
+
+// File is the ELF file that was checked, not to be changed: for a loader of its own, which is
+// to find what was checked and nothing else.
+func (img *Image) File() []byte { return img.file }
+
+// Holds reports whether an address, virtual or as a PVH loader's, is one of the image's pages.
+func (img *Image) Holds(address uint64) bool {
+	within := func(a uint64) bool { return a >= img.start && a < img.end }
+	return within(address) || within(address-abi.KernelBase)
 }
 
 // Heartbeat is the physical address behind a door of the word by which the kernel shows that it
@@ -35,42 +37,4 @@ type segment struct {
 	address uint64
 	size    uint64 // bytes in memory, at least len(data)
 	data    []byte
-}
-
-// Open reads and checks the image in the file at path.
-func Open(path string) (*Image, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := read(f)
-	if err != nil {
-		return nil, err
-	}
-	img, err := Parse(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return img, nil
-}
-
-// read reads a file of at most MaxFileSize bytes. A file that says how large it is, is refused
-// before it is read.
-func read(f *os.File) ([]byte, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > MaxFileSize {
-		return nil, fmt.Errorf("%s: a file of %d MiB, an image has at most %d MiB", f.Name(), info.Size()>>20, MaxFileSize>>20)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, MaxFileSize+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > MaxFileSize {
-		return nil, fmt.Errorf("%s: more than %d MiB, which is the most an image has", f.Name(), MaxFileSize>>20)
-	}
-	return data, nil
 }

@@ -3,8 +3,6 @@ package image
 import (
 	"debug/elf"
 	"encoding/binary"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -42,6 +40,9 @@ func editTwo(change func(second *elf.Prog64)) []byte {
 	file, _ = binary.Append(file, little, programs)
 	return file
 }
+
+// flat0 is a flat image with other notes.
+func flat0(notes []byte) []byte { return flat(code, 0, notes) }
 
 // linkedElsewhere has no note and is linked where neither an image nor its tasks would be
 // loaded, as kernel.elf and a task's ELF file are.
@@ -86,6 +87,14 @@ func TestParseRefuses(t *testing.T) {
 		{"no note", edit(func(_ *header, _, n *program) { n.Type = uint32(elf.PT_NULL) }), "no Kapsel boot note"},
 		{"a task's ELF file", edit(linkedElsewhere), "no Kapsel boot note, so this is no Kapsel image: mkimage makes Kapsel images; a task goes behind the image"},
 		{"a note cut short", edit(func(_ *header, _, n *program) { n.Filesz-- }), "no Kapsel boot note"},
+		{"ELF flags", edit(func(h *header, _, _ *program) { h.Flags = 0x10000 }), "ELF flags 0x10000, x86-64 has none"},
+		{"notes aligned to 8 bytes", edit(func(_ *header, _, n *program) { n.Align = 8 }), "segment 1: notes aligned to 8 bytes, want 4"},
+		{"notes not aligned", edit(func(_ *header, _, n *program) { n.Align = 0 }), "segment 1: notes aligned to 0 bytes, want 4"},
+		{"no PVH note", flat0(bootNote()), "no PVH note (name Xen, type 18, 4 bytes), by which QEMU boots an image"},
+		{"a PVH note of another name", flat0(append(note("Zen\x00", 18, []byte{0, 0, 0x20, 0}), bootNote()...)), "no PVH note"},
+		{"a PVH note with no room for an address", flat0(append(note("Xen\x00", 18, nil), bootNote()...)), "no PVH note"},
+		{"a PVH entry behind the code", flat0(append(pvhNote(FlatAddress+3), bootNote()...)), "the PVH note's entry 0x200003 lies in no executable segment"},
+		{"a PVH entry of 0", flat0(append(pvhNote(0), bootNote()...)), "the PVH note's entry 0x0 lies in no executable segment"},
 		{"overlapping segments", editTwo(func(p *program) { p.Paddr++; p.Vaddr++ }), "segments overlap: 0x200000 to 0x200003 and 0x200001 to 0x200004"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -108,13 +117,13 @@ func TestNoteIsFoundBehindOthers(t *testing.T) {
 	xen = little.AppendUint32(xen, 8)
 	xen = little.AppendUint32(xen, 18)
 	xen = append(xen, "Xen\x00\x00\x00\x20\x00\x00\x00\x00\x00"...)
-	version, ok := findNoteIn(append(xen, bootNote()...), abi.NoteBoot, 4)
+	version, ok := findNoteIn(append(xen, bootNote()...), noteName, abi.NoteBoot, 4)
 	assert.True(t, ok)
 	assert.EqualValues(t, abi.BootVersion, little.Uint32(version))
 
-	_, ok = findNoteIn(xen, abi.NoteBoot, 4)
+	_, ok = findNoteIn(xen, noteName, abi.NoteBoot, 4)
 	assert.False(t, ok)
-	_, ok = findNoteIn(bootNote(), abi.NoteBoot, 8)
+	_, ok = findNoteIn(bootNote(), noteName, abi.NoteBoot, 8)
 	assert.False(t, ok, "of another size")
 }
 
@@ -158,24 +167,16 @@ func TestHeartbeat(t *testing.T) {
 	}
 }
 
-func TestOpen(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "flat.elf")
-	require.NoError(t, os.WriteFile(path, Flat(code, 0), 0o600))
-	_, err := Open(path)
+func TestHolds(t *testing.T) {
+	img, err := Parse(Flat(code, 4096))
 	require.NoError(t, err)
-
-	require.NoError(t, os.WriteFile(path, []byte("text"), 0o600))
-	_, err = Open(path)
-	assert.EqualError(t, err, path+": not an ELF file: mkimage makes Kapsel images; a task goes behind the image")
-
-	require.NoError(t, os.Truncate(path, MaxFileSize+1<<20))
-	_, err = Open(path)
-	assert.EqualError(t, err, path+": a file of 257 MiB, an image has at most 256 MiB")
-
-	_, err = Open(path + ".missing")
-	assert.ErrorIs(t, err, os.ErrNotExist)
-	_, err = Open(t.TempDir())
-	assert.Error(t, err)
+	for address, want := range map[uint64]bool{
+		FlatAddress - 1: false, FlatAddress: true, FlatAddress + 8191: true, FlatAddress + 8192: false,
+		abi.KernelBase + FlatAddress - 1: false, abi.KernelBase + FlatAddress: true, abi.KernelBase + FlatAddress + 8192: false,
+		0: false, 0xfffffff0: false, ^uint64(0): false,
+	} {
+		assert.Equal(t, want, img.Holds(address), "%#x", address)
+	}
 }
 
 // flatDirect is where Place puts the code of a flat image: behind an empty page, five page

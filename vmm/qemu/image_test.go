@@ -2,8 +2,6 @@ package qemu
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -32,16 +30,15 @@ var (
 	codePrintModules = []byte{0x8b, 0x43, 0x10, 0x8b, 0x30, 0x8b, 0x48, 0x08, 0x66, 0xba, 0xf8, 0x03, 0xf3, 0x6e}
 )
 
-// imageFile writes an image that runs the fragments, and returns its path.
-func imageFile(t *testing.T, fragments ...[]byte) string {
+// flat is an image that runs the fragments.
+func flat(t *testing.T, fragments ...[]byte) *image.Image {
 	t.Helper()
-	return file(t, image.Flat(bytes.Join(fragments, nil), 0))
+	return parse(t, image.Flat(bytes.Join(fragments, nil), 0))
 }
 
-// file writes an image, and returns its path.
-func file(t *testing.T, content []byte) string {
+func parse(t *testing.T, file []byte) *image.Image {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "image.elf")
-	require.NoError(t, os.WriteFile(path, content, 0o644))
-	return path
+	img, err := image.Parse(file)
+	require.NoError(t, err)
+	return img
 }

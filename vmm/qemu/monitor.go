@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +24,9 @@ type monitor struct {
 	conn    net.Conn
 	decoder *json.Decoder
 	started bool // the machine
+
+	mu  sync.Mutex
+	end time.Time // of all patience; zero: there is enough
 }
 
 // newMonitor takes over the socket fd.
@@ -65,6 +69,25 @@ func (c quietConn) Write(p []byte) (n int, err error) {
 
 func (m *monitor) close() { m.conn.Close() }
 
+// hurry makes every exchange end at a time, one that is under way too.
+func (m *monitor) hurry(end time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.end = end
+	m.conn.SetDeadline(end)
+}
+
+// allow gives the exchange that follows its time.
+func (m *monitor) allow() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	deadline := time.Now().Add(answerTime)
+	if !m.end.IsZero() && m.end.Before(deadline) {
+		deadline = m.end
+	}
+	m.conn.SetDeadline(deadline)
+}
+
 // A message is anything that QEMU sends.
 type message struct {
 	Greeting json.RawMessage `json:"QMP"`
@@ -77,7 +100,7 @@ type message struct {
 
 // start waits until QEMU is ready and starts the machine.
 func (m *monitor) start() error {
-	m.conn.SetReadDeadline(time.Now().Add(answerTime))
+	m.allow()
 	var greeting message
 	if err := m.decoder.Decode(&greeting); err != nil {
 		return fmt.Errorf("no greeting from its monitor: %w", err)
@@ -128,24 +151,28 @@ func (m *monitor) word(physical uint64) (uint64, error) {
 	return word, nil
 }
 
-// posture asks where the processor is, by "CPL=0" and "HLT=0" among its registers.
-func (m *monitor) posture() (watchdog.Posture, error) {
+// posture asks where the processor is, by "CPL=0" and "HLT=0" among its registers, and for
+// its instruction pointer: "EIP=00200007", or "RIP=" in 64-bit mode.
+func (m *monitor) posture() (p watchdog.Posture, ip uint64, err error) {
 	text, err := m.human("info registers")
 	if err != nil {
-		return watchdog.Unknown, err
+		return watchdog.Unknown, 0, err
 	}
+	_, after, _ := strings.Cut(text, "IP=")
+	digits, _, _ := strings.Cut(after, " ")
+	ip, err = strconv.ParseUint(digits, 16, 64)
 	switch words := strings.Fields(text); {
-	case !slices.Contains(words, "HLT=0") && !slices.Contains(words, "HLT=1"):
-		return watchdog.Unknown, fmt.Errorf("registers: want HLT=0 or HLT=1, found %.200q", text)
+	case err != nil || !slices.Contains(words, "HLT=0") && !slices.Contains(words, "HLT=1"):
+		return watchdog.Unknown, 0, fmt.Errorf("registers: want EIP or RIP, and HLT=0 or HLT=1, found %.200q", text)
 	case slices.Contains(words, "CPL=0") && slices.Contains(words, "HLT=0"):
-		return watchdog.Kernel, nil
+		return watchdog.Kernel, ip, nil
 	}
-	return watchdog.Away, nil
+	return watchdog.Away, ip, nil
 }
 
 // command gives one command and waits for its answer, passing over events.
 func (m *monitor) command(name string, arguments any) (json.RawMessage, error) {
-	m.conn.SetDeadline(time.Now().Add(answerTime))
+	m.allow()
 	request := map[string]any{"execute": name}
 	if arguments != nil {
 		request["arguments"] = arguments

@@ -4,7 +4,6 @@
 package qemu
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,25 +30,37 @@ const Command = "qemu-system-x86_64"
 // File descriptors in QEMU: os/exec hands over the first of ExtraFiles at 3.
 const (
 	fdMonitor = "3"
-	fdModules = "/dev/fd/4"
+	fdImage   = "/dev/fd/4"
+	fdModules = "/dev/fd/5"
 )
 
-// answerTime is how long QEMU may take to start and to answer on its monitor, on a host
-// that is busy with other things.
-const answerTime = 30 * time.Second
+// Times for QEMU, on a host that is busy with other things.
+const (
+	answerTime = 30 * time.Second       // to start, and to answer on its monitor
+	dumpTime   = 400 * time.Millisecond // to tell the registers of a machine that was told to end
+)
 
 // Machine is a virtual machine under QEMU.
 type Machine struct {
+	command string
+	config  vmm.Config
+	options []string
+	files   []*os.File // the image, and the modules if there are any
+
+	closing context.Context // ends with Close
+	close   context.CancelFunc
+	run     sync.Mutex // held by Run
+	ran     bool
+
+	// Of the QEMU that was started last. Run's.
 	cmd     *exec.Cmd
+	ended   chan struct{} // closed when QEMU has ended
 	monitor *monitor
-	watcher *watcher // nil: nobody watches
-	input   io.Reader
-	log     func(format string, args ...any)
 	stdin   io.WriteCloser
-	stderr  bytes.Buffer
-	files   []*os.File // our copies of what QEMU inherits
+	stderr  words
+	console *os.File      // what QEMU's guest prints
+	copied  chan struct{} // closed when all of that is written
 	dump    string
-	once    sync.Once
 }
 
 // Deterministic are options for New that make a run the same each time: one instruction is
@@ -57,22 +69,55 @@ var Deterministic = []string{
 	"-icount", "shift=0,sleep=off", "-seed", "1", "-rtc", "base=2024-01-01,clock=vm",
 }
 
-// New prepares a machine for the image in the file at path; nothing runs yet. Of c it
-// takes Modules, Memory, Cmdline, Watchdog, Console, Input and Log; options are handed to
-// QEMU behind its own. Close it after use.
-func New(path string, c vmm.Config, options ...string) (*Machine, error) {
-	command, err := find()
+// New prepares a machine; nothing runs yet. Of c it takes all but Breakpoints, ConsoleInStep
+// and what is KVM's alone; options are handed to QEMU behind its own. Close it after use. If
+// ctx has ended the error is its cause.
+func New(ctx context.Context, c vmm.Config, options ...string) (*Machine, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	c, err := c.WithDefaults()
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{input: c.Input, log: c.Log}
-	if m.log == nil {
-		m.log = func(string, ...any) {}
+	m := &Machine{config: c, options: options}
+	if m.command, err = find(); err != nil {
+		return nil, err
 	}
-	if err := m.prepare(command, path, c, options); err != nil {
+	m.closing, m.close = context.WithCancel(context.Background())
+	if err := m.addFiles(); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
+}
+
+// addFiles makes the files that QEMU is to load: of the bytes that were checked.
+func (m *Machine) addFiles() error {
+	if err := m.addFile("image", m.config.Image.File()); err != nil || len(m.config.Modules) == 0 {
+		return err
+	}
+	return m.addFile("modules", padded(m.config.Modules))
+}
+
+// addFile makes a file in memory.
+func (m *Machine) addFile(name string, content []byte) error {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("file in memory for the %s: %w", name, err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	m.files = append(m.files, f)
+	_, err = f.Write(content)
+	return err
+}
+
+// padded is the modules back to back, each padded to a page.
+func padded(modules [][]byte) (all []byte) {
+	for _, m := range modules {
+		all = append(all, m...)
+		all = append(all, make([]byte, -len(m)&(abi.PageSize-1))...)
+	}
+	return all
 }
 
 // find returns QEMU's path.
@@ -92,7 +137,9 @@ func Version(ctx context.Context) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	cmd := exec.CommandContext(ctx, path, "--version")
+	cmd.WaitDelay = time.Second
+	out, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("%s --version: %w", path, err)
 	}
@@ -109,53 +156,19 @@ func parseVersion(out string) (string, error) {
 	return fields[0], nil
 }
 
-func (m *Machine) prepare(command, path string, c vmm.Config, options []string) error {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("socket for QEMU's monitor: %w", err)
-	}
-	theirs := os.NewFile(uintptr(pair[1]), "monitor")
-	m.files = append(m.files, theirs)
-	if m.monitor, err = newMonitor(pair[0]); err != nil {
-		return err
-	}
-	if m.watcher, err = m.newWatcher(path, c.Watchdog); err != nil {
-		return err
-	}
-	if len(c.Modules) > 0 {
-		f, err := moduleFile(c.Modules)
-		if err != nil {
-			return err
-		}
-		m.files = append(m.files, f)
-	}
-	m.cmd = exec.Command(command, append(arguments(path, c), options...)...)
-	m.cmd.ExtraFiles = m.files
-	m.cmd.Stderr = &m.stderr
-	if c.Console != nil {
-		// Behind a type of our own, a file is written by us, who notice errors, not by QEMU.
-		m.cmd.Stdout = struct{ io.Writer }{c.Console}
-	}
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{
-		Setpgid:   true,            // a Ctrl-C is for us, not for QEMU
-		Pdeathsig: syscall.SIGKILL, // QEMU ends with the thread that starts it: see Run
-	}
-	m.stdin, err = m.cmd.StdinPipe()
-	return err
-}
+// sandbox confines QEMU (QEMU manual, "-sandbox"): of a guest that breaks out of the emulator,
+// which QEMU's authors call no security boundary, system calls are left that reach this
+// process's own files and no new programs or rights.
+var sandbox = []string{"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"}
 
 // arguments is QEMU's command line. The machine starts stopped, so that an early failure
 // of QEMU (exit code 1) is not taken for the guest's status 0 (exit code 1 as well).
-func arguments(path string, c vmm.Config) []string {
-	memory := c.Memory
-	if memory == 0 {
-		memory = vmm.DefaultMemory
-	}
+func arguments(c vmm.Config) []string {
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S",
 		"-machine", "q35", "-accel", "tcg", "-cpu", "max,la57=off",
-		"-m", fmt.Sprintf("%dk", memory>>10),
-		"-kernel", path,
+		"-m", fmt.Sprintf("%dk", c.Memory>>10),
+		"-kernel", fdImage,
 		"-chardev", "stdio,id=com1,signal=off", "-serial", "chardev:com1",
 		"-device", fmt.Sprintf("isa-debug-exit,iobase=%#x,iosize=4", abi.PortDebugExit),
 		"-chardev", "socket,id=monitor,fd=" + fdMonitor, "-mon", "chardev=monitor,mode=control",
@@ -169,63 +182,161 @@ func arguments(path string, c vmm.Config) []string {
 	return args
 }
 
-// moduleFile is a file in memory with the modules back to back, each padded to a page.
-func moduleFile(modules [][]byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate("modules", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("file for the modules: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), "modules")
-	var all []byte
-	for _, m := range modules {
-		all = append(all, m...)
-		all = append(all, make([]byte, -len(m)&(abi.PageSize-1))...)
-	}
-	_, err = f.Write(all)
-	return f, err
-}
-
 // Run runs the machine until the guest ends, ctx does, or QEMU fails, and says which. The
 // error is nil unless Exit.Reason is vmm.Failed. A machine runs once.
+//
+// What the guest has printed is written before Run returns. A console that does not take it
+// holds Run, but from the end of ctx on for vmm.FlushTime at most.
 func (m *Machine) Run(ctx context.Context) (vmm.Exit, error) {
-	m.log("%s", strings.Join(m.cmd.Args, " "))
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := m.cmd.Start(); err != nil {
-		return vmm.Exit{Reason: vmm.Failed}, fmt.Errorf("start QEMU: %w", err)
+	m.run.Lock()
+	defer m.run.Unlock()
+	if m.ran || m.closing.Err() != nil {
+		return vmm.Exit{Reason: vmm.Failed}, errors.New("this machine has run already, or is closed: make another with New")
 	}
-	m.closeFiles()
-	ended := make(chan struct{})
-	go func() {
-		m.cmd.Wait() // how QEMU ended is told by its state
-		close(ended)
-	}()
-	if err := m.monitor.start(); err != nil {
-		m.cmd.Process.Kill()
-		<-ended
+	m.ran = true
+	runtime.LockOSThread() // QEMU ends with the thread that starts it
+	defer runtime.UnlockOSThread()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(m.closing, stop)()
+
+	err := m.start(ctx, sandbox)
+	if said := m.said(); err != nil && ctx.Err() == nil && cannotConfine(said) {
+		m.config.Warn("QEMU cannot confine itself, and runs with all rights of this command: %s", said)
+		err = m.start(ctx, nil)
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return vmm.Exit{Reason: vmm.Cancelled}, nil
+	case err != nil:
 		return vmm.Exit{Reason: vmm.Failed}, m.failure(err)
 	}
-	if m.input != nil {
-		go io.Copy(m.stdin, m.input) // ends with the input or with QEMU
+	exit, err := m.watch(ctx)
+	m.drain(ctx)
+	return exit, err
+}
+
+// start starts QEMU, and the machine in it. If that fails QEMU has ended.
+func (m *Machine) start(ctx context.Context, confinement []string) error {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("socket for QEMU's monitor: %w", err)
 	}
+	theirs := os.NewFile(uintptr(pair[1]), "monitor")
+	monitor, err := newMonitor(pair[0])
+	if err != nil {
+		theirs.Close()
+		return err
+	}
+	m.monitor = monitor
+	args := slices.Concat(confinement, arguments(m.config), m.options)
+	m.cmd = exec.Command(m.command, args...)
+	m.cmd.ExtraFiles = append([]*os.File{theirs}, m.files...)
+	m.stderr = words{}
+	m.cmd.Stderr = &m.stderr
+	m.cmd.WaitDelay = vmm.FlushTime // whoever else has QEMU's standard error
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setpgid:   true,            // a Ctrl-C is for us, not for QEMU
+		Pdeathsig: syscall.SIGKILL, // see Run
+	}
+	m.config.Log("%s", strings.Join(m.cmd.Args, " "))
+	err = m.launch()
+	theirs.Close()
+	if err != nil {
+		monitor.close()
+		return fmt.Errorf("start QEMU: %w", err)
+	}
+	context.AfterFunc(ctx, func() { monitor.hurry(time.Now().Add(dumpTime)) })
+	if err := monitor.start(); err != nil {
+		m.kill()
+		m.console.Close()
+		monitor.close()
+		return err
+	}
+	return nil
+}
+
+// launch starts the process, and what waits for it and for its output. Our copies of what is
+// QEMU's alone are closed.
+func (m *Machine) launch() (err error) {
+	if m.stdin, err = m.cmd.StdinPipe(); err != nil {
+		return err
+	}
+	var printed *os.File
+	if m.console, printed, err = os.Pipe(); err != nil {
+		return err
+	}
+	m.cmd.Stdout = printed
+	err = m.cmd.Start()
+	printed.Close()
+	if err != nil {
+		m.console.Close()
+		return err
+	}
+	m.ended, m.copied = make(chan struct{}), make(chan struct{})
+	go func() {
+		m.cmd.Wait()                              // how QEMU ended is told by its state
+		m.monitor.hurry(time.Now().Add(dumpTime)) // whoever else has the socket
+		close(m.ended)
+	}()
+	go m.copyConsole()
+	return nil
+}
+
+// copyConsole writes what the guest prints, until QEMU or drain ends that. What cannot be
+// written is lost; the guest goes on.
+func (m *Machine) copyConsole() {
+	defer close(m.copied)
+	// Behind a type of our own a file is written by us, who notice errors.
+	if _, err := io.Copy(struct{ io.Writer }{m.config.Console}, m.console); err != nil && !errors.Is(err, os.ErrClosed) {
+		m.config.Log("the console is lost: %v", err)
+		io.Copy(io.Discard, m.console)
+	}
+}
+
+// drain waits until all that the guest printed is written, or ctx ends and it takes too long.
+func (m *Machine) drain(ctx context.Context) {
+	defer m.console.Close() // ends copyConsole behind a Write that was abandoned
+	select {
+	case <-m.copied:
+		return
+	case <-ctx.Done():
+	}
+	select {
+	case <-m.copied:
+	case <-time.After(vmm.FlushTime):
+	}
+}
+
+// kill ends QEMU and whatever it started.
+func (m *Machine) kill() {
+	unix.Kill(-m.cmd.Process.Pid, unix.SIGKILL) // its own group; it may have ended
+	<-m.ended
+}
+
+// watch follows a machine that was started to its end.
+func (m *Machine) watch(ctx context.Context) (vmm.Exit, error) {
+	if m.config.Input != nil {
+		go io.Copy(m.stdin, m.config.Input) // ends with the input or with QEMU
+	}
+	watcher := m.newWatcher()
+	ticks := watcher.ticks()
 	reason := vmm.Cancelled
-	ticks := m.watcher.ticks()
 	for running := true; running; {
 		select {
-		case <-ended:
+		case <-m.ended:
 			return m.exit()
 		case <-ctx.Done():
 			running = false
 		case <-ticks:
-			if m.watcher.tick() == watchdog.Hung {
+			if watcher.tick() == watchdog.Hung {
 				reason, running = vmm.Hung, false
 			}
-			ticks = m.watcher.ticks()
+			ticks = watcher.ticks()
 		}
 	}
 	m.takeDump()
-	m.cmd.Process.Kill()
-	<-ended
+	m.kill()
 	return vmm.Exit{Reason: reason}, nil
 }
 
@@ -254,9 +365,28 @@ func (m *Machine) exit() (vmm.Exit, error) {
 // ErrMemory says that QEMU could not get the guest's memory.
 var ErrMemory = errors.New("this host cannot give that much memory")
 
+// words keeps the beginning of what is written to it.
+type words struct{ text []byte }
+
+// Write takes p, and keeps as much of it as there is room for.
+func (w *words) Write(p []byte) (int, error) {
+	const most = 4096
+	w.text = append(w.text, p[:min(len(p), most-len(w.text))]...)
+	return len(p), nil
+}
+
+// said is what QEMU wrote to its standard error, in one line. QEMU has ended.
+func (m *Machine) said() string { return strings.Join(strings.Fields(string(m.stderr.text)), " ") }
+
+// cannotConfine reports whether QEMU's last words are that it has no sandbox, because it was
+// built without, or that this host's kernel refuses it.
+func cannotConfine(said string) bool {
+	return strings.Contains(said, "-sandbox support is not enabled") || strings.Contains(said, "seccomp")
+}
+
 // failure is what QEMU said, which is the cause, with how we noticed.
 func (m *Machine) failure(err error) error {
-	said := strings.TrimSpace(m.stderr.String())
+	said := m.said()
 	switch {
 	case said == "":
 		return fmt.Errorf("QEMU failed and said nothing: %w", err)
@@ -267,33 +397,29 @@ func (m *Machine) failure(err error) error {
 }
 
 // Dump writes the processor's registers as QEMU shows them, after a Run that was cancelled
-// or found the kernel hung; nothing if QEMU never ran the guest.
+// or found the kernel hung; nothing if QEMU never ran the guest. During Run it waits for the
+// end.
 func (m *Machine) Dump(w io.Writer) {
+	m.run.Lock()
+	defer m.run.Unlock()
 	text := m.dump
-	if text == "" && m.monitor.started {
+	if text == "" && m.monitor != nil && m.monitor.started {
 		text = "QEMU tells the registers only of a machine that was still running.\n"
 	}
 	io.WriteString(w, text)
 }
 
-// Close gives everything back. Calling it again does nothing.
+// Close stops the machine and gives everything back. Calling it again does nothing.
 func (m *Machine) Close() error {
-	m.once.Do(func() {
-		m.closeFiles()
-		if m.monitor != nil {
-			m.monitor.close()
-		}
-		if m.stdin != nil {
-			m.stdin.Close()
-		}
-	})
-	return nil
-}
-
-// closeFiles closes our copies of what QEMU inherited.
-func (m *Machine) closeFiles() {
+	m.close()
+	m.run.Lock() // waits for Run's end
+	defer m.run.Unlock()
 	for _, f := range m.files {
 		f.Close()
 	}
 	m.files = nil
+	if m.monitor != nil {
+		m.monitor.close()
+	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"kapsel/vmm"
+	"kapsel/vmm/image"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -24,11 +26,11 @@ func TestArguments(t *testing.T) {
 		golden string
 		config vmm.Config
 	}{
-		{"testdata/default.golden", vmm.Config{}},
+		{"testdata/default.golden", vmm.Config{Memory: vmm.DefaultMemory}},
 		{"testdata/full.golden", vmm.Config{Memory: 24 << 20, Cmdline: "a b", Modules: [][]byte{{1}}}},
 	} {
 		t.Run(test.golden, func(t *testing.T) {
-			got := strings.Join(arguments("image.elf", test.config), "\n") + "\n"
+			got := strings.Join(append(sandbox, arguments(test.config)...), "\n") + "\n"
 			if *update {
 				require.NoError(t, os.WriteFile(test.golden, []byte(got), 0o644))
 			}
@@ -39,23 +41,25 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-func TestModuleFilePadsEachModuleToAPage(t *testing.T) {
-	f, err := moduleFile([][]byte{bytes.Repeat([]byte{1}, 4096), {2}, nil, bytes.Repeat([]byte{3}, 4097)})
-	require.NoError(t, err)
-	defer f.Close()
-	got := make([]byte, 5*4096)
-	n, _ := f.ReadAt(got, 0)
-	assert.Equal(t, 4*4096, n)
+func TestModulesArePaddedToPages(t *testing.T) {
+	got := padded([][]byte{bytes.Repeat([]byte{1}, 4096), {2}, nil, bytes.Repeat([]byte{3}, 4097)})
+	assert.Len(t, got, 4*4096)
 	assert.Equal(t, []byte{1, 2, 0, 3, 3, 3, 0}, []byte{got[4095], got[4096], got[4097], got[8192], got[12287], got[12288], got[12289]})
+}
+
+func needQEMU(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath(Command); err != nil {
+		t.Skipf("needs QEMU: %v", err)
+	}
 }
 
 // newMachine makes a machine that runs the fragments of code.
 func newMachine(t *testing.T, c vmm.Config, fragments ...[]byte) *Machine {
 	t.Helper()
-	if _, err := exec.LookPath(Command); err != nil {
-		t.Skipf("needs QEMU: %v", err)
-	}
-	m, err := New(imageFile(t, fragments...), c)
+	needQEMU(t)
+	c.Image = flat(t, fragments...)
+	m, err := New(t.Context(), c)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, m.Close()) })
 	return m
@@ -118,18 +122,63 @@ type writerFunc func([]byte)
 func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
 
 func TestRunQEMUFails(t *testing.T) {
-	if _, err := exec.LookPath(Command); err != nil {
-		t.Skipf("needs QEMU: %v", err)
-	}
-	m, err := New("/nonexistent/image.elf", vmm.Config{})
+	needQEMU(t)
+	m, err := New(t.Context(), vmm.Config{Image: flat(t, codeSpin)}, "-no-such-option")
 	require.NoError(t, err)
 	defer m.Close()
 	exit, err := m.Run(testContext(t))
 	assert.Equal(t, vmm.Exit{Reason: vmm.Failed}, exit)
-	assert.Regexp(t, `^QEMU failed: qemu[^:]*: .*/nonexistent/image\.elf.* \(.*\)$`, err)
+	assert.Regexp(t, `^QEMU failed: qemu[^:]*: -no-such-option: invalid option \(.*\)$`, err)
 	var dump bytes.Buffer
 	m.Dump(&dump)
 	assert.Empty(t, dump.String(), "the guest never ran")
+}
+
+// TestRunsTheCheckedBytes: what is checked is what runs, whatever becomes of the file.
+func TestRunsTheCheckedBytes(t *testing.T) {
+	needQEMU(t)
+	path := filepath.Join(t.TempDir(), "image.elf")
+	require.NoError(t, os.WriteFile(path, image.Flat(codeExit5, 0), 0o600))
+	img, err := image.Open(t.Context(), path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, image.Flat(codeExit0, 0), 0o600))
+	m, err := New(t.Context(), vmm.Config{Image: img})
+	require.NoError(t, err)
+	defer m.Close()
+	exit, err := m.Run(testContext(t))
+	require.NoError(t, err)
+	assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit, Status: 5}, exit)
+}
+
+// TestQEMUTakesWhatIsAccepted: QEMU refuses no image that image.Parse takes, whichever field
+// of the headers is another. Left out are sections, which no loader looks at, and what makes
+// another program of it: the code's place in the file, and its size.
+func TestQEMUTakesWhatIsAccepted(t *testing.T) {
+	needQEMU(t)
+	good := image.Flat(codeExit5, 0)
+	accepted := 0
+	if testing.Short() {
+		t.Skip("boots a machine for each byte that may be another")
+	}
+	for at := range 64 + 2*56 { // ELF header and both program headers
+		if at >= 40 && at < 48 || at >= 58 && at < 64 || at >= 72 && at < 80 || at >= 96 && at < 104 {
+			continue
+		}
+		file := bytes.Clone(good)
+		file[at] ^= 0x05
+		img, err := image.Parse(file)
+		if err != nil {
+			continue
+		}
+		accepted++
+		m, err := New(t.Context(), vmm.Config{Image: img})
+		require.NoError(t, err)
+		exit, err := m.Run(testContext(t))
+		assert.NoError(t, err, "byte %d", at)
+		assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit, Status: 5}, exit, "byte %d", at)
+		assert.NoError(t, m.Close())
+	}
+	t.Logf("%d of the files are accepted", accepted)
 }
 
 func TestFailure(t *testing.T) {
@@ -142,7 +191,7 @@ func TestFailure(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var m Machine
-			m.stderr.WriteString(test.said)
+			m.stderr.Write([]byte(test.said))
 			err := m.failure(noticed)
 			assert.EqualError(t, err, test.want)
 			assert.Equal(t, test.name == "too much memory", errors.Is(err, ErrMemory))
@@ -152,9 +201,17 @@ func TestFailure(t *testing.T) {
 
 func TestNewWithoutQEMU(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	_, err := New("image.elf", vmm.Config{})
+	_, err := New(t.Context(), vmm.Config{Image: flat(t, codeSpin)})
 	assert.True(t, errors.Is(err, exec.ErrNotFound), err)
 	assert.ErrorContains(t, err, "install QEMU")
+}
+
+func TestNewWhenTheContextHasEnded(t *testing.T) {
+	cause := errors.New("told to end")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	_, err := New(ctx, vmm.Config{Image: flat(t, codeSpin)})
+	assert.ErrorIs(t, err, cause)
 }
 
 func TestParseVersion(t *testing.T) {

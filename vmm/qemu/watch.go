@@ -8,31 +8,30 @@ import (
 )
 
 // A watcher is the watchdog of a machine: by QEMU's monitor it reads the heartbeat and the
-// registers and sends the NMI. A nil one does nothing.
+// registers and sends the NMI. A nil one does nothing. It begins when it finds the processor
+// in the image: what the firmware takes before is not the kernel's.
 type watcher struct {
 	monitor *monitor
 	log     func(format string, args ...any)
+	image   *image.Image
 	beat    uint64 // physical address
 	period  time.Duration
 	watch   *watchdog.Watch
+	entered bool
 }
 
-// newWatcher makes the watcher for the image in the file at path, or nil if there is no
-// period or the image has no heartbeat.
-func (m *Machine) newWatcher(path string, period time.Duration) (*watcher, error) {
-	if period <= 0 {
-		return nil, nil
+// newWatcher makes the watcher, or nil if there is no period or the image has no heartbeat.
+func (m *Machine) newWatcher() *watcher {
+	c := &m.config
+	if c.Watchdog <= 0 {
+		return nil
 	}
-	img, err := image.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	beat, ok := img.Heartbeat(image.PVH)
+	beat, ok := c.Image.Heartbeat(image.PVH)
 	if !ok {
-		m.log("no watchdog: the image has no heartbeat")
-		return nil, nil
+		c.Log("no watchdog: the image has no heartbeat")
+		return nil
 	}
-	return &watcher{m.monitor, m.log, beat, period, watchdog.New(period)}, nil
+	return &watcher{monitor: m.monitor, log: c.Log, image: c.Image, beat: beat, period: c.Watchdog, watch: watchdog.New(c.Watchdog)}
 }
 
 // ticks is a channel that is sent to when it is time for a tick.
@@ -54,9 +53,12 @@ func (w *watcher) tick() watchdog.Verdict {
 	if !w.watch.Tick(beat) {
 		return watchdog.Nothing
 	}
-	posture, err := w.monitor.posture()
+	posture, ip, err := w.monitor.posture()
 	if err != nil {
 		w.log("the watchdog cannot look: %v", err)
+	}
+	if w.entered = w.entered || beat != 0 || err == nil && w.image.Holds(ip); !w.entered {
+		return watchdog.Nothing
 	}
 	verdict := w.watch.Look(posture)
 	if verdict == watchdog.Warn {

@@ -17,10 +17,12 @@ import (
 
 // What QEMU 7.2 answers, in part.
 const (
-	inTask   = `{"return": "RIP=0000000040002a10 RFL=00000202 [-------] CPL=3 II=0 A20=1 SMM=0 HLT=0\r\nES =0000"}`
-	inKernel = `{"return": "RIP=ffffffff80201000 RFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=0\r\nES =0000"}`
-	asleep   = `{"return": "RIP=ffffffff80201000 RFL=00000202 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=1\r\nES =0000"}`
-	done     = `{"return": {}}`
+	inTask     = `{"return": "RIP=0000000040002a10 RFL=00000202 [-------] CPL=3 II=0 A20=1 SMM=0 HLT=0\r\nES =0000"}`
+	inKernel   = `{"return": "RIP=ffffffff80201000 RFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=0\r\nES =0000"}`
+	inFirmware = `{"return": "EIP=000f3a10 EFL=00000006 [-----P-] CPL=0 II=0 A20=1 SMM=0 HLT=0\r\nES =0010"}`
+	atTheDoor  = `{"return": "EIP=00200007 EFL=00000006 [-----P-] CPL=0 II=0 A20=1 SMM=0 HLT=0\r\nES =0010"}`
+	asleep     = `{"return": "RIP=ffffffff80201000 RFL=00000202 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=1\r\nES =0000"}`
+	done       = `{"return": {}}`
 )
 
 func word(v uint64) string { return fmt.Sprintf(`{"return": "0000000000200008: 0x%016x\r\n"}`, v) }
@@ -40,13 +42,16 @@ func TestWatcher(t *testing.T) {
 			[]watchdog.Verdict{0, 0, watchdog.Warn, watchdog.Hung}, []string{human, human, human, human, human, "inject-nmi", human, human}},
 		{"a kernel that hangs, and another QEMU's registers", []string{word(5), word(5), `{"return": "RIP=0"}`, word(5), `{"return": "RIP=0"}`},
 			[]watchdog.Verdict{0, 0, 0}, []string{human, human, human, human, human}},
+		{"firmware that takes its time, then a kernel that hangs at its first instructions",
+			[]string{word(0), inFirmware, word(0), inFirmware, word(0), inFirmware, word(0), atTheDoor, word(0), atTheDoor, done},
+			[]watchdog.Verdict{0, 0, 0, 0, watchdog.Warn}, []string{human, human, human, human, human, human, human, human, human, human, "inject-nmi"}},
 		{"memory that cannot be read", []string{`{"return": "Cannot access memory\r\n"}`}, []watchdog.Verdict{0}, []string{human}},
 		{"an NMI that cannot be sent", []string{word(5), word(5), inKernel, word(5), inKernel, `{"error": {"desc": "no"}}`},
 			[]watchdog.Verdict{0, 0, watchdog.Warn}, []string{human, human, human, human, human, "inject-nmi"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m, commands := fakeQEMU("", tt.answers...)
-			w := &watcher{m, t.Logf, 0x200008, time.Second, watchdog.New(time.Second)}
+			w := &watcher{monitor: m, log: t.Logf, image: flat(t, codeSpin), beat: 0x200008, period: time.Second, watch: watchdog.New(time.Second)}
 			for i, want := range tt.verdicts {
 				assert.Equal(t, want, w.tick(), "tick %d", i+1)
 			}
@@ -66,19 +71,21 @@ var (
 // TestRunWatched: a machine's watchdog, with a heartbeat in the page behind the code.
 func TestRunWatched(t *testing.T) {
 	for _, tt := range []struct {
-		name string
-		code [][]byte
-		want vmm.Exit
-		dump string
+		name   string
+		code   [][]byte
+		period time.Duration
+		want   vmm.Exit
+		dump   string
 	}{
-		{"a guest without a heart, which the NMI kills", [][]byte{codeSpin}, vmm.Exit{Reason: vmm.Shutdown}, ""},
-		{"one that the NMI does not reach", [][]byte{codeNoNMI, codeSpin}, vmm.Exit{Reason: vmm.Hung}, "EAX=1234abcd"},
-		{"one whose heartbeat goes on", [][]byte{codeBeat, codeExit5}, vmm.Exit{Reason: vmm.GuestExit, Status: 5}, ""},
+		{"a guest without a heart, which the NMI kills", [][]byte{codeSpin}, 100 * time.Millisecond, vmm.Exit{Reason: vmm.Shutdown}, ""},
+		{"one that the NMI does not reach", [][]byte{codeNoNMI, codeSpin}, 100 * time.Millisecond, vmm.Exit{Reason: vmm.Hung}, "EAX=1234abcd"},
+		{"one whose heartbeat goes on", [][]byte{codeBeat, codeExit5}, 100 * time.Millisecond, vmm.Exit{Reason: vmm.GuestExit, Status: 5}, ""},
+		{"one that ends at once, with a watchdog much shorter than the firmware's time", [][]byte{codeExit5}, 5 * time.Millisecond, vmm.Exit{Reason: vmm.GuestExit, Status: 5}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			newMachine(t, vmm.Config{}, codeSpin) // skips where there is no QEMU
-			path := file(t, image.FlatWatched(bytes.Join(tt.code, nil), 2*abi.PageSize, abi.KernelBase+image.FlatAddress+abi.PageSize))
-			m, err := New(path, vmm.Config{Watchdog: 100 * time.Millisecond, Log: t.Logf})
+			needQEMU(t)
+			img := parse(t, image.FlatWatched(bytes.Join(tt.code, nil), 2*abi.PageSize, abi.KernelBase+image.FlatAddress+abi.PageSize))
+			m, err := New(t.Context(), vmm.Config{Image: img, Watchdog: tt.period, Log: t.Logf})
 			require.NoError(t, err)
 			defer m.Close()
 			exit, err := m.Run(testContext(t))

@@ -49,11 +49,11 @@ func processorTime() int64 {
 
 // bootKapsel is boot for Kapsel's own monitor. It returns the guest's end as boot does.
 func bootKapsel(path, cmdline string) error {
-	img, err := image.Open(path)
+	img, err := image.Open(context.Background(), path)
 	if err != nil {
 		return err
 	}
-	m, err := vmm.New(vmm.Config{Image: img, Memory: memory, Cmdline: cmdline, Console: os.Stdout})
+	m, err := vmm.New(context.Background(), vmm.Config{Image: img, Memory: memory, Cmdline: cmdline, Console: os.Stdout})
 	if err != nil {
 		return err
 	}
