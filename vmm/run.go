@@ -27,7 +27,8 @@ type mmioRange struct {
 // which. The error is nil unless Exit.Reason is Failed. A machine runs once.
 //
 // What the guest has printed is written before Run returns. A console that does not take it
-// holds Run, but from the end of the context on for FlushTime at most.
+// holds Run, but from the end of the context on for FlushTime at most: then the machine was
+// cancelled, even if the guest had ended.
 func (m *Machine) Run(ctx context.Context) (exit Exit, err error) {
 	if !m.started.CompareAndSwap(false, true) {
 		return Exit{Reason: Failed}, errors.New("this machine has run already: make another with New")
@@ -51,7 +52,9 @@ func (m *Machine) Run(ctx context.Context) (exit Exit, err error) {
 		exit, err = Exit{Reason: Failed}, errClosed
 	}
 	m.serial.Finish()
-	m.serial.Drain()
+	if !m.serial.Drain() && exit.Reason == GuestExit {
+		exit = Exit{Reason: Cancelled}
+	}
 	return exit, err
 }
 

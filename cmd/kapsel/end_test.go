@@ -184,10 +184,16 @@ func smallPipe(t *testing.T) (r, w *os.File) {
 	return r, w
 }
 
-// untilFull waits until a pipe or a terminal holds as much as can make the next write wait.
+// untilFull waits until what a pipe or a terminal holds grows no more.
 func untilFull(t *testing.T, r *os.File) {
 	t.Helper()
-	await(t, r, func(n int) bool { return n >= 2048 })
+	before, same := 0, 0
+	await(t, r, func(n int) bool {
+		if same++; n == 0 || n != before {
+			before, same = n, 0
+		}
+		return same == 20
+	})
 }
 
 // untilEmpty waits until a pipe holds nothing.
@@ -196,7 +202,7 @@ func untilEmpty(t *testing.T, r *os.File) {
 	await(t, r, func(n int) bool { return n == 0 })
 }
 
-// await waits until the number of bytes that can be read is right.
+// await looks every now and then until the number of bytes that can be read is right.
 func await(t *testing.T, r *os.File, right func(n int) bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {

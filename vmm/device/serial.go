@@ -153,13 +153,15 @@ func (s *Serial) Finish() {
 	s.room.Broadcast()
 }
 
-// Drain waits until all that the guest has sent was taken and written, or until Close.
-func (s *Serial) Drain() {
+// Drain waits until all that the guest has sent was taken and written, or until Close. It
+// reports whether all was.
+func (s *Serial) Drain() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for (len(s.output) > 0 || s.writing) && !s.closed {
 		s.taken.Wait()
 	}
+	return len(s.output) == 0 && !s.writing
 }
 
 // Close ends every Feed, Take and Drain, now and later. The guest's side goes on.

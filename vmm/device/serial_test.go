@@ -269,7 +269,7 @@ func TestSerialKeepsOutputForTake(t *testing.T) {
 	assert.Equal(t, "e", string(sent))
 	_, ok = u.Take(sent)
 	assert.False(t, ok)
-	u.Drain()
+	assert.True(t, u.Drain())
 }
 
 // fill sends as much as makes the transmitter full, and returns how much.
@@ -389,7 +389,7 @@ func TestSerialDrainWaitsForTheWriter(t *testing.T) {
 		written = true // as long as Take is not called again, what was taken is being written
 		u.Take(sent)
 	}()
-	u.Drain()
+	assert.True(t, u.Drain())
 	assert.True(t, written)
 }
 
@@ -400,7 +400,7 @@ func TestSerialCloseEndsDrainAndTake(t *testing.T) {
 	sent, _ := u.Take(nil)
 	u.outb(regData, 'y')
 	done := make(chan struct{})
-	go func() { u.Drain(); close(done) }()
+	go func() { assert.False(t, u.Drain()); close(done) }()
 	u.Close()
 	<-done
 	_, ok := u.Take(sent)

@@ -186,7 +186,8 @@ func arguments(c vmm.Config) []string {
 // error is nil unless Exit.Reason is vmm.Failed. A machine runs once.
 //
 // What the guest has printed is written before Run returns. A console that does not take it
-// holds Run, but from the end of ctx on for vmm.FlushTime at most.
+// holds Run, but from the end of ctx on for vmm.FlushTime at most: then the machine was
+// cancelled, even if the guest had ended.
 func (m *Machine) Run(ctx context.Context) (vmm.Exit, error) {
 	m.run.Lock()
 	defer m.run.Unlock()
@@ -212,7 +213,9 @@ func (m *Machine) Run(ctx context.Context) (vmm.Exit, error) {
 		return vmm.Exit{Reason: vmm.Failed}, m.failure(err)
 	}
 	exit, err := m.watch(ctx)
-	m.drain(ctx)
+	if !m.drain(ctx) && exit.Reason == vmm.GuestExit {
+		exit = vmm.Exit{Reason: vmm.Cancelled}
+	}
 	return exit, err
 }
 
@@ -294,17 +297,20 @@ func (m *Machine) copyConsole() {
 	}
 }
 
-// drain waits until all that the guest printed is written, or ctx ends and it takes too long.
-func (m *Machine) drain(ctx context.Context) {
+// drain waits until all that the guest printed is written, which it reports, or ctx ends and
+// it takes too long.
+func (m *Machine) drain(ctx context.Context) bool {
 	defer m.console.Close() // ends copyConsole behind a Write that was abandoned
 	select {
 	case <-m.copied:
-		return
+		return true
 	case <-ctx.Done():
 	}
 	select {
 	case <-m.copied:
+		return true
 	case <-time.After(vmm.FlushTime):
+		return false
 	}
 }
 
