@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"kapsel/guest/abi"
@@ -159,11 +160,11 @@ func checkDoors(entry uint64, data []byte, programs []elf.Prog64) error {
 	if !inCode(entry, programs) {
 		return fmt.Errorf("the entry %#x lies in no executable segment", entry)
 	}
-	door, ok := findNote(data, programs, xenName, noteXenEntry, 4)
+	door, ok := findNote(data, programs, xenName, noteXenEntry, 8)
 	if !ok {
-		return errors.New("no PVH note (name Xen, type 18, 4 bytes), by which QEMU boots an image: " + whatIsOne)
+		return errors.New("no PVH note (name Xen, type 18, 8 bytes), by which QEMU boots an image: " + whatIsOne)
 	}
-	if physical := uint64(little.Uint32(door)); !inCode(abi.KernelBase+physical, programs) {
+	if physical := little.Uint64(door); physical > math.MaxUint32 || !inCode(abi.KernelBase+physical, programs) {
 		return fmt.Errorf("the PVH note's entry %#x lies in no executable segment", physical)
 	}
 	return nil

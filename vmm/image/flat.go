@@ -64,7 +64,7 @@ func bootNote() []byte {
 
 // pvhNote returns the note that names the 32-bit door (Xen's PVH, XEN_ELFNOTE_PHYS32_ENTRY).
 func pvhNote(entry uint32) []byte {
-	return note(xenName, noteXenEntry, little.AppendUint32(nil, entry))
+	return note(xenName, noteXenEntry, little.AppendUint64(nil, uint64(entry)))
 }
 
 // note returns an ELF note whose descriptor has whole words.

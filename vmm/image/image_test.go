@@ -90,7 +90,7 @@ func TestParseRefuses(t *testing.T) {
 		{"ELF flags", edit(func(h *header, _, _ *program) { h.Flags = 0x10000 }), "ELF flags 0x10000, x86-64 has none"},
 		{"notes aligned to 8 bytes", edit(func(_ *header, _, n *program) { n.Align = 8 }), "segment 1: notes aligned to 8 bytes, want 4"},
 		{"notes not aligned", edit(func(_ *header, _, n *program) { n.Align = 0 }), "segment 1: notes aligned to 0 bytes, want 4"},
-		{"no PVH note", flat0(bootNote()), "no PVH note (name Xen, type 18, 4 bytes), by which QEMU boots an image"},
+		{"no PVH note", flat0(bootNote()), "no PVH note (name Xen, type 18, 8 bytes), by which QEMU boots an image"},
 		{"a PVH note of another name", flat0(append(note("Zen\x00", 18, []byte{0, 0, 0x20, 0}), bootNote()...)), "no PVH note"},
 		{"a PVH note with no room for an address", flat0(append(note("Xen\x00", 18, nil), bootNote()...)), "no PVH note"},
 		{"a PVH entry behind the code", flat0(append(pvhNote(FlatAddress+3), bootNote()...)), "the PVH note's entry 0x200003 lies in no executable segment"},
