@@ -15,6 +15,7 @@ type Kernel struct {
 	preemptive  bool // a task that another wakes may run at once
 	policy      FaultPolicy
 	debug       Writer
+	backlog     Backlog               // or nil
 	onSwitch    ContextSwitchCallback // or nil
 	switchSlots *Slots                // its grant
 
@@ -40,7 +41,7 @@ type Kernel struct {
 	share     workShare
 }
 
-// Config is what a board wires into the kernel. Every field is needed.
+// Config is what a board wires into the kernel. Every field but one is needed.
 type Config struct {
 	CPU         CPU
 	Platform    Platform
@@ -49,6 +50,7 @@ type Config struct {
 	Credentials CredentialsPolicy // which objects may run
 	Identity    IdentityPolicy    // which objects are one application
 	Debug       Writer            // takes the kernel's messages
+	Backlog     Backlog           // of Debug; nil, alone of the fields, for one that loses nothing
 	RAM         []byte            // memory for tasks, starting on a page
 }
 
@@ -77,7 +79,7 @@ func (k *Kernel) Init(c Config) {
 	k.policy = c.Policy
 	k.credentials = c.Credentials
 	k.identity = c.Identity
-	k.debug = c.Debug
+	k.debug, k.backlog = c.Debug, c.Backlog
 	k.ram = c.RAM
 }
 

@@ -55,6 +55,7 @@ type Task struct {
 	run        uint64 // counts ends: what was entered for a task holds while this is the same
 	state      State
 	stopped    bool // it is kept from running: State says what it did before
+	held       bool // it faulted, and waits for messages to be sent
 	restricted bool // the object lists what the task may use
 	bits32     bool // a 32-bit task, by Tock's x86 convention
 	special    bool // one of the two
@@ -135,7 +136,7 @@ func (t *Task) alive() bool { return t.state-Running <= YieldedFor-Running }
 // ready reports whether the task can run now. Events for YieldedFor make it Running when
 // they happen, so nothing but the queue needs a look.
 func (t *Task) ready() bool {
-	return !t.stopped && (t.state == Running || t.state == Yielded && t.queue.count != 0)
+	return !t.stopped && !t.held && (t.state == Running || t.state == Yielded && t.queue.count != 0)
 }
 
 // task finds the task that id names, or nil if id is stale.
@@ -183,7 +184,7 @@ func (k *Kernel) start(t *Task) {
 // end takes everything from the task that the kernel or capsules hold for it. Its id is
 // stale from now on.
 func (k *Kernel) end(t *Task, s State) {
-	t.stopped = false
+	t.stopped, t.held = false, false
 	k.wait(t, s)
 	t.run++
 	t.queue.clear()
