@@ -78,15 +78,17 @@ type Backlog interface {
 // hold keeps a task that faulted from running again, and from the next message, while too many
 // messages wait.
 func (k *Kernel) hold(t *Task) {
-	t.held = k.backlog != nil && k.backlog.Crowded()
-	k.update(t)
+	if k.backlog != nil && k.backlog.Crowded() {
+		t.kept |= keptByMessages
+		k.update(t)
+	}
 }
 
 // Uncrowded lets tasks run that wait for messages to be sent.
 func (k *Kernel) Uncrowded() {
 	for slot := range k.loaded {
 		t := &k.tasks[slot]
-		t.held = false
+		t.kept &^= keptByMessages
 		k.update(t)
 	}
 }

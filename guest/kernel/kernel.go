@@ -207,7 +207,7 @@ func (k *Kernel) turn(t *Task) StopReason {
 			k.syscall(t, trap)
 		}
 	}
-	if t.state == Running && !t.stopped {
+	if t.state == Running && t.kept == 0 {
 		return StopPreempted
 	}
 	return StopNoWork
