@@ -37,10 +37,10 @@ func (k *Kernel) setStopped(id TaskID, stopped bool, c capability.TaskManagement
 	switch {
 	case t == nil:
 		return abi.INVAL
-	case t.stopped == stopped:
+	case t.Stopped() == stopped:
 		return abi.ALREADY
 	}
-	t.stopped = stopped
+	t.kept ^= keptByStop
 	k.wake(t)
 	if stopped {
 		k.attention = true // it may be its turn

@@ -59,11 +59,37 @@ func (k *Kernel) fault(t *Task, f *Fault) {
 	switch action {
 	case RestartTask:
 		k.restart(t)
+		k.hold(t)
 	case PanicKernel:
 		k.end(t, Faulted)
 		panic("kernel: a task faulted, and the board's policy is to panic")
 	default:
 		k.end(t, Faulted)
+	}
+}
+
+// Backlog is what the writer of the kernel's messages has not sent yet.
+type Backlog interface {
+	// Crowded reports whether there is so much of it that no task may cause more. When that is
+	// over, Kernel.Uncrowded is called.
+	Crowded() bool
+}
+
+// hold keeps a task that faulted from running again, and from the next message, while too many
+// messages wait.
+func (k *Kernel) hold(t *Task) {
+	if k.backlog != nil && k.backlog.Crowded() {
+		t.kept |= keptByMessages
+		k.update(t)
+	}
+}
+
+// Uncrowded lets tasks run that wait for messages to be sent.
+func (k *Kernel) Uncrowded() {
+	for slot := range k.loaded {
+		t := &k.tasks[slot]
+		t.kept &^= keptByMessages
+		k.update(t)
 	}
 }
 

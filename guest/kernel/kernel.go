@@ -15,6 +15,7 @@ type Kernel struct {
 	preemptive  bool // a task that another wakes may run at once
 	policy      FaultPolicy
 	debug       Writer
+	backlog     Backlog               // or nil
 	onSwitch    ContextSwitchCallback // or nil
 	switchSlots *Slots                // its grant
 
@@ -41,7 +42,7 @@ type Kernel struct {
 	share     workShare
 }
 
-// Config is what a board wires into the kernel. Every field is needed.
+// Config is what a board wires into the kernel. Every field but one is needed.
 type Config struct {
 	CPU         CPU
 	Platform    Platform
@@ -50,6 +51,7 @@ type Config struct {
 	Credentials CredentialsPolicy // which objects may run
 	Identity    IdentityPolicy    // which objects are one application
 	Debug       Writer            // takes the kernel's messages
+	Backlog     Backlog           // of Debug; nil, alone of the fields, for one that loses nothing
 	RAM         []byte            // memory for tasks, starting on a page
 	MoreRAM     []byte            // likewise, elsewhere; it may be empty
 }
@@ -79,7 +81,7 @@ func (k *Kernel) Init(c Config) {
 	k.policy = c.Policy
 	k.credentials = c.Credentials
 	k.identity = c.Identity
-	k.debug = c.Debug
+	k.debug, k.backlog = c.Debug, c.Backlog
 	k.ram = [...][]byte{c.RAM, c.MoreRAM}
 }
 
@@ -208,7 +210,7 @@ func (k *Kernel) turn(t *Task) StopReason {
 			k.syscall(t, trap)
 		}
 	}
-	if t.runs() && !t.stopped && t.id == id { // a task that restarted itself has had its turn
+	if t.runs() && t.kept == 0 && t.id == id { // a task that restarted itself has had its turn
 		return StopPreempted
 	}
 	return StopNoWork

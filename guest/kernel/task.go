@@ -48,6 +48,14 @@ func (s State) String() string {
 	return "unknown"
 }
 
+// keptFrom says why a task is kept from running, a bit for each reason.
+type keptFrom uint8
+
+const (
+	keptByStop     keptFrom = 1 << iota // Kernel.Stop
+	keptByMessages                      // it faulted, and too many messages wait to be sent
+)
+
 // Task is a program in ring 3.
 type Task struct {
 	slot       int
@@ -55,10 +63,10 @@ type Task struct {
 	id         TaskID
 	run        uint64 // counts ends: what was entered for a task holds while this is the same
 	state      State
-	stopped    bool // it is kept from running: State says what it did before
-	restricted bool // the object lists what the task may use
-	bits32     bool // a 32-bit task, by Tock's x86 convention
-	special    bool // one of the two
+	kept       keptFrom // running, why: State says what it did before
+	restricted bool     // the object lists what the task may use
+	bits32     bool     // a 32-bit task, by Tock's x86 convention
+	special    bool     // one of the two
 	object     tbf.Object
 	offset     int    // of the object in its place
 	ramSize    uint64 // what it gets, in bytes
@@ -96,13 +104,13 @@ func (t *Task) ID() TaskID { return t.id }
 func (t *Task) State() State { return t.state }
 
 // Stopped reports whether the task is kept from running by Kernel.Stop.
-func (t *Task) Stopped() bool { return t.stopped }
+func (t *Task) Stopped() bool { return t.kept&keptByStop != 0 }
 
 // StateName is the task's state in words, as Tock prints it: "Stopped(Yielded)".
 //
 //go:noinline
 func (t *Task) StateName() string {
-	if t.stopped { // and so alive
+	if t.Stopped() { // and so alive
 		return stoppedNames[t.state]
 	}
 	return t.state.String()
@@ -145,7 +153,7 @@ func (t *Task) alive() bool { return t.state-Running <= YieldedFor-Running }
 // ready reports whether the task can run now. Events for YieldedFor make it Running when
 // they happen, so nothing but the queue needs a look.
 func (t *Task) ready() bool {
-	return !t.stopped && (t.runs() || t.state == Yielded && t.queue.count != 0)
+	return t.kept == 0 && (t.runs() || t.state == Yielded && t.queue.count != 0)
 }
 
 // runs reports whether the task uses the turns that it gets.
@@ -197,7 +205,7 @@ func (k *Kernel) start(t *Task) {
 // end takes everything from the task that the kernel or capsules hold for it. Its id is
 // stale from now on.
 func (k *Kernel) end(t *Task, s State) {
-	t.stopped = false
+	t.kept = 0
 	k.wait(t, s)
 	t.run++
 	t.queue.clear()

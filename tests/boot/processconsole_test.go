@@ -15,7 +15,7 @@ import (
 // machine stays up when no task is left.
 func TestProcessConsole(t *testing.T) {
 	typist := machine.NewTypist(
-		machine.Step{On: "kapsel$ ", Keys: "list\r"},
+		machine.Step{On: "spinner: spinning\n", Keys: "list\r"},
 		machine.Step{On: "kapsel$ ", Keys: "stop spiner\x1b[D\x1b[Dn\r"}, // with the cursor keys
 		machine.Step{On: "kapsel$ ", Keys: "list\r"},
 		machine.Step{On: "kapsel$ ", Keys: "process spinner\r"},

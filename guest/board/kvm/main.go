@@ -84,6 +84,7 @@ func main() {
 		Credentials: b.credentials,
 		Identity:    b.identity,
 		Debug:       &b.debug,
+		Backlog:     &b.debug,
 		RAM:         b.machine.TaskRAM(),
 		MoreRAM:     b.machine.HighTaskRAM(),
 	})
@@ -91,11 +92,11 @@ func main() {
 	b.debug.Poll(&b.uart)
 	b.printBanner(&b.debug)
 	b.kernel.Load([][]byte{b.machine.ImageTasks(), b.machine.ModuleTasks()}, can.TaskManagement)
-	b.debug.Poll(nil)
 	b.instruments.booted(b.machine.EntryTicks(), start, amd64.Ticks())
 	if b.options.bootTicks {
 		format.Print(&b.debug, "boot: entered at tick %d, tasks loaded at tick %d\n", b.machine.EntryTicks(), amd64.Ticks())
 	}
+	b.debug.Booted()
 	if b.options.console {
 		b.processConsole.Start()
 		b.kernel.RunForever(can.MainLoop)

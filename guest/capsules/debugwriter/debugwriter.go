@@ -9,15 +9,17 @@ import (
 	"kapsel/guest/kernel/hil"
 )
 
-// queueSize is how much text waits at most, in bytes: a few fault dumps.
-const queueSize = 16 << 10
+// queueSize is how much text waits at most, in bytes.
+const queueSize = 32 << 10
 
-// Tasks' text has room as long as less than half of the queue is in use: the rest is the
+// Tasks' text has room as long as less than an eighth of the queue is in use: the rest is the
 // kernel's, whatever tasks write. A loss is reported when half of what its writer may use is
-// free again.
+// free again. Above crowded no task that faulted runs again: there is room for a fault dump of
+// each of 16 tasks then.
 const (
 	kernelRoom = queueSize
-	tasksRoom  = queueSize / 2
+	tasksRoom  = queueSize / 8
+	crowded    = queueSize / 4
 )
 
 // chunkSize is how much is sent at once, in bytes.
@@ -26,6 +28,7 @@ const chunkSize = 256
 // Writer queues text. What finds no room is lost, with all that its writer writes until the
 // loss is reported.
 type Writer struct {
+	kernel  *kernel.Kernel
 	line    hil.Transmitter
 	polled  hil.PollingTransmitter // or nil
 	send    kernel.DeferredCall
@@ -36,6 +39,7 @@ type Writer struct {
 	tasks   TaskWriter
 	chunk   [chunkSize]byte
 	sending uint // bytes at head that are being sent from chunk
+	waited  bool // a task waits until no more than crowded is in use
 	awake   bool // the text will be sent: a chunk is, or the deferred call is set
 }
 
@@ -49,7 +53,7 @@ type TaskWriter struct {
 // Init ties the writer to its line, of which it is the only transmit client. Text may be
 // written before Init: it waits.
 func (w *Writer) Init(k *kernel.Kernel, line hil.Transmitter) {
-	w.line = line
+	w.kernel, w.line = k, line
 	w.send.Register(k, w)
 	line.SetTransmitClient(w)
 	if w.count != 0 {
@@ -63,13 +67,23 @@ func (w *Writer) Tasks() *TaskWriter {
 	return &w.tasks
 }
 
-// Poll makes text that finds the queue full be sent by polling that line, or with nil no more.
-// It is for booting, when nobody serves interrupts yet and no task waits.
+// Poll makes text that finds the queue full be sent by polling that line, until Booted: nobody
+// serves interrupts yet, and no task waits.
 func (w *Writer) Poll(line hil.PollingTransmitter) {
-	if line != nil {
-		w.Drain(line)
-	}
+	w.Drain(line)
 	w.polled = line
+}
+
+// Booted sends all that waits, so that it comes before tasks' output, and ends Poll.
+func (w *Writer) Booted() {
+	w.poll(w.polled)
+	w.polled = nil
+}
+
+// Crowded implements kernel.Backlog.
+func (w *Writer) Crowded() bool {
+	w.waited = w.waited || w.count > crowded
+	return w.count > crowded
 }
 
 // WriteString implements kernel.Writer. It returns at once, unless the line is polled.
@@ -163,6 +177,10 @@ func (w *Writer) Transmitted([]byte, int, abi.ErrorCode) {
 	w.drop(w.sending)
 	w.sending = 0
 	w.reportLosses()
+	if w.waited && w.count <= crowded {
+		w.waited = false
+		w.kernel.Uncrowded()
+	}
 	w.HandleDeferredCall()
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
 	"kapsel/guest/kernel/kerneltest"
 )
@@ -68,7 +69,7 @@ func TestLossIsReported(t *testing.T) {
 	assert.True(t, strings.HasSuffix(sent(m), "lost here]\nlater\n"))
 }
 
-// TestTasksLeaveRoom: whatever tasks write, half of the queue is left for the kernel, whose
+// TestTasksLeaveRoom: whatever tasks write, seven eighths of the queue are left for the kernel, whose
 // messages begin lines of their own.
 func TestTasksLeaveRoom(t *testing.T) {
 	m, w := newWriter(t)
@@ -76,7 +77,7 @@ func TestTasksLeaveRoom(t *testing.T) {
 		w.Tasks().WriteString("task ")
 		w.Tasks().WriteChar('.')
 	}
-	message := strings.Repeat("k", tasksRoom-1)
+	message := strings.Repeat("k", queueSize-tasksRoom-1)
 	w.WriteString(message)
 	run(m)
 	all := strings.Repeat("task .", queueSize)
@@ -124,6 +125,37 @@ func TestLossIsReportedInAFlood(t *testing.T) {
 	assert.Equal(t, written, len(rest)-len("before Init; ")-cut+lost)
 }
 
+// TestFaultsWaitForTheirMessages: tasks that fault again and again cause no more messages than
+// are sent, and other tasks go on.
+func TestFaultsWaitForTheirMessages(t *testing.T) {
+	const restarts, tasks = 32, 15
+	m := kerneltest.New(t, capability.Mint())
+	w := new(Writer)
+	m.Kernel.Init(kernel.Config{CPU: &m.CPU, Platform: m, Scheduler: &kernel.RoundRobin{}, Policy: m, Debug: w, Backlog: w,
+		Credentials: m, Identity: m, RAM: make([]byte, 1<<20)})
+	m.Policy = &kernel.FaultLimit{Restarts: restarts, Dump: true}
+	w.Init(&m.Kernel, &m.Line)
+	for i := range tasks {
+		m.AddTask(fmt.Sprint("faulting", i), func(k *kerneltest.Task) {
+			for {
+				w.Tasks().WriteString("some of a flood of text\n")
+				k.Fault(kernel.Fault{Vector: 6, Name: strings.Repeat("a long dump\n", 100)})
+			}
+		}, nil)
+	}
+	turns := 0
+	m.AddTask("other", func(k *kerneltest.Task) {
+		for turns = range 100_000 {
+			k.Spin(1)
+		}
+		k.Wait()
+	}, nil)
+	assert.True(t, m.Run())
+	assert.NotContains(t, sent(m), "the kernel's messages were lost")
+	assert.Equal(t, (restarts+1)*tasks, strings.Count(sent(m), " faulted: "))
+	assert.Equal(t, 99_999, turns)
+}
+
 // TestDrainReportsLosses: at the machine's end, too.
 func TestDrainReportsLosses(t *testing.T) {
 	m, w := newWriter(t)
@@ -148,10 +180,11 @@ func TestNothingIsLostWhileBooting(t *testing.T) {
 		}
 		want += line
 	}
-	w.Poll(nil)
-	assert.Empty(t, m.Line.Sent, "no interrupt was served")
+	w.Booted()
+	assert.Equal(t, want, m.Line.Polled)
+	w.WriteString("later\n")
 	run(m)
-	assert.Equal(t, want, m.Line.Polled+sent(m))
+	assert.Equal(t, "later\n", sent(m))
 }
 
 func TestDrain(t *testing.T) {
