@@ -53,11 +53,12 @@ console:
 
 exit status of run, the guest's own first; tasks that are skipped at load do not count:
   0          every task ended with exit code 0
-  1 to 99    the first task's exit code that is not 0 (above 99: 99)
+  1 to 99    the first task's exit code that is not 0 (above 99 or below 0: 99)
   100        a fault stopped a task
   101        the kernel panicked
   102        the kernel could not boot
-  103 to 127 reserved for the guest, but 122 to 125 are the monitor's
+  103        there was no task to run
+  104 to 127 reserved for the guest, but 122 to 125 are the monitor's
 exit status of run, the monitor's own:
   2          the command line or the image cannot be used, which is said in one line; a
              task's exit code may be 2 as well

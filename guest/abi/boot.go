@@ -76,6 +76,7 @@ const (
 	ExitTaskFault = 100 // a task was stopped by a fault
 	ExitPanic     = 101 // the kernel panicked
 	ExitBadBoot   = 102 // the kernel cannot use what the monitor handed it
+	ExitNoTask    = 103 // there was no task that may run
 )
 
 // The image's ELF note by which a monitor knows that it may enter by the direct door:

@@ -143,14 +143,17 @@ func (t *Task) PrintShortID(w Writer, width int) {
 }
 
 // PrintName writes the task's name, with anything but ASCII made visible, and spaces
-// behind it up to width bytes.
+// behind it up to width bytes, one at the least; with a width of 0 the name alone.
 func (t *Task) PrintName(w Writer, width int) {
 	t.printName(w)
+	if width == 0 {
+		return
+	}
 	length := len(t.object.Name())
 	if length == 0 {
 		length = len(noName)
 	}
-	format.Left(w, "", width-length)
+	format.Left(w, "", max(width-length, 1))
 }
 
 // Print writes all that is known of the task: state, counters, memory map.

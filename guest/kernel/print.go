@@ -2,9 +2,12 @@ package kernel
 
 import "kapsel/guest/kernel/format"
 
-// PrintTasks writes a table of all tasks with their states and counters. A fault that a
-// task survived by a restart is shown too.
+// PrintTasks writes a table of all tasks with their states and counters, if there are any. A fault
+// that a task survived by a restart is shown too.
 func (k *Kernel) PrintTasks(w Writer) {
+	if k.loaded == 0 {
+		return
+	}
 	w.WriteString("PID   Name              State       Restarts   Syscalls  Dropped  Expired  Ended by\n")
 	for slot := range k.loaded {
 		k.tasks[slot].printRow(w)
@@ -15,7 +18,7 @@ func (t *Task) printRow(w Writer) {
 	format.Print(w, "%4d  ", t.id.Number())
 	t.PrintName(w, 18)
 	format.Left(w, t.StateName(), 11)
-	format.Print(w, "%9d%11d%9d%9d  ", t.restarts, t.syscalls, t.dropped, t.expired)
+	format.Print(w, " %8d %10d %8d %8d  ", t.restarts, t.syscalls, t.dropped, t.expired)
 	t.printEnd(w)
 	w.WriteString("\n")
 }
@@ -26,12 +29,22 @@ func (t *Task) printEnd(w Writer) {
 	case t.state == Terminated && !t.exited:
 		w.WriteString("terminated from outside")
 	case t.state == Terminated:
-		format.Print(w, "exit with code %d", uint64(t.completion))
+		printCode(w, int32(t.completion))
 	case t.faults != 0:
 		printFault(w, &t.lastFault)
 	default:
 		w.WriteString("-")
 	}
+}
+
+// printCode writes a completion code, which programs take for a signed number.
+func printCode(w Writer, code int32) {
+	w.WriteString("exit with code ")
+	if code < 0 {
+		w.WriteString("-")
+		code = -code
+	}
+	format.Print(w, "%d", uint64(uint32(code)))
 }
 
 // printMemory writes the task's memory map, from its highest address down.

@@ -1,6 +1,7 @@
 package kernel_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -435,6 +436,25 @@ func TestFullQueue(t *testing.T) {
 	assert.Regexp(t, `task +Terminated +0 +\d+ +1 +0 +exit with code 0`, m.Tasks())
 }
 
+// TestLongNamesInTheTable: a name never touches the state, nor one number another.
+func TestLongNamesInTheTable(t *testing.T) {
+	for _, name := range []string{"seventeen letters", "eighteen letters!!", "nineteen letters!!!", strings.Repeat("long", 25)} {
+		m := newMachine(t)
+		m.AddTask(name, nothing, nil)
+		assert.False(t, m.Run())
+		assert.Regexp(t, `(?m)^   1  `+name+` +Terminated +0 +1 +0 +0  exit with code 0$`, m.Tasks())
+	}
+}
+
+// TestNoTask: a machine without a task has a status of its own, and no table.
+func TestNoTask(t *testing.T) {
+	m := newMachine(t)
+	assert.Equal(t, 0, m.Load())
+	assert.False(t, m.Continue())
+	assert.Equal(t, uint32(abi.ExitNoTask), m.Kernel.ExitStatus())
+	assert.Empty(t, m.Tasks())
+}
+
 func TestExit(t *testing.T) {
 	t.Run("terminate", func(t *testing.T) {
 		m := runTask(t, func(k *kerneltest.Task) { k.Syscall(abi.Exit, 0xff_0000_0000|abi.ExitTerminate, 0xff_0000_0000|42) })
@@ -444,6 +464,15 @@ func TestExit(t *testing.T) {
 	t.Run("a large code is clamped in the machine's status", func(t *testing.T) {
 		m := runTask(t, func(k *kerneltest.Task) { k.Syscall(abi.Exit, abi.ExitTerminate, 1000) })
 		assert.Equal(t, uint32(99), m.Kernel.ExitStatus())
+	})
+	t.Run("codes are signed where a person reads them", func(t *testing.T) {
+		for code, want := range map[uint32]string{
+			0xffff_ffff: "-1", 0x8000_0000: "-2147483648", 0x7fff_ffff: "2147483647", 0xffff_fc00: "-1024",
+		} {
+			m := runTask(t, func(k *kerneltest.Task) { k.Syscall(abi.Exit, abi.ExitTerminate, uint64(code)) })
+			assert.Regexp(t, ` exit with code `+want+`\n`, m.Tasks())
+			assert.Equal(t, uint32(99), m.Kernel.ExitStatus())
+		}
 	})
 	t.Run("an unknown kind", func(t *testing.T) {
 		runTask(t, func(k *kerneltest.Task) {

@@ -275,9 +275,12 @@ func (k *Kernel) setBreak(t *Task, addr uint64) {
 }
 
 // ExitStatus is the machine's exit status when Run has returned (abi.ExitOK and others):
-// abi.ExitTaskFault if a fault stopped a task, else the first completion code that is
-// not 0, at most 99.
+// abi.ExitNoTask if no task was loaded, abi.ExitTaskFault if a fault stopped a task, else the first
+// completion code that is not 0, at most 99.
 func (k *Kernel) ExitStatus() uint32 {
+	if k.loaded == 0 {
+		return abi.ExitNoTask
+	}
 	status := uint32(abi.ExitOK)
 	for slot := range k.loaded {
 		t := &k.tasks[slot]

@@ -147,11 +147,6 @@ func TestBadModule(t *testing.T) {
 	inOrder(t, out.Console, "skipped", "checksum", "hello: greeting 10 of 10\n")
 }
 
-// TestNoTasks: a machine without tasks has nothing to wait for.
-func TestNoTasks(t *testing.T) {
-	ended(t, machine.Boot(t, machine.Guest{Image: "test/bare.elf"}), abi.ExitOK)
-}
-
 // TestSmallMemory: the image runs in little memory, and in more than the first GiB.
 func TestMemorySizes(t *testing.T) {
 	for _, mib := range []uint64{4, 2048} {

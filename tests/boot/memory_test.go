@@ -56,7 +56,7 @@ func TestTooLittleMemory(t *testing.T) {
 		memory += abi.PageSize
 		out = machine.Boot(t, machine.Guest{Image: "two.elf", Memory: memory})
 	}
-	ended(t, out, abi.ExitOK)
+	ended(t, out, abi.ExitNoTask)
 	assert.Equal(t, 2, strings.Count(out.Console, "skipped: not enough RAM left for what it asks for\n"))
 }
 

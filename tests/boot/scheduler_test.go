@@ -48,7 +48,7 @@ func TestSchedulersAgainstASpinner(t *testing.T) {
 
 func TestUnknownScheduler(t *testing.T) {
 	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Cmdline: "scheduler=fair"})
-	ended(t, out, abi.ExitOK)
+	ended(t, out, abi.ExitNoTask)
 	assert.Contains(t, out.Console, "command line: unknown word: scheduler=fair (want ")
 }
 

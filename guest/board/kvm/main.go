@@ -91,7 +91,9 @@ func main() {
 	b.wire(can)
 	b.debug.Poll(&b.uart)
 	b.printBanner(&b.debug)
-	b.kernel.Load([][]byte{b.machine.ImageTasks(), b.machine.ModuleTasks()}, can.TaskManagement)
+	if b.kernel.Load([][]byte{b.machine.ImageTasks(), b.machine.ModuleTasks()}, can.TaskManagement) == 0 {
+		b.debug.WriteString("no task to run: the image holds none that may run, and none came with it\n")
+	}
 	b.instruments.booted(b.machine.EntryTicks(), start, amd64.Ticks())
 	if b.options.bootTicks {
 		format.Print(&b.debug, "boot: entered at tick %d, tasks loaded at tick %d\n", b.machine.EntryTicks(), amd64.Ticks())
@@ -102,7 +104,7 @@ func main() {
 		b.kernel.RunForever(can.MainLoop)
 	}
 	b.kernel.Run(can.MainLoop)
-	b.kernel.PrintTasks(&b.debug)
+	b.printTasks(&b.debug)
 	b.drain()
 	amd64.Exit(b.kernel.ExitStatus())
 }
@@ -189,8 +191,14 @@ func (b *board) drain() {
 	b.debug.Drain(&b.uart)
 }
 
-// KernelPanicked implements amd64.Mourner: what was printed before the panic, then the tasks.
-func (b *board) KernelPanicked(w kernel.Writer) {
+// printTasks sends all that still waits, and writes the table of tasks on lines of its own.
+func (b *board) printTasks(w kernel.Writer) {
 	b.drain()
+	if b.uart.MidLine() {
+		w.WriteString("\n")
+	}
 	b.kernel.PrintTasks(w)
 }
+
+// KernelPanicked implements amd64.Mourner: what was printed before the panic, then the tasks.
+func (b *board) KernelPanicked(w kernel.Writer) { b.printTasks(w) }

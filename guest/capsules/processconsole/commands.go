@@ -177,7 +177,7 @@ func (c *Console) list() {
 		format.Print(w, "%4d    ", t.ID().Number())
 		t.PrintShortID(w, 11)
 		t.PrintName(w, 20)
-		format.Print(w, "%6d%10d%10d%5d/%d  ",
+		format.Print(w, "%6d %9d %9d %4d/%d  ",
 			s.Expired, s.Syscalls, s.Restarts, uint64(s.Grants), uint64(c.kernel.Grants()))
 		w.WriteString(t.StateName())
 		w.WriteString("\n")

@@ -88,7 +88,7 @@ func TestList(t *testing.T) {
 	assert.Equal(t, ` PID    ShortID    Name                Quanta  Syscalls  Restarts  Grants  State
    1    Unique     waits                    0         1         0    0/0  Yielded
    2    0x00001234 ends                     0         1         0    0/0  Terminated
-   3    Unique     a name that is too long     0         1         0    0/0  Yielded
+   3    Unique     a name that is too long      0         1         0    0/0  Yielded
 `, b.said(t, "list"))
 	assert.Equal(t, "Total processes: 3\nActive processes: 2\nTimeslice expirations: 0\n", b.said(t, "status"))
 }

@@ -53,6 +53,7 @@ type UART struct {
 	enabled   uint8
 	early     byte // came before Init, if hasEarly
 	hasEarly  bool
+	midLine   bool // the last byte that was sent was no newline
 	deferred  kernel.DeferredCall
 
 	transmitClient hil.TransmitClient
@@ -212,9 +213,18 @@ func (u *UART) transmitReady() {
 func (u *UART) sendBurst() {
 	t := &u.transmit
 	end := min(t.done+u.burst, t.n)
-	u.registers.WriteBytes(data, t.buf[t.done:end])
+	u.write(t.buf[t.done:end])
 	t.done = end
 }
+
+// write gives the transmitter bytes, one at the least, that it has room for.
+func (u *UART) write(b []byte) {
+	u.registers.WriteBytes(data, b)
+	u.midLine = b[len(b)-1] != '\n'
+}
+
+// MidLine reports whether what was sent last has begun a line and not ended it.
+func (u *UART) MidLine() bool { return u.midLine }
 
 // enable turns interrupts of the device on or off.
 func (u *UART) enable(interrupts uint8, on bool) {
@@ -250,7 +260,7 @@ func (u *UART) poll(b []byte) {
 			}
 		}
 		n := min(u.burst, len(b))
-		u.registers.WriteBytes(data, b[:n])
+		u.write(b[:n])
 		b = b[n:]
 	}
 }

@@ -285,6 +285,24 @@ func TestTransmitPolling(t *testing.T) {
 	})
 }
 
+// TestMidLine: the driver knows whether what it sent last, by interrupts or by polling, ended a line.
+func TestMidLine(t *testing.T) {
+	eachDevice(t, func(t *testing.T, r *rig) {
+		assert.False(t, r.MidLine(), "nothing was sent")
+		for _, text := range []string{"a line\n", "the beginning of a long line", "its end\n", "x", "\n"} {
+			r.Transmit([]byte(text+"\nmore"), len(text))
+			r.interrupts()
+			assert.Equal(t, text[len(text)-1] != '\n', r.MidLine(), "%q", text)
+		}
+		r.registers = &sendingRegisters{&r.device}
+		for _, text := range []string{"polled", "", "to its end\n", ""} {
+			before := r.MidLine()
+			r.TransmitPolling([]byte(text))
+			assert.Equal(t, text == "polled" || text == "" && before, r.MidLine(), "%q", text)
+		}
+	})
+}
+
 // sendingRegisters is a device that sends its queue whenever it is asked for its status.
 type sendingRegisters struct{ *device }
 

@@ -83,17 +83,20 @@ func BenchmarkMonitor(b *testing.B) {
 	onePage := filepath.Join(b.TempDir(), "one-page.elf")
 	exits := []byte{0x31, 0xc0, 0xe7, abi.PortDebugExit} // xor %eax, %eax; out %eax, $DEBUGEXIT
 	require.NoError(b, os.WriteFile(onePage, image.Flat(exits, 0), 0o644))
-	for _, guest := range []struct{ name, path string }{
-		{"one-page", onePage},
-		{"kernel", filepath.Join(os.Getenv("KAPSEL_BUILD"), "test", "bare.elf")},
+	for _, guest := range []struct {
+		name, path string
+		status     guestStatus // with which it ends
+	}{
+		{"one-page", onePage, abi.ExitOK},
+		{"kernel", filepath.Join(os.Getenv("KAPSEL_BUILD"), "test", "bare.elf"), abi.ExitNoTask},
 	} {
 		for _, monitor := range []string{"gokvm", "kapsel"} {
-			b.Run(guest.name+"/"+monitor, func(b *testing.B) { benchmarkMonitor(b, monitor, guest.path) })
+			b.Run(guest.name+"/"+monitor, func(b *testing.B) { benchmarkMonitor(b, monitor, guest.path, guest.status) })
 		}
 	}
 }
 
-func benchmarkMonitor(b *testing.B, monitor, path string) {
+func benchmarkMonitor(b *testing.B, monitor, path string, status guestStatus) {
 	if err := vmm.Probe(b.Context()); err != nil {
 		b.Skip(err)
 	}
@@ -102,7 +105,7 @@ func benchmarkMonitor(b *testing.B, monitor, path string) {
 	}
 	var total took
 	for b.Loop() {
-		t := playedBy(b, monitor, path)
+		t := playedBy(b, monitor, path, status)
 		total.passed += t.passed
 		total.used += t.used
 		total.entry += t.entry
@@ -122,8 +125,8 @@ func benchmarkMonitor(b *testing.B, monitor, path string) {
 // loop. KVM starts the counter at the processor's creation.
 type took struct{ passed, used, entry, loading int64 }
 
-// playedBy boots the image in a process that plays the monitor, to the guest's status 0.
-func playedBy(b *testing.B, monitor, path string) (t took) {
+// playedBy boots the image in a process that plays the monitor, to the guest's end with the status.
+func playedBy(b *testing.B, monitor, path string, status guestStatus) (t took) {
 	self, err := os.Executable()
 	require.NoError(b, err)
 	ctx, cancel := context.WithTimeout(b.Context(), patience)
@@ -132,8 +135,8 @@ func playedBy(b *testing.B, monitor, path string) (t took) {
 	command.Env = append(os.Environ(), playMonitor+"="+path, playName+"="+monitor)
 	output, err := command.CombinedOutput()
 	require.NoError(b, err, "%s", output)
-	console, last, found := strings.Cut(string(output), "\nended: "+guestStatus(0).Error()+"\n")
-	require.True(b, found, "%s did not run the guest to status 0:\n%s", monitor, output)
+	console, last, found := strings.Cut(string(output), "\nended: "+status.Error()+"\n")
+	require.True(b, found, "%s did not run the guest to status %d:\n%s", monitor, status, output)
 	_, err = fmt.Sscanf(last, tookFormat, &t.passed, &t.used)
 	require.NoError(b, err, "%s", output)
 	if _, line, isKernel := strings.Cut(console, bootTicks); isKernel {
