@@ -3,7 +3,6 @@ package main
 import (
 	"debug/elf"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -40,16 +39,16 @@ func (tc *toolchain) buildTask(s source, dir string, digest bool) ([]byte, error
 		return nil, err
 	}
 	if err := f.checkRAM(m); err != nil {
-		return nil, fmt.Errorf("task %s: %w", pkg, err)
+		return nil, fmt.Errorf("task %q: %w", pkg, err)
 	}
 	spec := f.spec(name, m)
 	spec.SHA256 = digest
 	object, err := tbfbuild.Build(spec)
 	if err != nil {
-		return nil, fmt.Errorf("task %s: %w", pkg, err)
+		return nil, fmt.Errorf("task %q: %w", pkg, err)
 	}
 	if end := abi.FlashStart + uint64(len(object)); end > f.data.addr {
-		return nil, fmt.Errorf("task %s: its object ends at %#x, behind the start of its data at %#x%s", pkg, end, f.data.addr, noRoom(digest))
+		return nil, fmt.Errorf("task %q: its object ends at %#x, behind the start of its data at %#x%s", pkg, end, f.data.addr, noRoom(digest))
 	}
 	return object, os.WriteFile(filepath.Join(dir, name+".tbf"), object, 0o644)
 }
@@ -70,19 +69,19 @@ func readObject(path string) ([]byte, error) {
 		return nil, err
 	}
 	if len(object) == 0 {
-		return nil, fmt.Errorf("%s is empty, want a TBF object", path)
+		return nil, fmt.Errorf("%q is empty, want a TBF object", path)
 	}
 	if size := declaredSize(object); size > uint64(len(object)) {
-		return nil, fmt.Errorf("%s is truncated: it is %d bytes long, its header says %d; make or copy it again", path, len(object), size)
+		return nil, fmt.Errorf("%q is truncated: it is %d bytes long, its header says %d; make or copy it again", path, len(object), size)
 	}
 	if err := tbfbuild.Check(object); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%q: %w", path, err)
 	}
 	if size, _ := tbf.Length(object); size != len(object) {
-		return nil, fmt.Errorf("%s is %d bytes long, but its object is %d: want one object in a file", path, len(object), size)
+		return nil, fmt.Errorf("%q is %d bytes long, but its object is %d: want one object in a file", path, len(object), size)
 	}
 	if size := uint64(len(object)); size%abi.PageSize != 0 {
-		return nil, fmt.Errorf("%s is %d bytes long, want a multiple of %d: pad it as elf2tab does for x86", path, size, abi.PageSize)
+		return nil, fmt.Errorf("%q is %d bytes long, want a multiple of %d: pad it as elf2tab does for x86", path, size, abi.PageSize)
 	}
 	return object, nil
 }
@@ -120,7 +119,7 @@ func (tc *toolchain) linkTask(pkg, path string, m manifest) (*taskFile, error) {
 		}
 		text = want
 	}
-	return nil, fmt.Errorf("task %s: the size of its data depends on where its code is", pkg)
+	return nil, fmt.Errorf("task %q: the size of its data depends on where its code is", pkg)
 }
 
 // regionOffset is where the writeable region begins, in bytes from the object's start.
@@ -141,12 +140,12 @@ func readTask(path string) (*taskFile, error) {
 	defer e.Close()
 	segments, err := loadSegments(e)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%q: %w", path, err)
 	}
 	f := &taskFile{e.Entry, segments[0], segments[1], segments[2]}
 	f.data.data = append(f.data.data, make([]byte, -len(f.data.data)&7)...)
 	if f.data.addr%abi.PageSize != 0 {
-		return nil, errors.New("the linker put the data across a page: " + path)
+		return nil, fmt.Errorf("%q: the linker put the data across a page", path)
 	}
 	return f, nil
 }

@@ -22,7 +22,7 @@ func copyModule(t *testing.T, files map[string]string) (dir, kernel string) {
 	}
 	dir = t.TempDir()
 	root := filepath.Join("..", "..")
-	for _, name := range []string{"guest", filepath.Join("tools", "mkimage")} {
+	for _, name := range []string{"files", "guest", filepath.Join("tools", "mkimage")} {
 		require.NoError(t, os.CopyFS(filepath.Join(dir, name), os.DirFS(filepath.Join(root, name))))
 	}
 	for _, name := range []string{"go.mod", "go.sum"} {
@@ -33,7 +33,7 @@ func copyModule(t *testing.T, files map[string]string) (dir, kernel string) {
 	for name, text := range files {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
-	build := exec.Command("go", "run", "./tools/mkimage", "-o", "out/kapsel.elf")
+	build := exec.Command("go", "run", "./tools/mkimage", "-o", "out/kapsel.elf", "-no-tasks")
 	build.Dir = dir
 	said, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", said)
