@@ -13,7 +13,7 @@ mkdir -p "$build"
 # or the file of "go env -w", which a variable outdoes if it is not empty. Programs must run in a
 # machine without libraries. tools/mkimage sees to the guest's by itself.
 export GO111MODULE=on GOWORK=off GOFLAGS=-buildvcs=false GOOS=linux GOARCH=amd64 GOAMD64=v1 GOFIPS140=off CGO_ENABLED=0
-unset GODEBUG GOEXPERIMENT GOROOT
+unset GODEBUG GOEXPERIMENT GOROOT GO_EXTLINK_ENABLED
 
 say() { echo "${0##*/}: $*" >&2; }
 die() { say "$@"; exit 1; }

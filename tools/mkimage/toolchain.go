@@ -112,7 +112,7 @@ func environment() (env []string, version string, err error) {
 }
 
 // compilers are variables for cgo that do not begin as its others do.
-var compilers = []string{"AR", "CC", "CXX", "FC", "GCCGO", "PKG_CONFIG"}
+var compilers = []string{"AR", "CC", "CXX", "FC", "GCCGO", "GCCGOTOOLDIR", "PKG_CONFIG"}
 
 // stockFiles are the files of Go's package runtime that need nothing of the others: they stay.
 // They zero and copy memory, decode strings into runes, and divide complex numbers.
