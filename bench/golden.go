@@ -89,7 +89,7 @@ func ReadGolden(file io.Reader) (*Golden, error) {
 			return nil, fmt.Errorf("line %d: want a name, a number and a unit, found %q", n, text)
 		}
 		value, err := strconv.ParseFloat(f[1], 64)
-		if err != nil {
+		if err != nil || checkValue(value) != nil {
 			return nil, fmt.Errorf("line %d: want a number, found %q", n, f[1])
 		}
 		if seen[f[0]] {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -189,9 +190,50 @@ func Read(content []byte) (*Run, error) {
 	return r, err
 }
 
+// maxValue bounds figures, so that no median, ratio or rounding of them overflows.
+const maxValue = 1e300
+
+// checkValue refuses a figure that nothing can be compared with.
+func checkValue(v float64) error {
+	if math.Abs(v) <= maxValue { // no NaN is
+		return nil
+	}
+	return fmt.Errorf("want a finite number, at most %g", maxValue)
+}
+
+// lineAt is the number of the line at an offset in a file.
+func lineAt(content []byte, offset int64) int {
+	return 1 + bytes.Count(content[:min(offset, int64(len(content)))], []byte("\n"))
+}
+
+// checkNumbers refuses numbers in JSON that are too large. It stops where the syntax is wrong.
+func checkNumbers(content []byte) error {
+	tokens := json.NewDecoder(bytes.NewReader(content))
+	tokens.UseNumber()
+	for {
+		token, err := tokens.Token()
+		if err != nil {
+			return nil
+		}
+		if n, ok := token.(json.Number); ok {
+			v, _ := n.Float64() // infinite if it is out of range
+			if err := checkValue(v); err != nil {
+				return fmt.Errorf("line %d: %w, found %.40q", lineAt(content, tokens.InputOffset()), err, n)
+			}
+		}
+	}
+}
+
 func readJSON(content []byte) (*Run, error) {
+	if err := checkNumbers(content); err != nil {
+		return nil, err
+	}
 	r := new(Run)
 	if err := json.Unmarshal(content, r); err != nil {
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			return nil, fmt.Errorf("line %d: %w", lineAt(content, syntax.Offset), err)
+		}
 		return nil, err
 	}
 	if r.Version != Version {
@@ -202,18 +244,26 @@ func readJSON(content []byte) (*Run, error) {
 
 func readText(content []byte) (*Run, error) {
 	r := &Run{Version: Version}
+	lines := strings.Split(string(content), "\n")
 	reader := benchfmt.NewReader(bytes.NewReader(content), "")
 	for reader.Scan() {
 		switch record := reader.Result().(type) {
 		case *benchfmt.SyntaxError:
-			return nil, fmt.Errorf("line %d: %s", record.Line, record.Msg)
+			return nil, fmt.Errorf("line %d: %s in %.80q", record.Line, record.Msg, lines[record.Line-1])
 		case *benchfmt.Result:
 			if len(r.Results) == 0 {
 				for _, c := range record.Config {
 					r.Config = append(r.Config, Fact{c.Key, string(c.Value)})
 				}
 			}
-			r.Results = append(r.Results, textResult(record))
+			x := textResult(record)
+			for _, m := range x.Metrics {
+				if err := checkValue(m.Value); err != nil {
+					_, line := record.Pos()
+					return nil, fmt.Errorf("line %d: %w, found %g in %.80q", line, err, m.Value, lines[line-1])
+				}
+			}
+			r.Results = append(r.Results, x)
 		}
 	}
 	return r, reader.Err()

@@ -94,7 +94,15 @@ func TestReadRefuses(t *testing.T) {
 		{"JSON of something else", `{"name": "x"}`, "version 0 of the JSON form, this kapsel reads version 1"},
 		{"a newer version", `{"version": 2, "results": []}`, "version 2"},
 		{"cut JSON", `{"version": 1, "results": [`, "unexpected end"},
-		{"a benchmark line without figures", "BenchmarkX 1 fast\n", "line 1"},
+		{"a benchmark line without figures", "BenchmarkX 1 fast\n", `line 1: parsing measurement: invalid syntax in "BenchmarkX 1 fast"`},
+		{"a value that is no number", "accel: kvm\nBenchmarkA 1 NaN cycles/op\n", `line 2: want a finite number, at most 1e+300, found NaN in "BenchmarkA 1 NaN cycles/op"`},
+		{"a value without end", "BenchmarkA 1 2 B/op +Inf ns/op\n", `line 1: want a finite number, at most 1e+300, found +Inf in "BenchmarkA 1 2 B/op +Inf ns/op"`},
+		{"a negative one", "\nBenchmarkA 1 -inf cycles/op\n", `line 2: want a finite number, at most 1e+300, found -Inf in `},
+		{"a value that no float64 holds", "BenchmarkA 1 1e309 cycles/op\n", `line 1: parsing measurement: value out of range in "BenchmarkA 1 1e309 cycles/op"`},
+		{"a value whose median may not fit", "BenchmarkA 1 1e308 cycles/op\n", `line 1: want a finite number, at most 1e+300, found 1e+308 in `},
+		{"JSON with a value that no float64 holds", "{\"version\": 1,\n\"results\": [{\"metrics\": [{\"value\": 1e309}]}]}", `line 2: want a finite number, at most 1e+300, found "1e309"`},
+		{"JSON with one whose median may not fit", "{\"version\": 1,\n\n\"results\": [{\"metrics\": [{\"value\": -1e308}]}]}", `line 3: want a finite number, at most 1e+300, found "-1e308"`},
+		{"JSON with one that is no number", "{\"version\": 1,\n\"results\": [{\"metrics\": [{\"value\": NaN}]}]}", `line 2: invalid character 'N'`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := Read([]byte(tt.text))

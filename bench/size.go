@@ -16,14 +16,14 @@ var KernelSizeNames = []string{"KernelText", "KernelRodata", "KernelTextRodata",
 func KernelSizes(image, kernel string) ([]Result, error) {
 	s, err := imageSegments(image)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", image, err)
+		return nil, fmt.Errorf("%q: %w", image, err)
 	}
 	pclntab, err := functionTable(kernel, s.code)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", kernel, err)
+		return nil, fmt.Errorf("%q: %w", kernel, err)
 	}
 	if pclntab > s.rodata {
-		return nil, fmt.Errorf("%s has a table of functions of %d bytes, %s constants of %d: build both again", kernel, pclntab, image, s.rodata)
+		return nil, fmt.Errorf("%q has a table of functions of %d bytes, %s constants of %d: build both again", kernel, pclntab, image, s.rodata)
 	}
 	text, rodata := uint64(len(s.code)), s.rodata-pclntab
 	var results []Result

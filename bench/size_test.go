@@ -24,8 +24,8 @@ func TestKernelSizesRefuses(t *testing.T) {
 	flat := file("flat.elf", image.Flat([]byte{0xf4}, 0)) // code that may be written: one segment
 	for _, tt := range []struct{ name, image, want string }{
 		{"no image", filepath.Join(dir, "none.elf"), "no such file"},
-		{"no ELF file", file("text", []byte("hello, this is a letter, not an image of a kernel, and it is long enough")), "text: bad magic number"},
-		{"not mkimage's", flat, "flat.elf: no segment of data"},
+		{"no ELF file", file("text", []byte("hello, this is a letter, not an image of a kernel, and it is long enough")), "text\": bad magic number"},
+		{"not mkimage's", flat, "flat.elf\": no segment of data"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := KernelSizes(tt.image, flat)

@@ -9,7 +9,11 @@ build=$root/build     # everything that is made or fetched
 rig=$build/rig        # the Linux kernel of the nested machine
 mkdir -p "$build"
 
-export CGO_ENABLED=0  # programs must run in a machine without libraries
+# What is built here is this machine's and this module's, whatever the caller's environment says,
+# or the file of "go env -w", which a variable outdoes if it is not empty. Programs must run in a
+# machine without libraries. tools/mkimage sees to the guest's by itself.
+export GO111MODULE=on GOWORK=off GOFLAGS=-buildvcs=false GOOS=linux GOARCH=amd64 GOAMD64=v1 GOFIPS140=off CGO_ENABLED=0
+unset GODEBUG GOEXPERIMENT GOROOT GO_EXTLINK_ENABLED
 
 say() { echo "${0##*/}: $*" >&2; }
 die() { say "$@"; exit 1; }

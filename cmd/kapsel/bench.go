@@ -172,7 +172,7 @@ func benchCommand(args []string, std stdio) (int, error) {
 		if err != nil {
 			return statusFailed, err
 		}
-		fmt.Fprintf(std.err, "kapsel: %d plots in %s\n", n, o.plot)
+		fmt.Fprintf(std.err, "kapsel: %d plots in %q\n", n, o.plot)
 	}
 	if o.golden == "" || o.out != "" {
 		if err := out.write(o.writer(run)); err != nil {
@@ -300,14 +300,14 @@ func (o *benchOptions) verdict(w io.Writer, golden, now *bench.Golden) (int, err
 	for _, line := range notes {
 		fmt.Fprintf(w, "note %s\n", line)
 	}
-	howTo := fmt.Sprintf("kapsel bench --golden %s --update", o.golden)
+	howTo := fmt.Sprintf("kapsel bench --golden %q --update", o.golden)
 	switch {
 	case len(failures) > 0:
-		return statusWorse, fmt.Errorf("%d of %d counts do not stand as in %s: mend them, or change the file in the same commit: %s", len(failures), counts, o.golden, howTo)
+		return statusWorse, fmt.Errorf("%d of %d counts do not stand as in %q: mend them, or change the file in the same commit: %s", len(failures), counts, o.golden, howTo)
 	case len(notes) > 0:
 		fmt.Fprintf(w, "%d of %d counts became better: let the file follow: %s\n", len(notes), counts, howTo)
 	default:
-		fmt.Fprintf(w, "%d counts, all within %.0f %% of %s\n", counts, 100*bench.Tolerance, o.golden)
+		fmt.Fprintf(w, "%d counts, all within %.0f %% of %q\n", counts, 100*bench.Tolerance, o.golden)
 	}
 	return 0, nil
 }

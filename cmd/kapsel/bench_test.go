@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -159,10 +160,10 @@ func TestBenchGolden(t *testing.T) {
 	assert.Regexp(t, `(?m)^Memop +100 +instructions$`, string(text))
 
 	out, _ := against(0, "122")
-	assert.Contains(t, out, "5 counts, all within 2 % of "+golden)
+	assert.Contains(t, out, "5 counts, all within 2 % of "+strconv.Quote(golden))
 	out, said = against(statusWorse, "123")
 	assert.Equal(t, "FAIL Memop: 103 instructions, golden 100: +3.0 %\n", out)
-	assert.Contains(t, said, "kapsel: 1 of 5 counts do not stand as in "+golden)
+	assert.Contains(t, said, "kapsel: 1 of 5 counts do not stand as in "+strconv.Quote(golden))
 	assert.Contains(t, said, "--update")
 	require.NoError(t, os.WriteFile(golden, bytes.Replace(text, []byte("accel: qemu "), []byte("accel: qemu 1."), 1), 0o644))
 	out, _ = against(0, "122")
@@ -220,17 +221,17 @@ func TestBenchRefusesBeforeTheFirstBoot(t *testing.T) {
 		want string
 	}{
 		{"no image beside the command", nil, "bench.elf\": no such file or directory: scripts/build makes build/bench.elf"},
-		{"a missing golden file", []string{"--golden", missing}, "--golden: \"" + missing + "\": no such file or directory: make it with --update"},
+		{"a missing golden file", []string{"--golden", missing}, "--golden: " + strconv.Quote(missing) + ": no such file or directory: make it with --update"},
 		{"a folder as golden file", []string{"--golden", t.TempDir()}, "is a directory"},
-		{"another file as golden file", []string{"--golden", text}, "--golden \"" + text + "\": line 1: want a name, a number and a unit, found \"a letter\"\n"},
+		{"another file as golden file", []string{"--golden", text}, "--golden " + strconv.Quote(text) + ": line 1: want a name, a number and a unit, found \"a letter\"\n"},
 		{"an empty golden file", []string{"--golden", file(t, "empty", nil)}, "no counts in it: make them with --update"},
 		{"a golden file without end", []string{"--golden", "/dev/zero"}, "--golden: \"/dev/zero\": a device: want a file or a pipe"},
 		{"an image without end", []string{"--small", "/dev/zero"}, "--small: \"/dev/zero\": a device: want a file or a pipe"},
 		{"a golden file in no folder", []string{"--golden", filepath.Join(missing, "g"), "--update"}, "--golden: open "},
-		{"a file as folder of plots", []string{"--plot", text}, "--plot: mkdir " + text + ": not a directory"},
+		{"a file as folder of plots", []string{"--plot", text}, "--plot: mkdir " + strconv.Quote(text) + ": not a directory"},
 		{"plots in a file", []string{"--plot", filepath.Join(text, "plots")}, "--plot: mkdir "},
-		{"a missing image with two tasks", []string{"--small", missing}, "--small: \"" + missing + "\": no such file or directory: scripts/build makes build/two.elf"},
-		{"another file as image with two tasks", []string{"--small", text}, "--small: \"" + text + "\": not an ELF file"},
+		{"a missing image with two tasks", []string{"--small", missing}, "--small: " + strconv.Quote(missing) + ": no such file or directory: scripts/build makes build/two.elf"},
+		{"another file as image with two tasks", []string{"--small", text}, "--small: " + strconv.Quote(text) + ": not an ELF file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.args != nil {
@@ -295,7 +296,21 @@ func TestBenchCompareRefuses(t *testing.T) {
 	_, said := runBench(t, statusUsage, "--compare", good, file(t, "text", []byte("a letter\n")))
 	assertOneLine(t, said, "text\": no results in it")
 	_, said = runBench(t, statusUsage, "--compare", filepath.Join(t.TempDir(), "none"), good)
-	assertOneLine(t, said, "no such file")
+	assertOneLine(t, said, "none\": no such file")
 	_, said = runBench(t, statusUsage, "--compare", good, "/dev/zero")
 	assertOneLine(t, said, "\"/dev/zero\": a device: want a file or a pipe")
+}
+
+// What cannot be compared is said, with file, line and value, in place of an empty table.
+func TestBenchCompareNamesWhatIsNoNumber(t *testing.T) {
+	good := file(t, "good.txt", []byte("accel: kvm\nBenchmarkA 1 5 cycles/op\n"))
+	for _, value := range []string{"NaN", "Inf", "-Inf", "1e308", "1e999"} {
+		bad := file(t, "bad file.txt", []byte("accel: kvm\nBenchmarkA 1 "+value+" cycles/op\n"))
+		for _, files := range [][]string{{good, bad}, {bad, good}} {
+			out, said := runBench(t, statusUsage, append([]string{"--compare"}, files...)...)
+			assert.Empty(t, out)
+			assertOneLine(t, said, strconv.Quote(bad)+": line 2: ")
+			assert.Contains(t, said, "\"BenchmarkA 1 "+value+" cycles/op\"\n")
+		}
+	}
 }

@@ -1,6 +1,89 @@
 package main
 
-// helpText is all of kapsel's help.
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// commands are the names of the commands.
+var commands = []string{"run", "bench", "doctor", "version", "help"}
+
+// helpFor returns what helpText says of a command, which is one of commands: how it is used, and
+// the sections that are about it.
+func helpFor(command string) string {
+	var help []string
+	for _, s := range helpSections() {
+		switch heading := s[0]; {
+		case heading == "usage:":
+			help = append(help, heading)
+			help = append(help, usageOf(command, s[1:])...)
+		case strings.Contains(heading, " of "+command), heading == "console:" && command == "run":
+			help = append(help, "")
+			help = append(help, s...)
+		}
+	}
+	return strings.Join(help, "\n") + "\n"
+}
+
+// helpSections splits helpText into its sections: a heading, which begins in the first column,
+// and the lines below it.
+func helpSections() [][]string {
+	var sections [][]string
+	for line := range strings.SplitSeq(helpText, "\n") {
+		switch {
+		case line == "":
+		case line[0] != ' ':
+			sections = append(sections, []string{line})
+		default:
+			last := &sections[len(sections)-1]
+			*last = append(*last, line)
+		}
+	}
+	return sections
+}
+
+// usageOf returns the lines of the section usage that begin with a command, with those that
+// continue them.
+func usageOf(command string, lines []string) []string {
+	var of []string
+	mine := false
+	for _, line := range lines {
+		if words := strings.Fields(line); words[0] == "kapsel" {
+			mine = words[1] == command
+		}
+		if mine {
+			of = append(of, line)
+		}
+	}
+	return of
+}
+
+// helpCommand is "kapsel help": it returns all help, or that for a command.
+func helpCommand(args []string) (string, error) {
+	topics, err := parseMixed(newFlags("help"), args)
+	switch {
+	case errors.Is(err, flag.ErrHelp), err == nil && len(topics) == 0:
+		return helpText, nil
+	case err != nil:
+		return "", err
+	case len(topics) > 1:
+		return "", fmt.Errorf("unexpected argument %q", topics[1])
+	case !slices.Contains(commands, topics[0]):
+		return "", noCommand(topics[0])
+	}
+	return helpFor(topics[0]), nil
+}
+
+// noCommand is the error for a name that is none of a command.
+func noCommand(name string) error {
+	last := len(commands) - 1
+	return fmt.Errorf("no command %q: want %s or %s", name, strings.Join(commands[:last], ", "), commands[last])
+}
+
+// helpText is all of kapsel's help. A section whose heading has "of" and a command is about that.
 const helpText = `kapsel boots Kapsel images in a virtual machine.
 
 usage:
@@ -11,7 +94,7 @@ usage:
   kapsel bench --compare OLD NEW           compare two files of results, of either form
   kapsel doctor [--accel NAME]             say what this host can do, and what to do about it
   kapsel version                           say which release this is
-  kapsel help                              show this text
+  kapsel help [COMMAND]                    show this text, or what is about a command alone
 
 flags of run, anywhere on the line:
   --accel auto|kvm|qemu   what runs the machine (default auto: KVM if a short program
@@ -30,7 +113,7 @@ flags of run, anywhere on the line:
   -v                      say what is going on, on standard error
 
 flags of bench:
-  --accel auto|kvm|qemu   as above. KVM gives cycles, exits and, where the host counts them,
+  --accel auto|kvm|qemu   as of run. KVM gives cycles, exits and, where the host counts them,
                           instructions; QEMU counts instructions alone, the same each time
   --count N               boot N times (default 1); 6 or more for a comparison that is tested
   --run REGEXP            write the paths whose names fit

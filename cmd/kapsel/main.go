@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 
+	"kapsel/files"
 	"kapsel/guest/abi"
 )
 
@@ -55,22 +56,24 @@ func command(args []string, std stdio) int {
 	case "doctor":
 		status, err = doctorCommand(args, std)
 	case "version", "--version", "-version":
+		name = "version"
 		status, err = versionCommand(args, std)
 	case "help", "--help", "-help", "-h":
-		if err = parseOnly(newFlags("help"), args); err == nil {
-			err = flag.ErrHelp
-		} else if !errors.Is(err, flag.ErrHelp) {
+		name = "help"
+		var text string
+		if text, err = helpCommand(args); err != nil {
 			err = usageError{err}
 		}
+		fmt.Fprint(std.out, text)
 	default:
-		err = usageError{fmt.Errorf("no command %q: want run, bench, doctor, version or help", name)}
+		err = usageError{noCommand(name)}
 	}
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(std.out, helpText)
+		fmt.Fprint(std.out, helpFor(name))
 		return 0
 	}
 	if err != nil {
-		fmt.Fprintf(std.err, "kapsel: %v\n", err)
+		fmt.Fprintf(std.err, "kapsel: %s\n", files.Words(err))
 		if errors.As(err, &usageError{}) {
 			return statusUsage
 		}

@@ -216,9 +216,10 @@ func TestUsageErrors(t *testing.T) {
 	}{
 		{"unknown command", []string{"start"}, `no command "start"`},
 		{"no image", []string{"run"}, "no image given"},
-		{"unknown flag", []string{"run", "--fast", "x"}, "no flag --fast: see kapsel help"},
-		{"argument of help", []string{"help", "now"}, `unexpected argument "now"`},
-		{"flag of help", []string{"help", "--fast"}, "no flag --fast"},
+		{"unknown flag", []string{"run", "--fast", "x"}, "no flag --fast: see kapsel help run"},
+		{"help of no command", []string{"help", "now"}, `no command "now": want run, bench, doctor, version or help`},
+		{"help of two commands", []string{"help", "run", "bench"}, `unexpected argument "bench"`},
+		{"flag of help", []string{"help", "--fast"}, "no flag --fast: see kapsel help help"},
 		{"argument of doctor", []string{"doctor", "now"}, `unexpected argument "now"`},
 		{"argument of version", []string{"version", "now"}, `unexpected argument "now"`},
 	} {
@@ -241,17 +242,48 @@ func TestHelpAndVersion(t *testing.T) {
 		{"help", []string{"help"}, helpText},
 		{"flag", []string{"--help"}, helpText},
 		{"help of help", []string{"help", "--help"}, helpText},
-		{"help of run", []string{"run", "--help"}, helpText},
-		{"help of doctor", []string{"doctor", "-h"}, helpText},
+		{"help of run", []string{"help", "run"}, helpFor("run")},
+		{"help of bench", []string{"help", "bench"}, helpFor("bench")},
+		{"help of version", []string{"help", "version"}, helpFor("version")},
+		{"run's own", []string{"run", "--help"}, helpFor("run")},
+		{"run's own, in short, behind other words", []string{"run", "image.elf", "-h"}, helpFor("run")},
+		{"bench's own", []string{"bench", "-help"}, helpFor("bench")},
+		{"doctor's own", []string{"doctor", "-h"}, helpFor("doctor")},
+		{"version's own", []string{"--version", "-h"}, helpFor("version")},
 		{"version", []string{"version"}, "kapsel " + abi.Version + ", go"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cmd, stdout, stderr := kapsel(t, test.args...)
 			require.NoError(t, cmd.Run())
-			assert.Contains(t, stdout.String(), test.want)
+			if test.name == "version" {
+				assert.True(t, strings.HasPrefix(stdout.String(), test.want))
+			} else {
+				assert.Equal(t, test.want, stdout.String())
+			}
 			assert.Empty(t, stderr.String())
 		})
 	}
+}
+
+// The help of a command has what is about it: of all help, each line but the title is in one.
+func TestHelpForACommand(t *testing.T) {
+	all := ""
+	for _, command := range commands {
+		help := helpFor(command)
+		assert.True(t, strings.HasPrefix(help, "usage:\n  kapsel "+command+" "), help)
+		all += help
+	}
+	_, text, _ := strings.Cut(helpText, "\n")
+	for line := range strings.Lines(text) {
+		assert.Contains(t, all, line)
+	}
+	run := helpFor("run")
+	for _, want := range []string{"--watchdog", "Ctrl-A x", "exit status of run, the monitor's own:"} {
+		assert.Contains(t, run, want)
+	}
+	assert.NotContains(t, run, "bench")
+	assert.NotContains(t, helpFor("bench"), "--watchdog")
+	assert.Equal(t, "usage:\n  kapsel version                           say which release this is\n", helpFor("version"))
 }
 
 func TestNoArgumentsShowsHelpAndFails(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"kapsel/bench"
+	"kapsel/files"
 	"kapsel/vmm"
 	"kapsel/vmm/image"
 	"kapsel/vmm/qemu"
@@ -136,7 +137,7 @@ func (m *measurer) boot(ctx context.Context, boot int) (int, error) {
 		return statusFailed, err
 	}
 	if err := m.keep(console, marks, boot == 0); err != nil {
-		return statusFailed, fmt.Errorf("%s: %w", m.o.image, err)
+		return statusFailed, fmt.Errorf("%q: %w", m.o.image, err)
 	}
 	return 0, nil
 }
@@ -319,13 +320,13 @@ func (m *measurer) smallestMemory(ctx context.Context) error {
 	}
 	img, err := openImage(ctx, m.o.small, smallImage)
 	if err != nil {
-		m.run.Warnings = append(m.run.Warnings, fmt.Sprintf("%s was not measured: %v; or name one with --small", name, err))
+		m.run.Warnings = append(m.run.Warnings, fmt.Sprintf("%s was not measured: %s; or name one with --small", name, files.Words(err)))
 		return nil
 	}
 	fmt.Fprintf(m.stderr, "kapsel: %s\n", name)
 	tooLittle, enough := uint64(0), uint64(memoryMost)
 	if err := m.runsWith(ctx, img, enough); err != nil {
-		return fmt.Errorf("%s, with %d MiB of memory: %w", m.o.small, memoryMost>>20, err)
+		return fmt.Errorf("%q, with %d MiB of memory: %w", m.o.small, memoryMost>>20, err)
 	}
 	for enough-tooLittle > memoryStep {
 		middle := (tooLittle + enough) / 2 / memoryStep * memoryStep

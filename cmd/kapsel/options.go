@@ -116,7 +116,7 @@ func parseFlag(f *flag.FlagSet, arg string, next []string) ([]string, error) {
 	case found == nil && (name == "h" || name == "help"):
 		return nil, flag.ErrHelp
 	case found == nil:
-		return nil, fmt.Errorf("no flag %s: see kapsel help", typed)
+		return nil, fmt.Errorf("no flag %s: see kapsel help %s", typed, f.Name())
 	case given:
 	case isSwitch(found.Value):
 		value = "true"

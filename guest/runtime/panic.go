@@ -25,6 +25,9 @@ func fatal(message string) {
 func panicdivide() { fatal("integer divide by zero") }
 
 //go:noinline
+func panicoverflow() { fatal("integer overflow") }
+
+//go:noinline
 func panicshift() { fatal("negative shift amount") }
 
 //go:noinline

@@ -227,11 +227,11 @@ func TestRefuses(t *testing.T) {
 		doc   string
 		want  string
 	}{
-		{"nothing", nil, "", "counts.json: no such file"},
-		{"counts that are none", map[string]string{"counts.json": "hello"}, "", "counts.json: no results in it"},
-		{"a bad run under KVM", map[string]string{"counts.json": good, "kvm.json": "{"}, "", "kvm.json: unexpected end of JSON"},
-		{"bad results of the monitor", map[string]string{"counts.json": good, "host.txt": "BenchmarkA 1 x ns/op\n"}, "", "host.txt: line 1"},
-		{"a bad peer", map[string]string{"counts.json": good, "peers/linux.txt": "ok\n"}, "", "linux.txt: no results in it"},
+		{"nothing", nil, "", "counts.json\": no such file"},
+		{"counts that are none", map[string]string{"counts.json": "hello"}, "", "counts.json\": no results in it"},
+		{"a bad run under KVM", map[string]string{"counts.json": good, "kvm.json": "{"}, "", "kvm.json\": line 1: unexpected end of JSON"},
+		{"bad results of the monitor", map[string]string{"counts.json": good, "host.txt": "BenchmarkA 1 x ns/op\n"}, "", "host.txt\": line 1"},
+		{"a bad peer", map[string]string{"counts.json": good, "peers/linux.txt": "ok\n"}, "", "linux.txt\": no results in it"},
 		{"no document", map[string]string{"counts.json": good}, "none.md", "none.md: no such file"},
 		{"a document without marks", map[string]string{"counts.json": good, "doc.md": markBegin}, "doc.md", "doc.md: want the lines"},
 	} {

@@ -79,10 +79,11 @@ var layers = []layer{
 	{packages: "guest/task/...", kind: task, imports: []string{"guest/abi", "guest/task/..."}},
 	{packages: "guest/tasks/...", kind: task, imports: []string{"guest/abi", "guest/task/...", "guest/tasks/..."}},
 
-	{packages: "vmm/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf", "vmm/..."}},
-	{packages: "bench", kind: host, imports: []string{"guest/abi", "vmm"}},
-	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf/...", "bench", "vmm/...", "cmd/..."}},
-	{packages: "tools/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf/...", "bench", "vmm/...", "tools/..."}},
+	{packages: "files", kind: host},
+	{packages: "vmm/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf", "files", "vmm/..."}},
+	{packages: "bench", kind: host, imports: []string{"guest/abi", "vmm", "vmm/image"}},
+	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf/...", "bench", "files", "vmm/...", "cmd/..."}},
+	{packages: "tools/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf/...", "bench", "files", "vmm/...", "tools/..."}},
 }
 
 // mints are the packages whose package-level functions make privileges: capabilities,

@@ -17,7 +17,7 @@ import (
 )
 
 // A module is the source of a Go module. Its packages are those that the layers speak
-// of: below guest, vmm, cmd and tools.
+// of: below roots.
 type module struct {
 	path     string   // import path, from go.mod
 	tags     []string // further build tags of the kernel
@@ -48,7 +48,7 @@ type file struct {
 }
 
 // roots are the directories in which packages are looked for.
-var roots = []string{"bench", "cmd", "guest", "tools", "vmm"}
+var roots = []string{"bench", "cmd", "files", "guest", "tools", "vmm"}
 
 // kernels are the further build tags of the kernels that there are: the one that ships, and
 // the one that is measured.

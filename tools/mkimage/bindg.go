@@ -18,7 +18,8 @@ import (
 //	LEAQ kapsel.g0(SB), reg 3e 3e REX 8d modrm rel32
 //
 // of the same length, with two DS prefixes, which mean nothing in 64-bit mode (Intel SDM
-// vol. 1, 3.4.2.1). The file is changed in place.
+// vol. 1, 3.4.2.1). The file is changed in place. A program without any such load, or with
+// another use of FS:-8, was made by a compiler that this does not know, and is refused.
 func bindG(path string) error {
 	file, err := os.ReadFile(path)
 	if err != nil {
@@ -26,29 +27,62 @@ func bindG(path string) error {
 	}
 	f, err := elf.NewFile(bytes.NewReader(file))
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%q: %w", path, err)
 	}
 	symbols, err := symbolTable(f)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%q: %w", path, err)
 	}
 	g, text := symbols["kapsel.g0"], f.Section(".text")
 	if g == 0 || text == nil {
-		return fmt.Errorf("%s has no .text or no symbol kapsel.g0: was it built with guest/runtime?", path)
+		return fmt.Errorf("%q has no .text or no symbol kapsel.g0: was it built with guest/runtime?", path)
 	}
-	bindLoads(file[text.Offset:text.Offset+text.Size], text.Addr, g)
+	code := file[text.Offset : text.Offset+text.Size]
+	if bindLoads(code, text.Addr, g) == 0 {
+		return fmt.Errorf("%q has no load of g from FS:-8: %s", path, otherCompiler)
+	}
+	if i := findG(code); i >= 0 {
+		return fmt.Errorf("%q uses FS:-8 at %#x, in an instruction that is no load of g: %s", path, text.Addr+uint64(i), otherCompiler)
+	}
 	return os.WriteFile(path, file, 0o755)
 }
+
+const otherCompiler = "does this Go compile otherwise (docs/HACKING.md, Changing the Go version), or is it assembly that belongs to FS:0 and above?"
+
+// slotG is the end of an instruction's address that is g's place, FS:-8: a SIB byte for neither
+// base nor index, and the displacement (Intel SDM vol. 2, 2.1.5).
+var slotG = []byte{0x25, 0xf8, 0xff, 0xff, 0xff}
+
+// addressesSlot reports whether modrm says that a SIB byte without a base follows.
+func addressesSlot(modrm byte) bool { return modrm&0xc7 == 0x04 }
+
+// findG returns where an instruction stands in code that refers to g's place, or -1. In front
+// of its address are the prefix, perhaps REX, and one or two bytes of opcode.
+func findG(code []byte) int {
+	for i := range code {
+		rest := code[i:]
+		if rest[0] != prefixFS {
+			continue
+		}
+		for at := 3; at <= 5 && at+len(slotG) <= len(rest); at++ {
+			if addressesSlot(rest[at-1]) && bytes.HasPrefix(rest[at:], slotG) {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+const prefixFS = 0x64
 
 // bindLoads rewrites the loads in code, which begins at addr, to yield g. It returns how many there were.
 func bindLoads(code []byte, addr, g uint64) int {
 	const length = 9
-	displacement := []byte{0x25, 0xf8, 0xff, 0xff, 0xff} // SIB: no base, no index; then -8
 	n := 0
 	for i := 0; i+length <= len(code); i++ {
 		in := code[i : i+length]
 		rex, modrm := in[1], in[3]
-		if in[0] != 0x64 || rex&^4 != 0x48 || in[2] != 0x8b || modrm&0xc7 != 0x04 || !bytes.Equal(in[4:], displacement) {
+		if in[0] != prefixFS || rex&^4 != 0x48 || in[2] != 0x8b || !addressesSlot(modrm) || !bytes.Equal(in[4:], slotG) {
 			continue
 		}
 		const ds = 0x3e

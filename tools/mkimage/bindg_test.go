@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -108,7 +109,7 @@ func TestLoadsYieldG(t *testing.T) {
 func TestBindGRefuses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "text")
 	require.NoError(t, os.WriteFile(path, []byte("This is no ELF file."), 0o644))
-	assert.ErrorContains(t, bindG(path), path+": bad magic number")
+	assert.ErrorContains(t, bindG(path), strconv.Quote(path)+": bad magic number")
 	self, err := os.Executable()
 	require.NoError(t, err)
 	program, err := os.ReadFile(self)
@@ -116,6 +117,63 @@ func TestBindGRefuses(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, program, 0o755))
 	if err := bindG(path); assert.Error(t, err) {
 		assert.Regexp(t, "no symbol", err.Error())
+	}
+}
+
+// A compiler that loads g otherwise, or not at all, does not go unnoticed.
+func TestBindGCountsTheLoads(t *testing.T) {
+	bound, err := os.ReadFile(filepath.Join(build(t), "hello.elf"))
+	require.NoError(t, err)
+	text := open(t, "hello.elf").Section(".text")
+	load := []byte{0x64, 0x48, 0x8b, 0x04, 0x25, 0xf8, 0xff, 0xff, 0xff}  // MOVQ FS:-8, AX
+	other := []byte{0x64, 0x48, 0x3b, 0x24, 0x25, 0xf8, 0xff, 0xff, 0xff} // CMPQ SP, FS:-8
+	for _, tt := range []struct {
+		name string
+		code []byte // at the start of the program
+		want string
+	}{
+		{"one", load, ""},
+		{"none", nil, "has no load of g from FS:-8"},
+		{"one, and another instruction left over", append(append([]byte(nil), load...), other...),
+			fmt.Sprintf("uses FS:-8 at %#x, in an instruction that is no load of g", text.Addr+9)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			file := append([]byte(nil), bound...)
+			copy(file[text.Offset:], tt.code)
+			path := filepath.Join(t.TempDir(), "program")
+			require.NoError(t, os.WriteFile(path, file, 0o755))
+			err := bindG(path)
+			after, readErr := os.ReadFile(path)
+			require.NoError(t, readErr)
+			if tt.want == "" {
+				require.NoError(t, err)
+				assert.Equal(t, []byte{0x3e, 0x3e}, after[text.Offset:][:2], "the load is rewritten")
+				return
+			}
+			assert.ErrorContains(t, err, strconv.Quote(path)+" "+tt.want)
+			assert.Equal(t, file, after)
+		})
+	}
+}
+
+func TestFindG(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		code []byte
+		want int
+	}{
+		{"nothing", nil, -1},
+		{"a load", []byte{0x90, 0x64, 0x48, 0x8b, 0x04, 0x25, 0xf8, 0xff, 0xff, 0xff}, 1},
+		{"a comparison", []byte{0x64, 0x48, 0x3b, 0x24, 0x25, 0xf8, 0xff, 0xff, 0xff}, 0},
+		{"of 32 bits, without REX", []byte{0x64, 0x8b, 0x04, 0x25, 0xf8, 0xff, 0xff, 0xff}, 0},
+		{"with an opcode of two bytes", []byte{0x64, 0x48, 0x0f, 0xb6, 0x04, 0x25, 0xf8, 0xff, 0xff, 0xff}, 0},
+		{"FS:0, which is the task's", []byte{0x64, 0x48, 0x8b, 0x04, 0x25, 0, 0, 0, 0}, -1},
+		{"GS", []byte{0x65, 0x48, 0x8b, 0x04, 0x25, 0xf8, 0xff, 0xff, 0xff}, -1},
+		{"cut off", []byte{0x64, 0x48, 0x8b, 0x04, 0x25, 0xf8, 0xff, 0xff}, -1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			assert.Equal(t, tt.want, findG(tt.code))
+		})
 	}
 }
 

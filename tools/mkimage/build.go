@@ -75,16 +75,28 @@ func (tc *toolchain) build(p program, out string) error {
 		return bindG(out)
 	}
 	if strings.Contains(said, "kapsel.die not defined") {
-		return fmt.Errorf("building %s failed: nothing takes its panics: a task imports kapsel/guest/task, a board kapsel/guest/arch/amd64", p.pkg)
+		return fmt.Errorf("building %q failed: nothing takes its panics: a task imports kapsel/guest/task, a board kapsel/guest/arch/amd64", p.pkg)
 	}
 	missing := missingRuntime(said)
 	if len(missing) == 0 {
-		return fmt.Errorf("building %s failed:\n%s", p.pkg, said)
+		return fmt.Errorf("building %q failed:\n%s", p.pkg, said)
 	}
-	// The compiler's listing tells which line calls what is missing.
-	args = append([]string{"build", "-gcflags=" + compiler + " -S", "-o", os.DevNull}, flags...)
-	listing, _ := combinedOutput(tc.command(append(args, p.pkg)...))
-	return explain(p.pkg, missing, listing, said)
+	return explain(p.pkg, missing, tc.listing(p.pkg, compiler, flags, hasDefer(missing)), said)
+}
+
+// listing returns the compiler's listing, which tells the line of each call; with defers a second
+// one behind it, without optimisation, where each defer stands at its own line.
+func (tc *toolchain) listing(pkg, compiler string, flags []string, defers bool) string {
+	list := func(more string) string {
+		args := append([]string{"build", "-gcflags=" + compiler + " " + more, "-o", os.DevNull}, flags...)
+		text, _ := combinedOutput(tc.command(append(args, pkg)...))
+		return text + "\n"
+	}
+	text := list("-S")
+	if defers {
+		text += list("-S -N")
+	}
+	return text
 }
 
 // combinedOutput runs a command and returns all it said.

@@ -2,13 +2,16 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -56,7 +59,14 @@ func main() {
 }
 `
 
+// playMkimage makes the test binary be the command.
+const playMkimage = "KAPSEL_TEST_PLAY_MKIMAGE"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(playMkimage) != "" {
+		main()
+		return
+	}
 	status := m.Run()
 	if dir, err := shared(); err == nil {
 		os.RemoveAll(filepath.Dir(dir))
@@ -140,6 +150,74 @@ func mkimage(dir string, w io.Writer) error {
 	return err
 }
 
+// command is mkimage as a process of its own, in dir, with further variables of the environment.
+func command(t *testing.T, dir string, variables []string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, self, args...)
+	cmd.Dir, cmd.Env = dir, append(append(os.Environ(), playMkimage+"=1"), variables...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	require.NotNil(t, cmd.ProcessState, "%v", err)
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+// Without tasks the command says how it is used, and keeps the image that there is.
+func TestNoTasksIsAskedFor(t *testing.T) {
+	dir := t.TempDir()
+	image := filepath.Join(dir, "build", "kapsel.elf")
+	require.NoError(t, write(dir, "build/kapsel.elf", "an earlier image"))
+	for _, args := range [][]string{nil, {"-o", image}, {"-no-tasks", "./guest/tasks/hello"}} {
+		status, out, said := command(t, dir, nil, args...)
+		assert.Equal(t, statusUsage, status, args)
+		assert.Empty(t, out, args)
+		assert.True(t, strings.HasPrefix(said, "mkimage: want at least one TASK, or -no-tasks and none\nusage: mkimage "), said)
+		content, err := os.ReadFile(image)
+		require.NoError(t, err)
+		assert.Equal(t, "an earlier image", string(content))
+	}
+	status, out, said := command(t, filepath.Dir(build(t)), nil, "-o", image, "-no-tasks")
+	assert.Equal(t, 0, status, said)
+	assert.Contains(t, out, ", tasks 0\n")
+}
+
+// Names of files are in quotes, and a message is one line whatever is in them.
+func TestMessagesQuoteFileNames(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, write(dir, "a\nb.tbf", ""))
+	for _, tt := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"an empty object", []string{"a\nb.tbf"}, `"a\nb.tbf" is empty, want a TBF object`},
+		{"an object that is not there", []string{"c d.tbf"}, `open "c d.tbf": no such file or directory`},
+		{"an ELF file", []string{"e f.elf"}, `task "e f.elf" is an ELF file, want `},
+		{"a folder that cannot be made", []string{"-o", "a\nb.tbf/k.elf", "c.tbf"}, `"a\nb.tbf`},
+		{"a package", []string{"./g h"}, `task "./g h": `},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			args := tt.args
+			if args[0] != "-o" {
+				args = append([]string{"-o", filepath.Join(dir, "out", "k.elf")}, args...)
+			}
+			for i, arg := range args {
+				if strings.HasPrefix(arg, "a\n") {
+					args[i] = filepath.Join(dir, arg)
+				}
+			}
+			status, _, said := command(t, filepath.Dir(build(t)), nil, args...)
+			assert.Equal(t, 1, status)
+			assert.Contains(t, strings.ReplaceAll(said, dir+"/", ""), tt.want)
+			assert.Equal(t, 1, strings.Count(said, "\n"), "%q", said)
+		})
+	}
+}
+
 func TestTags(t *testing.T) {
 	tc := &toolchain{}
 	assert.Equal(t, "kapsel,kapsel_task", tc.withTags(taskTags))
@@ -192,18 +270,33 @@ func TestBuildNamesTheLine(t *testing.T) {
 		{"append", "//go:noinline", "kept = append(kept, b)", "append needs an allocator"},
 		{"append, inlined", "//", "kept = append(kept, b)", "append needs an allocator"},
 		{"go", "//go:noinline", "go other()", "go needs a scheduler"},
+		{"defer", "//go:noinline", "defer other(); other()", "defer is not available: call at each end of the function"},
+		{"defer of a closure, in a branch", "//go:noinline", "if b > 3 { defer func() { kept = nil }() }; other(); other()",
+			"defer is not available: call at each end of the function"},
+		{"reading a map", "//go:noinline", "b = numbers[b]; kept[0] = b", "a map is not available: use an array and an index"},
+		{"making a map", "//go:noinline", "numbers = map[byte]byte{1: 2, b: 4}", "a map is not available: use an array and an index"},
+		{"sending", "//go:noinline", "bytes <- b", "a channel needs a scheduler"},
+		{"a closure that escapes", "//go:noinline", "n := b; function = func() { n++; other() }", "new, &T{}, or a variable or closure that escapes, needs an allocator"},
+		{"a byte in an interface", "//go:noinline", "anything = b", "a value that is not a pointer, put in an interface, needs an allocator"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := newModule(t, map[string]string{
 				"guest/capsules/alarm/broken.go": "package alarm\n\nvar kept []byte\n\n" +
-					tt.directive + "\nfunc Broken(b byte) {\n\t" + tt.body + "\n}\n\nfunc other() {}\n",
+					tt.directive + "\nfunc Broken(b byte) {\n\t" + tt.body + "\n\tkept = nil\n}\n\n" + `func other() {}
+
+var (
+	numbers  map[byte]byte
+	bytes    chan byte
+	function func()
+	anything any
+)
+`,
 				"guest/board/kvm/broken.go": "//go:build kapsel_kernel\n\npackage main\n\n" +
-					"import \"kapsel/guest/capsules/alarm\"\n\nfunc init() { alarm.Broken(1) }\n",
+					"import \"kapsel/guest/capsules/alarm\"\n\nfunc init() { alarm.Broken(byte(len(alarmed))) }\n\nvar alarmed string\n",
 			})
 			err := mkimage(dir, io.Discard)
-			require.ErrorContains(t, err, "kapsel/guest/board/kvm may not use what has no place under it (docs/HACKING.md):\n  ")
-			assert.ErrorContains(t, err, "  guest/capsules/alarm/broken.go:7: "+tt.want)
-			assert.NotContains(t, err.Error(), dir, "paths are the module's")
+			assert.EqualError(t, err, "\"kapsel/guest/board/kvm\" may not use what has no place under it (docs/HACKING.md):\n  "+
+				"guest/capsules/alarm/broken.go:7: "+tt.want)
 		})
 	}
 }

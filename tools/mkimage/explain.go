@@ -8,7 +8,8 @@ import (
 )
 
 // constructs names the Go construct behind each function of package runtime that the
-// kernel does not have. The kernel has no allocator and no scheduler on purpose.
+// kernel or a task does not have. The kernel has no allocator, and neither has a scheduler, on
+// purpose.
 var constructs = []struct{ prefix, construct string }{
 	{"growslice", "append needs an allocator"},
 	{"makeslice", "make of a slice, or a slice that escapes, needs an allocator"},
@@ -17,27 +18,33 @@ var constructs = []struct{ prefix, construct string }{
 	{"moveSlice", "a slice that escapes needs an allocator"},
 	{"concat", "joining strings needs an allocator"},
 	{"slicebytetostring", "string(bytes) needs an allocator"},
-	{"slicerunetostring", "string(runes) needs an allocator"},
-	{"stringtoslice", "[]byte(string) or []rune(string) needs an allocator"},
-	{"intstring", "string(rune) needs an allocator"},
+	{"slicerunetostring", "string(runes) is not available"},
+	{"stringtoslicebyte", "[]byte(string) needs an allocator"},
+	{"stringtoslicerune", "[]rune(string) is not available: range over the string"},
+	{"intstring", "string(rune) is not available"},
 	{"conv", "a value that is not a pointer, put in an interface, needs an allocator"},
-	{"make", "make of a map or a channel needs an allocator"},
-	{"map", "a map needs an allocator"},
-	{"rand", "a map needs an allocator"},
+	{"staticuint64s", "a value that is not a pointer, put in an interface, needs an allocator"},
+	{"makemap", aMap},
+	{"map", aMap},
+	{"rand", aMap},
+	{"makechan", aChannel},
 	{"newproc", "go needs a scheduler"},
-	{"chan", "a channel needs a scheduler"},
+	{"chan", aChannel},
 	{"select", "select needs a scheduler"},
-	{"closechan", "a channel needs a scheduler"},
+	{"closechan", aChannel},
 	{"block", "select needs a scheduler"},
-	{"defer", "defer is not available"},
+	{"defer", "defer is not available: call at each end of the function"},
 	{"gorecover", "recover is not available"},
 	{"typeAssert", "an assertion to an interface type needs the runtime's type tables"},
 	{"assertE2I", "an assertion to an interface type needs the runtime's type tables"},
 	{"interfaceSwitch", "a type switch on interface types needs the runtime's type tables"},
-	{"decoderune", "ranging over a string's runes is not available: range over its bytes"},
-	{"countrunes", "[]rune(string) needs an allocator"},
 	{"print", "print and println are not available"},
 }
+
+const (
+	aMap     = "a map is not available: use an array and an index"
+	aChannel = "a channel needs a scheduler"
+)
 
 // construct returns what a reader needs to know of a missing runtime function.
 func construct(name string) string {
@@ -50,63 +57,80 @@ func construct(name string) string {
 }
 
 var (
-	// The linker, of a call in reachable code, and of a reference it met while loading a package.
+	// The linker, of a reference in reachable code, and of one met while loading a package.
 	missingCall    = regexp.MustCompile(`(?m)^(\S.*): relocation target runtime\.(\S+) not defined`)
 	missingBuiltin = regexp.MustCompile(`reference to undefined builtin "runtime\.([^"]+)" from package "([^"]+)"`)
-	// The compiler's listing: a function's heading, and a call in it.
-	listingPackage = regexp.MustCompile(`^# (\S+)`)
-	listingCall    = regexp.MustCompile(`\(([^()]+:\d+)\)\s+CALL\s+runtime\.(\w+)\(SB\)`)
+	// The compiler's listing: of a package, of a function in it, and an instruction with the name
+	// of something of package runtime or the type of a map.
+	listingPackage  = regexp.MustCompile(`^# (\S+)`)
+	listingFunction = regexp.MustCompile(`^(\S.*) STEXT `)
+	listingUse      = regexp.MustCompile(`\(([^()]+:\d+)\)\s+[A-Z].*\b(?:runtime\.(\w+)\(SB\)|type:(map)\[)`)
 )
 
-// missingRuntime finds in a failed build's output the runtime functions that were missing.
-func missingRuntime(said string) []string {
-	var names []string
+// A missing is what the linker did not find: a name of package runtime, and what refers to it, a
+// function or a whole package.
+type missing struct{ name, from string }
+
+// missingRuntime finds in a failed build's output what was missing of package runtime. The linker
+// calls the program's own package main; the go command heads the linker's words with its path.
+func missingRuntime(said string) []missing {
+	var found []missing
 	for _, m := range missingCall.FindAllStringSubmatch(said, -1) {
-		names = append(names, m[2])
+		found = append(found, missing{m[2], m[1]})
 	}
+	program := listingPackage.FindStringSubmatch(said)
 	for _, m := range missingBuiltin.FindAllStringSubmatch(said, -1) {
-		names = append(names, m[1])
+		if m[2] == "main" && program != nil {
+			m[2] = program[1]
+		}
+		found = append(found, missing{m[1], m[2]})
 	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	return found
 }
 
-// explain turns the linker's words into file, line and construct, by the listing of all
-// calls. Where the listing has no such call, the linker's words stand.
-func explain(pkg string, missing []string, listing, said string) error {
-	packages := blamed(said)
+// isFor reports whether the use of a name is one of what is missing. A type of a map names a
+// function that makes hashes of keys, which is what is missing first wherever a map is used. At
+// a defer stands deferproc, unless the compiler's optimiser took it away, and at the end of the
+// function deferreturn.
+func (m missing) isFor(name string) bool {
+	switch {
+	case strings.Contains(m.name, "hash"):
+		return strings.HasPrefix(name, "map") || strings.HasPrefix(name, "makemap")
+	case strings.HasPrefix(m.name, "defer"):
+		return strings.HasPrefix(name, "deferproc")
+	}
+	return m.name == name
+}
+
+// hasDefer reports whether a defer is among what is missing.
+func hasDefer(all []missing) bool {
+	return slices.ContainsFunc(all, func(m missing) bool { return strings.HasPrefix(m.name, "defer") })
+}
+
+// explain turns the linker's words into file, line and construct, by the compiler's listing. Where
+// the listing has no such line, the linker's words stand.
+func explain(pkg string, all []missing, listing, said string) error {
 	var lines []string
-	current := ""
+	current, function := "", ""
 	for line := range strings.Lines(listing) {
 		if m := listingPackage.FindStringSubmatch(line); m != nil {
-			current = m[1]
+			current, function = m[1], ""
+		} else if m := listingFunction.FindStringSubmatch(line); m != nil {
+			function = m[1]
+		}
+		m := listingUse.FindStringSubmatch(line)
+		if m == nil {
 			continue
 		}
-		m := listingCall.FindStringSubmatch(line)
-		if m == nil || !slices.Contains(missing, m[2]) || len(packages) > 0 && !slices.Contains(packages, current) {
-			continue
+		name := m[2] + m[3]
+		if slices.ContainsFunc(all, func(x missing) bool { return (x.from == current || x.from == function) && x.isFor(name) }) {
+			lines = append(lines, strings.TrimPrefix(m[1], "kapsel/")+": "+construct(name))
 		}
-		lines = append(lines, strings.TrimPrefix(m[1], "kapsel/")+": "+construct(m[2]))
 	}
 	if len(lines) == 0 {
-		return fmt.Errorf("building %s failed:\n%s", pkg, said)
+		return fmt.Errorf("building %q failed:\n%s", pkg, said)
 	}
 	slices.Sort(lines)
 	lines = slices.Compact(lines)
-	return fmt.Errorf("%s may not use what has no place under it (docs/HACKING.md):\n  %s", pkg, strings.Join(lines, "\n  "))
-}
-
-// blamed returns the packages that the linker named. It calls the program's own package
-// main; the go command heads the linker's words with its path.
-func blamed(said string) []string {
-	var packages []string
-	program := listingPackage.FindStringSubmatch(said)
-	for _, m := range missingBuiltin.FindAllStringSubmatch(said, -1) {
-		name := m[2]
-		if name == "main" && program != nil {
-			name = program[1]
-		}
-		packages = append(packages, name)
-	}
-	return packages
+	return fmt.Errorf("%q may not use what has no place under it (docs/HACKING.md):\n  %s", pkg, strings.Join(lines, "\n  "))
 }

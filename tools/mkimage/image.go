@@ -43,19 +43,19 @@ func packImage(kernelELF string, tasks []byte) ([]byte, *sizeTable, error) {
 	defer f.Close()
 	symbols, err := symbolTable(f)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", kernelELF, err)
+		return nil, nil, fmt.Errorf("%q: %w", kernelELF, err)
 	}
 	for _, name := range []string{symbolPVH, symbolImage} {
 		if symbols[name] == 0 {
-			return nil, nil, fmt.Errorf("%s has no symbol %s: is its main package a board that imports %s?", kernelELF, name, archPackage)
+			return nil, nil, fmt.Errorf("%q has no symbol %s: is its main package a board that imports %s?", kernelELF, name, archPackage)
 		}
 	}
 	segments, err := loadSegments(f)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", kernelELF, err)
+		return nil, nil, fmt.Errorf("%q: %w", kernelELF, err)
 	}
 	if segments[1], err = dropTypes(f, segments[1]); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", kernelELF, err)
+		return nil, nil, fmt.Errorf("%q: %w", kernelELF, err)
 	}
 	text, rodata, data := segments[0], segments[1], segments[2]
 	info := abi.ImageInfo{

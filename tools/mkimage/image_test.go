@@ -149,7 +149,7 @@ func TestImageWithoutTasks(t *testing.T) {
 func TestImageSize(t *testing.T) {
 	assert.Equal(t, image.MaxFileSize, maxImage)
 	assert.NoError(t, checkSize("kapsel.elf", maxImage, 1<<20))
-	assert.EqualError(t, checkSize("kapsel.elf", maxImage+4096, 255<<20), "kapsel.elf would be 268439552 bytes long, want at most 268435456: "+
+	assert.EqualError(t, checkSize("kapsel.elf", maxImage+4096, 255<<20), "\"kapsel.elf\" would be 268439552 bytes long, want at most 268435456: "+
 		"its tasks take 267386880, put fewer or smaller ones in, or less //kapsel:flash")
 }
 
@@ -159,7 +159,7 @@ func TestPackImageRefuses(t *testing.T) {
 	_, _, err := packImage(notELF, nil)
 	assert.ErrorContains(t, err, "bad magic number")
 	_, _, err = packImage(filepath.Join(build(t), "hello.elf"), nil)
-	assert.ErrorContains(t, err, "hello.elf has no symbol kapsel/guest/arch/amd64.pvhEntry: is its main package a board that imports kapsel/guest/arch/amd64?")
+	assert.ErrorContains(t, err, "hello.elf\" has no symbol kapsel/guest/arch/amd64.pvhEntry: is its main package a board that imports kapsel/guest/arch/amd64?")
 }
 
 func TestPatchStaysInTheData(t *testing.T) {

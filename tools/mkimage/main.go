@@ -1,6 +1,7 @@
 // Command mkimage builds the kernel and its tasks and packs them into one bootable image.
 //
 //	mkimage -o build/kapsel.elf [-kernel PKG] [-tags TAG,TAG] [-sha256] TASK...
+//	mkimage -o build/kapsel.elf [-kernel PKG] [-tags TAG,TAG] -no-tasks
 //
 // A TASK is a Go package (./guest/tasks/hello), a file that ends in .tbf, one that ends in .tab, of
 // which the object for x86 is taken, or one that ends in .bin: a flat 32-bit program (task32.go). The kernel is the board's main package. The tags are
@@ -19,21 +20,37 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"kapsel/files"
 )
+
+const usage = `usage: mkimage [-o IMAGE] [-kernel PKG] [-tags TAG,TAG] [-sha256] TASK...
+       mkimage [-o IMAGE] [-kernel PKG] [-tags TAG,TAG] -no-tasks
+A TASK is a Go package, a .tbf file, a .tab file with an object for x86, or a flat 32-bit program in a .bin file.
+
+`
+
+// statusUsage is the exit status for a command line that cannot be used, package flag's too.
+const statusUsage = 2
 
 func main() {
 	out := flag.String("o", "build/kapsel.elf", "the image to write; other outputs go to the same folder")
 	kernel := flag.String("kernel", "kapsel/guest/board/kvm", "main package of the kernel")
 	tags := flag.String("tags", "", "further build tags for kernel and tasks, with commas between")
 	digests := flag.Bool("sha256", false, "add SHA-256 credentials to the tasks that are built")
+	noTasks := flag.Bool("no-tasks", false, "make an image of the kernel alone, which gets its tasks from the monitor")
 	flag.Usage = func() {
-		fmt.Fprint(flag.CommandLine.Output(), "usage: mkimage [-o IMAGE] [-kernel PKG] [-tags TAG,TAG] [-sha256] TASK...\n"+
-			"A TASK is a Go package, a .tbf file, a .tab file with an object for x86, or a flat 32-bit program in a .bin file.\n\n")
+		fmt.Fprint(flag.CommandLine.Output(), usage)
 		flag.PrintDefaults()
 	}
 	flag.Parse()
+	if *noTasks != (flag.NArg() == 0) {
+		fmt.Fprintln(os.Stderr, "mkimage: want at least one TASK, or -no-tasks and none")
+		flag.Usage()
+		os.Exit(statusUsage)
+	}
 	if err := run(*out, *kernel, *tags, *digests, flag.Args()); err != nil {
-		fmt.Fprintln(os.Stderr, "mkimage:", err)
+		fmt.Fprintln(os.Stderr, "mkimage:", files.Words(err))
 		os.Exit(1)
 	}
 }
@@ -48,7 +65,7 @@ func run(out, kernel, tags string, digests bool, tasks []string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if _, err := tc.mainPackage("kernel", kernel, kernelTags); err != nil {
+	if _, err := tc.mainPackage("kernel", kernel, kernelTags, inKernel); err != nil {
 		return err
 	}
 	var objects []byte
@@ -107,7 +124,7 @@ func checkSize(out string, image, objects int) error {
 	if image <= maxImage {
 		return nil
 	}
-	return fmt.Errorf("%s would be %d bytes long, want at most %d: its tasks take %d, put fewer or smaller ones in, or less //kapsel:flash",
+	return fmt.Errorf("%q would be %d bytes long, want at most %d: its tasks take %d, put fewer or smaller ones in, or less //kapsel:flash",
 		out, image, maxImage, objects)
 }
 

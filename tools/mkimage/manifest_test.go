@@ -121,7 +121,7 @@ func TestManifestIsOfTheTasksFiles(t *testing.T) {
 	} {
 		t.Run("tags "+tt.tags, func(t *testing.T) {
 			tc.tags = tt.tags
-			p, err := tc.mainPackage("task", "./guest/tasks/hello", taskTags)
+			p, err := tc.mainPackage("task", "./guest/tasks/hello", taskTags, inTask)
 			require.NoError(t, err)
 			got, err := readManifest(p.paths())
 			require.NoError(t, err)

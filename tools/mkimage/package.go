@@ -6,21 +6,26 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
-// A mainPackage is the Go package of a task or of the kernel, as go list describes it.
-type mainPackage struct {
-	Name    string
-	Dir     string
-	GoFiles []string // that the build tags let in, without tests
+// A goPackage is a Go package as go list describes it.
+type goPackage struct {
+	ImportPath string
+	Name       string
+	Dir        string
+	Standard   bool     // of the standard library
+	DepOnly    bool     // not named, but imported
+	GoFiles    []string // that the build tags let in, without tests
+	Imports    []string
 }
 
 // name is what the outputs of the package are called.
-func (p *mainPackage) name() string { return filepath.Base(p.Dir) }
+func (p *goPackage) name() string { return filepath.Base(p.Dir) }
 
 // paths are those of the files that the package is built from.
-func (p *mainPackage) paths() []string {
+func (p *goPackage) paths() []string {
 	var paths []string
 	for _, file := range p.GoFiles {
 		paths = append(paths, filepath.Join(p.Dir, file))
@@ -28,33 +33,41 @@ func (p *mainPackage) paths() []string {
 	return paths
 }
 
-// mainPackage finds the main package that pkg names, with the build tags that it is built with.
-// role says what it is for.
-func (tc *toolchain) mainPackage(role, pkg, tags string) (*mainPackage, error) {
-	said, err := output(tc.command("list", "-tags", tc.withTags(tags), "-json=Name,Dir,GoFiles", "--", pkg))
+// mainPackage finds the main package that pkg names, with the build tags that it is built with,
+// and checks what it imports against the place where it is to run. role says what it is for.
+func (tc *toolchain) mainPackage(role, pkg, tags string, in *place) (*goPackage, error) {
+	said, err := output(tc.command("list", "-deps", "-tags", tc.withTags(tags), "-json=ImportPath,Name,Dir,Standard,DepOnly,GoFiles,Imports", "--", pkg))
 	if err != nil && isFolder(pkg) && !filepath.IsAbs(pkg) && !strings.HasPrefix(pkg, ".") {
-		return nil, fmt.Errorf("%s %s is no package, but a folder: write ./%s", role, pkg, filepath.ToSlash(filepath.Clean(pkg)))
+		return nil, fmt.Errorf("%s %q is no package, but a folder: write %q", role, pkg, "./"+filepath.ToSlash(filepath.Clean(pkg)))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", role, pkg, err)
+		return nil, fmt.Errorf("%s %q: %w", role, pkg, err)
 	}
-	packages := json.NewDecoder(strings.NewReader(said))
-	p, n := new(mainPackage), 0
-	for {
-		var next mainPackage
-		if err := packages.Decode(&next); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			return nil, fmt.Errorf("%s %s: go list: %w", role, pkg, err)
-		}
-		*p = next
-		n++
+	packages, err := decodePackages(said)
+	if err != nil {
+		return nil, fmt.Errorf("%s %q: go list: %w", role, pkg, err)
 	}
+	named := slices.DeleteFunc(slices.Clone(packages), func(p goPackage) bool { return p.DepOnly })
 	switch {
-	case n != 1:
-		return nil, fmt.Errorf("%s %s names %d packages, want one", role, pkg, n)
-	case p.Name != "main":
-		return nil, fmt.Errorf("%s %s is package %s, want a main package", role, pkg, p.Name)
+	case len(named) != 1:
+		return nil, fmt.Errorf("%s %q names %d packages, want one", role, pkg, len(named))
+	case named[0].Name != "main":
+		return nil, fmt.Errorf("%s %q is package %s, want a main package", role, pkg, named[0].Name)
 	}
-	return p, nil
+	return &named[0], in.checkImports(packages)
+}
+
+// decodePackages reads what go list says.
+func decodePackages(said string) ([]goPackage, error) {
+	var packages []goPackage
+	for from := json.NewDecoder(strings.NewReader(said)); ; {
+		var p goPackage
+		switch err := from.Decode(&p); {
+		case errors.Is(err, io.EOF):
+			return packages, nil
+		case err != nil:
+			return nil, err
+		}
+		packages = append(packages, p)
+	}
 }

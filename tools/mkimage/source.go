@@ -39,7 +39,7 @@ func (tc *toolchain) findSource(task string) (source, error) {
 	case ".bin":
 		return source{task, strings.TrimSuffix(filepath.Base(task), ".bin"), []string{task}}, nil
 	}
-	p, err := tc.mainPackage("task", task, taskTags)
+	p, err := tc.mainPackage("task", task, taskTags, inTask)
 	if err != nil {
 		return source{}, err
 	}
@@ -52,14 +52,14 @@ func checkArguments(out string, tasks []string) error {
 	case out == "":
 		return errors.New("-o has no name, want that of the image, such as build/kapsel.elf")
 	case isFolder(out) || os.IsPathSeparator(out[len(out)-1]):
-		return fmt.Errorf("-o %s is a folder, want the name of the image, such as %s", out, filepath.Join(out, "kapsel.elf"))
+		return fmt.Errorf("-o %q is a folder, want the name of the image, such as %q", out, filepath.Join(out, "kapsel.elf"))
 	}
 	for _, task := range tasks {
 		switch {
 		case strings.HasPrefix(task, "-"):
-			return fmt.Errorf("%s stands behind the first task, want all flags in front of it", task)
+			return fmt.Errorf("%q stands behind the first task, want all flags in front of it", task)
 		case filepath.Ext(task) == ".elf" && !isFolder(task):
-			return fmt.Errorf("task %s is an ELF file, want %s", task, taskKinds)
+			return fmt.Errorf("task %q is an ELF file, want %s", task, taskKinds)
 		}
 	}
 	return nil
@@ -73,7 +73,7 @@ func products(out string, sources []source) []product {
 	dir := filepath.Dir(out)
 	list := []product{{filepath.Clean(out), "the image"}, {filepath.Join(dir, "kernel.elf"), "the kernel with its symbols"}}
 	for _, s := range sources {
-		path, what := filepath.Join(dir, s.name), "of task "+s.task
+		path, what := filepath.Join(dir, s.name), fmt.Sprintf("of task %q", s.task)
 		switch filepath.Ext(s.task) {
 		case ".tbf", ".tab":
 		case ".bin":
@@ -92,12 +92,12 @@ func checkOutputs(out string, sources []source) error {
 	for i, p := range list {
 		for _, s := range sources {
 			if slices.ContainsFunc(s.files, func(file string) bool { return sameFile(p.path, file) }) {
-				return fmt.Errorf("%s is read for task %s, but %s would take its place: want another name or folder for the image (-o)", p.path, s.task, p.what)
+				return fmt.Errorf("%q is read for task %q, but %s would take its place: want another name or folder for the image (-o)", p.path, s.task, p.what)
 			}
 		}
 		for _, q := range list[:i] {
 			if p.path == q.path && p.what != q.what {
-				return fmt.Errorf("%s would be both %s and %s: want two names", p.path, q.what, p.what)
+				return fmt.Errorf("%q would be both %s and %s: want two names", p.path, q.what, p.what)
 			}
 		}
 	}

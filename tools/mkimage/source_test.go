@@ -16,18 +16,22 @@ func TestMainPackage(t *testing.T) {
 	t.Chdir(filepath.Join("..", ".."))
 	tc, err := findToolchain()
 	require.NoError(t, err)
-	const isFolder = " is no package, but a folder: write ./"
-	for _, tt := range []struct{ name, role, pkg, tags, want string }{
-		{"a task", "task", "./guest/tasks/hello", taskTags, ""},
-		{"a kernel", "kernel", board, kernelTags, ""},
-		{"a library", "task", "kapsel/guest/abi", taskTags, "task kapsel/guest/abi is package abi, want a main package"},
-		{"a kernel that is a library", "kernel", "./guest/kernel", kernelTags, "kernel ./guest/kernel is package kernel, want a main package"},
-		{"several packages", "task", "./guest/tasks/bench...", taskTags, "task ./guest/tasks/bench... names 2 packages, want one"},
-		{"a folder", "task", "guest/tasks/hello", taskTags, "task guest/tasks/hello" + isFolder + "guest/tasks/hello"},
-		{"a kernel's folder", "kernel", "guest/board/kvm/", kernelTags, "kernel guest/board/kvm/" + isFolder + "guest/board/kvm"},
+	const isFolder = `" is no package, but a folder: write "./`
+	for _, tt := range []struct {
+		name, role, pkg, tags string
+		in                    *place
+		want                  string
+	}{
+		{"a task", "task", "./guest/tasks/hello", taskTags, inTask, ""},
+		{"a kernel", "kernel", board, kernelTags, inKernel, ""},
+		{"a library", "task", "kapsel/guest/abi", taskTags, inTask, `task "kapsel/guest/abi" is package abi, want a main package`},
+		{"a kernel that is a library", "kernel", "./guest/kernel", kernelTags, inKernel, `kernel "./guest/kernel" is package kernel, want a main package`},
+		{"several packages", "task", "./guest/tasks/bench...", taskTags, inTask, `task "./guest/tasks/bench..." names 2 packages, want one`},
+		{"a folder", "task", "guest/tasks/hello", taskTags, inTask, `task "guest/tasks/hello` + isFolder + `guest/tasks/hello"`},
+		{"a kernel's folder", "kernel", "guest/board/kvm/", kernelTags, inKernel, `kernel "guest/board/kvm/` + isFolder + `guest/board/kvm"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := tc.mainPackage(tt.role, tt.pkg, tt.tags)
+			_, err := tc.mainPackage(tt.role, tt.pkg, tt.tags, tt.in)
 			if tt.want == "" {
 				assert.NoError(t, err)
 				return
@@ -35,8 +39,8 @@ func TestMainPackage(t *testing.T) {
 			assert.EqualError(t, err, tt.want)
 		})
 	}
-	_, err = tc.mainPackage("task", "./nowhere", taskTags)
-	assert.ErrorContains(t, err, "task ./nowhere: ")
+	_, err = tc.mainPackage("task", "./nowhere", taskTags, inTask)
+	assert.ErrorContains(t, err, `task "./nowhere": `)
 }
 
 // inFolder makes a test's working folder, with files in it.
@@ -51,7 +55,7 @@ func inFolder(t *testing.T, files ...string) {
 
 func TestCheckArguments(t *testing.T) {
 	inFolder(t, "build/hello.elf", "package.elf/main.go")
-	const elfFile = " is an ELF file, want a Go package (./guest/tasks/hello), a .tbf or .tab file, or a flat 32-bit program in a .bin file"
+	const elfFile = "\" is an ELF file, want a Go package (./guest/tasks/hello), a .tbf or .tab file, or a flat 32-bit program in a .bin file"
 	for _, tt := range []struct {
 		name, out string
 		tasks     []string
@@ -60,12 +64,12 @@ func TestCheckArguments(t *testing.T) {
 		{"good", "build/kapsel.elf", []string{"./guest/tasks/hello", "a.tbf", "b.bin"}, ""},
 		{"no task", "kapsel.elf", nil, ""},
 		{"no output", "", nil, "-o has no name, want that of the image, such as build/kapsel.elf"},
-		{"a folder", "build", nil, "-o build is a folder, want the name of the image, such as build/kapsel.elf"},
-		{"a folder that is not there", "out/", nil, "-o out/ is a folder, want the name of the image, such as out/kapsel.elf"},
-		{"the working folder", ".", nil, "-o . is a folder, want the name of the image, such as kapsel.elf"},
-		{"a flag behind a task", "kapsel.elf", []string{"a.tbf", "-sha256"}, "-sha256 stands behind the first task, want all flags in front of it"},
-		{"a linked program", "kapsel.elf", []string{"build/hello.elf"}, "task build/hello.elf" + elfFile},
-		{"one that is not there", "kapsel.elf", []string{"absent.elf"}, "task absent.elf" + elfFile},
+		{"a folder", "build", nil, `-o "build" is a folder, want the name of the image, such as "build/kapsel.elf"`},
+		{"a folder that is not there", "out/", nil, `-o "out/" is a folder, want the name of the image, such as "out/kapsel.elf"`},
+		{"the working folder", ".", nil, `-o "." is a folder, want the name of the image, such as "kapsel.elf"`},
+		{"a flag behind a task", "kapsel.elf", []string{"a.tbf", "-sha256"}, "\"-sha256\" stands behind the first task, want all flags in front of it"},
+		{"a linked program", "kapsel.elf", []string{"build/hello.elf"}, `task "build/hello.elf` + elfFile},
+		{"one that is not there", "kapsel.elf", []string{"absent.elf"}, `task "absent.elf` + elfFile},
 		{"a package with such a name", "kapsel.elf", []string{"./package.elf"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -93,17 +97,17 @@ func TestCheckOutputs(t *testing.T) {
 		{"a new image", "out/kapsel.elf", []source{ready, flat, hello}, ""},
 		{"an earlier image", "build/earlier.elf", []source{ready, flat}, ""},
 		{"the same task twice", "out/kapsel.elf", []source{hello, hello, flat, flat}, ""},
-		{"an object", "build/hello.tbf", []source{flat, ready}, "build/hello.tbf is read for task build/hello.tbf, but the image would take its place" + other},
-		{"an object by another name", "./build/linked.elf", []source{ready}, "build/linked.elf is read for task build/hello.tbf, but the image would take its place" + other},
-		{"a flat program", "build/../build/flat.bin", []source{flat}, "build/flat.bin is read for task build/flat.bin, but the image would take its place" + other},
-		{"a source file", "hello/main.go", []source{hello}, "hello/main.go is read for task ./hello, but the image would take its place" + other},
-		{"the kernel", "./build/kernel.elf", nil, "build/kernel.elf would be both the image and the kernel with its symbols: want two names"},
-		{"a task's program", "out/hello.elf", []source{hello}, "out/hello.elf would be both the image and the program of task ./hello: want two names"},
-		{"a task's object", "out/hello.tbf", []source{hello}, "out/hello.tbf would be both the image and the object of task ./hello: want two names"},
-		{"a flat task's object", "flat.tbf", []source{flat}, "flat.tbf would be both the image and the object of task build/flat.bin: want two names"},
-		{"a task called kernel", "out/kapsel.elf", []source{kernel}, "out/kernel.elf would be both the kernel with its symbols and the program of task ./kernel: want two names"},
-		{"two tasks of one name", "out/kapsel.elf", []source{hello, {"./more/hello", "hello", nil}}, "out/hello.elf would be both the program of task ./hello and the program of task ./more/hello: want two names"},
-		{"an object that is built anew", "build/kapsel.elf", []source{hello, ready}, "build/hello.tbf is read for task build/hello.tbf, but the object of task ./hello would take its place" + other},
+		{"an object", "build/hello.tbf", []source{flat, ready}, `"build/hello.tbf" is read for task "build/hello.tbf", but the image would take its place` + other},
+		{"an object by another name", "./build/linked.elf", []source{ready}, `"build/linked.elf" is read for task "build/hello.tbf", but the image would take its place` + other},
+		{"a flat program", "build/../build/flat.bin", []source{flat}, `"build/flat.bin" is read for task "build/flat.bin", but the image would take its place` + other},
+		{"a source file", "hello/main.go", []source{hello}, `"hello/main.go" is read for task "./hello", but the image would take its place` + other},
+		{"the kernel", "./build/kernel.elf", nil, `"build/kernel.elf" would be both the image and the kernel with its symbols: want two names`},
+		{"a task's program", "out/hello.elf", []source{hello}, `"out/hello.elf" would be both the image and the program of task "./hello": want two names`},
+		{"a task's object", "out/hello.tbf", []source{hello}, `"out/hello.tbf" would be both the image and the object of task "./hello": want two names`},
+		{"a flat task's object", "flat.tbf", []source{flat}, `"flat.tbf" would be both the image and the object of task "build/flat.bin": want two names`},
+		{"a task called kernel", "out/kapsel.elf", []source{kernel}, `"out/kernel.elf" would be both the kernel with its symbols and the program of task "./kernel": want two names`},
+		{"two tasks of one name", "out/kapsel.elf", []source{hello, {"./more/hello", "hello", nil}}, `"out/hello.elf" would be both the program of task "./hello" and the program of task "./more/hello": want two names`},
+		{"an object that is built anew", "build/kapsel.elf", []source{hello, ready}, `"build/hello.tbf" is read for task "build/hello.tbf", but the object of task "./hello" would take its place` + other},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := checkOutputs(tt.out, tt.sources)
@@ -128,7 +132,7 @@ func TestRefusedOutputStays(t *testing.T) {
 		{"an empty folder", "out/empty", board, "./guest/tasks/hello", "is a folder"},
 		{"the kernel", "out/kernel.elf", board, "./guest/tasks/hello", "would be both the image and the kernel"},
 		{"the task", "out/hello.elf", board, "./guest/tasks/hello", "would be both the image and the program of task"},
-		{"a kernel that is none", "out/kapsel.elf", "./guest/kernel", "", "kernel ./guest/kernel is package kernel, want a main package"},
+		{"a kernel that is none", "out/kapsel.elf", "./guest/kernel", "", `kernel "./guest/kernel" is package kernel, want a main package`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var tasks []string
@@ -150,6 +154,6 @@ func TestRefusedOutputStays(t *testing.T) {
 func TestUnknownTaskLeavesNoImage(t *testing.T) {
 	dir := newModule(t, map[string]string{"out/kapsel.elf": "an earlier image"})
 	t.Chdir(dir)
-	assert.ErrorContains(t, run("out/kapsel.elf", board, "", false, []string{"./nowhere"}), "task ./nowhere: ")
+	assert.ErrorContains(t, run("out/kapsel.elf", board, "", false, []string{"./nowhere"}), `task "./nowhere": `)
 	assert.NoFileExists(t, "out/kapsel.elf")
 }

@@ -3,11 +3,11 @@ package main
 import (
 	"debug/elf"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel/tbf"
@@ -42,16 +42,16 @@ func (tc *toolchain) buildTask(s source, dir string, digest bool) ([]byte, error
 		return nil, err
 	}
 	if err := f.checkRAM(m); err != nil {
-		return nil, fmt.Errorf("task %s: %w", pkg, err)
+		return nil, fmt.Errorf("task %q: %w", pkg, err)
 	}
 	spec := f.spec(name, m)
 	spec.SHA256 = digest
 	object, err := tbfbuild.Build(spec)
 	if err != nil {
-		return nil, fmt.Errorf("task %s: %w", pkg, err)
+		return nil, fmt.Errorf("task %q: %w", pkg, err)
 	}
 	if end := abi.FlashStart + uint64(len(object)); end > f.data.addr {
-		return nil, fmt.Errorf("task %s: its object ends at %#x, behind the start of its data at %#x%s", pkg, end, f.data.addr, noRoom(digest))
+		return nil, fmt.Errorf("task %q: its object ends at %#x, behind the start of its data at %#x%s", pkg, end, f.data.addr, noRoom(digest))
 	}
 	return object, os.WriteFile(filepath.Join(dir, name+".tbf"), object, 0o644)
 }
@@ -71,7 +71,7 @@ func readObject(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return checkObject(path, object)
+	return checkObject(strconv.Quote(path), object)
 }
 
 // readTab reads the object of a .tab file that Kapsel runs.
@@ -86,31 +86,31 @@ func readTab(path string) ([]byte, error) {
 		return nil, err
 	}
 	if len(archive) > maxImage {
-		return nil, fmt.Errorf("%s is longer than %d bytes, which is more than an image has", path, maxImage)
+		return nil, fmt.Errorf("%q is longer than %d bytes, which is more than an image has", path, maxImage)
 	}
 	name, object, err := tab.Object(archive)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%q: %w", path, err)
 	}
-	return checkObject(fmt.Sprintf("%s: %q", path, name), object)
+	return checkObject(fmt.Sprintf("%q: %q", path, name), object)
 }
 
-// checkObject refuses what is not one sound object of whole pages. path names it.
-func checkObject(path string, object []byte) ([]byte, error) {
+// checkObject refuses what is not one sound object of whole pages. name is what it is called, in quotes.
+func checkObject(name string, object []byte) ([]byte, error) {
 	if len(object) == 0 {
-		return nil, fmt.Errorf("%s is empty, want a TBF object", path)
+		return nil, fmt.Errorf("%s is empty, want a TBF object", name)
 	}
 	if size := declaredSize(object); size > uint64(len(object)) {
-		return nil, fmt.Errorf("%s is truncated: it is %d bytes long, its header says %d; make or copy it again", path, len(object), size)
+		return nil, fmt.Errorf("%s is truncated: it is %d bytes long, its header says %d; make or copy it again", name, len(object), size)
 	}
 	if err := tbfbuild.Check(object); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if size, _ := tbf.Length(object); size != len(object) {
-		return nil, fmt.Errorf("%s is %d bytes long, but its object is %d: want one object in a file", path, len(object), size)
+		return nil, fmt.Errorf("%s is %d bytes long, but its object is %d: want one object in a file", name, len(object), size)
 	}
 	if size := uint64(len(object)); size%abi.PageSize != 0 {
-		return nil, fmt.Errorf("%s is %d bytes long, want a multiple of %d: pad it as elf2tab does for x86", path, size, abi.PageSize)
+		return nil, fmt.Errorf("%s is %d bytes long, want a multiple of %d: pad it as elf2tab does for x86", name, size, abi.PageSize)
 	}
 	return object, nil
 }
@@ -158,7 +158,7 @@ func (tc *toolchain) linkTask(pkg, path string, m manifest) (*taskFile, error) {
 		}
 		text = want
 	}
-	return nil, fmt.Errorf("task %s: the size of its data depends on where its code is", pkg)
+	return nil, fmt.Errorf("task %q: the size of its data depends on where its code is", pkg)
 }
 
 // regionOffset is where the writeable region begins, in bytes from the object's start.
@@ -179,12 +179,12 @@ func readTask(path string) (*taskFile, error) {
 	defer e.Close()
 	segments, err := loadSegments(e)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%q: %w", path, err)
 	}
 	f := &taskFile{e.Entry, segments[0], segments[1], segments[2]}
 	f.data.data = append(f.data.data, make([]byte, -len(f.data.data)&7)...)
 	if f.data.addr%abi.PageSize != 0 {
-		return nil, errors.New("the linker put the data across a page: " + path)
+		return nil, fmt.Errorf("%q: the linker put the data across a page", path)
 	}
 	return f, nil
 }

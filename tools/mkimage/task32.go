@@ -28,7 +28,7 @@ func flatTask(path, dir string, digest bool) ([]byte, error) {
 		return nil, err
 	}
 	if len(program) == 0 {
-		return nil, fmt.Errorf("%s is empty, want a flat 32-bit program", path)
+		return nil, fmt.Errorf("%q is empty, want a flat 32-bit program", path)
 	}
 	name := strings.TrimSuffix(filepath.Base(path), ".bin")
 	object, err := tbfbuild.Build(tbfbuild.Spec{
@@ -40,10 +40,10 @@ func flatTask(path, dir string, digest bool) ([]byte, error) {
 		SHA256:         digest,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%q: %w", path, err)
 	}
 	if end := flatFlash - flatProtected + len(object); end > flatRAM {
-		return nil, fmt.Errorf("%s is %d bytes long: its object ends at %#x, want at most %#x, where its RAM begins", path, len(program), end, flatRAM)
+		return nil, fmt.Errorf("%q is %d bytes long: its object ends at %#x, want at most %#x, where its RAM begins", path, len(program), end, flatRAM)
 	}
 	return object, os.WriteFile(filepath.Join(dir, name+".tbf"), object, 0o644)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -47,7 +48,7 @@ func TestFlatTaskRefuses(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty.bin")
 	require.NoError(t, os.WriteFile(empty, nil, 0o644))
 	_, err = objectOf(nil, empty, t.TempDir(), false)
-	assert.ErrorContains(t, err, empty+" is empty, want a flat 32-bit program")
+	assert.ErrorContains(t, err, strconv.Quote(empty)+" is empty, want a flat 32-bit program")
 }
 
 // The object must end where its RAM begins, with its credential.
@@ -71,7 +72,7 @@ func TestFlatTaskEndsBelowItsRAM(t *testing.T) {
 				assert.NoError(t, err)
 				return
 			}
-			assert.EqualError(t, err, path+tt.want)
+			assert.EqualError(t, err, strconv.Quote(path)+tt.want)
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -191,7 +192,7 @@ func TestReadObject(t *testing.T) {
 				assert.Equal(t, tt.content, got)
 				return
 			}
-			assert.ErrorContains(t, err, path+tt.want)
+			assert.ErrorContains(t, err, strconv.Quote(path)+tt.want)
 		})
 	}
 	_, err = readObject(filepath.Join(t.TempDir(), "absent.tbf"))
@@ -222,7 +223,7 @@ func TestReadTab(t *testing.T) {
 				assert.Equal(t, good, string(got))
 				return
 			}
-			assert.ErrorContains(t, err, path+tt.want)
+			assert.ErrorContains(t, err, strconv.Quote(path)+tt.want)
 		})
 	}
 	_, err = readTab(filepath.Join(t.TempDir(), "absent.tab"))

@@ -191,14 +191,14 @@ func TestBuffersAreClearedOnEachWayOut(t *testing.T) {
 		{"idle.abi0", []string{asked, "JNE", clear, "STI", "HLT"}, 1, 3},
 	} {
 		code := l.functions[tt.function]
-		at := find(l.words(code), tt.code)
+		at := indexOf(l.words(code), tt.code)
 		require.GreaterOrEqual(t, at, 0, "%s has to have %q", tt.function, tt.code)
 		assert.Equal(t, code[at+tt.to].at, code[at+tt.branch].target(), "%s: %q", tt.function, tt.code)
 	}
 }
 
-// find returns where the words stand in a row, or -1.
-func find(all, words []string) int {
+// indexOf returns where the words stand in a row, or -1.
+func indexOf(all, words []string) int {
 	for i := range len(all) - len(words) + 1 {
 		if slices.Equal(all[i:i+len(words)], words) {
 			return i

@@ -56,25 +56,47 @@ func dropTypes(f *elf.File, rodata segment) (segment, error) {
 }
 
 // readsTypes reports whether a function in code, which begins at addr, calls one of the
-// readers. Readers call each other, and so do the comparisons that belong to the types; both
-// do not count. What looks like a call and is none errs on the side of keeping the types.
+// readers, or a comparison that belongs to a type and comes to one: of structures with a field
+// of an interface type, for example. Readers and comparisons that call each other do not count:
+// the descriptors alone name them. What looks like a call and is none errs on the side of
+// keeping the types.
 func readsTypes(code []byte, addr uint64, symbols []elf.Symbol, readers []uint64) bool {
+	var comparisons, others [][]uint64 // what each calls, itself first
 	for _, s := range symbols {
 		if elf.ST_TYPE(s.Info) != elf.STT_FUNC || s.Value < addr || s.Value+s.Size > addr+uint64(len(code)) ||
-			strings.HasPrefix(s.Name, "type:.eq.") || slices.Contains(typeReaders, s.Name) {
+			slices.Contains(typeReaders, s.Name) {
 			continue
 		}
-		body := code[s.Value-addr:][:s.Size]
-		for i := 0; i+5 <= len(body); i++ {
-			const call, jump = 0xe8, 0xe9
-			if body[i] != call && body[i] != jump {
-				continue
-			}
-			relative := int32(binary.LittleEndian.Uint32(body[i+1:]))
-			if slices.Contains(readers, s.Value+uint64(i)+5+uint64(int64(relative))) {
-				return true
+		calls := append([]uint64{s.Value}, callees(code[s.Value-addr:][:s.Size], s.Value)...)
+		if strings.HasPrefix(s.Name, "type:.eq.") {
+			comparisons = append(comparisons, calls)
+		} else {
+			others = append(others, calls)
+		}
+	}
+	reads := func(calls []uint64) bool {
+		return slices.ContainsFunc(calls[1:], func(f uint64) bool { return slices.Contains(readers, f) })
+	}
+	for known := -1; known < len(readers); {
+		known = len(readers)
+		for _, c := range comparisons {
+			if reads(c) && !slices.Contains(readers, c[0]) {
+				readers = append(readers, c[0])
 			}
 		}
 	}
-	return false
+	return slices.ContainsFunc(others, reads)
+}
+
+// callees returns where the calls and jumps in a function's code, which begins at addr, lead.
+func callees(code []byte, addr uint64) []uint64 {
+	const call, jump = 0xe8, 0xe9
+	var found []uint64
+	for i := 0; i+5 <= len(code); i++ {
+		if code[i] == call || code[i] == jump {
+			relative := int32(binary.LittleEndian.Uint32(code[i+1:]))
+			found = append(found, addr+uint64(i)+5+uint64(int64(relative)))
+		}
+	}
+	return found
 }

@@ -19,7 +19,8 @@ const help = `Commands, NAME being a task's name or its PID:
   kernel           the kernel's version and memory map
   reset            end the machine
   panic            make the kernel panic
-Up and Down bring back earlier commands. Ctrl-C drops the line.
+Up and Down bring back earlier commands. Ctrl-C drops the line. Of the line, Ctrl-U takes away
+what stands before the cursor, Ctrl-K the rest, Ctrl-W a word; Ctrl-A and Ctrl-E go to its ends.
 `
 
 // action is what a command does to tasks.

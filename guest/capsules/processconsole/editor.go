@@ -42,10 +42,15 @@ const (
 	introduced        // ESC [ or ESC O: parameter and final byte follow
 )
 
-// Keys, as terminals send them.
+// Keys, as terminals send them. Those with Ctrl do what they do in most shells.
 const (
+	keyHome      = 0x01 // Ctrl-A
 	keyInterrupt = 0x03 // Ctrl-C
+	keyEnd       = 0x05 // Ctrl-E
 	keyBackspace = 0x08
+	keyKillRight = 0x0b // Ctrl-K
+	keyKillLeft  = 0x15 // Ctrl-U
+	keyKillWord  = 0x17 // Ctrl-W
 	keyEscape    = 0x1b
 	keyDelete    = 0x7f // what most terminals send for Backspace
 )
@@ -67,15 +72,30 @@ func (e *editor) press(key byte) bool {
 		return true
 	case key == keyEscape:
 		e.escape = escaped
-	case key == keyBackspace || key == keyDelete:
-		if e.cursor > 0 {
-			e.moveTo(e.cursor - 1)
-			e.remove()
-		}
 	case key >= ' ' && key <= '~':
 		e.insert(key)
+	default:
+		e.control(key)
 	}
 	return false
+}
+
+// control obeys a control key that leaves the line incomplete.
+func (e *editor) control(key byte) {
+	switch key {
+	case keyHome:
+		e.moveTo(0)
+	case keyEnd:
+		e.moveTo(e.line.length)
+	case keyBackspace, keyDelete:
+		e.removeFrom(e.cursor - 1)
+	case keyKillLeft:
+		e.removeFrom(0)
+	case keyKillRight:
+		e.remove(e.line.length - e.cursor)
+	case keyKillWord:
+		e.removeFrom(e.wordStart())
+	}
 }
 
 // take returns the complete line, valid until the next press, and begins a new one.
@@ -131,7 +151,7 @@ func (e *editor) function(final byte) {
 		case 4, 8:
 			e.moveTo(e.line.length)
 		case 3:
-			e.remove()
+			e.remove(1)
 		}
 	}
 }
@@ -152,16 +172,36 @@ func (e *editor) insert(key byte) {
 	}
 }
 
-// remove takes the character at the cursor away.
-func (e *editor) remove() {
-	if e.cursor == e.line.length {
+// remove takes n characters away, from the cursor on, or as many as there are.
+func (e *editor) remove(n int) {
+	n = min(n, e.line.length-e.cursor)
+	if n == 0 {
 		return
 	}
-	e.line.length--
+	e.line.length -= n
 	for i := e.cursor; i < e.line.length; i++ {
-		e.line.bytes[i] = e.line.bytes[i+1]
+		e.line.bytes[i] = e.line.bytes[i+n]
 	}
 	e.redraw()
+}
+
+// removeFrom takes away what stands between a place in the line and the cursor behind it.
+func (e *editor) removeFrom(start int) {
+	n := e.cursor
+	e.moveTo(start)
+	e.remove(n - e.cursor)
+}
+
+// wordStart is where the word begins that stands before the cursor, with spaces between or not.
+func (e *editor) wordStart() int {
+	at := e.cursor
+	for at > 0 && e.line.bytes[at-1] == ' ' {
+		at--
+	}
+	for at > 0 && e.line.bytes[at-1] != ' ' {
+		at--
+	}
+	return at
 }
 
 // show puts the n-th newest command into the line, or for 0 the line that was new.

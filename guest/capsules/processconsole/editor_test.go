@@ -54,7 +54,21 @@ func TestEditor(t *testing.T) {
 		"other keys for home and end":   {"b\x1b[1~a\x1b[4~c\x1bOHx\x1b[8~y\x1b[7~z", "z|xabcy", nil},
 		"left and right at the edges":   {left + "a" + right + right + "b", "ab|", nil},
 		"too long":                      {long + "y", long + "|", nil},
-		"other control keys":            {"a\x01\x00\x05\xffb", "ab|", nil},
+		"other control keys":            {"a\x02\x00\x06\xffb", "ab|", nil},
+		"Ctrl-A and Ctrl-E":             {"b\x01a\x05c", "abc|", nil},
+		"Ctrl-U":                        {"stop one" + left + left + left + "\x15", "|one", nil},
+		"Ctrl-U at the end":             {"stop one\x15list\r", "|", []string{"list"}},
+		"Ctrl-U at the start":           {"one\x01\x15", "|one", nil},
+		"Ctrl-K":                        {"stop one" + left + left + left + "\x0b", "stop |", nil},
+		"Ctrl-K at the start":           {"stop one\x01\x0b", "|", nil},
+		"Ctrl-K at the end":             {"stop\x0b", "stop|", nil},
+		"Ctrl-W":                        {"stop one\x17", "stop |", nil},
+		"Ctrl-W behind spaces":          {"stop one  \x17", "stop |", nil},
+		"Ctrl-W within a word":          {"stop one" + left + "\x17", "stop |e", nil},
+		"Ctrl-W, all":                   {"stop one\x17\x17\x17", "|", nil},
+		"Ctrl-W of spaces alone":        {"  \x17", "|", nil},
+		"Ctrl-U on an old line":         {"one\r" + up + "\x15two\r" + up + up, "one|", []string{"one", "two"}},
+		"Ctrl-W within a full line":     {long[:maxLine-2] + " y" + left + "\x17", "|y", nil},
 		"unknown sequences":             {"a\x1b[15~\x1b[1;5P\x1bqb\x1b[\rc", "abc|", nil},
 		"Ctrl-C":                        {"list\x03", "|", []string{""}},
 		"up":                            {"one\rtwo\r" + up, "two|", []string{"one", "two"}},
@@ -88,6 +102,7 @@ func TestEditor(t *testing.T) {
 
 func FuzzEditor(f *testing.F) {
 	f.Add([]byte("one\rtwo" + left + del + up + down + home + end + "\x03"))
+	f.Add([]byte("stop one two" + left + left + "\x17\x0b\x01 a b\x05\x15c d e" + left + "\x15\x17\x0b"))
 	f.Fuzz(func(t *testing.T, keys []byte) {
 		out := &kerneltest.Log{}
 		e := editor{out: out}
