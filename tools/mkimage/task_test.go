@@ -229,7 +229,7 @@ func TestReadTab(t *testing.T) {
 	_, err = readTab(filepath.Join(t.TempDir(), "absent.tab"))
 	assert.ErrorIs(t, err, os.ErrNotExist)
 	_, err = readTab("/dev/zero")
-	assert.ErrorContains(t, err, "/dev/zero is longer than 268435456 bytes, which is more than an image has")
+	assert.ErrorContains(t, err, "\"/dev/zero\" is longer than 268435456 bytes, which is more than an image has")
 }
 
 // TestUnwriteableFlashRegions: mkimage says which regions a task will only read.
