@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"kapsel/guest/abi"
+	"kapsel/guest/arch/amd64/mitigation"
 	"kapsel/vmm/device"
 	"kapsel/vmm/image"
-	"kapsel/guest/arch/amd64/mitigation"
 	"kapsel/vmm/kvm"
 )
 
