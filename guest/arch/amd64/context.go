@@ -28,14 +28,13 @@ type context struct {
 	onSyscall *kernel.Trap
 
 	// memory is a 32-bit task's, nil for a 64-bit task: so the two are told apart.
-	memory *kernel.Memory
+	memory  *kernel.Memory
+	shortID uint32 // its application's, 0: it is no other's
 	// owed says that a 32-bit task's stack lacks the results of its system call.
 	owed bool
 	// stackLost says that a 32-bit task had no writeable stack for its first words.
 	stackLost bool
 	_         [10]byte // to a multiple of 16
-
-	shortID uint32 // its application's, 0: it is no other's
 
 	_ [strayFrame]byte // below the next slot's
 }

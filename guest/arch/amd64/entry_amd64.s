@@ -58,8 +58,8 @@ TEXT ·pvhEntry(SB), NOSPLIT|NOFRAME, $0
 	RDTSC
 	MOVL AX, SI
 	MOVL DX, DI
-	// There is no stack. A CALL needs 4 bytes of one: the upper half of rsdp_paddr in
-	// hvm_start_info, which the kernel does not read.
+	// There is no stack. A CALL needs 4 bytes of one here, and the thunk of pvhEntry64's jump 8:
+	// rsdp_paddr in hvm_start_info, which the kernel does not read.
 	LEAL 40(BX), SP
 	BYTE $0xe8; LONG $0                   // CALL to the next instruction
 	POPQ BP                               // 1 byte: BP = the physical address of this instruction
@@ -112,6 +112,7 @@ large:
 // BP = the physical address of ·pvh.
 TEXT ·pvhEntry64(SB), NOSPLIT|NOFRAME, $0
 	MOVL BP, BP                           // clear the upper half
+	MOVL SP, SP
 	MOVQ PVH_HIGH(BP), AX
 	JMP  AX
 

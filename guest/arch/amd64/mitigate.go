@@ -31,8 +31,8 @@ func (m *Machine) PrintMitigations(w kernel.Writer) { m.CPU.plan.Print(w) }
 // ibpb is the barrier of IA32_PRED_CMD (SDM vol. 4, table 2-2).
 const ibpb = 1 << 0
 
-// separate keeps what another task taught the predictors from the task with context x, which is
-// to run. A task that its application's last run or another task of it preceded needs no barrier.
+// separate keeps from the task with context x, which is to run, what another one taught the
+// predictors. A task of the application that ran last needs no barrier.
 func (c *CPU) separate(x *context) {
 	if c.plan.RefillAtSwitch {
 		refillReturns()

@@ -69,9 +69,8 @@
 	XORPS X13, X13 \
 	XORPS X14, X14
 
-// What a task may have left in the processor's buffers is its own affair, what the kernel left
-// there is not: VERW overwrites it (SDM vol. 3, "MDS_NO", and Intel's "Microarchitectural Data
-// Sampling"). It comes last before ring 3. Changes flags.
+// What the kernel and other tasks left in the processor's buffers VERW overwrites, where there is
+// MD_CLEAR (Intel, "Microarchitectural Data Sampling"). It comes last before ring 3. Changes flags.
 #define CLEAR_BUFFERS \
 	CMPQ ·uncleared(SB), $0 \
 	JNE  2(PC)             \
