@@ -8,18 +8,19 @@ import (
 // TaskID names one run of a task, from its start to its end. It goes stale when the task
 // ends or restarts, and then every use of it fails.
 type TaskID struct {
-	value uint64 // number*MaxTasks + slot; a number counts all runs of all tasks, from 1
+	value uint64 // number above, slot in the lowest 8 bits; a number counts all runs of all tasks, from 1
 }
 
-// taskID makes an identity. Numbers have 60 bits: at a run in each nanosecond they last 36 years.
-func taskID(number uint64, slot int) TaskID { return TaskID{number*MaxTasks + uint64(slot)} }
+// taskID makes an identity. Numbers have 56 bits: at a million runs in a second, more than a
+// processor can begin, they last 2000 years.
+func taskID(number uint64, slot int) TaskID { return TaskID{number<<8 | uint64(slot)} }
 
 // Slot is the place of the task: the same in all its runs, and no other task's. From 0 to
 // MaxTasks-1.
-func (id TaskID) Slot() uint32 { return uint32(id.value % MaxTasks) }
+func (id TaskID) Slot() uint32 { return uint32(uint8(id.value)) }
 
 // Number identifies the run among all runs of all tasks since boot: no other ever has it.
-func (id TaskID) Number() uint64 { return id.value / MaxTasks }
+func (id TaskID) Number() uint64 { return id.value >> 8 }
 
 // State is what a task does.
 type State uint8
