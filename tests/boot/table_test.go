@@ -25,7 +25,7 @@ func TestTableOfTasks(t *testing.T) {
 	}})
 	ended(t, out, 99)
 	assert.Contains(t, out.Console, text+"\nPID   Name ")
-	assert.Regexp(t, `(?m)^ +1  a name of more than eighteen letters Terminated +0 +\d+ +0 +0  exit with code -2$`, out.Console)
+	assert.Regexp(t, `(?m)^ +1  a name of more than eighteen letters Terminated +0 +\d+ +0 +\d+  exit with code -2$`, out.Console)
 }
 
 // TestTableBehindALine: there is no empty line in front of the table.
