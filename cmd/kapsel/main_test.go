@@ -378,6 +378,10 @@ func TestRunTripleFault(t *testing.T) {
 
 // TestRunFromPipes: image and tasks come from wherever they can be read once.
 func TestRunFromPipes(t *testing.T) {
+	stdin := "/dev/stdin"
+	if _, err := os.Lstat(stdin); err != nil { // the nested machine has no such link
+		stdin = "/proc/self/fd/0"
+	}
 	onEach(t, func(t *testing.T, accel string) {
 		image := image.Flat(bytes.Join([][]byte{codePrompt, codeExit42}, nil), 0)
 		for _, test := range []struct {
@@ -385,10 +389,10 @@ func TestRunFromPipes(t *testing.T) {
 			args          []string
 			stdin, second []byte
 		}{
-			{"the image from standard input", []string{"/dev/stdin"}, image, nil},
-			{"the image from another pipe", []string{"/dev/fd/3"}, nil, image},
-			{"a task from standard input", []string{file(t, "image.elf", image), "/dev/stdin"}, object(4096), nil},
-			{"both", []string{"/dev/fd/3", "/dev/stdin"}, object(8192), image},
+			{"the image from standard input", []string{stdin}, image, nil},
+			{"the image from another pipe", []string{"/proc/self/fd/3"}, nil, image},
+			{"a task from standard input", []string{file(t, "image.elf", image), stdin}, object(4096), nil},
+			{"both", []string{"/proc/self/fd/3", stdin}, object(8192), image},
 		} {
 			t.Run(test.name, func(t *testing.T) {
 				cmd, stdout, stderr := kapsel(t, append([]string{"run", "--accel", accel}, test.args...)...)

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"kapsel/guest/abi"
@@ -160,14 +159,25 @@ func checkDoors(entry uint64, data []byte, programs []elf.Prog64) error {
 	if !inCode(entry, programs) {
 		return fmt.Errorf("the entry %#x lies in no executable segment", entry)
 	}
-	door, ok := findNote(data, programs, xenName, noteXenEntry, 8)
+	physical, ok := pvhEntry(data, programs)
 	if !ok {
-		return errors.New("no PVH note (name Xen, type 18, 8 bytes), by which QEMU boots an image: " + whatIsOne)
+		return errors.New("no PVH note (name Xen, type 18, 4 or 8 bytes), by which QEMU boots an image: " + whatIsOne)
 	}
-	if physical := little.Uint64(door); physical > math.MaxUint32 || !inCode(abi.KernelBase+physical, programs) {
+	if physical >= BootWindow || !inCode(abi.KernelBase+physical, programs) {
 		return fmt.Errorf("the PVH note's entry %#x lies in no executable segment", physical)
 	}
 	return nil
+}
+
+// pvhEntry is the physical address that the PVH note names, in 4 bytes or in 8.
+func pvhEntry(data []byte, programs []elf.Prog64) (physical uint64, ok bool) {
+	if door, ok := findNote(data, programs, xenName, noteXenEntry, 8); ok {
+		return little.Uint64(door), true
+	}
+	if door, ok := findNote(data, programs, xenName, noteXenEntry, 4); ok {
+		return uint64(little.Uint32(door)), true
+	}
+	return 0, false
 }
 
 // inCode reports whether a virtual address is one of an executable segment's bytes.

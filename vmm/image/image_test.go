@@ -90,10 +90,12 @@ func TestParseRefuses(t *testing.T) {
 		{"ELF flags", edit(func(h *header, _, _ *program) { h.Flags = 0x10000 }), "ELF flags 0x10000, x86-64 has none"},
 		{"notes aligned to 8 bytes", edit(func(_ *header, _, n *program) { n.Align = 8 }), "segment 1: notes aligned to 8 bytes, want 4"},
 		{"notes not aligned", edit(func(_ *header, _, n *program) { n.Align = 0 }), "segment 1: notes aligned to 0 bytes, want 4"},
-		{"no PVH note", flat0(bootNote()), "no PVH note (name Xen, type 18, 8 bytes), by which QEMU boots an image"},
+		{"no PVH note", flat0(bootNote()), "no PVH note (name Xen, type 18, 4 or 8 bytes), by which QEMU boots an image"},
 		{"a PVH note of another name", flat0(append(note("Zen\x00", 18, []byte{0, 0, 0x20, 0}), bootNote()...)), "no PVH note"},
 		{"a PVH note with no room for an address", flat0(append(note("Xen\x00", 18, nil), bootNote()...)), "no PVH note"},
 		{"a PVH entry behind the code", flat0(append(pvhNote(FlatAddress+3), bootNote()...)), "the PVH note's entry 0x200003 lies in no executable segment"},
+		{"a PVH entry beyond 32 bits", flat0(append(note("Xen\x00", 18, []byte{0, 0, 0x20, 0, 1, 0, 0, 0}), bootNote()...)), "the PVH note's entry 0x100200000 lies in no executable segment"},
+		{"a PVH entry of the kernel's addresses", flat0(append(note("Xen\x00", 18, little.AppendUint64(nil, abi.KernelBase+FlatAddress)), bootNote()...)), "the PVH note's entry 0xffffffff80200000 lies in"},
 		{"a PVH entry of 0", flat0(append(pvhNote(0), bootNote()...)), "the PVH note's entry 0x0 lies in no executable segment"},
 		{"overlapping segments", editTwo(func(p *program) { p.Paddr++; p.Vaddr++ }), "segments overlap: 0x200000 to 0x200003 and 0x200001 to 0x200004"},
 	} {
@@ -165,6 +167,11 @@ func TestHeartbeat(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestPVHNoteOf8Bytes(t *testing.T) {
+	_, err := Parse(flat0(append(note("Xen\x00", 18, little.AppendUint64(nil, FlatAddress)), bootNote()...)))
+	assert.NoError(t, err)
 }
 
 func TestHolds(t *testing.T) {
