@@ -30,6 +30,7 @@ type Kernel struct {
 	ram    []byte // memory for tasks that none has yet
 
 	grants   int // grants made
+	allSlots [maxGrants]*Slots // of those grants
 	sealed   bool
 	deferred deferredCalls
 

@@ -202,10 +202,11 @@ func TestFindingTasks(t *testing.T) {
 	m.AddTask("ends", func(*kerneltest.Task) {}, nil)
 	m.AddTask("twin", func(k *kerneltest.Task) { k.Wait() }, nil)
 	m.AddTask("twin", func(k *kerneltest.Task) { k.Wait() }, nil)
+	m.AddTask("alone", func(k *kerneltest.Task) { k.Wait() }, nil)
 	assert.True(t, m.Run())
-	for name, want := range map[string]uint32{"twin": 1, "ends": 0, "": 0, "tw": 0} {
-		id, ok := m.Kernel.TaskNamed([]byte(name))
-		assert.Equal(t, want != 0, ok, name)
-		assert.Equal(t, want, id.Slot(), name)
+	for name, want := range map[string]abi.ErrorCode{"alone": abi.OK, "twin": abi.FAIL, "ends": abi.NODEVICE, "": abi.NODEVICE, "tw": abi.NODEVICE} {
+		id, e := m.Kernel.TaskNamed([]byte(name), m.byName("alone").ID())
+		assert.Equal(t, want, e, name)
+		assert.Equal(t, e == abi.OK, id == m.byName("alone").ID(), name)
 	}
 }

@@ -106,7 +106,7 @@ func bit(b bool) uint8 {
 //go:nosplit
 func (k *Kernel) yieldWaitFor(t *Task, e event) {
 	if t.queue.count != 0 {
-		if args, ok := t.queue.take(e); ok {
+		if args, ok := k.takeQueued(t, e); ok {
 			t.answerWaitFor(args)
 			return
 		}
@@ -116,8 +116,8 @@ func (k *Kernel) yieldWaitFor(t *Task, e event) {
 		t.answerWaitFor(t.newest.args)
 		return
 	}
-	if t.older != 0 {
-		if args, ok := k.takeOlder(t, e); ok {
+	if t.older != 0 || t.late != 0 {
+		if args, ok := k.takeWaiting(t, e); ok {
 			t.answerWaitFor(args)
 			return
 		}

@@ -12,7 +12,14 @@ type event struct {
 type queuedUpcall struct {
 	_     notComparable
 	event event
+	from  *Task // of a notification: the peer, whose loan is looked up when it is told
 	call  Upcall
+}
+
+// set fills an entry for an event whose upcall slot that is.
+func (u *queuedUpcall) set(e event, slot *upcallSlot, args [3]uint32, from *Task) {
+	u.event, u.from = e, from
+	u.call = Upcall{Fn: load64(slot[slotFn:]), Args: args, Userdata: load64(slot[slotUserdata:])}
 }
 
 // upcallQueue is a ring of the upcalls that wait for a Yield, oldest first.
@@ -41,8 +48,8 @@ func (q *upcallQueue) push() *queuedUpcall {
 }
 
 // pop takes the oldest upcall, which stands until another is added. The queue is not empty.
-func (q *upcallQueue) pop() *Upcall {
-	u := &q.at(0).call
+func (q *upcallQueue) pop() *queuedUpcall {
+	u := q.at(0)
 	if q.head++; q.head == queueSize {
 		q.head = 0
 	}
@@ -50,21 +57,37 @@ func (q *upcallQueue) pop() *Upcall {
 	return u
 }
 
-// take takes the oldest upcall of that event, and returns its arguments, if there is one.
-func (q *upcallQueue) take(e event) (args [3]uint32, ok bool) {
+// take takes the oldest upcall of that event, and returns its arguments and the peer of a
+// notification, if there is one.
+func (q *upcallQueue) take(e event) (args [3]uint32, from *Task, ok bool) {
 	i := q.find(e)
 	if i == q.count {
-		return args, false
+		return args, nil, false
 	}
-	args = q.at(i).call.Args
+	u := q.at(i)
+	args, from = u.call.Args, u.from
 	q.drop(i)
-	return args, true
+	return args, from, true
 }
 
-// remove drops all upcalls of that event.
-func (q *upcallQueue) remove(e event) {
+// remove drops all upcalls of that event, and returns the set of peers whose notifications
+// were among them.
+func (q *upcallQueue) remove(e event) (peers uint32) {
 	for i := q.find(e); i < q.count; i = q.find(e) {
+		if from := q.at(i).from; from != nil {
+			peers |= from.bit
+		}
 		q.drop(i)
+	}
+	return peers
+}
+
+// removeFrom drops all notifications of a peer.
+func (q *upcallQueue) removeFrom(peer *Task) {
+	for i := q.count - 1; i >= 0; i-- {
+		if q.at(i).from == peer {
+			q.drop(i)
+		}
 	}
 }
 
@@ -87,11 +110,34 @@ func (q *upcallQueue) drop(i int) {
 
 func (q *upcallQueue) clear() { q.head, q.count = 0, 0 }
 
+// pending is how many upcalls wait, where those that are late at one slot are one.
+func (t *Task) pending() int { return t.queue.count + int(t.late) }
+
+// takeQueued takes the oldest queued upcall of an event and returns its arguments, or reports
+// false if there is none.
+func (k *Kernel) takeQueued(t *Task, e event) ([3]uint32, bool) {
+	args, from, ok := t.queue.take(e)
+	if from != nil {
+		args = k.tell(from, t)
+	}
+	if t.late != 0 {
+		k.refill(t)
+	}
+	return args, ok
+}
+
 // runUpcall makes a Yielded task continue in its oldest upcall. The queue is not empty.
 func (k *Kernel) runUpcall(t *Task) {
-	if !k.cpu.Upcall(t.slot, &t.memory, t.queue.pop()) {
+	u := t.queue.pop()
+	if u.from != nil {
+		u.call.Args = k.tell(u.from, t)
+	}
+	if !k.cpu.Upcall(t.slot, &t.memory, &u.call) {
 		k.fault(t, &Fault{Vector: NoVector, Name: "no writeable stack for an upcall"})
 		return
 	}
 	t.state = Running
+	if t.late != 0 {
+		k.refill(t)
+	}
 }
