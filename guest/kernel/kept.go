@@ -33,23 +33,25 @@ func (s *upcallSlot) waiting() uint32 { return load32(s[slotWaiting:]) & (allPee
 // keep keeps an event whose upcall slot that is.
 //
 //go:nosplit
-func (t *Task) keep(e event, slot *upcallSlot, args [3]uint32) {
+func (t *Task) keep(e event, slot *upcallSlot, a0, a1, a2 uint32) {
 	n := &t.newest
 	if n.waits && n.event != e {
-		t.put(n.slot, n.args)
+		t.put(n.slot, n.args[0], n.args[1], n.args[2])
 	}
 	if t.older != 0 {
 		t.setWaiting(slot, slot.waiting()&allPeers)
 	}
-	n.event, n.slot, n.waits, n.args = e, slot, true, args
+	n.event, n.slot, n.waits = e, slot, true
+	n.args[0], n.args[1], n.args[2] = a0, a1, a2
 }
 
 // put lets an event wait in its slot, and reports whether an older one waited there.
-func (t *Task) put(slot *upcallSlot, args [3]uint32) (replaced bool) {
+//
+//go:nosplit
+func (t *Task) put(slot *upcallSlot, a0, a1, a2 uint32) (replaced bool) {
 	w := slot.waiting()
-	for i, a := range args {
-		store32(slot[slotArgs+4*i:], a)
-	}
+	store64(slot[slotArgs:], uint64(a0)|uint64(a1)<<32)
+	store32(slot[slotArgs+8:], a2)
 	t.setWaiting(slot, w|anEvent)
 	return w&anEvent != 0
 }
@@ -71,29 +73,26 @@ func (t *Task) setWaiting(slot *upcallSlot, set uint32) {
 	store32(slot[slotWaiting:], load32(slot[slotWaiting:])^w^set)
 }
 
-// forget forgets what waits for an event to be told, but for the notifications: it returns
-// the set of their peers.
+// forget drops the calls of an event and what waits in its slot. It returns the set of peers
+// whose notifications were among them.
 func (t *Task) forget(e event, slot *upcallSlot) (peers uint32) {
-	if t.newest.event == e {
-		t.newest.waits = false
-	}
-	if w := slot.waiting(); w != 0 {
-		t.setWaiting(slot, 0)
-		peers = w & allPeers
-	}
+	peers = slot.waiting() & allPeers
+	t.setWaiting(slot, 0)
 	return peers | t.queue.remove(e)
 }
 
 // takeFrom takes from a slot where something waits the event, or else the notification of a
-// peer, the peers in turn, which has no arguments yet.
-func (k *Kernel) takeFrom(t *Task, slot *upcallSlot) (args [3]uint32, from *Task) {
+// peer, the peers in turn.
+func (k *Kernel) takeFrom(t *Task, slot *upcallSlot, u *queuedUpcall) {
 	w := slot.waiting()
+	u.call.Fn, u.call.Userdata = slot.function(), load64(slot[slotUserdata:])
 	if w&anEvent != 0 {
-		for i := range args {
-			args[i] = load32(slot[slotArgs+4*i:])
+		u.from = nil
+		for i := range u.call.Args {
+			u.call.Args[i] = load32(slot[slotArgs+4*i:])
 		}
 		t.setWaiting(slot, w&allPeers)
-		return args, nil
+		return
 	}
 	next := w >> slot[slotTurn] << slot[slotTurn]
 	if next == 0 {
@@ -102,39 +101,40 @@ func (k *Kernel) takeFrom(t *Task, slot *upcallSlot) (args [3]uint32, from *Task
 	peer := bits.TrailingZeros32(next) % MaxTasks
 	slot[slotTurn] = byte(peer + 1)
 	t.setWaiting(slot, w&^(1<<peer))
-	return args, &k.tasks[peer]
+	u.from = &k.tasks[peer]
 }
 
-// takeWaiting takes what waits in the slot of an event, or reports false if nothing does.
-//
-//go:nosplit
-func (k *Kernel) takeWaiting(t *Task, e event) ([3]uint32, bool) {
+// takeWaiting answers a Yield-WaitFor with what waits in the slot of its event, or reports false
+// if nothing does.
+func (k *Kernel) takeWaiting(t *Task, e event) bool {
 	d := k.platform.Driver(e.driver)
 	if d == nil {
-		return [3]uint32{}, false
+		return false
 	}
 	s := d.Slots()
 	if s == nil || e.number >= uint32(s.counts.Upcalls) || *s.of(t) == nil {
-		return [3]uint32{}, false
+		return false
 	}
 	slot := s.upcall(t, e.number)
 	if slot.waiting() == 0 {
-		return [3]uint32{}, false
+		return false
 	}
-	args, from := k.takeFrom(t, slot)
-	if from != nil {
-		args = k.tell(from, t)
+	var u queuedUpcall
+	k.takeFrom(t, slot, &u)
+	if u.from != nil {
+		k.tell(&u, t)
 	}
-	return args, true
+	t.answerWaitFor(&u.call.Args)
+	return true
 }
 
 // refill moves what is late to the queue as long as there is room, from each slot in turn.
 func (k *Kernel) refill(t *Task) {
 	for t.late != 0 && t.queue.count < queueSize {
 		s, n := k.nextLate(t)
-		slot := s.upcall(t, n)
-		args, from := k.takeFrom(t, slot)
-		t.queue.push().set(event{s.driver, n}, slot, args, from)
+		u := t.queue.push()
+		u.event = event{s.driver, n}
+		k.takeFrom(t, s.upcall(t, n), u)
 	}
 }
 

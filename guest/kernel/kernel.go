@@ -29,7 +29,7 @@ type Kernel struct {
 	serial uint32 // the last identifier given to a task
 	ram    []byte // memory for tasks that none has yet
 
-	grants   int // grants made
+	grants   int               // grants made
 	allSlots [maxGrants]*Slots // of those grants
 	sealed   bool
 	deferred deferredCalls

@@ -101,18 +101,19 @@ func (k *Kernel) endLoans(t *Task) {
 	}
 }
 
-// tell returns the arguments of a notification, as its borrower gets them now: the lender's
-// slot, and length and address of what it lends. The borrower has no pages behind that any
-// more.
-func (k *Kernel) tell(lender, borrower *Task) [3]uint32 {
+// tellLoan is what the borrower is told of a loan: length and address of what is lent now, or
+// zeroes. It has no page behind that any more.
+//
+//go:nosplit
+func (k *Kernel) tellLoan(lender, borrower *Task) (length, addr uint32) {
 	l := &lender.loans[borrower.slot]
 	if l.mapped != l.size {
 		k.dropBlank(lender, borrower)
 	}
 	if l.size == 0 {
-		return [3]uint32{uint32(lender.slot)}
+		return 0, 0
 	}
-	return [3]uint32{uint32(lender.slot), uint32(l.size), uint32(loanAddress(lender))}
+	return uint32(l.size), uint32(loanAddress(lender))
 }
 
 // dropBlank takes the borrower's page from the place of what the lender took back.

@@ -52,22 +52,23 @@ func (s *Slots) Notify(id TaskID, slot, n, buffer uint32, c capability.MemorySha
 			}
 		}
 	}
-	s.notify(t, peer, n)
+	if s.awaited(peer, n) {
+		length, addr := k.tellLoan(t, peer)
+		k.answerAwaited(peer, uint32(t.slot), length, addr)
+	} else {
+		s.leave(t, peer, n)
+	}
 	return abi.OK
 }
 
-// notify makes an event happen to a peer that has the grant. There is that number.
+// leave makes a notification of an event wait until the peer can be told.
 //
 //go:nosplit
-func (s *Slots) notify(t, peer *Task, n uint32) {
-	if s.awaited(peer, n) {
-		s.kernel.answerAwaited(peer, s.kernel.tell(t, peer))
-		return
-	}
+func (s *Slots) leave(t, peer *Task, n uint32) {
 	t.notified |= peer.bit
 	slot := s.upcall(peer, n)
 	late := slot.function() != 0
-	if late && s.enqueue(peer, n, slot, [3]uint32{}, t) {
+	if late && s.enqueue(peer, n, slot, t, 0, 0, 0) {
 		return
 	}
 	w := slot.waiting()

@@ -45,7 +45,13 @@ func (k *Kernel) swapUpcall(t *Task, to event, passed pair) (pair, abi.ErrorCode
 	}
 	slot := s.upcall(t, to.number)
 	old := pair{load64(slot[slotFn:]), load64(slot[slotUserdata:])}
-	peers := t.forget(to, slot)
+	peers := uint32(0)
+	if t.newest.event == to {
+		t.newest.waits = false
+	}
+	if t.queue.count != 0 || slot.waiting() != 0 {
+		peers = t.forget(to, slot)
+	}
 	store64(slot[slotFn:], passed.a)
 	store64(slot[slotUserdata:], passed.b)
 	if peers != 0 {

@@ -192,7 +192,7 @@ func (k *Kernel) end(t *Task, s State) {
 	k.wait(t, s)
 	t.run++
 	t.queue.clear()
-	t.newest.waits, t.older, t.late = false, 0, 0
+	t.newest.waits, t.older, t.late, t.turn = false, 0, 0, lateTurn{}
 	t.grants = [maxGrants][]byte{}
 	t.stackTop, t.heapStart = 0, 0
 	k.endNotifications(t)

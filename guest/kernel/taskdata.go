@@ -60,13 +60,16 @@ func (d *TaskData) ScheduleUpcall(n uint32, a0, a1, a2 uint32) abi.ErrorCode {
 //
 //go:nosplit
 func (s *Slots) happen(t *Task, n uint32, a0, a1, a2 uint32) abi.ErrorCode {
-	args, slot := [3]uint32{a0, a1, a2}, s.upcall(t, n)
-	switch {
-	case s.awaited(t, n):
-		s.kernel.answerAwaited(t, args)
-	case slot.function() == 0:
-		t.keep(event{s.driver, n}, slot, args)
-	case !s.enqueue(t, n, slot, args, nil) && t.put(slot, args):
+	if s.awaited(t, n) {
+		s.kernel.answerAwaited(t, a0, a1, a2)
+		return abi.OK
+	}
+	slot := s.upcall(t, n)
+	if slot.function() == 0 {
+		t.keep(event{s.driver, n}, slot, a0, a1, a2)
+		return abi.OK
+	}
+	if !s.enqueue(t, n, slot, nil, a0, a1, a2) && t.put(slot, a0, a1, a2) {
 		t.dropped++
 	}
 	return abi.OK
@@ -78,20 +81,29 @@ func (s *Slots) awaited(t *Task, n uint32) bool {
 }
 
 // answerAwaited ends a Yield-WaitFor.
-func (k *Kernel) answerAwaited(t *Task, args [3]uint32) {
-	t.answerWaitFor(args)
+//
+//go:nosplit
+func (k *Kernel) answerAwaited(t *Task, a0, a1, a2 uint32) {
+	t.call.Args = [4]uint64{uint64(a0), uint64(a1), uint64(a2), 0}
 	t.state = Running
 	k.wake(t)
 }
 
 // enqueue makes the event's upcall wait for a Yield, or reports false if the queue is full.
-func (s *Slots) enqueue(t *Task, n uint32, slot *upcallSlot, args [3]uint32, from *Task) bool {
+// from is the peer of a notification, else nil.
+//
+//go:nosplit
+func (s *Slots) enqueue(t *Task, n uint32, slot *upcallSlot, from *Task, a0, a1, a2 uint32) bool {
 	u := t.queue.push()
-	if u != nil {
-		u.set(event{s.driver, n}, slot, args, from)
-		s.kernel.wake(t)
+	if u == nil {
+		return false
 	}
-	return u != nil
+	u.event.driver, u.event.number, u.from = s.driver, n, from
+	c := &u.call
+	c.Fn, c.Userdata = slot.function(), load64(slot[slotUserdata:])
+	c.Args[0], c.Args[1], c.Args[2] = a0, a1, a2
+	s.kernel.wake(t)
+	return true
 }
 
 // ReadOnly is the buffer that the task shares by Allow Read-Only number n. Where there is

@@ -12,14 +12,8 @@ type event struct {
 type queuedUpcall struct {
 	_     notComparable
 	event event
-	from  *Task // of a notification: the peer, whose loan is looked up when it is told
+	from  *Task // the peer of a notification, which has no arguments until it is told; else nil
 	call  Upcall
-}
-
-// set fills an entry for an event whose upcall slot that is.
-func (u *queuedUpcall) set(e event, slot *upcallSlot, args [3]uint32, from *Task) {
-	u.event, u.from = e, from
-	u.call = Upcall{Fn: load64(slot[slotFn:]), Args: args, Userdata: load64(slot[slotUserdata:])}
 }
 
 // upcallQueue is a ring of the upcalls that wait for a Yield, oldest first.
@@ -55,19 +49,6 @@ func (q *upcallQueue) pop() *queuedUpcall {
 	}
 	q.count--
 	return u
-}
-
-// take takes the oldest upcall of that event, and returns its arguments and the peer of a
-// notification, if there is one.
-func (q *upcallQueue) take(e event) (args [3]uint32, from *Task, ok bool) {
-	i := q.find(e)
-	if i == q.count {
-		return args, nil, false
-	}
-	u := q.at(i)
-	args, from = u.call.Args, u.from
-	q.drop(i)
-	return args, from, true
 }
 
 // remove drops all upcalls of that event, and returns the set of peers whose notifications
@@ -113,24 +94,37 @@ func (q *upcallQueue) clear() { q.head, q.count = 0, 0 }
 // pending is how many upcalls wait, where those that are late at one slot are one.
 func (t *Task) pending() int { return t.queue.count + int(t.late) }
 
-// takeQueued takes the oldest queued upcall of an event and returns its arguments, or reports
+// takeQueued answers a Yield-WaitFor with the oldest queued upcall of its event, or reports
 // false if there is none.
-func (k *Kernel) takeQueued(t *Task, e event) ([3]uint32, bool) {
-	args, from, ok := t.queue.take(e)
-	if from != nil {
-		args = k.tell(from, t)
+func (k *Kernel) takeQueued(t *Task, e event) bool {
+	i := t.queue.find(e)
+	if i == t.queue.count {
+		return false
 	}
+	u := t.queue.at(i)
+	if u.from != nil {
+		k.tell(u, t)
+	}
+	t.answerWaitFor(&u.call.Args)
+	t.queue.drop(i)
 	if t.late != 0 {
 		k.refill(t)
 	}
-	return args, ok
+	return true
+}
+
+// tell gives a notification its arguments: the slot of the peer, and length and address of what
+// that lends now.
+func (k *Kernel) tell(u *queuedUpcall, t *Task) {
+	length, addr := k.tellLoan(u.from, t)
+	u.call.Args = [3]uint32{uint32(u.from.slot), length, addr}
 }
 
 // runUpcall makes a Yielded task continue in its oldest upcall. The queue is not empty.
 func (k *Kernel) runUpcall(t *Task) {
 	u := t.queue.pop()
 	if u.from != nil {
-		u.call.Args = k.tell(u.from, t)
+		k.tell(u, t)
 	}
 	if !k.cpu.Upcall(t.slot, &t.memory, &u.call) {
 		k.fault(t, &Fault{Vector: NoVector, Name: "no writeable stack for an upcall"})
