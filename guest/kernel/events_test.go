@@ -19,6 +19,13 @@ const (
 	eventSteps = 3000 // how long a run of the test is, mostly in system calls
 )
 
+var schedulers = map[string]func() kernel.Scheduler{
+	"round robin":    func() kernel.Scheduler { return &kernel.RoundRobin{} },
+	"cooperative":    func() kernel.Scheduler { return &kernel.Cooperative{} },
+	"priority":       func() kernel.Scheduler { return &kernel.Priority{} },
+	"feedback queue": func() kernel.Scheduler { return &kernel.FeedbackQueue{} },
+}
+
 // An eventWorld is a machine whose tasks, drivers and interrupts act at random, and what the
 // kernel makes of it is compared with models.
 type eventWorld struct {
@@ -38,8 +45,7 @@ type eventWorld struct {
 func newEventWorld(t *testing.T, s kernel.Scheduler, seed uint64) *eventWorld {
 	m := newMachine(t)
 	m.Policy = &kernel.FaultLimit{Restarts: kernel.AlwaysRestart}
-	m.Kernel.Init(kernel.Config{CPU: &m.CPU, Platform: m.Machine, Scheduler: s, Policy: m.Machine, Debug: &m.Log,
-		Credentials: m, Identity: m, RAM: make([]byte, 1<<20)})
+	m.scheduled(s)
 	w := &eventWorld{machine: m, t: t, random: rand.New(rand.NewPCG(seed, 0)),
 		models: map[kernel.TaskID]*eventModel{}, counts: map[string]int{}}
 	w.probe.hook = func(caller kernel.TaskID, _, _ uint32) kernel.Result {
@@ -74,6 +80,7 @@ func (w *eventWorld) run() {
 
 // checkAsleep asserts that no task can run.
 func (w *eventWorld) checkAsleep() {
+	w.follow()
 	w.counts["slept"]++
 	for _, task := range w.tasks {
 		ready := task.State() == kernel.Running || task.State() == kernel.Yielded && len(w.model(task.ID()).queue) != 0
@@ -91,7 +98,7 @@ func (w *eventWorld) model(run kernel.TaskID) *eventModel {
 // follow lets the models know what the kernel did since: which runs ended, and whose Yield has
 // taken a call.
 func (w *eventWorld) follow() {
-	for slot, task := range w.tasks {
+	for slot := range w.tasks {
 		if run := w.runs[slot]; !w.goesOn(run) && run != (kernel.TaskID{}) {
 			w.loans.ends(slot)
 			for other := range w.tasks {
@@ -99,6 +106,8 @@ func (w *eventWorld) follow() {
 			}
 			w.runs[slot] = kernel.TaskID{}
 		}
+	}
+	for slot, task := range w.tasks {
 		if w.goesOn(task.ID()) {
 			w.runs[slot] = task.ID()
 			if m := w.model(task.ID()); m.yields && task.State() == kernel.Running {
@@ -342,12 +351,7 @@ func (r *eventRun) yieldWaitFor(e eventName) {
 // TestEvents: whatever drivers, tasks and those who control them do, in whatever order, every
 // event comes to pass as the ABI says, and no task that can run is left asleep.
 func TestEvents(t *testing.T) {
-	for name, scheduler := range map[string]func() kernel.Scheduler{
-		"round robin":    func() kernel.Scheduler { return &kernel.RoundRobin{} },
-		"cooperative":    func() kernel.Scheduler { return &kernel.Cooperative{} },
-		"priority":       func() kernel.Scheduler { return &kernel.Priority{} },
-		"feedback queue": func() kernel.Scheduler { return &kernel.FeedbackQueue{} },
-	} {
+	for name, scheduler := range schedulers {
 		counts := map[string]int{}
 		for seed := range uint64(8) {
 			t.Run(fmt.Sprintf("%s, seed %d", name, seed), func(t *testing.T) {
