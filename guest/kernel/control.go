@@ -104,10 +104,10 @@ func (k *Kernel) Fault(id TaskID, reason string, c capability.TaskManagement) ab
 // Statistics are a task's counters. All but Queued and Grants count since boot, over restarts.
 type Statistics struct {
 	Syscalls uint64
-	Dropped  uint64 // upcalls that found the queue full
+	Dropped  uint64 // events that found the queue full and were replaced by newer ones
 	Expired  uint64 // slices used up
 	Restarts uint64
-	Queued   int // upcalls that wait
+	Queued   int // upcalls that wait, late ones included
 	Grants   int // grants allocated
 }
 
@@ -115,7 +115,7 @@ type Statistics struct {
 //
 //go:noinline
 func (t *Task) Statistics() Statistics {
-	s := Statistics{Syscalls: t.syscalls, Dropped: t.dropped, Expired: t.expired, Restarts: t.restarts, Queued: t.queue.count}
+	s := Statistics{Syscalls: t.syscalls, Dropped: t.dropped, Expired: t.expired, Restarts: t.restarts, Queued: t.pending()}
 	for i := range t.grants {
 		if t.grants[i] != nil {
 			s.Grants++
@@ -167,6 +167,6 @@ func (t *Task) Print(w Writer) {
 	w.WriteString("\n ShortID: ")
 	t.PrintShortID(w, 0)
 	format.Print(w, "\n Events queued: %d\n Syscall count: %d\n Dropped upcall count: %d\n Restart count: %d\n",
-		uint64(t.queue.count), t.syscalls, t.dropped, t.restarts)
+		uint64(t.pending()), t.syscalls, t.dropped, t.restarts)
 	t.printMemory(w)
 }

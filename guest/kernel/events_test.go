@@ -19,6 +19,13 @@ const (
 	eventSteps = 3000 // how long a run of the test is, mostly in system calls
 )
 
+var schedulers = map[string]func() kernel.Scheduler{
+	"round robin":    func() kernel.Scheduler { return &kernel.RoundRobin{} },
+	"cooperative":    func() kernel.Scheduler { return &kernel.Cooperative{} },
+	"priority":       func() kernel.Scheduler { return &kernel.Priority{} },
+	"feedback queue": func() kernel.Scheduler { return &kernel.FeedbackQueue{} },
+}
+
 // An eventWorld is a machine whose tasks, drivers and interrupts act at random, and what the
 // kernel makes of it is compared with models.
 type eventWorld struct {
@@ -27,6 +34,8 @@ type eventWorld struct {
 	random *rand.Rand
 	tasks  []*kernel.Task
 	models map[kernel.TaskID]*eventModel
+	runs   [eventTasks]kernel.TaskID // that were seen last
+	loans  loansModel
 	lost   [eventTasks]uint64 // events, by slot
 	serial uint32             // makes arguments of events differ
 	steps  int
@@ -36,8 +45,7 @@ type eventWorld struct {
 func newEventWorld(t *testing.T, s kernel.Scheduler, seed uint64) *eventWorld {
 	m := newMachine(t)
 	m.Policy = &kernel.FaultLimit{Restarts: kernel.AlwaysRestart}
-	m.Kernel.Init(kernel.Config{CPU: &m.CPU, Platform: m.Machine, Scheduler: s, Policy: m.Machine, Debug: &m.Log,
-		Credentials: m, Identity: m, RAM: make([]byte, 1<<20)})
+	m.scheduled(s)
 	w := &eventWorld{machine: m, t: t, random: rand.New(rand.NewPCG(seed, 0)),
 		models: map[kernel.TaskID]*eventModel{}, counts: map[string]int{}}
 	w.probe.hook = func(caller kernel.TaskID, _, _ uint32) kernel.Result {
@@ -72,6 +80,7 @@ func (w *eventWorld) run() {
 
 // checkAsleep asserts that no task can run.
 func (w *eventWorld) checkAsleep() {
+	w.follow()
 	w.counts["slept"]++
 	for _, task := range w.tasks {
 		ready := task.State() == kernel.Running || task.State() == kernel.Yielded && len(w.model(task.ID()).queue) != 0
@@ -81,9 +90,31 @@ func (w *eventWorld) checkAsleep() {
 
 func (w *eventWorld) model(run kernel.TaskID) *eventModel {
 	if w.models[run] == nil {
-		w.models[run] = newEventModel()
+		w.models[run] = newEventModel(int(run.Slot()), &w.loans)
 	}
 	return w.models[run]
+}
+
+// follow lets the models know what the kernel did since: which runs ended, and whose Yield has
+// taken a call.
+func (w *eventWorld) follow() {
+	for slot := range w.tasks {
+		if run := w.runs[slot]; !w.goesOn(run) && run != (kernel.TaskID{}) {
+			w.loans.ends(slot)
+			for other := range w.tasks {
+				w.model(w.runs[other]).peerEnds(slot)
+			}
+			w.runs[slot] = kernel.TaskID{}
+		}
+	}
+	for slot, task := range w.tasks {
+		if w.goesOn(task.ID()) {
+			w.runs[slot] = task.ID()
+			if m := w.model(task.ID()); m.yields && task.State() == kernel.Running {
+				m.call()
+			}
+		}
+	}
 }
 
 // event is any event, with arguments that no other has.
@@ -113,6 +144,7 @@ func (w *eventWorld) actSome(caller kernel.TaskID) {
 
 // act is what a driver does, perhaps for a task that called it.
 func (w *eventWorld) act(caller kernel.TaskID) {
+	w.follow()
 	task := w.tasks[w.random.IntN(eventTasks)]
 	switch n := w.random.IntN(24); {
 	case n < 2:
@@ -137,6 +169,7 @@ var controls = []func(*kernel.Kernel, kernel.TaskID, capability.TaskManagement) 
 func (w *eventWorld) control(task *kernel.Task) {
 	run := task.ID()
 	controls[w.random.IntN(len(controls))](&w.Kernel, run, w.Capabilities.TaskManagement)
+	w.follow()
 	if task.ID() != run {
 		require.False(w.t, task.Stopped(), "a new run is stopped")
 		w.counts["restarted"]++
@@ -147,7 +180,7 @@ func (w *eventWorld) control(task *kernel.Task) {
 func (w *eventWorld) schedule(run kernel.TaskID) {
 	e, args := w.event()
 	got := w.Drivers[e.driver].Slots().ScheduleUpcall(run, e.number, args[0], args[1], args[2])
-	w.happened(run, e, args, got)
+	w.happened(run, e, happened{args, noPeer}, got)
 }
 
 // enter does the same from within the grant, where the task may end first.
@@ -160,7 +193,7 @@ func (w *eventWorld) enter(task *kernel.Task) {
 		}
 		result = d.ScheduleUpcall(e.number, args[0], args[1], args[2])
 	})
-	w.happened(run, e, args, max(got, result))
+	w.happened(run, e, happened{args, noPeer}, max(got, result))
 }
 
 // notify makes an event happen to a peer of the caller, and lends what the caller shares.
@@ -168,37 +201,39 @@ func (w *eventWorld) notify(caller kernel.TaskID, peer *kernel.Task) {
 	e, _ := w.event()
 	buffer := uint32(w.random.IntN(2))
 	got := w.Drivers[e.driver].Slots().Notify(caller, peer.ID().Slot(), e.number, buffer, w.Capabilities.MemorySharing)
-	if !w.goesOn(caller) || caller == peer.ID() {
+	switch {
+	case !w.goesOn(caller) || caller == peer.ID():
 		require.Equal(w.t, abi.INVAL, got, "%v notifies %v", caller, peer.ID())
 		return
+	case !w.goesOn(peer.ID()):
+		require.Equal(w.t, abi.NODEVICE, got, "%v notifies %v", caller, peer.ID())
+		return
 	}
-	args := [3]uint32{caller.Slot()}
-	if size := w.model(caller).shared[eventName{e.driver, buffer}]; size != 0 {
-		args[1], args[2] = size, abi.LoanStart+caller.Slot()*abi.LoanSize
+	of := eventName{e.driver, buffer}
+	if size := w.model(caller).shared[of]; size != 0 {
+		w.loans.lend(int(caller.Slot()), int(peer.ID().Slot()), of, size)
 		w.counts["lent"]++
 	}
-	w.happened(peer.ID(), e, args, got)
+	w.happened(peer.ID(), e, happened{from: int(caller.Slot())}, got)
 	w.counts["notified"]++
 }
 
 // happened compares what the kernel made of an event with the model.
-func (w *eventWorld) happened(run kernel.TaskID, e eventName, args [3]uint32, got abi.ErrorCode) {
+func (w *eventWorld) happened(run kernel.TaskID, e eventName, what happened, got abi.ErrorCode) {
 	if !w.goesOn(run) {
 		require.Equal(w.t, abi.INVAL, got, "%v happened to a run that is over", e)
 		w.counts["stale"]++
 		return
 	}
-	task, m, want := w.tasks[run.Slot()], w.model(run), abi.OK
-	running := task.State() == kernel.Running
-	became := m.happen(e, args, running)
-	if became == "full" {
+	task, m := w.tasks[run.Slot()], w.model(run)
+	became := m.happen(e, what)
+	if became == "replaced" {
 		w.lost[run.Slot()]++
-		want = abi.NOMEM
 	}
 	w.counts[became]++
-	require.Equal(w.t, want, got, "%v of slot %d is %s", e, run.Slot(), became)
+	require.Equal(w.t, abi.OK, got, "%v of slot %d is %s", e, run.Slot(), became)
 	require.Equal(w.t, w.lost[run.Slot()], task.Statistics().Dropped, "lost events")
-	require.Equal(w.t, m.waiting(running), task.Statistics().Queued, "calls that wait")
+	require.Equal(w.t, len(m.queue)+len(m.late()), task.Statistics().Queued, "calls that wait")
 }
 
 // An eventRun is a run of a task, as its program sees it.
@@ -217,6 +252,9 @@ func (w *eventWorld) program(slot int) kerneltest.Program {
 		r := &eventRun{w, w.model(task.ID()), k, 0, k.Start.RAMStart + abi.PageSize}
 		r.function = k.Function(r.upcall)
 		k.Memop(abi.MemopBrk, r.page+2*abi.PageSize)
+		for i := range uint64(2) {
+			k.Store(r.page+i*abi.PageSize, mark(slot))
+		}
 		for w.steps < eventSteps {
 			w.steps++
 			require.False(w.t, task.Stopped(), "a stopped task runs")
@@ -227,18 +265,22 @@ func (w *eventWorld) program(slot int) kerneltest.Program {
 
 // step is mostly a system call.
 func (r *eventRun) step() {
+	r.follow()
+	for lender := range eventTasks {
+		r.touch(lender)
+	}
 	e, _ := r.event()
 	switch n := r.random.IntN(100); {
 	case n < 18:
 		r.swapUpcall(e)
 	case n < 24:
 		some := len(r.queue) != 0
-		r.calling = some
+		r.yields = some
 		require.Equal(r.t, some, r.k.NoWait())
 	case n < 30:
-		r.calling = true
+		r.yields = true
 		r.k.Wait()
-		require.False(r.t, r.calling, "no upcall ran")
+		require.False(r.t, r.yields, "no upcall ran")
 	case n < 42:
 		r.yieldWaitFor(e)
 	case n < 48:
@@ -246,6 +288,7 @@ func (r *eventRun) step() {
 	case n < 54:
 		buffer, size := eventName{e.driver, e.number % 2}, uint32(r.random.IntN(3))*abi.PageSize
 		r.shared[buffer] = size
+		r.eventModel.loans.takeBack(r.slot, buffer)
 		r.k.AllowRW(uint64(e.driver), uint64(buffer.number), r.page, uint64(size))
 	case n == 54:
 		r.k.Restart(1)
@@ -258,11 +301,34 @@ func (r *eventRun) step() {
 
 // upcall is the function of all events: their userdata tells them apart.
 func (r *eventRun) upcall(args [3]uint32, userdata uint64) {
-	require.True(r.t, r.calling && len(r.queue) != 0, "an upcall runs unasked")
-	want := r.queue[0]
-	require.Equal(r.t, want, queuedCall{want.event, args, userdata})
-	r.queue, r.calling = r.queue[1:], false
+	r.follow()
+	require.NotNil(r.t, r.called, "an upcall runs unasked")
+	want := *r.called
+	require.Equal(r.t, want, queuedCall{want.event, happened{args, want.what.from}, userdata})
+	r.called = nil
 	r.counts["called"]++
+}
+
+// mark is what a task writes to memory that it may lend.
+func mark(slot int) byte { return byte(0x40 + slot) }
+
+// touch reads where another lends to the task, or did until it took it back and the task has not
+// been told: there it finds zero, or what itself wrote.
+func (r *eventRun) touch(lender int) {
+	l := &r.eventWorld.loans[lender][r.slot]
+	if l.mapped == 0 {
+		return
+	}
+	page := r.random.Uint32N(l.mapped / abi.PageSize)
+	at := loanOf(uint64(lender)) + uint64(page)*abi.PageSize
+	if page*abi.PageSize < l.size {
+		r.counts["borrowed"]++
+		require.Equal(r.t, mark(lender), r.k.Load(at, 1)[0], "what is lent")
+		return
+	}
+	r.counts["taken back"]++
+	require.Contains(r.t, []byte{0, 0x80 + mark(r.slot)}, r.k.Load(at, 1)[0], "what was taken back")
+	r.k.Store(at, 0x80+mark(r.slot))
 }
 
 // swapUpcall subscribes the function or, more seldom, none.
@@ -289,14 +355,16 @@ func (r *eventRun) yieldWaitFor(e eventName) {
 // event comes to pass as the ABI says, and no task that can run is left asleep.
 func TestEvents(t *testing.T) {
 	for name, scheduler := range schedulers {
+		counts := map[string]int{}
 		for seed := range uint64(8) {
 			t.Run(fmt.Sprintf("%s, seed %d", name, seed), func(t *testing.T) {
 				w := newEventWorld(t, scheduler(), seed)
+				w.counts = counts
 				w.run()
-				for _, what := range []string{"answered", "queued", "kept", "full", "stale", "called", "waited for", "notified", "lent", "restarted", "slept"} {
-					require.NotZero(t, w.counts[what], "%s: %v", what, w.counts)
-				}
 			})
+		}
+		for _, what := range []string{"answered", "queued", "kept", "late", "replaced", "stale", "borrowed", "taken back", "called", "waited for", "notified", "lent", "restarted", "slept"} {
+			require.NotZero(t, counts[what], "%s, %s: %v", name, what, counts)
 		}
 	}
 }

@@ -43,13 +43,13 @@ type Slots struct {
 // A grant's block in a task's RAM holds, from its start: the upcall slots, the read-only
 // slots, the read-write slots, the userspace-readable slots, T. A slot's fields are little-endian words.
 const (
-	// Upcall slot: function, userdata, two words for a waiting event.
+	// Upcall slot: function, userdata, what waits to be told (kept.go).
 	upcallSlotSize = 32
 	slotFn         = 0
 	slotUserdata   = 8
-	slotEvent      = 16 // argument 0, argument 1 above it
-	slotEventMore  = 24 // argument 2, eventWaits above it
-	eventWaits     = 1 << 32
+	slotArgs       = 16 // three words of 32 bits, of the event that waits
+	slotWaiting    = 28 // a set, in a word of 32 bits
+	slotTurn       = 31 // its last byte: the slot of the peer whose turn is next
 
 	// Buffer slot: address, length.
 	bufferSlotSize = 16
@@ -77,6 +77,7 @@ func (s *Slots) init(k *Kernel, driver uint32, counts SlotCounts, size int, c ca
 	s.kernel = k
 	s.driver = driver
 	s.index = uint(k.grants)
+	k.allSlots[k.grants] = s
 	s.counts = counts
 	s.at = counts.offsets()
 	s.size = int(s.at.value) + size

@@ -1,8 +1,21 @@
 package kernel
 
-// Events that happen while their upcall is null are kept for a Yield-WaitFor, the newest of
-// each. The newest of all is in the task's record, for it is mostly the one that is waited
-// for; older ones are in the upcall slots of their events.
+import "math/bits"
+
+// What cannot be told at once waits in the upcall slot of its event: the newest event, in the
+// place of an older one, and one notification of each peer. Where no function is subscribed it
+// is kept for a Yield-WaitFor alone. Elsewhere it found the queue full: it is late, and moves to
+// the queue as soon as there is room. So while something is late the queue is full.
+//
+// The newest of all kept events is in the task's record, for it is mostly the one that is waited
+// for.
+
+// The set of what waits in an upcall slot: a bit for each peer, by its slot, and above them one
+// for an event.
+const (
+	allPeers = 1<<MaxTasks - 1
+	anEvent  = 1 << MaxTasks
+)
 
 // keptEvent is an event that is kept in the task's record.
 type keptEvent struct {
@@ -12,53 +25,137 @@ type keptEvent struct {
 	slot  *upcallSlot // the event's upcall slot
 }
 
+func (s *upcallSlot) function() uint64 { return load64(s[slotFn:]) }
+
+// waiting is the set of what waits in the slot.
+func (s *upcallSlot) waiting() uint32 { return load32(s[slotWaiting:]) & (allPeers | anEvent) }
+
 // keep keeps an event whose upcall slot that is.
 //
 //go:nosplit
 func (t *Task) keep(e event, slot *upcallSlot, a0, a1, a2 uint32) {
 	n := &t.newest
 	if n.waits && n.event != e {
-		t.older++
-		store64(n.slot[slotEvent:], uint64(n.args[0])|uint64(n.args[1])<<32)
-		store64(n.slot[slotEventMore:], uint64(n.args[2])|eventWaits)
+		t.put(n.slot, n.args[0], n.args[1], n.args[2])
 	}
 	if t.older != 0 {
-		t.dropOlder(slot)
+		t.setWaiting(slot, slot.waiting()&allPeers)
 	}
 	n.event, n.slot, n.waits = e, slot, true
 	n.args[0], n.args[1], n.args[2] = a0, a1, a2
 }
 
-// dropKept forgets the event with that upcall slot, if it is kept.
-func (t *Task) dropKept(e event, slot *upcallSlot) {
-	if t.newest.event == e {
-		t.newest.waits = false
-	}
-	t.dropOlder(slot)
-}
-
-// dropOlder clears the event that an upcall slot keeps, if any.
-func (t *Task) dropOlder(slot *upcallSlot) {
-	if load64(slot[slotEventMore:])&eventWaits != 0 {
-		store64(slot[slotEventMore:], 0)
-		t.older--
-	}
-}
-
-// takeOlder takes the event from its upcall slot, or reports false if it is not kept there.
+// put lets an event wait in its slot, and reports whether an older one waited there.
 //
 //go:nosplit
-func (k *Kernel) takeOlder(t *Task, e event) ([3]uint32, bool) {
+func (t *Task) put(slot *upcallSlot, a0, a1, a2 uint32) (replaced bool) {
+	w := slot.waiting()
+	store64(slot[slotArgs:], uint64(a0)|uint64(a1)<<32)
+	store32(slot[slotArgs+8:], a2)
+	t.setWaiting(slot, w|anEvent)
+	return w&anEvent != 0
+}
+
+// setWaiting says what waits in a slot, and counts the slots that keep something and those
+// where something is late.
+func (t *Task) setWaiting(slot *upcallSlot, set uint32) {
+	n := &t.older
+	if slot.function() != 0 {
+		n = &t.late
+	}
+	w := slot.waiting()
+	if w != 0 {
+		*n--
+	}
+	if set != 0 {
+		*n++
+	}
+	store32(slot[slotWaiting:], load32(slot[slotWaiting:])^w^set)
+}
+
+// forget drops the calls of an event and what waits in its slot. It returns the set of peers
+// whose notifications were among them.
+func (t *Task) forget(e event, slot *upcallSlot) (peers uint32) {
+	peers = slot.waiting() & allPeers
+	t.setWaiting(slot, 0)
+	return peers | t.queue.remove(e)
+}
+
+// takeFrom takes from a slot where something waits the event, or else the notification of a
+// peer, the peers in turn.
+func (k *Kernel) takeFrom(t *Task, slot *upcallSlot, u *queuedUpcall) {
+	w := slot.waiting()
+	u.call.Fn, u.call.Userdata = slot.function(), load64(slot[slotUserdata:])
+	if w&anEvent != 0 {
+		u.from = nil
+		for i := range u.call.Args {
+			u.call.Args[i] = load32(slot[slotArgs+4*i:])
+		}
+		t.setWaiting(slot, w&allPeers)
+		return
+	}
+	next := w >> slot[slotTurn] << slot[slotTurn]
+	if next == 0 {
+		next = w
+	}
+	peer := bits.TrailingZeros32(next) % MaxTasks
+	slot[slotTurn] = byte(peer + 1)
+	t.setWaiting(slot, w&^(1<<peer))
+	u.from = &k.tasks[peer]
+}
+
+// takeWaiting answers a Yield-WaitFor with what waits in the slot of its event, or reports false
+// if nothing does.
+func (k *Kernel) takeWaiting(t *Task, e event) bool {
 	d := k.platform.Driver(e.driver)
 	if d == nil {
-		return [3]uint32{}, false
+		return false
 	}
 	s := d.Slots()
 	if s == nil || e.number >= uint32(s.counts.Upcalls) || *s.of(t) == nil {
-		return [3]uint32{}, false
+		return false
 	}
 	slot := s.upcall(t, e.number)
-	low, high := load64(slot[slotEvent:]), load64(slot[slotEventMore:])
-	t.dropOlder(slot)
-	return [3]uint32{uint32(low), uint32(low >> 32), uint32(high)}, high&eventWaits != 0
+	if slot.waiting() == 0 {
+		return false
+	}
+	var u queuedUpcall
+	k.takeFrom(t, slot, &u)
+	if u.from != nil {
+		k.tell(&u, t)
+	}
+	t.answerWaitFor(&u.call.Args)
+	return true
+}
+
+// refill moves what is late to the queue as long as there is room, from each slot in turn.
+func (k *Kernel) refill(t *Task) {
+	for t.late != 0 && t.queue.count < queueSize {
+		s, n := k.nextLate(t)
+		u := t.queue.push()
+		u.event = event{s.driver, n}
+		k.takeFrom(t, s.upcall(t, n), u)
+	}
+}
+
+// nextLate finds the next slot of the task where something is late. There is one.
+func (k *Kernel) nextLate(t *Task) (*Slots, uint32) {
+	for {
+		s := k.allSlots[t.turn.grant]
+		if *s.of(t) == nil || t.turn.number >= uint32(s.counts.Upcalls) {
+			t.turn = lateTurn{grant: (t.turn.grant + 1) % k.grants}
+			continue
+		}
+		n := t.turn.number
+		t.turn.number++
+		if slot := s.upcall(t, n); slot.function() != 0 && slot.waiting() != 0 {
+			return s, n
+		}
+	}
+}
+
+// lateTurn is the slot whose turn it is to move what is late to the queue.
+type lateTurn struct {
+	grant  int // index in Kernel.allSlots
+	number uint32
 }

@@ -31,7 +31,8 @@ type Kernel struct {
 	serial uint64    // the last identifier given to a task
 	ram    [2][]byte // memory for tasks that none has yet
 
-	grants   int // grants made
+	grants   int               // grants made
+	allSlots [maxGrants]*Slots // of those grants
 	sealed   bool
 	deferred deferredCalls
 

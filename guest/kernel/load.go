@@ -162,7 +162,7 @@ func (k *Kernel) check(t *Task) string {
 		return reason
 	}
 	t.entry = t.memory.flashStart + uint64(program.InitOffset)
-	if k.roomFor(t) == nil {
+	if k.roomFor(t.ramSize) == nil {
 		return noRAM
 	}
 	return k.checkCredentials(&t.object)
@@ -171,23 +171,32 @@ func (k *Kernel) check(t *Task) string {
 // place gives the task its RAM and maps its flash. It returns what hinders it, or "".
 func (k *Kernel) place(t *Task) string {
 	m := &t.memory
-	ram := k.roomFor(t)
-	if ram == nil {
+	if k.roomFor(t.ramSize) == nil {
 		return noRAM
 	}
 	if !k.cpu.Reserve(t.slot, m.flashStart, uint64(len(m.flash))) || !k.cpu.Reserve(t.slot, m.ramStart, t.ramSize) {
 		return "not enough memory left for its page tables"
 	}
-	m.ram = (*ram)[:t.ramSize:t.ramSize]
-	*ram = (*ram)[t.ramSize:]
+	m.ram = k.takeRAM(t.ramSize)
 	k.mapFlash(t)
 	return ""
 }
 
-// roomFor finds the memory that has room for the task's RAM, or returns nil.
-func (k *Kernel) roomFor(t *Task) *[]byte {
+// takeRAM takes so much memory for a task, for good, or returns nil if there is none.
+func (k *Kernel) takeRAM(size uint64) []byte {
+	room := k.roomFor(size)
+	if room == nil {
+		return nil
+	}
+	taken := (*room)[:size:size]
+	*room = (*room)[size:]
+	return taken
+}
+
+// roomFor finds the memory that has room for so much, or returns nil.
+func (k *Kernel) roomFor(size uint64) *[]byte {
 	for i := range k.ram {
-		if t.ramSize <= uint64(len(k.ram[i])) {
+		if size <= uint64(len(k.ram[i])) {
 			return &k.ram[i]
 		}
 	}

@@ -1,58 +1,15 @@
 package kernel
 
-import (
-	"kapsel/guest/abi"
-	"kapsel/guest/kernel/capability"
-)
+import "kapsel/guest/abi"
 
 // loan is memory of a task, its lender, that another, the borrower, may read and write too.
+// What is taken back leaves a page of the borrower's own in its place, at each address of the
+// loan the same one, so that no access of a borrower that does not know yet is a fault. It
+// stays until the borrower is told.
 type loan struct {
-	of         event // driver and allow number of the buffer
-	addr, size uint64
-}
-
-// Notify makes the event of subscribe number n happen to the task in a slot, the peer, with
-// (slot of the task id, length, address) of the buffer that id shares by the Allow Read-Write
-// number buffer. It is lent to the peer: the peer may read and write it, and finds it at that
-// address. If id shares none, length and address are 0.
-//
-// The buffer consists of whole pages, of at most abi.LoanSize bytes, so that nothing else is
-// lent with it. A loan ends when either task ends or restarts, and when the lender puts another
-// buffer, or none, into the place of this one. A task lends one buffer to each other at a time.
-// The borrower cannot share with drivers what was lent to it. The errors are
-//   - abi.INVAL if id is stale, the peer is the task itself or not alive, a number is out of
-//     range, or the buffer does not begin and end on pages,
-//   - abi.SIZE if the buffer is too large,
-//   - abi.NOMEM if there is no memory for the peer's page tables, its queue is full, or its RAM
-//     has no room for the grant: in the last two cases the buffer is lent, but the peer does
-//     not know.
-//
-//go:nosplit
-func (s *Slots) Notify(id TaskID, slot, n, buffer uint32, c capability.MemorySharing) abi.ErrorCode {
-	c.Require()
-	k := s.kernel
-	t := k.task(id)
-	if t == nil || slot >= MaxTasks || n >= uint32(s.counts.Upcalls) || buffer >= uint32(s.counts.ReadWrite) {
-		return abi.INVAL
-	}
-	peer := &k.tasks[slot]
-	if !peer.alive() || peer == t {
-		return abi.INVAL
-	}
-	var addr, length uint64
-	if *s.of(t) != nil { // else it never shared anything
-		b := s.readWrite(t, buffer)
-		if length = load64(b[slotLen:]); length != 0 {
-			if e := k.lend(t, peer, loan{event{s.driver, buffer}, load64(b[slotAddr:]), length}); e != abi.OK {
-				return e
-			}
-			addr = loanAddress(t)
-		}
-	}
-	if *s.of(peer) == nil && !s.allocate(peer) {
-		return abi.NOMEM
-	}
-	return s.happen(peer, n, uint32(t.slot), uint32(length), uint32(addr))
+	of         event  // driver and allow number of the buffer
+	addr, size uint64 // size 0: nothing is lent
+	mapped     uint64 // bytes from loanAddress on where the borrower has pages: from size on its blank page
 }
 
 // There are addresses for a loan from every slot: else this does not compile.
@@ -61,39 +18,60 @@ const _ = uint(abi.LoanEnd - abi.LoanStart - MaxTasks*abi.LoanSize)
 // loanAddress is where every task finds what t lends to it.
 func loanAddress(t *Task) uint64 { return abi.LoanStart + uint64(t.slot)*abi.LoanSize }
 
-// lend maps the loan, in the place of what the lender lent to the borrower before. With an error,
-// one of those of Notify, nothing has changed.
+// lend maps a buffer for the borrower, in the place of what the lender lent to it before. With
+// an error, one of those of Notify, nothing has changed.
 //
 //go:nosplit
-func (k *Kernel) lend(lender, borrower *Task, l loan) abi.ErrorCode {
+func (k *Kernel) lend(lender, borrower *Task, of event, addr, size uint64) abi.ErrorCode {
+	l := &lender.loans[borrower.slot]
 	switch {
-	case l.addr%abi.PageSize != 0 || l.size%abi.PageSize != 0:
+	case addr%abi.PageSize != 0 || size%abi.PageSize != 0:
+		k.advise(lender, adviceWholePages, borrower, addr, size)
 		return abi.INVAL
-	case l.size > abi.LoanSize:
+	case size > abi.LoanSize:
+		k.advise(lender, adviceTooLarge, borrower, addr, size)
 		return abi.SIZE
-	case lender.loans[borrower.slot] == l:
+	case l.of == of && l.addr == addr && l.size == size:
 		return abi.OK
-	case !k.cpu.Reserve(borrower.slot, loanAddress(lender), l.size):
+	case !k.makeBlank(borrower) || !k.cpu.Reserve(borrower.slot, loanAddress(lender), size):
 		return abi.NOMEM
 	}
 	k.endLoan(lender, borrower)
-	mem, _ := lender.memory.readWrite(l.addr, l.size) // the break stays above shared buffers
+	mem, _ := lender.memory.readWrite(addr, size) // the break stays above shared buffers
 	k.cpu.Map(borrower.slot, loanAddress(lender), mem, ReadWrite)
-	lender.loans[borrower.slot] = l
-	lender.lends |= 1 << borrower.slot
+	*l = loan{of, addr, size, max(size, l.mapped)}
+	lender.lends |= borrower.bit
 	k.checkMemory()
 	return abi.OK
 }
 
-// endLoan takes from the borrower what the lender lent to it, if anything.
+// makeBlank makes sure that a borrower has its blank page, so that what is lent to it can be
+// taken back. It reports false if no memory is left.
+func (k *Kernel) makeBlank(borrower *Task) bool {
+	if borrower.blank == nil {
+		borrower.blank = k.takeRAM(abi.PageSize)
+	}
+	return borrower.blank != nil
+}
+
+// endLoan takes from the borrower what the lender lent to it, if anything, and leaves its blank
+// page in the place. That holds zeroes, or what the borrower itself wrote there while it was
+// in the place of other loans.
 func (k *Kernel) endLoan(lender, borrower *Task) {
 	l := &lender.loans[borrower.slot]
-	if l.size != 0 {
-		k.cpu.Unmap(borrower.slot, loanAddress(lender), l.size)
-		*l = loan{}
-		lender.lends &^= 1 << borrower.slot
-		k.checkMemory()
+	if l.size == 0 {
+		return
 	}
+	if borrower.blanks == 0 {
+		clear(borrower.blank)
+	}
+	for at := uint64(0); at < l.size; at += abi.PageSize {
+		k.cpu.Map(borrower.slot, loanAddress(lender)+at, borrower.blank, ReadWrite)
+	}
+	borrower.blanks |= lender.bit
+	lender.lends &^= borrower.bit
+	*l = loan{mapped: l.mapped}
+	k.checkMemory()
 }
 
 // endLoansOf ends the lender's loans of one buffer.
@@ -108,21 +86,40 @@ func (k *Kernel) endLoansOf(lender *Task, of event) {
 	}
 }
 
-// endLoans ends all loans from the task and to it.
+// endLoans ends all loans from a task that ends, and to it, of which nothing stays.
 func (k *Kernel) endLoans(t *Task) {
 	for slot := range k.loaded {
 		other := &k.tasks[slot]
 		k.endLoan(t, other)
-		k.endLoan(other, t)
+		l := &other.loans[t.slot]
+		*l = loan{mapped: l.mapped}
+		other.lends &^= t.bit
+		k.dropBlank(other, t)
 	}
 }
 
-// TaskNamed finds the task with that package name, the lowest slot first, that is alive.
-func (k *Kernel) TaskNamed(name []byte) (TaskID, bool) {
-	for slot := range k.loaded {
-		if t := &k.tasks[slot]; t.alive() && t.NameIs(name) {
-			return t.id, true
-		}
+// tellLoan is what the borrower is told of a loan: length and address of what is lent now, or
+// zeroes. It has no page behind that any more.
+//
+//go:nosplit
+func (k *Kernel) tellLoan(lender, borrower *Task) (length, addr uint32) {
+	l := &lender.loans[borrower.slot]
+	if l.mapped != l.size {
+		k.dropBlank(lender, borrower)
 	}
-	return TaskID{}, false
+	if l.size == 0 {
+		return 0, 0
+	}
+	return uint32(l.size), uint32(loanAddress(lender))
+}
+
+// dropBlank takes the borrower's page from the place of what the lender took back.
+func (k *Kernel) dropBlank(lender, borrower *Task) {
+	l := &lender.loans[borrower.slot]
+	if l.mapped != l.size {
+		k.cpu.Unmap(borrower.slot, loanAddress(lender)+l.size, l.mapped-l.size)
+		l.mapped = l.size
+		k.checkMemory()
+	}
+	borrower.blanks &^= lender.bit
 }

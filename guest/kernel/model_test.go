@@ -56,7 +56,7 @@ func (m *model) answer(class abi.Class, args [4]uint64) (words [4]uint64, known 
 	case abi.Subscribe:
 		return m.swap(abi.SuccessFnUserdata, abi.FailureFnUserdata, args, m.upcall(driver, number, args[2])), true
 	case abi.Command:
-		return m.command(driver, number, uint32(args[2]), uint32(args[3]))
+		return m.command(driver, number, uint32(args[2]), uint32(args[3])), true
 	case abi.AllowReadWrite, abi.AllowReadOnly, abi.AllowUserspaceReadable:
 		words = m.swap(abi.SuccessAddrLen, abi.FailureAddrLen, args, m.buffer(class, driver, number, args[2], args[3]))
 		if abi.Variant(words[0]) >= abi.Success && args[3] != 0 && m.inRAM(args[2], args[3]) {
@@ -134,38 +134,37 @@ func (m *model) slots(driver uint64, supported bool) (*slots, abi.ErrorCode) {
 	return m.drivers[driver], abi.OK
 }
 
-// command knows all but whether the queue of upcalls has room.
-func (m *model) command(driver, command uint64, a0, a1 uint32) ([4]uint64, bool) {
+func (m *model) command(driver, command uint64, a0, a1 uint32) [4]uint64 {
 	if driver == plainDriver {
 		if command == 1 {
-			return m.words(abi.SuccessU64, uint64(a1)<<32|uint64(a0), 0, 0), true
+			return m.words(abi.SuccessU64, uint64(a1)<<32|uint64(a0), 0, 0)
 		}
-		return m.words(abi.Success, 0, 0, 0), true
+		return m.words(abi.Success, 0, 0, 0)
 	}
 	if driver != probeDriver && driver != otherDriver {
-		return m.failure(abi.NODEVICE), true
+		return m.failure(abi.NODEVICE)
 	}
 	switch command {
 	case probeExists, probeHook:
-		return m.words(abi.Success, 0, 0, 0), true
+		return m.words(abi.Success, 0, 0, 0)
 	case probeSchedule:
-		s, err := m.slots(driver, true)
+		_, err := m.slots(driver, true)
 		if err == abi.OK && a0 >= 3 {
 			err = abi.INVAL
 		}
 		if err != abi.OK {
-			return m.failure(err), true
+			return m.failure(err)
 		}
-		return m.words(abi.Success, 0, 0, 0), s.upcalls[a0][0] == 0
+		return m.words(abi.Success, 0, 0, 0)
 	case probeCount:
 		s, err := m.slots(driver, true)
 		if err != abi.OK {
-			return m.failure(err), true
+			return m.failure(err)
 		}
 		s.count += a0
-		return m.words(abi.SuccessU32, uint64(s.count), 0, 0), true
+		return m.words(abi.SuccessU32, uint64(s.count), 0, 0)
 	}
-	return m.failure(abi.NOSUPPORT), true
+	return m.failure(abi.NOSUPPORT)
 }
 
 func (m *model) memop(op, arg uint64) [4]uint64 {

@@ -103,8 +103,10 @@ type machine struct {
 	probe, other probe
 }
 
-func newMachine(tb testing.TB) *machine {
-	m := &machine{Machine: kerneltest.New(tb, capability.Mint())}
+func newMachine(tb testing.TB) *machine { return newMachineWithRAM(tb, 1<<20) }
+
+func newMachineWithRAM(tb testing.TB, ram int) *machine {
+	m := &machine{Machine: kerneltest.NewWithRAM(tb, capability.Mint(), ram)}
 	counts := kernel.SlotCounts{Upcalls: 3, ReadOnly: 2, ReadWrite: 2}
 	m.probe.grant.Init(&m.Kernel, probeDriver, counts, m.Capabilities.MemoryAllocation)
 	m.other.grant.Init(&m.Kernel, otherDriver, counts, m.Capabilities.MemoryAllocation)
@@ -112,6 +114,12 @@ func newMachine(tb testing.TB) *machine {
 	m.Drivers[otherDriver] = &m.other
 	m.Drivers[plainDriver] = plain{}
 	return m
+}
+
+// scheduled gives the machine another scheduler, before anything is loaded.
+func (m *machine) scheduled(s kernel.Scheduler) {
+	m.Kernel.Init(kernel.Config{CPU: &m.CPU, Platform: m.Machine, Scheduler: s, Policy: m.Machine, Debug: &m.Log,
+		Credentials: m, Identity: m, RAM: make([]byte, 1<<20)})
 }
 
 // runTask runs one task to its end and returns the machine.

@@ -46,12 +46,39 @@ func (k *Kernel) checkMemory() {
 	}
 }
 
-// checkReady panics if what is known of who can run is not true.
+// checkReady panics if what is known of who can run, and of what waits for whom, is not true.
 func (k *Kernel) checkReady() {
 	for slot := range k.loaded {
-		if t := &k.tasks[slot]; t.ready() != (k.ready&t.bit != 0) {
+		t := &k.tasks[slot]
+		if t.ready() != (k.ready&t.bit != 0) {
 			panic("kernel: the set of tasks that can run is wrong")
 		}
+		k.checkWaiting(t)
+	}
+}
+
+// checkWaiting panics if the slots where events wait are miscounted, or one waits for room that
+// there is.
+func (k *Kernel) checkWaiting(t *Task) {
+	older, late := t.older, t.late
+	for grant := range k.grants {
+		s := k.allSlots[grant]
+		for n := uint32(0); *s.of(t) != nil && n < uint32(s.counts.Upcalls); n++ {
+			slot := s.upcall(t, n)
+			switch {
+			case slot.waiting() == 0:
+			case slot.function() == 0:
+				older--
+			default:
+				late--
+			}
+		}
+	}
+	if older != 0 || late != 0 {
+		panic("kernel: the slots where events wait are miscounted")
+	}
+	if t.late != 0 && t.queue.count < queueSize {
+		panic("kernel: an event is late although the queue has room")
 	}
 }
 
@@ -128,7 +155,13 @@ func (k *Kernel) granted(t *Task, addr uint64) (p Page, lent, ok bool) {
 		lender := &k.tasks[(addr-abi.LoanStart)/abi.LoanSize].memory
 		l := &k.tasks[(addr-abi.LoanStart)/abi.LoanSize].loans[t.slot]
 		offset := (addr - abi.LoanStart) % abi.LoanSize
-		if offset >= l.size || !within(l.addr, l.size, lender.ramStart, lender.appBreak) {
+		switch {
+		case offset >= l.mapped:
+			return Page{}, false, false
+		case offset >= l.size:
+			p.Frame = k.cpu.Frame(t.blank)
+			return p, false, true
+		case !within(l.addr, l.size, lender.ramStart, lender.appBreak):
 			return Page{}, false, false
 		}
 		p.Frame = k.cpu.Frame(lender.ram) + l.addr - lender.ramStart + offset
@@ -142,7 +175,7 @@ func (k *Kernel) grantedPages(t *Task) uint64 {
 	m := &t.memory
 	size := uint64(len(m.flash)) + m.mappedEnd() - m.ramStart
 	for slot := range k.loaded {
-		size += k.tasks[slot].loans[t.slot].size
+		size += k.tasks[slot].loans[t.slot].mapped
 	}
 	return size / abi.PageSize
 }
@@ -160,8 +193,8 @@ func (t *Task) mayWriteFlash(offset uint64) bool {
 // isOthers reports whether the page's memory is a task's other than t.
 func (k *Kernel) isOthers(t *Task, p Page) bool {
 	for slot := range k.loaded {
-		m := &k.tasks[slot].memory
-		if slot != t.slot && (k.touches(p, m.ram) || k.touches(p, m.flash)) {
+		other := &k.tasks[slot]
+		if slot != t.slot && (k.touches(p, other.memory.ram) || k.touches(p, other.memory.flash) || k.touches(p, other.blank)) {
 			return true
 		}
 	}
@@ -170,6 +203,9 @@ func (k *Kernel) isOthers(t *Task, p Page) bool {
 
 // touches reports whether a byte of mem is in the page.
 func (k *Kernel) touches(p Page, mem []byte) bool {
+	if len(mem) == 0 {
+		return false
+	}
 	start := k.cpu.Frame(mem)
 	return p.Frame < start+uint64(len(mem)) && start < p.Frame+p.Size
 }

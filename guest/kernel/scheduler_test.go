@@ -138,7 +138,7 @@ func TestFeedbackQueuePeriod(t *testing.T) {
 // wakes, and returns the order in which they ended.
 func runOrder(t *testing.T, s kernel.Scheduler) []string {
 	m := &machine{Machine: kerneltest.New(t, capability.Mint())}
-	m.Kernel.Init(kernel.Config{CPU: &m.CPU, Platform: m.Machine, Scheduler: s, Policy: m.Machine, Debug: &m.Log, Credentials: m, Identity: m, RAM: make([]byte, 1<<20)})
+	m.scheduled(s)
 	m.probe.grant.Init(&m.Kernel, probeDriver, kernel.SlotCounts{Upcalls: 1}, m.Capabilities.MemoryAllocation)
 	m.Drivers[probeDriver] = &m.probe
 	tick := &ticker{m: m}

@@ -18,7 +18,7 @@ func (t *Task) answerPair(trap *Trap, success, failure abi.Variant, e abi.ErrorC
 }
 
 // subscribe makes a function, passed with its userdata, the upcall of an event, or none if
-// it is 0, and drops the events that waited for the one before.
+// it is 0, and drops the events that waited for the one before. Notifications stay.
 //
 //go:nosplit
 func (k *Kernel) subscribe(t *Task, trap *Trap, to event, passed pair) {
@@ -45,10 +45,21 @@ func (k *Kernel) swapUpcall(t *Task, to event, passed pair) (pair, abi.ErrorCode
 	}
 	slot := s.upcall(t, to.number)
 	old := pair{load64(slot[slotFn:]), load64(slot[slotUserdata:])}
+	peers := uint32(0)
+	if t.newest.event == to {
+		t.newest.waits = false
+	}
+	if t.queue.count != 0 || slot.waiting() != 0 {
+		peers = t.forget(to, slot)
+	}
 	store64(slot[slotFn:], passed.a)
 	store64(slot[slotUserdata:], passed.b)
-	t.dropKept(to, slot)
-	t.queue.remove(to)
+	if peers != 0 {
+		t.setWaiting(slot, peers)
+	}
+	if t.late != 0 {
+		k.refill(t)
+	}
 	return old, abi.OK
 }
 

@@ -106,19 +106,17 @@ func bit(b bool) uint8 {
 //go:nosplit
 func (k *Kernel) yieldWaitFor(t *Task, e event) {
 	if t.queue.count != 0 {
-		if args, ok := t.queue.take(e); ok {
-			t.answerWaitFor(args)
+		if k.takeQueued(t, e) {
 			return
 		}
 	}
 	if t.newest.waits && t.newest.event == e {
 		t.newest.waits = false
-		t.answerWaitFor(t.newest.args)
+		t.answerWaitFor(&t.newest.args)
 		return
 	}
-	if t.older != 0 {
-		if args, ok := k.takeOlder(t, e); ok {
-			t.answerWaitFor(args)
+	if t.older != 0 || t.late != 0 {
+		if k.takeWaiting(t, e) {
 			return
 		}
 	}
@@ -127,6 +125,6 @@ func (k *Kernel) yieldWaitFor(t *Task, e event) {
 }
 
 // answerWaitFor answers a Yield-WaitFor at once.
-func (t *Task) answerWaitFor(args [3]uint32) {
+func (t *Task) answerWaitFor(args *[3]uint32) {
 	t.call.Args = [4]uint64{uint64(args[0]), uint64(args[1]), uint64(args[2]), 0}
 }

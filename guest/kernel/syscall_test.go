@@ -426,14 +426,93 @@ func TestFullQueue(t *testing.T) {
 		for i := range uint64(10) {
 			assert.Equal(t, [4]uint64{success}, k.Command(probeDriver, probeSchedule, 0, i))
 		}
-		assert.Equal(t, failed(abi.NOMEM), k.Command(probeDriver, probeSchedule, 0, 10), "the 11th is dropped")
+		for i := range uint64(3) {
+			assert.Equal(t, [4]uint64{success}, k.Command(probeDriver, probeSchedule, 0, 10+i), "the newest of those for which there is no room waits")
+		}
 		k.Command(otherDriver, probeSchedule, 0, 77)
 		assert.Equal(t, uint64(77), k.WaitFor(otherDriver, 0)[0], "WaitFor works beside a full queue")
 		for k.NoWait() {
 		}
-		assert.Equal(t, []uint32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, got)
+		assert.Equal(t, []uint32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12}, got)
 	})
-	assert.Regexp(t, `task +Terminated +0 +\d+ +1 +0 +exit with code 0`, m.Tasks())
+	assert.Regexp(t, `task +Terminated +0 +\d+ +2 +0 +exit with code 0`, m.Tasks())
+}
+
+// TestLateEvents: events for which the queue has no room wait beside their subscriptions, and
+// move to the queue in turn when there is room.
+func TestLateEvents(t *testing.T) {
+	full := func(k *kerneltest.Task, got *[]uint64) (fn uint64) {
+		fn = k.Function(func(args [3]uint32, userdata uint64) { *got = append(*got, 1000*userdata+uint64(args[0])) })
+		for i := range uint64(3) {
+			k.Subscribe(probeDriver, i, fn, i+1)
+			k.Subscribe(otherDriver, i, fn, i+4)
+		}
+		for i := range uint64(10) {
+			k.Command(probeDriver, probeSchedule, 0, i)
+		}
+		k.Command(otherDriver, probeSchedule, 2, 1)
+		k.Command(probeDriver, probeSchedule, 0, 10)
+		k.Command(probeDriver, probeSchedule, 1, 2)
+		k.Command(probeDriver, probeSchedule, 0, 11) // in the place of 10
+		return fn
+	}
+	queued := []uint64{1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009}
+	for _, c := range []struct {
+		name string
+		do   func(t *testing.T, k *kerneltest.Task, fn uint64)
+		want []uint64 // behind what is queued
+	}{
+		{"run", func(*testing.T, *kerneltest.Task, uint64) {}, []uint64{1011, 2002, 6001}},
+		{"flooded all the while", func(_ *testing.T, k *kerneltest.Task, _ uint64) {
+			for i := range uint64(8) {
+				k.NoWait()
+				k.Command(probeDriver, probeSchedule, 0, 100+i) // late
+				k.Command(probeDriver, probeSchedule, 0, 200+i) // in its place
+			}
+		}, []uint64{1011, 2002, 6001, 1202, 1203, 1204, 1205, 1206, 1207}},
+		{"waited for", func(t *testing.T, k *kerneltest.Task, _ uint64) {
+			assert.Equal(t, [4]uint64{1, 2, 3}, k.WaitFor(otherDriver, 2))
+			assert.Equal(t, [4]uint64{2, 3, 4}, k.WaitFor(probeDriver, 1))
+		}, []uint64{1011}},
+		{"subscribed anew", func(_ *testing.T, k *kerneltest.Task, fn uint64) { k.Subscribe(probeDriver, 1, fn, 9) }, []uint64{1011, 6001}},
+		{"unsubscribed", func(_ *testing.T, k *kerneltest.Task, _ uint64) { k.Subscribe(otherDriver, 2, 0, 0) }, []uint64{1011, 2002}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			runTask(t, func(k *kerneltest.Task) {
+				var got []uint64
+				fn := full(k, &got)
+				c.do(t, k, fn)
+				for k.NoWait() {
+				}
+				assert.Equal(t, append(queued[:len(queued):len(queued)], c.want...), got)
+			})
+		})
+	}
+	t.Run("the queue's event is subscribed anew", func(t *testing.T) {
+		runTask(t, func(k *kerneltest.Task) {
+			var got []uint64
+			fn := full(k, &got)
+			k.Subscribe(probeDriver, 0, fn, 9) // drops ten that are queued and one that is late
+			for k.NoWait() {
+			}
+			assert.Equal(t, []uint64{2002, 6001}, got)
+		})
+	})
+	t.Run("restart", func(t *testing.T) {
+		lives := 0
+		runTask(t, func(k *kerneltest.Task) {
+			var got []uint64
+			if lives++; lives == 1 {
+				full(k, &got)
+				k.Restart(0)
+			}
+			assert.False(t, k.NoWait())
+			full(k, &got)
+			for k.NoWait() {
+			}
+			assert.Len(t, got, 13)
+		})
+	})
 }
 
 // TestLongNamesInTheTable: a name never touches the state, nor one number another.

@@ -75,19 +75,25 @@ type Task struct {
 	entry      uint64
 	memory     Memory
 	queue      upcallQueue
-	newest     keptEvent         // of events kept for a Yield-WaitFor
-	older      uint32            // how many more are in upcall slots
+	newest     keptEvent // of events kept for a Yield-WaitFor
+	older      uint32    // upcall slots that keep others
+	late       uint32    // upcall slots with what found the queue full
+	turn       lateTurn
 	grants     [maxGrants][]byte // each grant's block in RAM; nil: none
 
-	loans [MaxTasks]loan // what it lends, by the borrower's slot
-	lends uint32         // the slots of borrowers
+	loans    [MaxTasks]loan // what it lends, by the borrower's slot
+	lends    uint32         // the slots of borrowers
+	blank    []byte         // its own page in the place of what was taken back from it, or nil
+	blanks   uint32         // the slots of lenders in whose place that page is
+	notified uint32         // the slots of tasks that it notified, but for those that were told at once
+	advised  advice         // what it was told about its use of IPC
 
 	call    *Trap                     // its last Yield, or brk; while it waits the words are still to be answered
 	awaited event                     // the event that YieldedFor waits for
 	growth  struct{ from, to uint64 } // where Growing moves the break
 
 	syscalls   uint64
-	dropped    uint64 // upcalls that found the queue full
+	dropped    uint64 // events that found the queue full and were replaced by newer ones
 	expired    uint64 // slices used up
 	restarts   uint64
 	completion uint32 // code of the last Exit
@@ -210,9 +216,10 @@ func (k *Kernel) end(t *Task, s State) {
 	k.wait(t, s)
 	t.run++
 	t.queue.clear()
-	t.newest.waits, t.older = false, 0
+	t.newest.waits, t.older, t.late, t.turn = false, 0, 0, lateTurn{}
 	t.grants = [maxGrants][]byte{}
 	t.stackTop, t.heapStart = 0, 0
+	k.endNotifications(t)
 	k.endLoans(t)
 	k.cpu.Clear(t.slot)
 	k.live--

@@ -38,14 +38,15 @@ func (d *TaskData) Pending() int {
 	if !d.live() {
 		return 0
 	}
-	return d.task.queue.count
+	return d.task.pending()
 }
 
 // ScheduleUpcall makes an event of subscribe number n happen: the task runs its upcall
 // with these arguments in a later Yield, or gets them as the answer to its Yield-WaitFor.
 // Without a subscription the event waits for a Yield-WaitFor alone, and a newer one
-// replaces it. It returns abi.INVAL if the entry is over or n is out of range, and
-// abi.NOMEM if the task's queue is full: then the event is lost and counted.
+// replaces it. So does an event that finds the task's queue full, until there is room: then
+// the one that is replaced is counted. It returns abi.INVAL if the entry is over or n is out
+// of range.
 //
 //go:nosplit
 func (d *TaskData) ScheduleUpcall(n uint32, a0, a1, a2 uint32) abi.ErrorCode {
@@ -59,31 +60,50 @@ func (d *TaskData) ScheduleUpcall(n uint32, a0, a1, a2 uint32) abi.ErrorCode {
 //
 //go:nosplit
 func (s *Slots) happen(t *Task, n uint32, a0, a1, a2 uint32) abi.ErrorCode {
-	if t.state == YieldedFor && t.awaited.number == n && t.awaited.driver == s.driver {
-		t.call.Args = [4]uint64{uint64(a0), uint64(a1), uint64(a2), 0}
-		t.state = Running
-		s.kernel.wake(t)
+	if s.awaited(t, n) {
+		s.kernel.answerAwaited(t, a0, a1, a2)
 		return abi.OK
 	}
 	slot := s.upcall(t, n)
-	if load64(slot[slotFn:]) == 0 {
+	if slot.function() == 0 {
 		t.keep(event{s.driver, n}, slot, a0, a1, a2)
 		return abi.OK
 	}
-	return s.enqueue(t, n, slot, a0, a1, a2)
+	if !s.enqueue(t, n, slot, nil, a0, a1, a2) && t.put(slot, a0, a1, a2) {
+		t.dropped++
+	}
+	return abi.OK
 }
 
-// enqueue makes the event's upcall wait for a Yield.
-func (s *Slots) enqueue(t *Task, n uint32, slot *upcallSlot, a0, a1, a2 uint32) abi.ErrorCode {
+// awaited reports whether the task waits for exactly that event.
+func (s *Slots) awaited(t *Task, n uint32) bool {
+	return t.state == YieldedFor && t.awaited.number == n && t.awaited.driver == s.driver
+}
+
+// answerAwaited ends a Yield-WaitFor.
+//
+//go:nosplit
+func (k *Kernel) answerAwaited(t *Task, a0, a1, a2 uint32) {
+	t.call.Args = [4]uint64{uint64(a0), uint64(a1), uint64(a2), 0}
+	t.state = Running
+	k.wake(t)
+}
+
+// enqueue makes the event's upcall wait for a Yield, or reports false if the queue is full.
+// from is the peer of a notification, else nil.
+//
+//go:nosplit
+func (s *Slots) enqueue(t *Task, n uint32, slot *upcallSlot, from *Task, a0, a1, a2 uint32) bool {
 	u := t.queue.push()
 	if u == nil {
-		t.dropped++
-		return abi.NOMEM
+		return false
 	}
-	u.event = event{s.driver, n}
-	u.call = Upcall{Fn: load64(slot[slotFn:]), Args: [3]uint32{a0, a1, a2}, Userdata: load64(slot[slotUserdata:])}
+	u.event.driver, u.event.number, u.from = s.driver, n, from
+	c := &u.call
+	c.Fn, c.Userdata = slot.function(), load64(slot[slotUserdata:])
+	c.Args[0], c.Args[1], c.Args[2] = a0, a1, a2
 	s.kernel.wake(t)
-	return abi.OK
+	return true
 }
 
 // ReadOnly is the buffer that the task shares by Allow Read-Only number n. Where there is

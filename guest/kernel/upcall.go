@@ -12,6 +12,7 @@ type event struct {
 type queuedUpcall struct {
 	_     notComparable
 	event event
+	from  *Task // the peer of a notification, which has no arguments until it is told; else nil
 	call  Upcall
 }
 
@@ -41,8 +42,8 @@ func (q *upcallQueue) push() *queuedUpcall {
 }
 
 // pop takes the oldest upcall, which stands until another is added. The queue is not empty.
-func (q *upcallQueue) pop() *Upcall {
-	u := &q.at(0).call
+func (q *upcallQueue) pop() *queuedUpcall {
+	u := q.at(0)
 	if q.head++; q.head == queueSize {
 		q.head = 0
 	}
@@ -50,21 +51,24 @@ func (q *upcallQueue) pop() *Upcall {
 	return u
 }
 
-// take takes the oldest upcall of that event, and returns its arguments, if there is one.
-func (q *upcallQueue) take(e event) (args [3]uint32, ok bool) {
-	i := q.find(e)
-	if i == q.count {
-		return args, false
+// remove drops all upcalls of that event, and returns the set of peers whose notifications
+// were among them.
+func (q *upcallQueue) remove(e event) (peers uint32) {
+	for i := q.find(e); i < q.count; i = q.find(e) {
+		if from := q.at(i).from; from != nil {
+			peers |= from.bit
+		}
+		q.drop(i)
 	}
-	args = q.at(i).call.Args
-	q.drop(i)
-	return args, true
+	return peers
 }
 
-// remove drops all upcalls of that event.
-func (q *upcallQueue) remove(e event) {
-	for i := q.find(e); i < q.count; i = q.find(e) {
-		q.drop(i)
+// removeFrom drops all notifications of a peer.
+func (q *upcallQueue) removeFrom(peer *Task) {
+	for i := q.count - 1; i >= 0; i-- {
+		if q.at(i).from == peer {
+			q.drop(i)
+		}
 	}
 }
 
@@ -87,11 +91,47 @@ func (q *upcallQueue) drop(i int) {
 
 func (q *upcallQueue) clear() { q.head, q.count = 0, 0 }
 
+// pending is how many upcalls wait, where those that are late at one slot are one.
+func (t *Task) pending() int { return t.queue.count + int(t.late) }
+
+// takeQueued answers a Yield-WaitFor with the oldest queued upcall of its event, or reports
+// false if there is none.
+func (k *Kernel) takeQueued(t *Task, e event) bool {
+	i := t.queue.find(e)
+	if i == t.queue.count {
+		return false
+	}
+	u := t.queue.at(i)
+	if u.from != nil {
+		k.tell(u, t)
+	}
+	t.answerWaitFor(&u.call.Args)
+	t.queue.drop(i)
+	if t.late != 0 {
+		k.refill(t)
+	}
+	return true
+}
+
+// tell gives a notification its arguments: the slot of the peer, and length and address of what
+// that lends now.
+func (k *Kernel) tell(u *queuedUpcall, t *Task) {
+	length, addr := k.tellLoan(u.from, t)
+	u.call.Args = [3]uint32{uint32(u.from.slot), length, addr}
+}
+
 // runUpcall makes a Yielded task continue in its oldest upcall. The queue is not empty.
 func (k *Kernel) runUpcall(t *Task) {
-	if !k.cpu.Upcall(t.slot, &t.memory, t.queue.pop()) {
+	u := t.queue.pop()
+	if u.from != nil {
+		k.tell(u, t)
+	}
+	if !k.cpu.Upcall(t.slot, &t.memory, &u.call) {
 		k.fault(t, &Fault{Vector: NoVector, Name: "no writeable stack for an upcall"})
 		return
 	}
 	t.state = Running
+	if t.late != 0 {
+		k.refill(t)
+	}
 }

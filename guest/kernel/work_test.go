@@ -72,13 +72,6 @@ func init() {
 	}
 }
 
-var schedulers = map[string]func() kernel.Scheduler{
-	"round robin":    func() kernel.Scheduler { return &kernel.RoundRobin{} },
-	"cooperative":    func() kernel.Scheduler { return &kernel.Cooperative{} },
-	"priority":       func() kernel.Scheduler { return &kernel.Priority{} },
-	"feedback queue": func() kernel.Scheduler { return &kernel.FeedbackQueue{} },
-}
-
 // newBusyMachine makes a machine with that scheduler and work, which the task in slot 0 begins
 // before it waits for ever.
 func newBusyMachine(t *testing.T, s kernel.Scheduler, kind func(m *machine) []*work) (*machine, []*work) {

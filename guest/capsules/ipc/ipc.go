@@ -58,7 +58,7 @@ func (d *IPC) Command(id kernel.TaskID, command, a0, _ uint32) kernel.Result {
 }
 
 // discover finds the task whose name the caller shares: abi.INVAL if it shares none or more
-// than 64 bytes, abi.NODEVICE if no task of that name is alive.
+// than 64 bytes, abi.NODEVICE if no task of that name is alive, abi.FAIL if several have it.
 func (d *IPC) discover(id kernel.TaskID) kernel.Result {
 	var name [maxName]byte
 	var length uint64
@@ -73,9 +73,9 @@ func (d *IPC) discover(id kernel.TaskID) kernel.Result {
 	case length == 0 || length > maxName:
 		return kernel.Failed(abi.INVAL)
 	}
-	peer, ok := d.kernel.TaskNamed(name[:length])
-	if !ok {
-		return kernel.Failed(abi.NODEVICE)
+	peer, e := d.kernel.TaskNamed(name[:length], id)
+	if e != abi.OK {
+		return kernel.Failed(e)
 	}
 	return kernel.Value(peer.Slot())
 }

@@ -1,0 +1,170 @@
+package kernel
+
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel/capability"
+	"kapsel/guest/kernel/format"
+)
+
+// Notify makes the event of subscribe number n happen to the task in a slot, the peer. Its
+// arguments are the slot of the task id, and length and address of what that lends to the peer
+// when the peer is told: by its upcall or its Yield-WaitFor. If nothing is lent by then, length
+// and address are 0. If no function is subscribed the notification waits for one, and for a
+// Yield-WaitFor. It is gone if either task ends or restarts before. Each peer has a
+// notification of its own that waits for the event when the queue is full, so that none is in
+// the way of others: a second one then is the same as the first, and counted.
+//
+// The buffer that id shares by the Allow Read-Write number buffer, if there is one, is lent to
+// the peer, which may read and write it. It consists of whole pages, of at most abi.LoanSize
+// bytes, so that nothing else is lent with it. A task lends one buffer to each other at a time.
+// A loan ends when either task ends or restarts, and when the lender puts another buffer, or
+// none, into the place of this one. The borrower cannot share with drivers what was lent to it.
+// With an error nothing has changed. The errors are
+//   - abi.INVAL if id is stale, the peer is the task itself or there is no task in that slot, a
+//     number is out of range, or the buffer does not begin and end on pages,
+//   - abi.NODEVICE if the peer is not alive,
+//   - abi.SIZE if the buffer is too large,
+//   - abi.NOMEM if there is no memory for what the peer needs to borrow, or its RAM has no room
+//     for the grant.
+//
+//go:nosplit
+func (s *Slots) Notify(id TaskID, slot, n, buffer uint32, c capability.MemorySharing) abi.ErrorCode {
+	c.Require()
+	k := s.kernel
+	t := k.task(id)
+	if t == nil || slot >= MaxTasks || n >= uint32(s.counts.Upcalls) || buffer >= uint32(s.counts.ReadWrite) {
+		return abi.INVAL
+	}
+	peer := &k.tasks[slot]
+	switch {
+	case peer == t || peer.state == Unused:
+		return abi.INVAL
+	case !peer.alive():
+		return abi.NODEVICE
+	case *s.of(peer) == nil && !s.allocate(peer):
+		return abi.NOMEM
+	}
+	if *s.of(t) != nil { // else it never shared anything
+		b := s.readWrite(t, buffer)
+		if length := load64(b[slotLen:]); length != 0 {
+			if e := k.lend(t, peer, event{s.driver, buffer}, load64(b[slotAddr:]), length); e != abi.OK {
+				return e
+			}
+		}
+	}
+	if s.awaited(peer, n) {
+		length, addr := k.tellLoan(t, peer)
+		k.answerAwaited(peer, uint32(t.slot), length, addr)
+	} else {
+		s.leave(t, peer, n)
+	}
+	return abi.OK
+}
+
+// leave makes a notification of an event wait until the peer can be told.
+//
+//go:nosplit
+func (s *Slots) leave(t, peer *Task, n uint32) {
+	t.notified |= peer.bit
+	slot := s.upcall(peer, n)
+	late := slot.function() != 0
+	if late && s.enqueue(peer, n, slot, t, 0, 0, 0) {
+		return
+	}
+	w := slot.waiting()
+	if late && w&t.bit != 0 {
+		peer.dropped++
+	}
+	peer.setWaiting(slot, w|t.bit)
+}
+
+// endNotifications takes back what a task that ends notified others of, who do not know yet.
+func (k *Kernel) endNotifications(t *Task) {
+	if t.notified == 0 {
+		return
+	}
+	for slot := range k.loaded {
+		if peer := &k.tasks[slot]; t.notified&peer.bit != 0 {
+			k.forgetPeer(peer, t)
+		}
+	}
+	t.notified = 0
+}
+
+// forgetPeer takes back the notifications of a peer that the task does not know of yet.
+func (k *Kernel) forgetPeer(t, peer *Task) {
+	t.queue.removeFrom(peer)
+	for grant := range k.grants {
+		s := k.allSlots[grant]
+		for n := uint32(0); *s.of(t) != nil && n < uint32(s.counts.Upcalls); n++ {
+			if slot := s.upcall(t, n); slot.waiting()&peer.bit != 0 {
+				t.setWaiting(slot, slot.waiting()&^peer.bit)
+			}
+		}
+	}
+	k.refill(t)
+	k.update(t)
+}
+
+// TaskNamed finds the task with that package name for the task asker. As a name says nothing
+// of who gave it, one that several tasks have, alive or not, belongs to none of them: then it
+// returns abi.FAIL, and the kernel prints why. If no task of that name is alive it returns
+// abi.NODEVICE.
+func (k *Kernel) TaskNamed(name []byte, asker TaskID) (TaskID, abi.ErrorCode) {
+	var found *Task
+	for slot := range k.loaded {
+		t := &k.tasks[slot]
+		switch {
+		case !t.NameIs(name):
+		case found == nil:
+			found = t
+		default:
+			if a := k.task(asker); a != nil {
+				k.advise(a, adviceSameName, t, uint64(found.slot), uint64(t.slot))
+			}
+			return TaskID{}, abi.FAIL
+		}
+	}
+	if found == nil || !found.alive() {
+		return TaskID{}, abi.NODEVICE
+	}
+	return found.id, abi.OK
+}
+
+// advice is what the kernel tells the people behind a task, of each kind once in all the runs of
+// the task, because programs ignore the error and then wait for ever.
+type advice uint8
+
+const (
+	adviceWholePages advice = 1 << iota
+	adviceTooLarge
+	adviceSameName
+)
+
+// advise prints why what a task does with a peer fails. The numbers are the buffer's address and
+// length, or the slots of two tasks that have the peer's name.
+//
+//go:noinline
+func (k *Kernel) advise(t *Task, a advice, peer *Task, x, y uint64) {
+	if t.advised&a != 0 {
+		return
+	}
+	t.advised |= a
+	w := k.debug
+	format.Print(w, "task %d ", uint64(t.id.Number()))
+	t.printName(w)
+	if a == adviceSameName {
+		w.WriteString(" asks for a task named ")
+		peer.printName(w)
+		format.Print(w, ": not found, because several have that name, the first two in slots %d and %d\n", x, y)
+		return
+	}
+	w.WriteString(" did not notify ")
+	peer.printName(w)
+	format.Print(w, ": the buffer to lend, 0x%x with %d bytes, ", x, y)
+	if a == adviceTooLarge {
+		format.Print(w, "has more than %d bytes\n", uint64(abi.LoanSize))
+		return
+	}
+	format.Print(w, "does not begin and end on pages of %d bytes\n", uint64(abi.PageSize))
+}
