@@ -178,8 +178,8 @@ func (m *eventModel) call() {
 	m.refill()
 }
 
-// peerEnds takes back what a peer that ends notified of.
-func (m *eventModel) peerEnds(peer int) {
+// peerStarts takes back what the last run of a peer notified of.
+func (m *eventModel) peerStarts(peer int) {
 	m.queue = slices.DeleteFunc(m.queue, func(c queuedCall) bool { return c.what.from == peer })
 	for _, w := range m.waits {
 		w.peers[peer] = false

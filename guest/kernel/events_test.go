@@ -34,7 +34,7 @@ type eventWorld struct {
 	random *rand.Rand
 	tasks  []*kernel.Task
 	models map[kernel.TaskID]*eventModel
-	runs   [eventTasks]kernel.TaskID // that were seen last
+	runs   [eventTasks]kernel.TaskID // that began last
 	loans  loansModel
 	lost   [eventTasks]uint64 // events, by slot
 	serial uint32             // makes arguments of events differ
@@ -95,24 +95,23 @@ func (w *eventWorld) model(run kernel.TaskID) *eventModel {
 	return w.models[run]
 }
 
-// follow lets the models know what the kernel did since: which runs ended, and whose Yield has
-// taken a call.
+// follow lets the models know what the kernel did since: which runs ended and began, and whose
+// Yield has taken a call.
 func (w *eventWorld) follow() {
-	for slot := range w.tasks {
-		if run := w.runs[slot]; !w.goesOn(run) && run != (kernel.TaskID{}) {
+	for slot, task := range w.tasks {
+		if !w.goesOn(w.runs[slot]) {
 			w.loans.ends(slot)
-			for other := range w.tasks {
-				w.model(w.runs[other]).peerEnds(slot)
+		}
+		if w.goesOn(task.ID()) && task.ID() != w.runs[slot] {
+			for _, run := range w.runs {
+				w.model(run).peerStarts(slot)
 			}
-			w.runs[slot] = kernel.TaskID{}
+			w.runs[slot] = task.ID()
 		}
 	}
-	for slot, task := range w.tasks {
-		if w.goesOn(task.ID()) {
-			w.runs[slot] = task.ID()
-			if m := w.model(task.ID()); m.yields && task.State() == kernel.Running {
-				m.call()
-			}
+	for _, run := range w.runs {
+		if m := w.model(run); m.yields && w.goesOn(run) && w.tasks[run.Slot()].State() == kernel.Running {
+			m.call()
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 // arguments are the slot of the task id, and length and address of what that lends to the peer
 // when the peer is told: by its upcall or its Yield-WaitFor. If nothing is lent by then, length
 // and address are 0. If no function is subscribed the notification waits for one, and for a
-// Yield-WaitFor. It is gone if either task ends or restarts before. Each peer has a
+// Yield-WaitFor. It is gone if the peer ends before, or the task id starts anew. Each peer has a
 // notification of its own that waits for the event when the queue is full, so that none is in
 // the way of others: a second one then is the same as the first, and counted.
 //
@@ -78,8 +78,9 @@ func (s *Slots) leave(t, peer *Task, n uint32) {
 	peer.setWaiting(slot, w|t.bit)
 }
 
-// endNotifications takes back what a task that ends notified others of, who do not know yet.
-func (k *Kernel) endNotifications(t *Task) {
+// forgetNotifications takes back what the last run of a task that starts anew notified others of
+// who do not know yet: they know it by its slot, and would answer the new run.
+func (k *Kernel) forgetNotifications(t *Task) {
 	if t.notified == 0 {
 		return
 	}

@@ -85,7 +85,7 @@ type Task struct {
 	lends    uint32         // the slots of borrowers
 	blank    []byte         // its own page in the place of what was taken back from it, or nil
 	blanks   uint32         // the slots of lenders in whose place that page is
-	notified uint32         // the slots of tasks that it notified, but for those that were told at once
+	notified uint32         // the slots of tasks that it notified, in this run or, if it is over, the last
 	advised  advice         // what it was told about its use of IPC
 
 	call    *Trap                     // its last Yield, or brk; while it waits the words are still to be answered
@@ -185,6 +185,7 @@ func (k *Kernel) lastRun(id TaskID) *Task {
 // start gives the task a fresh identity, empty memory below its initial break, and its
 // first registers.
 func (k *Kernel) start(t *Task) {
+	k.forgetNotifications(t)
 	k.serial++
 	t.id = taskID(k.serial, t.slot)
 	m := &t.memory
@@ -219,7 +220,6 @@ func (k *Kernel) end(t *Task, s State) {
 	t.newest.waits, t.older, t.late, t.turn = false, 0, 0, lateTurn{}
 	t.grants = [maxGrants][]byte{}
 	t.stackTop, t.heapStart = 0, 0
-	k.endNotifications(t)
 	k.endLoans(t)
 	k.cpu.Clear(t.slot)
 	k.live--

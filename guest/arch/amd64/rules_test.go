@@ -181,6 +181,7 @@ func TestRulesHoldOnPageTables(t *testing.T) {
 	const (
 		flash0, flash1 = 2 * mib, 2*mib + 4*pageSize
 		ram0, ram1     = 3 * mib, 3*mib + 7*pageSize
+		blank          = 3*mib + 14*pageSize // what is left of RAM
 		base           = abi.RAMStart
 	)
 	s := newRules(t)
@@ -203,9 +204,17 @@ func TestRulesHoldOnPageTables(t *testing.T) {
 		call(abi.Command, lender, 1, 1),
 		s.sees(t, "lent", 1, own(flash1, ram1, 1, lent(ram0, 1))...),
 		call(abi.AllowReadWrite, lender, 0, base+pageSize, pageSize),
-		s.sees(t, "taken back", 1, own(flash1, ram1, 1)...),
+		s.sees(t, "taken back", 1, own(flash1, ram1, 1, lent(blank, 1))...),
 		call(abi.Command, lender, 1, 1),
 		s.sees(t, "another lent", 1, own(flash1, ram1, 1, lent(ram0+pageSize, 1))...),
+		call(abi.AllowReadWrite, lender, 0, base, 2*pageSize),
+		s.sees(t, "taken back again", 1, own(flash1, ram1, 1, lent(blank, 1))...),
+		call(abi.Command, lender, 1, 1),
+		s.sees(t, "more lent", 1, own(flash1, ram1, 1, lent(ram0, 2))...),
+		call(abi.AllowReadWrite, lender, 0, base+pageSize, pageSize),
+		s.sees(t, "all of it taken back", 1, own(flash1, ram1, 1, lent(blank, 1), region{abi.LoanStart + pageSize, blank, pageSize, pageSize, "rwu"})...),
+		call(abi.Command, lender, 1, 1),
+		s.sees(t, "less lent, and it is not told", 1, own(flash1, ram1, 1, lent(ram0+pageSize, 1), region{abi.LoanStart + pageSize, blank, pageSize, pageSize, "rwu"})...),
 		call(abi.Exit, abi.ExitRestart, 0),
 		call(abi.Memop, abi.MemopRAMStart),
 		s.sees(t, "after a restart", 0, own(flash0, ram0, 1)...),
@@ -213,7 +222,10 @@ func TestRulesHoldOnPageTables(t *testing.T) {
 	}
 	s.steps[1] = []func(*context){
 		call(abi.Memop, abi.MemopRAMStart),
-		s.sees(t, "the lender's restart took it", 1, own(flash1, ram1, 1)...),
+		s.sees(t, "the lender's restart took it", 1, own(flash1, ram1, 1, lent(blank, 1), region{abi.LoanStart + pageSize, blank, pageSize, pageSize, "rwu"})...),
+		call(abi.Yield, abi.YieldNoWait, 0),
+		call(abi.Memop, abi.MemopRAMStart),
+		s.sees(t, "behind a Yield", 1, own(flash1, ram1, 1)...),
 		call(abi.Memop, abi.MemopBrk, base+6*pageSize),
 		s.sees(t, "the other's break", 1, own(flash1, ram1, 6)...),
 		call(abi.Exit, abi.ExitTerminate, 0),
@@ -252,6 +264,8 @@ func TestBrokenRules(t *testing.T) {
 		{"another's RAM in the place of its own", abi.RAMStart, ram1, pageSize, userRW, "0x80000000, physical 0x307000, rights rw-u", shared},
 		{"another's RAM where nothing is lent", abi.LoanStart + abi.LoanSize, ram1, pageSize, userRW,
 			"0x7fe20000, physical 0x307000, rights rw-u", shared},
+		{"another's blank page", abi.LoanStart + abi.LoanSize, ram1 + 7*pageSize, pageSize, userRW,
+			"0x7fe20000, physical 0x30e000, rights rw-u", shared},
 		{"another's RAM to read", abi.LoanStart + abi.LoanSize, ram1, pageSize, userR, "0x7fe20000, physical 0x307000, rights r--u", outside},
 		{"another's flash to execute", abi.FlashStart, 2*mib + 4*pageSize, pageSize, userRX, "0x40000000, physical 0x204000, rights r-xu", memory},
 		{"the kernel's memory", abi.RAMStart, mib, pageSize, userRW, "0x80000000, physical 0x100000, rights rw-u", memory},
@@ -274,18 +288,19 @@ func TestBrokenRules(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newRules(t)
 			s.steps[1] = []func(*context){call(abi.Memop, abi.MemopBrk, abi.RAMStart+pageSize)}
-			s.steps[0] = []func(*context){call(abi.Memop, abi.MemopRAMStart), func(x *context) {
-				space := &s.cpu.spaces[0]
-				switch {
-				case tt.bits == 0:
-					space.unmapPages(tt.virt, tt.size)
-				case tt.size == pageSize:
-					space.entries(tt.virt, 12, 1, true)[0] = tt.phys | tt.bits
-				default:
-					require.True(t, space.mapRange(tt.virt, tt.phys, tt.size, tt.bits))
-				}
-				call(abi.Yield, abi.YieldWait)(x) // now the other task moves its break
-			}}
+			s.steps[0] = []func(*context){call(abi.AllowReadWrite, lender, 0, abi.RAMStart, pageSize), call(abi.Command, lender, 1, 1),
+				call(abi.AllowReadWrite, lender, 0, 0, 0), func(x *context) { // the second has its blank page
+					space := &s.cpu.spaces[0]
+					switch {
+					case tt.bits == 0:
+						space.unmapPages(tt.virt, tt.size)
+					case tt.size == pageSize:
+						space.entries(tt.virt, 12, 1, true)[0] = tt.phys | tt.bits
+					default:
+						require.True(t, space.mapRange(tt.virt, tt.phys, tt.size, tt.bits))
+					}
+					call(abi.Yield, abi.YieldWait)(x) // now the other task moves its break
+				}}
 			assert.PanicsWithValue(t, "kernel: a rule of memory is broken: the kernel's last message says which",
 				func() { s.kernel.Run(s.can.MainLoop) })
 			assert.Contains(t, s.out.s, "memory of task 1 first: address "+tt.found+": against the rule: "+tt.rule+"\n")

@@ -113,10 +113,14 @@ func TestEvent(t *testing.T) {
 		k.Wait()
 		assert.Equal(t, [][3]uint32{{7, 8, 0}}, calls)
 
-		for range 10 {
-			assert.Equal(t, success, k.Command(driver, abi.BenchmarkEvent, 0, 0))
+		for i := range uint64(12) {
+			assert.Equal(t, success, k.Command(driver, abi.BenchmarkEvent, i, 0))
 		}
-		assert.Equal(t, [4]uint64{uint64(abi.Failure), uint64(abi.NOMEM)}, k.Command(driver, abi.BenchmarkEvent, 0, 0), "the queue is full")
+		for range 11 {
+			k.Wait()
+		}
+		assert.False(t, k.NoWait())
+		assert.Equal(t, [3]uint32{11}, calls[11], "the newest of those for which the queue had no room")
 	})
 }
 
