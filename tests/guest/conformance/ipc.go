@@ -171,6 +171,7 @@ func takenBack() {
 		window := abi.LoanStart + client*abi.LoanSize
 		for range rounds {
 			answers("a notification", words{client, 2 * abi.PageSize, window}, waitFor(abi.DriverIPC, own))
+			hail(client)
 			lent := bytesAt(window, 2*abi.PageSize)
 			for *wordAt(window) != 0 || *wordAt(window + abi.PageSize) != 0 {
 				for range 500 {
@@ -190,6 +191,7 @@ func takenBack() {
 			*wordAt(address(lent)), *wordAt(address(lent) + abi.PageSize) = 1, 1
 			allowRW(abi.DriverIPC, uint32(service), address(lent), 2*abi.PageSize)
 			notify(uint32(service))
+			answers("the service is at work", words{service}, waitFor(abi.DriverIPC, uint32(service)))
 			task.Sleep(1)
 			allowRW(abi.DriverIPC, uint32(service), 0, 0)
 			answers("the service has seen that it was taken back", words{service}, waitFor(abi.DriverIPC, uint32(service)))
@@ -236,7 +238,7 @@ func beforeSubscribe() {
 	pair(func(serviceName, clientName string) {
 		own, client := uint32(discover(serviceName)[1]), discover(clientName)[1]
 		window := abi.LoanStart + client*abi.LoanSize
-		task.Sleep(50)
+		answers("a notification of another event", words{client, abi.PageSize, window}, waitFor(abi.DriverIPC, uint32(client)))
 		isTrue("without a function no upcall waits", !ranUpcall())
 		subscribe(abi.DriverIPC, own, recorder(), 7)
 		yield(abi.YieldWait, 0, 0)
@@ -244,7 +246,7 @@ func beforeSubscribe() {
 		equal("what is lent", 1, *wordAt(window))
 		subscribe(abi.DriverIPC, own, 0, 0)
 		hail(client)
-		task.Sleep(50)
+		answers("a notification of another event", words{client}, waitFor(abi.DriverIPC, uint32(client)))
 		answers("a notification whose loan was taken back", words{client}, waitFor(abi.DriverIPC, own))
 		hail(client)
 	}, func(serviceName, _ string) {
@@ -257,6 +259,7 @@ func beforeSubscribe() {
 			if count++; count == 2 {
 				allowRW(abi.DriverIPC, service, 0, 0)
 			}
+			hail(uint64(service)) // another event, by which it knows of this one
 			answers("the service's answer", words{uint64(service)}, waitFor(abi.DriverIPC, service))
 		}
 		untilGone(serviceName)

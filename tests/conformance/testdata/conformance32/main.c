@@ -727,7 +727,7 @@ static int serve_taken_back(const char *service, const char *client) {
     u32 own = discover(service).r[1], peer = discover(client).r[1], window = LOANS + peer * LOAN_SIZE;
     volatile u8 *lent = (volatile u8 *)window;
     for (int round = 0; round < ROUNDS; round++) {
-        CHECK(is(wait_for(IPC, own), peer, 2 * PAGE, window, 0));
+        CHECK(is(wait_for(IPC, own), peer, 2 * PAGE, window, 0) && hail(peer));
         while (lent[0] || lent[PAGE]) {
             for (u32 i = 0; i < 500; i++) (void)lent[i % (2 * PAGE)];
             sleep_ms(1);
@@ -746,6 +746,7 @@ static int take_back(const char *service, const char *client) {
         lent[0] = lent[PAGE] = 1;
         lend(peer, page, 2 * PAGE);
         CHECK(notify(peer));
+        CHECK(is(wait_for(IPC, peer), peer, 0, 0, 0)); // the service is at work
         sleep_ms(1);
         lend(peer, 0, 0);
         CHECK(is(wait_for(IPC, peer), peer, 0, 0, 0) && lent[0] == 1 && notify(peer));
@@ -789,14 +790,14 @@ static int b32(void) { return pair(32, serve_flooded, flood); }
 
 static int serve_late(const char *service, const char *client) {
     u32 own = discover(service).r[1], peer = discover(client).r[1], window = LOANS + peer * LOAN_SIZE;
-    sleep_ms(50);
+    CHECK(is(wait_for(IPC, peer), peer, PAGE, window, 0)); // another event
     CHECK(!ran_upcall());
     subscribe(IPC, own, F, 7);
     call(YIELD, WAIT, 0, 0, 0);
     CHECK(count == 1 && is(calls[0], peer, PAGE, window, 7) && *(volatile u8 *)window == 1);
     subscribe(IPC, own, 0, 0);
     CHECK(hail(peer));
-    sleep_ms(50);
+    CHECK(is(wait_for(IPC, peer), peer, 0, 0, 0)); // another event
     CHECK(is(wait_for(IPC, own), peer, 0, 0, 0) && hail(peer));
     return 0;
 }
@@ -809,6 +810,7 @@ static int be_early(const char *service, const char *client) {
         lend(peer, page, PAGE);
         CHECK(notify(peer));
         if (round == 1) lend(peer, 0, 0);
+        CHECK(hail(peer)); // another event, by which it knows of this one
         CHECK(is(wait_for(IPC, peer), peer, 0, 0, 0));
     }
     until_gone(service);
