@@ -34,7 +34,7 @@ var behaviours = [...]string{
 	17: "Yield-Wait is not woken by an event without a function",
 	18: "Yield-WaitFor returns the event's arguments and calls nobody",
 	19: "Yield-WaitFor leaves other upcalls in order",
-	20: "the eleventh upcall is lost and counted; WaitFor works all the same",
+	20: "of upcalls beyond ten the newest waits; WaitFor works all the same",
 	21: "upcalls that yield are nested; the stack is as it was",
 	22: "a fault ends the task by the board's policy; others go on",
 	23: "Exit terminates or restarts with fresh memory and a new PID",
@@ -45,6 +45,10 @@ var behaviours = [...]string{
 	28: "alarms wrap and fire late ones at once; console writes are whole",
 	29: "registers are kept across system calls and preemption",
 	30: "tasks find and notify each other and share memory",
+	31: "memory that is taken back is zeroes until the borrower is told",
+	32: "a flood of notifications keeps no alarm from a task",
+	33: "a notification waits until the service subscribes",
+	34: "a name that several tasks have finds none",
 }
 
 // A result is how a behaviour fared, over all parts of its test.

@@ -89,7 +89,7 @@ var faults32 = []string{
 // yieldsAndLives32: upcalls, faults, grants and ends of 32-bit tasks.
 func yieldsAndLives32(t *testing.T, results *table) {
 	out := tasks32(t, results, "16", "17", "18", "19", "20", "21", "22", "23", "26", "28")
-	results.check32(t, 20, func(t *testing.T) { assert.Equal(t, "3", row(t, out, "32-20").dropped) })
+	results.check32(t, 20, func(t *testing.T) { assert.Equal(t, "2", row(t, out, "32-20").dropped) })
 	results.check32(t, 22, func(t *testing.T) {
 		assertFaults(t, out, "32-22", faults32)
 		assert.Equal(t, fmt.Sprint(len(faults32)), row(t, out, "32-22").restarts)

@@ -51,6 +51,10 @@ var behaviours = [...]func(){
 	28: alarmAndConsole,
 	29: registers,
 	30: interprocess,
+	31: takenBack,
+	32: floods,
+	33: beforeSubscribe,
+	34: names,
 }
 
 func main() {

@@ -124,14 +124,14 @@ func cancelledRead() {
 	answers("its end", success(), command(abi.DriverConsole, consoleAbort, 0, 0))
 }
 
-// 20: ten upcalls wait at most; the eleventh is lost and counted, which the test looks for. A
-// WaitFor is answered all the same.
+// 20: ten upcalls queue at most; the newest for which there is no room waits in the place of those
+// before it, which are counted, as the test looks for. A WaitFor is answered all the same.
 func fullQueue() {
 	subscribe(abi.DriverConsole, consoleWrote, recorder(), 1)
 	for range 13 {
 		consoleEvent()
 	}
-	equal("upcalls that waited", 10, runAll())
+	equal("upcalls that waited", 11, runAll())
 	for range 10 {
 		consoleEvent()
 	}

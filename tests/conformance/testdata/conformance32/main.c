@@ -352,7 +352,7 @@ static int b19(void) {
 static int b20(void) {
     subscribe(CONSOLE, WROTE, F, 1);
     for (int i = 0; i < 13; i++) CHECK(console_event());
-    CHECK(run_all() == 10);
+    CHECK(run_all() == 11);
     for (int i = 0; i < 10; i++) CHECK(console_event());
     EACH(u32, fn, 0, F) {
         subscribe(ALARM, ALARM_FIRED, fn, 2);
@@ -607,10 +607,26 @@ static int b29(void) {
 }
 
 // 30: parts c and d, clients, find parts s and t, services, and lend each a page, which the service
-// can touch from the notification on and no longer than the client lives or leaves it there.
-// The peer of t or d is a 64-bit task.
+// can touch from the notification on, as long as the client lives and leaves it there. Once the
+// service is told that nothing is lent, the page is not there. The peer of t or d is a 64-bit task.
 enum { DISCOVER = 1, NOTIFY_SERVICE, NOTIFY_CLIENT };
 enum { LOANS = 0x7fe00000, LOAN_SIZE = 0x20000 };
+
+// Names of the pair that the task is of, set by pair.
+static char service_name[16], client_name[16];
+
+static void set_name(char *name, const char *size, u8 letter, u32 number) {
+    for (const char *c = "behaviour"; *c; c++) *name++ = *c;
+    for (; *size; size++) *name++ = *size;
+    *name++ = '0' + number / 10, *name++ = '0' + number % 10, *name++ = letter, *name = 0;
+}
+
+static int pair(u32 number, int (*serve)(const char *, const char *), int (*be_client)(const char *, const char *)) {
+    int mixed = part == 't' || part == 'd', serves = part == 's' || part == 't';
+    set_name(service_name, mixed && !serves ? "" : "32-", mixed ? 't' : 's', number);
+    set_name(client_name, mixed && serves ? "" : "32-", mixed ? 'd' : 'c', number);
+    return (serves ? serve : be_client)(service_name, client_name);
+}
 
 static words discover(const char *name) {
     u32 length = 0;
@@ -627,14 +643,38 @@ static int reads(volatile u8 *at, const char *text) {
     return 1;
 }
 
+static void sleep_ms(u32 ms) {
+    command(ALARM, 5, ms * 1000, 0);
+    wait_for(ALARM, ALARM_FIRED);
+}
+
+static void until_gone(const char *name) {
+    while (discover(name).r[0] == SUCCESS_U32) sleep_ms(1);
+}
+
+// is_blank looks at memory that was taken back: it reads as zero, and can be written.
+static int is_blank(volatile u8 *at, u32 length) {
+    for (u32 i = 0; i < length; i += PAGE / 4) if (at[i]) return 0;
+    at[0] = 1;
+    if (at[0] != 1) return 0;
+    at[0] = 0;
+    return 1;
+}
+
+// own_pages moves the break for so many pages.
+static u32 own_pages(u32 n) {
+    u32 page = (app_break() + PAGE - 1) & -PAGE;
+    memop(BRK, page + n * PAGE);
+    return page;
+}
+
 static int be_client(const char *service, const char *client) {
     words found = discover(service), self = discover(client);
     u32 peer = found.r[1], own = self.r[1];
     CHECK(is(found, SUCCESS_U32, peer, 0, 0) && is(self, SUCCESS_U32, own, 0, 0) && own != peer);
     CHECK(failed(discover("behaviour"), NODEVICE) && failed(discover(""), INVAL));
     EACH(u32, nobody, own, 15, 16, 0xffffffff) CHECK(failed(command(IPC, NOTIFY_SERVICE, nobody, 0), INVAL));
-    u32 page = (app_break() + PAGE - 1) & -PAGE;
-    CHECK(succeeded(memop(BRK, page + PAGE)));
+    u32 page = own_pages(1);
     CHECK(was(lend(peer, page, 100), 0, 0) && failed(command(IPC, NOTIFY_SERVICE, peer, 0), INVAL));
     lend(peer, 0, 0);
 
@@ -672,30 +712,129 @@ static int serve(const char *service, const char *client) {
     case 3:
         CHECK(hail(peer));
         CHECK(is(wait_for(IPC, own), peer, PAGE, window, 0));
-        while (discover(client).r[0] == SUCCESS_U32) {
-            command(ALARM, 5, 1000, 0);
-            wait_for(ALARM, ALARM_FIRED);
-        }
-        break;
-    case 4: return 0;
+        until_gone(client);
+        CHECK(is_blank(lent, PAGE));
+        return 0;
     }
     poke(window);
     return __LINE__;
 }
 
-static int b30(void) {
-    switch (part) {
-    case 's': return serve("behaviour32-30s", "behaviour32-30c");
-    case 'c': return be_client("behaviour32-30s", "behaviour32-30c");
-    case 't': return serve("behaviour32-30t", "behaviour30d");
-    case 'd': return be_client("behaviour30t", "behaviour32-30d");
+static int b30(void) { return pair(30, serve, be_client); }
+
+enum { ROUNDS = 40 };
+
+static int serve_taken_back(const char *service, const char *client) {
+    u32 own = discover(service).r[1], peer = discover(client).r[1], window = LOANS + peer * LOAN_SIZE;
+    volatile u8 *lent = (volatile u8 *)window;
+    for (int round = 0; round < ROUNDS; round++) {
+        CHECK(is(wait_for(IPC, own), peer, 2 * PAGE, window, 0) && hail(peer));
+        while (lent[0] || lent[PAGE]) {
+            for (u32 i = 0; i < 500; i++) (void)lent[i % (2 * PAGE)];
+            sleep_ms(1);
+        }
+        CHECK(is_blank(lent, 2 * PAGE) && hail(peer));
+        CHECK(is(wait_for(IPC, own), peer, 0, 0, 0) && hail(peer));
     }
-    return __LINE__;
+    return 0;
+}
+
+static int take_back(const char *service, const char *client) {
+    (void)client;
+    u32 peer = discover(service).r[1], page = own_pages(2);
+    volatile u8 *lent = (volatile u8 *)page;
+    for (int round = 0; round < ROUNDS; round++) {
+        lent[0] = lent[PAGE] = 1;
+        lend(peer, page, 2 * PAGE);
+        CHECK(notify(peer));
+        CHECK(is(wait_for(IPC, peer), peer, 0, 0, 0)); // the service is at work
+        sleep_ms(1);
+        lend(peer, 0, 0);
+        CHECK(is(wait_for(IPC, peer), peer, 0, 0, 0) && lent[0] == 1 && notify(peer));
+        CHECK(is(wait_for(IPC, peer), peer, 0, 0, 0));
+    }
+    return 0;
+}
+
+// 31: clients take back what they lent while the service is at work.
+static int b31(void) { return pair(31, serve_taken_back, take_back); }
+
+static int serve_flooded(const char *service, const char *client) {
+    (void)client;
+    subscribe(IPC, discover(service).r[1], F, 1);
+    subscribe(ALARM, ALARM_FIRED, F, 2);
+    for (int i = 0; i < 30; i++) {
+        u32 expiry = command(ALARM, 5, 10000, 0).r[1], told = 0;
+        for (u32 waited = 0; !told && waited < 10000; waited++) {
+            count = 0;
+            call(YIELD, WAIT, 0, 0, 0);
+            told = calls[0].r[3] == 2 && calls[0].r[1] == expiry;
+        }
+        CHECK(told);
+    }
+    return 0;
+}
+
+static int flood(const char *service, const char *client) {
+    (void)client;
+    u32 peer = discover(service).r[1], answered = 1;
+    while (answered) {
+        for (int i = 0; i < 200 && answered; i++) answered = notify(peer);
+        sleep_ms(1);
+    }
+    CHECK(failed(command(IPC, NOTIFY_SERVICE, peer, 0), NODEVICE));
+    return 0;
+}
+
+// 32: clients notify services without end. The services miss none of their alarms.
+static int b32(void) { return pair(32, serve_flooded, flood); }
+
+static int serve_late(const char *service, const char *client) {
+    u32 own = discover(service).r[1], peer = discover(client).r[1], window = LOANS + peer * LOAN_SIZE;
+    CHECK(is(wait_for(IPC, peer), peer, PAGE, window, 0)); // another event
+    CHECK(!ran_upcall());
+    subscribe(IPC, own, F, 7);
+    call(YIELD, WAIT, 0, 0, 0);
+    CHECK(count == 1 && is(calls[0], peer, PAGE, window, 7) && *(volatile u8 *)window == 1);
+    subscribe(IPC, own, 0, 0);
+    CHECK(hail(peer));
+    CHECK(is(wait_for(IPC, peer), peer, 0, 0, 0)); // another event
+    CHECK(is(wait_for(IPC, own), peer, 0, 0, 0) && hail(peer));
+    return 0;
+}
+
+static int be_early(const char *service, const char *client) {
+    (void)client;
+    u32 peer = discover(service).r[1], page = own_pages(1);
+    *(volatile u8 *)page = 1;
+    for (int round = 0; round < 2; round++) {
+        lend(peer, page, PAGE);
+        CHECK(notify(peer));
+        if (round == 1) lend(peer, 0, 0);
+        CHECK(hail(peer)); // another event, by which it knows of this one
+        CHECK(is(wait_for(IPC, peer), peer, 0, 0, 0));
+    }
+    until_gone(service);
+    CHECK(failed(command(IPC, NOTIFY_SERVICE, peer, 0), NODEVICE));
+    return 0;
+}
+
+// 33: clients notify services that have not subscribed.
+static int b33(void) { return pair(33, serve_late, be_early); }
+
+// 34: no task finds another by a name that several have: the parts x have one name.
+static int b34(void) {
+    set_name(service_name, "32-", 'x', 34);
+    for (int i = 0; i < 3 && part != 'x'; i++) {
+        CHECK(failed(discover(service_name), FAIL));
+        sleep_ms(20);
+    }
+    return 0;
 }
 
 static int (*const behaviours[])(void) = {
     [1] = b01, b02, b03, b04, b05, b06, b07, b08, b09, b10, b11, b12, b13, b14, b15, b16, b17, b18, b19, b20, b21,
-    b22, b23, b24, b25, b26, b27, b28, b29, b30,
+    b22, b23, b24, b25, b26, b27, b28, b29, b30, b31, b32, b33, b34,
 };
 
 // number reads the behaviour's number, and its part, in the package name, element 3 of the header:
