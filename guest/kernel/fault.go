@@ -70,22 +70,21 @@ func (k *Kernel) fault(t *Task, f *Fault) {
 
 // Backlog is what the writer of the kernel's messages has not sent yet.
 type Backlog interface {
-	// Crowded reports whether there is so much of it that no task may cause more. When that is
-	// over, Kernel.Uncrowded is called.
-	Crowded() bool
+	// Await reports whether there is any. When all of it is sent, Kernel.MessagesSent is called.
+	Await() bool
 }
 
-// hold keeps a task that faulted from running again, and from the next message, while too many
-// messages wait.
+// hold keeps a task that faulted from running again before the message about that is sent. So
+// no task causes messages faster than they are sent, and what it prints next comes behind them.
 func (k *Kernel) hold(t *Task) {
-	if k.backlog != nil && k.backlog.Crowded() {
+	if k.backlog != nil && k.backlog.Await() {
 		t.kept |= keptByMessages
 		k.update(t)
 	}
 }
 
-// Uncrowded lets tasks run that wait for messages to be sent.
-func (k *Kernel) Uncrowded() {
+// MessagesSent lets tasks run that wait for messages to be sent.
+func (k *Kernel) MessagesSent() {
 	for slot := range k.loaded {
 		t := &k.tasks[slot]
 		t.kept &^= keptByMessages

@@ -21,10 +21,8 @@ type Kernel struct {
 
 	credentials CredentialsPolicy
 	identity    IdentityPolicy
-	candidate   Task // of the object that Load looks at
 	read        Region
 
-	tasks  [MaxTasks]Task
 	loaded int       // slots in use
 	live   int       // tasks that may run again
 	ready  uint32    // a bit for each slot whose task can run now
@@ -41,6 +39,10 @@ type Kernel struct {
 	last      Stop  // how the last turn ended
 	sliced    bool  // a slice is running
 	share     workShare
+
+	// Behind the rest, which instructions reach by short offsets so.
+	tasks     [MaxTasks]Task
+	candidate Task // of the object that Load looks at
 }
 
 // Config is what a board wires into the kernel. Every field but one is needed.

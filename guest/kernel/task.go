@@ -54,7 +54,7 @@ type keptFrom uint8
 
 const (
 	keptByStop     keptFrom = 1 << iota // Kernel.Stop
-	keptByMessages                      // it faulted, and too many messages wait to be sent
+	keptByMessages                      // it faulted, and the message about that was not sent yet
 )
 
 // Task is a program in ring 3.

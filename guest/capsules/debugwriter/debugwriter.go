@@ -14,12 +14,11 @@ const queueSize = 32 << 10
 
 // Tasks' text has room as long as less than an eighth of the queue is in use: the rest is the
 // kernel's, whatever tasks write. A loss is reported when half of what its writer may use is
-// free again. Above crowded no task that faulted runs again: there is room for a fault dump of
-// each of 16 tasks then.
+// free again. As a task that faulted waits for its dump to be sent, there is room for a dump of
+// each.
 const (
 	kernelRoom = queueSize
 	tasksRoom  = queueSize / 8
-	crowded    = queueSize / 4
 )
 
 // chunkSize is how much is sent at once, in bytes.
@@ -39,7 +38,7 @@ type Writer struct {
 	tasks   TaskWriter
 	chunk   [chunkSize]byte
 	sending uint // bytes at head that are being sent from chunk
-	waited  bool // a task waits until no more than crowded is in use
+	awaited uint // bytes from head that a task waits for
 	awake   bool // the text will be sent: a chunk is, or the deferred call is set
 }
 
@@ -80,10 +79,10 @@ func (w *Writer) Booted() {
 	w.polled = nil
 }
 
-// Crowded implements kernel.Backlog.
-func (w *Writer) Crowded() bool {
-	w.waited = w.waited || w.count > crowded
-	return w.count > crowded
+// Await implements kernel.Backlog.
+func (w *Writer) Await() bool {
+	w.awaited = w.count
+	return w.count != 0
 }
 
 // WriteString implements kernel.Writer. It returns at once, unless the line is polled.
@@ -174,13 +173,12 @@ func (w *Writer) HandleDeferredCall() {
 
 // Transmitted implements hil.TransmitClient.
 func (w *Writer) Transmitted([]byte, int, abi.ErrorCode) {
+	if w.awaited != 0 && w.awaited <= w.sending {
+		w.kernel.MessagesSent()
+	}
 	w.drop(w.sending)
 	w.sending = 0
 	w.reportLosses()
-	if w.waited && w.count <= crowded {
-		w.waited = false
-		w.kernel.Uncrowded()
-	}
 	w.HandleDeferredCall()
 }
 
@@ -222,6 +220,7 @@ func (w *Writer) fillChunk() uint {
 func (w *Writer) drop(n uint) {
 	w.head = (w.head + n) % queueSize
 	w.count -= n
+	w.awaited -= min(n, w.awaited)
 }
 
 // reportLosses says how much was lost, where there is room again.
