@@ -215,7 +215,7 @@ func (k *Kernel) turn(t *Task) StopReason {
 			k.syscall(t, trap)
 		}
 	}
-	if t.runs() && !t.stopped {
+	if t.state <= Growing && !t.stopped { // Running or Growing: it has had a turn
 		return StopPreempted
 	}
 	return StopNoWork
