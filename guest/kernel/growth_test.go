@@ -67,6 +67,7 @@ func TestLongBreak(t *testing.T) {
 // interrupts are served: an alarm is late by no more than a slice and a piece.
 func TestLongBreakIsBounded(t *testing.T) {
 	m := newMachine(t)
+	m.CPU.PieceTime = 100
 	growing := true
 	m.AddTask("long", func(k *kerneltest.Task) {
 		for range 20 {
@@ -139,6 +140,7 @@ func TestLongBreakIsInterrupted(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t)
+			m.CPU.PieceTime = 100
 			lives, answers := 0, 0
 			m.AddTask("long", func(k *kerneltest.Task) {
 				if lives++; lives == 1 {

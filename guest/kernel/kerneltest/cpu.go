@@ -22,8 +22,10 @@ type CPU struct {
 	// OnIdle is called when the CPU sleeps and nothing is planned. Without it, sleeping is
 	// the end: Machine.Run returns.
 	OnIdle func()
-	// OnPoll is called when the kernel lets interrupts in, in the middle of long work.
+	// OnPoll is called when the kernel lets interrupts in, between two pieces of long work.
 	OnPoll func()
+	// PieceTime is what such a piece takes, in microseconds.
+	PieceTime uint64
 	// Slices counts the writes of the slice timer.
 	Slices int
 
@@ -246,12 +248,9 @@ func (c *CPU) Idle() {
 	}
 }
 
-// pieceTime is what a piece of long work takes, in microseconds.
-const pieceTime = 100
-
 // Poll implements kernel.CPU.
 func (c *CPU) Poll() {
-	c.Advance(pieceTime)
+	c.Advance(c.PieceTime)
 	c.interrupted()
 	if c.OnPoll != nil {
 		c.OnPoll()
