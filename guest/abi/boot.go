@@ -89,8 +89,8 @@ const (
 
 // NoteHeartbeat is the type of the note, likewise of name NoteName, that says where the kernel
 // counts its turns: an 8-byte descriptor with the virtual address of a 64-bit word, aligned,
-// that changes whenever the kernel gives the processor to a task or puts it to sleep. A
-// monitor with a watchdog reads it. If it stands still while the processor is in ring 0 and
+// that changes whenever the kernel gives the processor to a task, puts it to sleep, or gets
+// along with work that takes long. A monitor with a watchdog reads it. If it stands still while the processor is in ring 0 and
 // does not wait in HLT, the monitor sends an NMI, at which the kernel panics. An image
 // without this note is not watched.
 const NoteHeartbeat = 2

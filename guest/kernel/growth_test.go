@@ -140,6 +140,7 @@ func TestLongBreakIsInterrupted(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t)
+			m.CPU.PieceTime = 100
 			lives, answers := 0, 0
 			m.AddTask("long", func(k *kerneltest.Task) {
 				if lives++; lives == 1 {

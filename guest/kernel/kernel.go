@@ -213,7 +213,7 @@ func (k *Kernel) turn(t *Task) StopReason {
 			k.syscall(t, trap)
 		}
 	}
-	if t.runs() && t.kept == 0 && t.id == id { // a task that restarted itself has had its turn
+	if t.state <= Growing && t.kept == 0 && t.id == id { // Running or Growing; one that restarted itself has had its turn
 		return StopPreempted
 	}
 	return StopNoWork

@@ -160,11 +160,8 @@ func (t *Task) alive() bool { return t.state-Running <= YieldedFor-Running }
 // ready reports whether the task can run now. Events for YieldedFor make it Running when
 // they happen, so nothing but the queue needs a look.
 func (t *Task) ready() bool {
-	return t.kept == 0 && (t.runs() || t.state == Yielded && t.queue.count != 0)
+	return t.kept == 0 && (t.state == Running || t.state == Yielded && t.queue.count != 0 || t.state == Growing)
 }
-
-// runs reports whether the task uses the turns that it gets.
-func (t *Task) runs() bool { return t.state-Running <= Growing-Running }
 
 // task finds the task that id names, or nil if id is stale.
 func (k *Kernel) task(id TaskID) *Task {
@@ -251,8 +248,9 @@ func (k *Kernel) moveBreak(t *Task, addr uint64) bool {
 	return true
 }
 
-// grow moves the break of a Growing task by a piece. If grants have taken what it is to have
-// meanwhile, the call fails after all, and the break goes back.
+// grow moves the break of a Growing task by a piece, and ends its turn unless that was the last
+// one. If grants have taken what it is to have meanwhile, the call fails after all, and the break
+// goes back.
 func (k *Kernel) grow(t *Task) {
 	m := &t.memory
 	if !m.mayBreak(t.growth.to) {

@@ -22,9 +22,9 @@ type CPU struct {
 	// OnIdle is called when the CPU sleeps and nothing is planned. Without it, sleeping is
 	// the end: Machine.Run returns.
 	OnIdle func()
-	// OnPoll is called when the kernel lets interrupts in, in the middle of long work.
+	// OnPoll is called when the kernel lets interrupts in, between two pieces of long work.
 	OnPoll func()
-	// PieceTime is what a piece of long work takes, in microseconds.
+	// PieceTime is what such a piece takes, in microseconds.
 	PieceTime uint64
 	// Slices counts the writes of the slice timer.
 	Slices int
