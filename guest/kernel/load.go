@@ -303,11 +303,9 @@ func (k *Kernel) printLoaded(t *Task) {
 	if t.bits32 {
 		w.WriteString(", 32-bit")
 	}
-	w.WriteString("\n")
 	if n := t.object.UnwriteableRegions(); n != 0 {
-		format.Print(w, "task %d ", uint64(t.id.Number()))
-		t.printName(w)
-		format.Print(w, " can only read %d of its %d writeable flash regions: they are no whole pages\n",
+		format.Print(w, ", can only read %d of its %d writeable flash regions: they are no whole pages",
 			uint64(n), uint64(t.object.WriteableRegions()))
 	}
+	w.WriteString("\n")
 }

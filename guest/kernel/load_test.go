@@ -206,7 +206,7 @@ func TestWriteableFlashRegionsOfNoWholePages(t *testing.T) {
 			s.BinaryOffset, s.Binary, s.Writeable = binary, make([]byte, 0x4000), regions
 		})
 		assert.False(t, m.Run())
-		assert.Contains(t, m.Log.String(), "task 1 task can only read 3 of its 5 writeable flash regions: they are no whole pages\n")
+		assert.Regexp(t, `task 1 task: flash .*, can only read 3 of its 5 writeable flash regions: they are no whole pages\n`, m.Log.String())
 		assert.Equal(t, write.fault, strings.Contains(m.Log.String(), "faulted: page fault: write at 0x4000"), "at %#x", write.offset)
 	}
 }

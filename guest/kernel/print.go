@@ -39,12 +39,11 @@ func (t *Task) printEnd(w Writer) {
 
 // printCode writes a completion code, which programs take for a signed number.
 func printCode(w Writer, code int32) {
-	w.WriteString("exit with code ")
+	text := "exit with code %d"
 	if code < 0 {
-		w.WriteString("-")
-		code = -code
+		text, code = "exit with code -%d", -code
 	}
-	format.Print(w, "%d", uint64(uint32(code)))
+	format.Print(w, text, uint64(uint32(code)))
 }
 
 // printMemory writes the task's memory map, from its highest address down.

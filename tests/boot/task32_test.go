@@ -417,7 +417,7 @@ func TestWriteableFlashRegionsOfNoWholePages(t *testing.T) {
 	terminated(t, out.Console, "reads")
 	assert.Regexp(t, `(?m)^task \d+ writes faulted: page fault: write to a page that it may not write at 0x40001f34,`, out.Console)
 	for _, name := range []string{"reads", "writes"} {
-		assert.Regexp(t, `(?m)^task \d+ `+name+` can only read 1 of its 2 writeable flash regions: they are no whole pages$`, out.Console)
+		assert.Regexp(t, `(?m)^task \d+ `+name+`: flash .*, 32-bit, can only read 1 of its 2 writeable flash regions: they are no whole pages$`, out.Console)
 	}
 }
 

@@ -4,13 +4,13 @@
 //	mkimage -o build/kapsel.elf [-kernel PKG] [-tags TAG,TAG] -no-tasks
 //
 // A TASK is a Go package (./guest/tasks/hello), a file that ends in .tbf, one that ends in .tab, of
-// which the object for x86 is taken, or one that ends in .bin: a flat 32-bit program (task32.go). The kernel is the board's main package. The tags are
-// further build tags for the kernel and the Go tasks. Beside the image it writes kernel.elf,
-// the kernel with its symbols and DWARF for gdb, and for each task that it builds NAME.elf and
-// NAME.tbf. With -sha256 these objects have a credential: the digest of header and binary;
-// ready-made ones stay as they are. The tag kapsel_debug makes a kernel that holds the rules of
-// memory against the page tables after each change, kapsel_benchmark one with the benchmark
-// driver.
+// which the object for x86 is taken, or one that ends in .bin: a flat 32-bit program (task32.go).
+// The kernel is the board's main package. The tags are further build tags for the kernel and the Go
+// tasks. Beside the image it writes kernel.elf, the kernel with its symbols and DWARF for gdb, and
+// for each task that it builds NAME.elf and NAME.tbf. With -sha256 these objects have a credential:
+// the digest of header and binary; ready-made ones stay as they are. The tag kapsel_debug makes a
+// kernel that holds the rules of memory against the page tables after each change, kapsel_benchmark
+// one with the benchmark driver.
 // The same sources give the same bytes.
 package main
 

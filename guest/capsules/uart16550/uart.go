@@ -206,6 +206,7 @@ func (u *UART) transmitReady() {
 	}
 	u.enable(enableTransmit, false)
 	u.transmit = transfer{}
+	u.sent(t.buf[:t.n])
 	u.transmitClient.Transmitted(t.buf, t.n, abi.OK)
 }
 
@@ -213,17 +214,18 @@ func (u *UART) transmitReady() {
 func (u *UART) sendBurst() {
 	t := &u.transmit
 	end := min(t.done+u.burst, t.n)
-	u.write(t.buf[t.done:end])
+	u.registers.WriteBytes(data, t.buf[t.done:end])
 	t.done = end
 }
 
-// write gives the transmitter bytes, one at the least, that it has room for.
-func (u *UART) write(b []byte) {
-	u.registers.WriteBytes(data, b)
-	u.midLine = b[len(b)-1] != '\n'
+// sent notes how bytes that were sent end.
+func (u *UART) sent(b []byte) {
+	if len(b) != 0 {
+		u.midLine = b[len(b)-1] != '\n'
+	}
 }
 
-// MidLine reports whether what was sent last has begun a line and not ended it.
+// MidLine reports whether the last transmission that ended has begun a line and not ended it.
 func (u *UART) MidLine() bool { return u.midLine }
 
 // enable turns interrupts of the device on or off.
@@ -245,7 +247,9 @@ func (u *UART) TransmitPolling(buf []byte) {
 	t := &u.transmit
 	u.poll(t.buf[t.done:t.n])
 	t.done = t.n
+	u.sent(t.buf[:t.n])
 	u.poll(buf)
+	u.sent(buf)
 }
 
 // poll sends bytes, waiting for the transmitter before each burst. It gives up on a
@@ -260,7 +264,7 @@ func (u *UART) poll(b []byte) {
 			}
 		}
 		n := min(u.burst, len(b))
-		u.write(b[:n])
+		u.registers.WriteBytes(data, b[:n])
 		b = b[n:]
 	}
 }
