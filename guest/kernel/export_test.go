@@ -11,4 +11,6 @@ func (t *Task) SetBreaks(highWater, appBreak, kernelBreak uint64) {
 func (k *Kernel) CheckMemory() { k.checkMemory() }
 
 // Lent is how many bytes a task lends to another, each given by its slot.
-func (k *Kernel) Lent(lender, borrower uint32) uint64 { return k.tasks[lender].loans[borrower].size }
+func (k *Kernel) Lent(lender, borrower uint32) uint64 {
+	return uint64(k.tasks[lender].loans[borrower].size)
+}
