@@ -17,6 +17,9 @@ const (
 	anEvent  = 1 << MaxTasks
 )
 
+// The set leaves the last byte of its word to slotTurn: else this does not compile.
+const _ = uint(23 - MaxTasks)
+
 // keptEvent is an event that is kept in the task's record.
 type keptEvent struct {
 	event event

@@ -45,6 +45,9 @@ func (k *Kernel) lend(lender, borrower *Task, of event, addr, size uint64) abi.E
 	k.cpu.Map(borrower.slot, loanAddress(lender), mem, ReadWrite)
 	*l = loan{of, addr, uint32(size), max(uint32(size), l.mapped)}
 	lender.lends |= borrower.bit
+	if l.mapped == l.size {
+		borrower.blanks &^= lender.bit
+	}
 	k.checkMemory()
 	return abi.OK
 }
