@@ -14,4 +14,6 @@ func (k *Kernel) SetRuns(n uint64) { k.serial = n }
 func (k *Kernel) CheckMemory() { k.checkMemory() }
 
 // Lent is how many bytes a task lends to another, each given by its slot.
-func (k *Kernel) Lent(lender, borrower uint32) uint64 { return k.tasks[lender].loans[borrower].size }
+func (k *Kernel) Lent(lender, borrower uint32) uint64 {
+	return uint64(k.tasks[lender].loans[borrower].size)
+}

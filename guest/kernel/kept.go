@@ -17,6 +17,9 @@ const (
 	anEvent  = 1 << MaxTasks
 )
 
+// The set leaves the last byte of its word to slotTurn: else this does not compile.
+const _ = uint(23 - MaxTasks)
+
 // keptEvent is an event that is kept in the task's record.
 type keptEvent struct {
 	event event
@@ -142,11 +145,11 @@ func (k *Kernel) refill(t *Task) {
 func (k *Kernel) nextLate(t *Task) (*Slots, uint32) {
 	for {
 		s := k.allSlots[t.turn.grant]
-		if *s.of(t) == nil || t.turn.number >= uint32(s.counts.Upcalls) {
-			t.turn = lateTurn{grant: (t.turn.grant + 1) % k.grants}
+		if *s.of(t) == nil || t.turn.number >= s.counts.Upcalls {
+			t.turn = lateTurn{grant: uint8(int(t.turn.grant+1) % k.grants)}
 			continue
 		}
-		n := t.turn.number
+		n := uint32(t.turn.number)
 		t.turn.number++
 		if slot := s.upcall(t, n); slot.function() != 0 && slot.waiting() != 0 {
 			return s, n
@@ -156,6 +159,6 @@ func (k *Kernel) nextLate(t *Task) (*Slots, uint32) {
 
 // lateTurn is the slot whose turn it is to move what is late to the queue.
 type lateTurn struct {
-	grant  int // index in Kernel.allSlots
-	number uint32
+	grant  uint8 // index in Kernel.allSlots
+	number uint8
 }

@@ -7,10 +7,14 @@ import "kapsel/guest/abi"
 // loan the same one, so that no access of a borrower that does not know yet is a fault. It
 // stays until the borrower is told.
 type loan struct {
-	of         event  // driver and allow number of the buffer
-	addr, size uint64 // size 0: nothing is lent
-	mapped     uint64 // bytes from loanAddress on where the borrower has pages: from size on its blank page
+	of     event // driver and allow number of the buffer
+	addr   uint64
+	size   uint32 // in bytes; 0: nothing is lent
+	mapped uint32 // bytes from loanAddress on where the borrower has pages: from size on its blank page
 }
+
+// page is a page of memory.
+type page [abi.PageSize]byte
 
 // There are addresses for a loan from every slot: else this does not compile.
 const _ = uint(abi.LoanEnd - abi.LoanStart - MaxTasks*abi.LoanSize)
@@ -31,7 +35,7 @@ func (k *Kernel) lend(lender, borrower *Task, of event, addr, size uint64) abi.E
 	case size > abi.LoanSize:
 		k.advise(lender, adviceTooLarge, borrower, addr, size)
 		return abi.SIZE
-	case l.of == of && l.addr == addr && l.size == size:
+	case l.of == of && l.addr == addr && uint64(l.size) == size:
 		return abi.OK
 	case !k.makeBlank(borrower) || !k.cpu.Reserve(borrower.slot, loanAddress(lender), size):
 		return abi.NOMEM
@@ -39,8 +43,11 @@ func (k *Kernel) lend(lender, borrower *Task, of event, addr, size uint64) abi.E
 	k.endLoan(lender, borrower)
 	mem, _ := lender.memory.readWrite(addr, size) // the break stays above shared buffers
 	k.cpu.Map(borrower.slot, loanAddress(lender), mem, ReadWrite)
-	*l = loan{of, addr, size, max(size, l.mapped)}
+	*l = loan{of, addr, uint32(size), max(uint32(size), l.mapped)}
 	lender.lends |= borrower.bit
+	if l.mapped == l.size {
+		borrower.blanks &^= lender.bit
+	}
 	k.checkMemory()
 	return abi.OK
 }
@@ -49,7 +56,10 @@ func (k *Kernel) lend(lender, borrower *Task, of event, addr, size uint64) abi.E
 // taken back. It reports false if no memory is left.
 func (k *Kernel) makeBlank(borrower *Task) bool {
 	if borrower.blank == nil {
-		borrower.blank = k.takeRAM(abi.PageSize)
+		if len(k.ram) < abi.PageSize {
+			return false
+		}
+		borrower.blank, k.ram = (*page)(k.ram), k.ram[abi.PageSize:]
 	}
 	return borrower.blank != nil
 }
@@ -63,10 +73,10 @@ func (k *Kernel) endLoan(lender, borrower *Task) {
 		return
 	}
 	if borrower.blanks == 0 {
-		clear(borrower.blank)
+		clear(borrower.blank[:])
 	}
-	for at := uint64(0); at < l.size; at += abi.PageSize {
-		k.cpu.Map(borrower.slot, loanAddress(lender)+at, borrower.blank, ReadWrite)
+	for at := uint32(0); at < l.size; at += abi.PageSize {
+		k.cpu.Map(borrower.slot, loanAddress(lender)+uint64(at), borrower.blank[:], ReadWrite)
 	}
 	borrower.blanks |= lender.bit
 	lender.lends &^= borrower.bit
@@ -110,14 +120,14 @@ func (k *Kernel) tellLoan(lender, borrower *Task) (length, addr uint32) {
 	if l.size == 0 {
 		return 0, 0
 	}
-	return uint32(l.size), uint32(loanAddress(lender))
+	return l.size, uint32(loanAddress(lender))
 }
 
 // dropBlank takes the borrower's page from the place of what the lender took back.
 func (k *Kernel) dropBlank(lender, borrower *Task) {
 	l := &lender.loans[borrower.slot]
 	if l.mapped != l.size {
-		k.cpu.Unmap(borrower.slot, loanAddress(lender)+l.size, l.mapped-l.size)
+		k.cpu.Unmap(borrower.slot, loanAddress(lender)+uint64(l.size), uint64(l.mapped-l.size))
 		l.mapped = l.size
 		k.checkMemory()
 	}

@@ -262,6 +262,31 @@ func TestLenderCannotStopABorrower(t *testing.T) {
 	assert.NotContains(t, m.Log.String(), "faulted")
 }
 
+// TestBlankPageBeginsAsZeroes: what a borrower wrote to its blank page is not there when a later
+// loan is taken back, though nobody told it of either.
+func TestBlankPageBeginsAsZeroes(t *testing.T) {
+	m := newLoanMachine(t)
+	m.AddTask("lender", func(k *kerneltest.Task) {
+		page := k.Start.RAMStart + abi.PageSize
+		k.Memop(abi.MemopBrk, page+abi.PageSize)
+		for range 3 {
+			k.AllowRW(probeDriver, 0, page, abi.PageSize)
+			k.Command(probeDriver, probeHook, 0, 1)
+			k.AllowRW(probeDriver, 0, 0, 0)
+			k.Spin(20_000)
+		}
+	}, nil)
+	m.AddTask("borrower", func(k *kerneltest.Task) {
+		for range 3 {
+			assert.Equal(t, []byte{0}, k.Load(loanOf(0), 1))
+			k.Store(loanOf(0), 'x')
+			k.Spin(20_000)
+		}
+	}, nil)
+	m.Run()
+	assert.NotContains(t, m.Log.String(), "faulted")
+}
+
 // TestEndOfABorrower: of what was lent to it, or taken back from it, its next run has nothing.
 func TestEndOfABorrower(t *testing.T) {
 	for name, takenBack := range map[string]bool{"lent": false, "taken back": true} {

@@ -36,13 +36,11 @@ func (s *Slots) Notify(id TaskID, slot, n, buffer uint32, c capability.MemorySha
 		return abi.INVAL
 	}
 	peer := &k.tasks[slot]
-	switch {
-	case peer == t || peer.state == Unused:
-		return abi.INVAL
-	case !peer.alive():
-		return abi.NODEVICE
-	case *s.of(peer) == nil && !s.allocate(peer):
-		return abi.NOMEM
+	awaited := s.awaited(peer, n)
+	if !awaited {
+		if e := s.mayWait(t, peer); e != abi.OK {
+			return e
+		}
 	}
 	if *s.of(t) != nil { // else it never shared anything
 		b := s.readWrite(t, buffer)
@@ -52,11 +50,27 @@ func (s *Slots) Notify(id TaskID, slot, n, buffer uint32, c capability.MemorySha
 			}
 		}
 	}
-	if s.awaited(peer, n) {
-		length, addr := k.tellLoan(t, peer)
-		k.answerAwaited(peer, uint32(t.slot), length, addr)
-	} else {
+	if !awaited {
 		s.leave(t, peer, n)
+		return abi.OK
+	}
+	var length, addr uint32
+	if t.loans[slot].mapped != 0 {
+		length, addr = k.tellLoan(t, peer)
+	}
+	k.answerAwaited(peer, uint32(t.slot), length, addr)
+	return abi.OK
+}
+
+// mayWait makes sure that a notification can wait for the peer, which does not wait for it.
+func (s *Slots) mayWait(t, peer *Task) abi.ErrorCode {
+	switch {
+	case peer == t || peer.state == Unused:
+		return abi.INVAL
+	case !peer.alive():
+		return abi.NODEVICE
+	case !s.allocate(peer):
+		return abi.NOMEM
 	}
 	return abi.OK
 }
@@ -81,9 +95,6 @@ func (s *Slots) leave(t, peer *Task, n uint32) {
 // forgetNotifications takes back what the last run of a task that starts anew notified others of
 // who do not know yet: they know it by its slot, and would answer the new run.
 func (k *Kernel) forgetNotifications(t *Task) {
-	if t.notified == 0 {
-		return
-	}
 	for slot := range k.loaded {
 		if peer := &k.tasks[slot]; t.notified&peer.bit != 0 {
 			k.forgetPeer(peer, t)

@@ -156,12 +156,12 @@ func (k *Kernel) granted(t *Task, addr uint64) (p Page, lent, ok bool) {
 		l := &k.tasks[(addr-abi.LoanStart)/abi.LoanSize].loans[t.slot]
 		offset := (addr - abi.LoanStart) % abi.LoanSize
 		switch {
-		case offset >= l.mapped:
+		case offset >= uint64(l.mapped):
 			return Page{}, false, false
-		case offset >= l.size:
-			p.Frame = k.cpu.Frame(t.blank)
+		case offset >= uint64(l.size):
+			p.Frame = k.cpu.Frame(t.blank[:])
 			return p, false, true
-		case !within(l.addr, l.size, lender.ramStart, lender.appBreak):
+		case !within(l.addr, uint64(l.size), lender.ramStart, lender.appBreak):
 			return Page{}, false, false
 		}
 		p.Frame = k.cpu.Frame(lender.ram) + l.addr - lender.ramStart + offset
@@ -175,7 +175,7 @@ func (k *Kernel) grantedPages(t *Task) uint64 {
 	m := &t.memory
 	size := uint64(len(m.flash)) + m.mappedEnd() - m.ramStart
 	for slot := range k.loaded {
-		size += k.tasks[slot].loans[t.slot].mapped
+		size += uint64(k.tasks[slot].loans[t.slot].mapped)
 	}
 	return size / abi.PageSize
 }
@@ -194,7 +194,7 @@ func (t *Task) mayWriteFlash(offset uint64) bool {
 func (k *Kernel) isOthers(t *Task, p Page) bool {
 	for slot := range k.loaded {
 		other := &k.tasks[slot]
-		if slot != t.slot && (k.touches(p, other.memory.ram) || k.touches(p, other.memory.flash) || k.touches(p, other.blank)) {
+		if slot != t.slot && (k.touches(p, other.memory.ram) || k.touches(p, other.memory.flash) || other.blank != nil && k.touches(p, other.blank[:])) {
 			return true
 		}
 	}
@@ -203,9 +203,6 @@ func (k *Kernel) isOthers(t *Task, p Page) bool {
 
 // touches reports whether a byte of mem is in the page.
 func (k *Kernel) touches(p Page, mem []byte) bool {
-	if len(mem) == 0 {
-		return false
-	}
 	start := k.cpu.Frame(mem)
 	return p.Frame < start+uint64(len(mem)) && start < p.Frame+p.Size
 }

@@ -83,7 +83,7 @@ type Task struct {
 
 	loans    [MaxTasks]loan // what it lends, by the borrower's slot
 	lends    uint32         // the slots of borrowers
-	blank    []byte         // its own page in the place of what was taken back from it, or nil
+	blank    *page          // its own page in the place of what was taken back from it, or nil
 	blanks   uint32         // the slots of lenders in whose place that page is
 	notified uint32         // the slots of tasks that it notified, in this run or, if it is over, the last
 	advised  advice         // what it was told about its use of IPC
@@ -182,7 +182,9 @@ func (k *Kernel) lastRun(id TaskID) *Task {
 // start gives the task a fresh identity, empty memory below its initial break, and its
 // first registers.
 func (k *Kernel) start(t *Task) {
-	k.forgetNotifications(t)
+	if t.notified != 0 {
+		k.forgetNotifications(t)
+	}
 	k.serial++
 	t.id = taskID(k.serial, t.slot)
 	m := &t.memory

@@ -39,7 +39,8 @@ func NotifyClient(client uint32) error {
 }
 
 // WaitForPeer waits for the event of a service's number: its own if it is the service. It
-// returns who notified, and what that peer lends; nil if nothing.
+// returns who notified, and what that peer lends; nil if nothing. What the peer takes back
+// reads as zeroes from then on, until its next notification has been told.
 func WaitForPeer(service uint32) (peer uint32, lent []byte) {
 	peer, length, addr := WaitFor(abi.DriverIPC, service)
 	if length == 0 {

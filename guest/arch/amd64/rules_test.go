@@ -223,9 +223,6 @@ func TestRulesHoldOnPageTables(t *testing.T) {
 	s.steps[1] = []func(*context){
 		call(abi.Memop, abi.MemopRAMStart),
 		s.sees(t, "the lender's restart took it", 1, own(flash1, ram1, 1, lent(blank, 1), region{abi.LoanStart + pageSize, blank, pageSize, pageSize, "rwu"})...),
-		call(abi.Yield, abi.YieldNoWait, 0),
-		call(abi.Memop, abi.MemopRAMStart),
-		s.sees(t, "behind a Yield", 1, own(flash1, ram1, 1)...),
 		call(abi.Memop, abi.MemopBrk, base+6*pageSize),
 		s.sees(t, "the other's break", 1, own(flash1, ram1, 6)...),
 		call(abi.Exit, abi.ExitTerminate, 0),
