@@ -56,10 +56,9 @@ func (k *Kernel) lend(lender, borrower *Task, of event, addr, size uint64) abi.E
 // taken back. It reports false if no memory is left.
 func (k *Kernel) makeBlank(borrower *Task) bool {
 	if borrower.blank == nil {
-		if len(k.ram) < abi.PageSize {
-			return false
+		if ram := k.takeRAM(abi.PageSize); ram != nil {
+			borrower.blank = (*page)(ram)
 		}
-		borrower.blank, k.ram = (*page)(k.ram), k.ram[abi.PageSize:]
 	}
 	return borrower.blank != nil
 }
