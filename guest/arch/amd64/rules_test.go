@@ -218,11 +218,17 @@ func TestRulesHoldOnPageTables(t *testing.T) {
 		call(abi.Exit, abi.ExitRestart, 0),
 		call(abi.Memop, abi.MemopRAMStart),
 		s.sees(t, "after a restart", 0, own(flash0, ram0, 1)...),
+		call(abi.Command, lender, 1, 1),
+		call(abi.Yield, abi.YieldWaitFor, lender, 0), // until the other has been told
 		call(abi.Exit, abi.ExitTerminate, 0),
 	}
 	s.steps[1] = []func(*context){
 		call(abi.Memop, abi.MemopRAMStart),
 		s.sees(t, "the lender's restart took it", 1, own(flash1, ram1, 1, lent(blank, 1), region{abi.LoanStart + pageSize, blank, pageSize, pageSize, "rwu"})...),
+		call(abi.Yield, abi.YieldWaitFor, lender, 0), // until the other, which restarts, notifies it
+		call(abi.Memop, abi.MemopRAMStart),
+		s.sees(t, "told that nothing is lent", 1, own(flash1, ram1, 1)...),
+		call(abi.Command, lender, 0, 0),
 		call(abi.Memop, abi.MemopBrk, base+6*pageSize),
 		s.sees(t, "the other's break", 1, own(flash1, ram1, 6)...),
 		call(abi.Exit, abi.ExitTerminate, 0),
