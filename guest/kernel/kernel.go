@@ -45,7 +45,7 @@ type Kernel struct {
 	candidate Task // of the object that Load looks at
 }
 
-// Config is what a board wires into the kernel. Every field but one is needed.
+// Config is what a board wires into the kernel. Every field is needed but two, which say so.
 type Config struct {
 	CPU         CPU
 	Platform    Platform
@@ -54,7 +54,7 @@ type Config struct {
 	Credentials CredentialsPolicy // which objects may run
 	Identity    IdentityPolicy    // which objects are one application
 	Debug       Writer            // takes the kernel's messages
-	Backlog     Backlog           // of Debug; nil, alone of the fields, for one that loses nothing
+	Backlog     Backlog           // of Debug; nil for one that loses nothing
 	RAM         []byte            // memory for tasks, starting on a page
 	MoreRAM     []byte            // likewise, elsewhere; it may be empty
 }
@@ -94,11 +94,16 @@ func (k *Kernel) OnContextSwitch(d ContextSwitchCallback, c capability.MainLoop)
 	k.onSwitch, k.switchSlots = d, d.Slots()
 }
 
+// begin makes ready for the main loop.
+func (k *Kernel) begin(c capability.MainLoop) {
+	c.Require()
+	k.share.burst = k.cpu.TicksIn(workBurst)
+}
+
 // Run is the main loop. It returns when no task can ever run again: each has terminated
 // or was stopped by a fault.
 func (k *Kernel) Run(c capability.MainLoop) {
-	c.Require()
-	k.share.burst = k.cpu.TicksIn(workBurst)
+	k.begin(c)
 	for k.live > 0 {
 		k.step()
 	}
@@ -106,8 +111,7 @@ func (k *Kernel) Run(c capability.MainLoop) {
 
 // RunForever is the main loop of a board where somebody can boot tasks when none can run.
 func (k *Kernel) RunForever(c capability.MainLoop) {
-	c.Require()
-	k.share.burst = k.cpu.TicksIn(workBurst)
+	k.begin(c)
 	for {
 		k.step()
 	}
@@ -213,7 +217,8 @@ func (k *Kernel) turn(t *Task) StopReason {
 			k.syscall(t, trap)
 		}
 	}
-	if t.state <= Growing && t.kept == 0 && t.id == id { // Running or Growing; one that restarted itself has had its turn
+	// Running or Growing. One that restarted itself has had its turn.
+	if t.state <= Growing && t.kept == 0 && t.id == id {
 		return StopPreempted
 	}
 	return StopNoWork

@@ -264,13 +264,15 @@ func (k *Kernel) printBad(t *Task, wrong *tbf.Error) {
 // printNoObject says that a list of objects ends before its place does, unless what is left is
 // blank.
 func (k *Kernel) printNoObject(b []byte, offset int) {
-	if !blank(b[0], k.region(b)) {
+	if !blank(k.region(b)) {
 		format.Print(k.debug, "no task object at offset 0x%x, nor looked for in the %d bytes from there on\n", uint64(offset), uint64(len(b)))
 	}
 }
 
-// blank reports whether all bytes are as the first, and that is zero or as erased flash is.
-func blank(first byte, r *Region) bool {
+// blank reports whether all bytes, one at the least, are as the first, and that is zero or as erased
+// flash is.
+func blank(r *Region) bool {
+	first := r.rest[0]
 	for piece := r.Next(); len(piece) != 0; piece = r.Next() {
 		if piece[0] != first || !tbf.Blank(piece) {
 			return false

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -49,7 +50,11 @@ func (r *recorder) Write(p []byte) (int, error) {
 	return r.console.Write(p)
 }
 
+// logf keeps what is said of the guest. What a KVM lacks is the host's, and each machine says it.
 func (r *recorder) logf(format string, args ...any) {
+	if strings.HasPrefix(format, "KVM does not take IA32_ARCH_CAPABILITIES ") {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.log = append(r.log, fmt.Sprintf(format, args...))
