@@ -28,6 +28,21 @@ const (
 
 type localAPIC struct{ x2 bool }
 
+// Ports of a PC's two 8259s: their masks of interrupts, a bit for each (8259A data sheet, OCW1).
+const (
+	masterMask = 0x21
+	slaveMask  = 0xa1
+	maskedAll  = 0xff
+)
+
+// mask8259 keeps what firmware left unmasked, the tick of its timer above all, from raising the
+// line to the processor. Once that is masked in the local APIC, QEMU takes a tick that waited for
+// an interrupt without a vector, a fault of whatever runs then.
+func mask8259() {
+	outb(masterMask, maskedAll)
+	outb(slaveMask, maskedAll)
+}
+
 // enable switches the APIC on, with the timer and the 8259's line masked. The other line is
 // the NMI's, as on every PC: QEMU's watchdog comes by it.
 func (a *localAPIC) enable(x2 bool) {

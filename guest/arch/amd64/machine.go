@@ -30,6 +30,9 @@ func Boot() *Machine {
 	m.features = readFeatures(cpuid)
 	m.enterKernelSpace()
 	loadDescriptors()
+	if doorPVH != 0 { // behind the other door there is no firmware, nor an 8259
+		mask8259()
+	}
 	m.apic.enable(m.features.x2apic)
 	m.startTimer()
 	m.CPU.init(m)

@@ -21,6 +21,7 @@ type processor struct {
 	device             map[uintptr]uint32      // device registers, by virtual address
 	console            []byte                  // what was sent to COM1
 	statuses           []uint32                // what was written to the debug-exit port
+	ports              map[uint16]byte         // what was written to other ports last
 	writes             []registerWrite         // of all registers, in order
 	rests, polls       int                     // times that it idled and polled
 	refills            int                     // times that its return stack was refilled
@@ -44,7 +45,7 @@ var uncleared = ^uint64(0)
 var hostCPU = newProcessor()
 
 func newProcessor() *processor {
-	return &processor{msr: map[uint32]uint64{}, leaves: map[[2]uint32][4]uint32{}, device: map[uintptr]uint32{}}
+	return &processor{msr: map[uint32]uint64{}, leaves: map[[2]uint32][4]uint32{}, device: map[uintptr]uint32{}, ports: map[uint16]byte{}}
 }
 
 // halted is the panic of a processor that stopped for ever.
@@ -53,7 +54,9 @@ type halted struct{}
 func outb(port uint16, v byte) {
 	if port == uartData {
 		hostCPU.console = append(hostCPU.console, v)
+		return
 	}
+	hostCPU.ports[port] = v
 }
 
 func inb(port uint16) byte {

@@ -98,6 +98,17 @@ func TestBootSetsEveryRegister(t *testing.T) {
 	})
 }
 
+// TestBootMasksThe8259: behind firmware alone, for a monitor has none.
+func TestBootMasksThe8259(t *testing.T) {
+	bootByBothDoors(t, func(t *testing.T, _ *Machine) {
+		want := map[uint16]byte{}
+		if doorPVH != 0 {
+			want = map[uint16]byte{0x21: 0xff, 0xa1: 0xff}
+		}
+		assert.Equal(t, want, hostCPU.ports)
+	})
+}
+
 // TestFirstTaskFindsNothingLeft: the bases of FS and GS, which null selectors leave alone on
 // AMD's processors, are the first task's own.
 func TestFirstTaskFindsNothingLeft(t *testing.T) {
