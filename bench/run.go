@@ -2,17 +2,19 @@ package bench
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/perf/benchfmt"
+
+	"kapsel/vmm/image"
 )
 
 // Version is the version of the JSON form. It grows when a field changes its meaning.
@@ -163,13 +165,13 @@ func (s *Sample) UnmarshalJSON(text []byte) error {
 
 // ReadFile reads a run from a file in either form.
 func ReadFile(path string) (*Run, error) {
-	content, err := os.ReadFile(path)
+	content, err := image.ReadFile(context.Background(), path)
 	if err != nil {
 		return nil, err
 	}
 	r, err := Read(content)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%q: %w", path, err)
 	}
 	return r, nil
 }

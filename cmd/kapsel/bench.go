@@ -230,28 +230,15 @@ func (o output) write(write func(io.Writer) error) error {
 
 // compareFiles writes what changed between two files of results.
 func (o *benchOptions) compareFiles(w io.Writer) (int, error) {
-	old, err := readRun(o.old)
+	old, err := bench.ReadFile(o.old)
 	if err != nil {
 		return statusUsage, usageError{err}
 	}
-	new, err := readRun(o.new)
+	new, err := bench.ReadFile(o.new)
 	if err != nil {
 		return statusUsage, usageError{err}
 	}
 	return 0, bench.WriteComparison(w, old, new)
-}
-
-// readRun reads a file of results.
-func readRun(path string) (*bench.Run, error) {
-	content, err := image.ReadFile(context.Background(), path)
-	if err != nil {
-		return nil, err
-	}
-	run, err := bench.Read(content)
-	if err != nil {
-		return nil, fmt.Errorf("%q: %w", path, err)
-	}
-	return run, nil
 }
 
 // openGolden reads the golden file that the run is to be compared with, or looks if the one
