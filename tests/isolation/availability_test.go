@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -94,7 +93,7 @@ func attacked(t *testing.T, cmdline, victim, rival string) map[string]int {
 		Image:   "test/bare.elf",
 		Modules: [][]byte{ordered(t, "victim", victim), ordered(t, "rival", rival)},
 		Cmdline: "no-dump " + cmdline,
-		Until:   "victim: lives\n", Timeout: 15 * time.Second,
+		Until:   "victim: lives\n",
 	}
 	if machine.Accelerator(t) == "qemu" {
 		g.Options = qemu.Deterministic // the host's other work is no part of it
