@@ -157,21 +157,29 @@ func (u *UART) HandleDeferredCall() {
 
 // HandleInterrupt serves the device until it asks for nothing more, but a few rounds at most.
 // Its interrupt is edge-triggered: what is left unserved is never reported again, and a
-// deferred call goes on with it.
+// deferred call goes on with it. A device that asks and has nothing to serve, as one does that
+// always asks, is left alone.
 func (u *UART) HandleInterrupt() {
 	for range maxInterruptRuns {
-		if u.registers.Read8(interruptID)&noInterrupt != 0 {
+		if u.registers.Read8(interruptID)&noInterrupt != 0 || !u.serve() {
 			return
-		}
-		status := u.registers.Read8(lineStatus)
-		if u.enabled&enableReceive != 0 && status&statusDataReady != 0 {
-			u.receiveByte()
-		}
-		if u.enabled&enableTransmit != 0 && status&statusTransmit != 0 {
-			u.transmitReady()
 		}
 	}
 	u.deferred.Set()
+}
+
+// serve moves what can be moved, and reports whether that was anything.
+func (u *UART) serve() bool {
+	status := u.registers.Read8(lineStatus)
+	receives := u.enabled&enableReceive != 0 && status&statusDataReady != 0
+	transmits := u.enabled&enableTransmit != 0 && status&statusTransmit != 0
+	if receives {
+		u.receiveByte()
+	}
+	if transmits {
+		u.transmitReady()
+	}
+	return receives || transmits
 }
 
 // receiveByte takes one byte, and ends the reception if it was the last.

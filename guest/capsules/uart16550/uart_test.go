@@ -217,6 +217,26 @@ func TestServiceIsBounded(t *testing.T) {
 	}
 }
 
+// asking are the registers of a device that always asks to be served.
+type asking struct{ *device }
+
+func (a asking) Read8(offset uint16) uint8 {
+	if offset == interruptID {
+		return 0
+	}
+	return a.device.Read8(offset)
+}
+
+// TestDeviceThatAlwaysAsks: it keeps nobody busy.
+func TestDeviceThatAlwaysAsks(t *testing.T) {
+	m := kerneltest.New(t, capability.Mint())
+	var u UART
+	u.Init(&m.Kernel, asking{&device{t: t}})
+	u.HandleInterrupt()
+	m.AddTask("task", func(k *kerneltest.Task) { k.Wait() }, nil)
+	assert.True(t, m.Run(), "the machine sleeps")
+}
+
 func TestReceive(t *testing.T) {
 	eachDevice(t, func(t *testing.T, r *rig) {
 		r.device.input = []byte("abcdef")
