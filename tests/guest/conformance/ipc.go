@@ -206,6 +206,7 @@ func takenBack() {
 func floods() {
 	pair(func(serviceName, _ string) {
 		own := uint32(discover(serviceName)[1])
+		yield(abi.YieldWaitFor, abi.DriverIPC, uint64(own)) // until the client has begun
 		subscribe(abi.DriverIPC, own, recorder(), 1)
 		subscribe(abi.DriverAlarm, alarmFired, recorder(), 2)
 		for range 30 {

@@ -761,7 +761,9 @@ static int b31(void) { return pair(31, serve_taken_back, take_back); }
 
 static int serve_flooded(const char *service, const char *client) {
     (void)client;
-    subscribe(IPC, discover(service).r[1], F, 1);
+    u32 own = discover(service).r[1];
+    wait_for(IPC, own); // until the client has begun
+    subscribe(IPC, own, F, 1);
     subscribe(ALARM, ALARM_FIRED, F, 2);
     for (int i = 0; i < 30; i++) {
         u32 expiry = command(ALARM, 5, 10000, 0).r[1], told = 0;
