@@ -13,80 +13,94 @@ import (
 // what is measured is the kernel. Everything else is kerneltest's.
 type loopCPU struct {
 	kerneltest.CPU
-	setup *kernel.Trap // made once before, if not nil
-	calls []kernel.Trap
-	next  int
-	left  int
+	kernel *kernel.Kernel
+	trap   kernel.Trap
+	setup  *systemCall // made once before, if not nil
+	calls  []systemCall
+	next   int
+	left   int
 }
 
+// systemCall is class and words.
+type systemCall struct {
+	class abi.Class
+	words [4]uint64
+}
+
+func (c *loopCPU) Attach(k *kernel.Kernel) { c.kernel = k }
+
 func (c *loopCPU) Switch(int) *kernel.Trap {
-	if trap := c.setup; trap != nil {
+	c.trap.Reason = kernel.TrapSyscall
+	if s := c.setup; s != nil {
 		c.setup = nil
-		return trap
+		c.call(s)
 	}
-	if c.left == 0 {
-		return &kernel.Trap{Reason: kernel.TrapSyscall, Class: abi.Exit}
+	for c.left > 0 {
+		c.left--
+		s := &c.calls[c.next]
+		if c.next++; c.next == len(c.calls) {
+			c.next = 0
+		}
+		if !c.call(s) {
+			return &c.trap
+		}
 	}
-	c.left--
-	trap := &c.calls[c.next]
-	if c.next++; c.next == len(c.calls) {
-		c.next = 0
-	}
-	return trap
+	c.call(&systemCall{class: abi.Exit})
+	return &c.trap
+}
+
+func (c *loopCPU) call(s *systemCall) bool {
+	w := &s.words
+	_, _, _, _, on := kernel.SystemCall(c.kernel, s.class, w[0], w[1], w[2], w[3])
+	return on
 }
 
 func (c *loopCPU) Start(int, kernel.StartState)                         {}
 func (c *loopCPU) Clear(int)                                            {}
-func (c *loopCPU) Return(int, uint64, uint64, uint64, uint64)           {}
+func (c *loopCPU) Answer(int, uint64, uint64, uint64, uint64)           {}
 func (c *loopCPU) Upcall(int, *kernel.Memory, *kernel.Upcall) (ok bool) { return true }
 
-// benchPlatform has one driver.
-type benchPlatform struct{ driver kernel.Driver }
+// benchPlatform has no device.
+type benchPlatform struct{}
 
-func (p *benchPlatform) Driver(number uint32) kernel.Driver {
-	if number == probeDriver {
-		return p.driver
-	}
-	return nil
-}
-
-func (p *benchPlatform) Interrupt(int) {}
+func (benchPlatform) Interrupt(int) {}
 
 func BenchmarkSystemCalls(b *testing.B) {
-	call := func(class abi.Class, words ...uint64) kernel.Trap {
-		trap := kernel.Trap{Reason: kernel.TrapSyscall, Class: class}
-		copy(trap.Args[:], words)
-		return trap
+	call := func(class abi.Class, words ...uint64) systemCall {
+		s := systemCall{class: class}
+		copy(s.words[:], words)
+		return s
 	}
 	subscribe := call(abi.Subscribe, probeDriver, 0, abi.RAMStart, 0)
 	schedule := call(abi.Command, probeDriver, probeSchedule, 0, 0)
 	for _, c := range []struct {
 		name  string
-		setup *kernel.Trap
-		calls []kernel.Trap
+		setup *systemCall
+		calls []systemCall
 	}{
-		{"Command", nil, []kernel.Trap{call(abi.Command, probeDriver, probeExists)}},
-		{"Command with a grant entry", nil, []kernel.Trap{call(abi.Command, probeDriver, probeCount, 1)}},
-		{"Subscribe", nil, []kernel.Trap{subscribe}},
-		{"Allow Read-Write", nil, []kernel.Trap{call(abi.AllowReadWrite, probeDriver, 0, abi.RAMStart, 64)}},
-		{"Allow Read-Only", nil, []kernel.Trap{call(abi.AllowReadOnly, probeDriver, 0, abi.RAMStart, 64)}},
-		{"Memop sbrk", nil, []kernel.Trap{call(abi.Memop, abi.MemopSbrk, 64), call(abi.Memop, abi.MemopSbrk, ^uint64(63))}},
-		{"Yield-NoWait", nil, []kernel.Trap{call(abi.Yield, abi.YieldNoWait, abi.RAMStart)}},
-		{"Command, upcall, Yield-Wait", &subscribe, []kernel.Trap{schedule, call(abi.Yield, abi.YieldWait)}},
-		{"Command, Yield-WaitFor", nil, []kernel.Trap{schedule, call(abi.Yield, abi.YieldWaitFor, probeDriver, 0)}},
+		{"Command", nil, []systemCall{call(abi.Command, probeDriver, probeExists)}},
+		{"Command with a grant entry", nil, []systemCall{call(abi.Command, probeDriver, probeCount, 1)}},
+		{"Subscribe", nil, []systemCall{subscribe}},
+		{"Allow Read-Write", nil, []systemCall{call(abi.AllowReadWrite, probeDriver, 0, abi.RAMStart, 64)}},
+		{"Allow Read-Only", nil, []systemCall{call(abi.AllowReadOnly, probeDriver, 0, abi.RAMStart, 64)}},
+		{"Memop sbrk", nil, []systemCall{call(abi.Memop, abi.MemopSbrk, 64), call(abi.Memop, abi.MemopSbrk, ^uint64(63))}},
+		{"Yield-NoWait", nil, []systemCall{call(abi.Yield, abi.YieldNoWait, abi.RAMStart)}},
+		{"Command, upcall, Yield-Wait", &subscribe, []systemCall{schedule, call(abi.Yield, abi.YieldWait)}},
+		{"Command, Yield-WaitFor", nil, []systemCall{schedule, call(abi.Yield, abi.YieldWaitFor, probeDriver, 0)}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			var k kernel.Kernel
 			var log kerneltest.Log
 			var driver probe
 			caps := capability.Mint()
-			cpu := &loopCPU{setup: c.setup, calls: append([]kernel.Trap{}, c.calls...)}
+			cpu := &loopCPU{setup: c.setup, calls: append([]systemCall{}, c.calls...)}
 			k.Init(kernel.Config{
-				CPU: cpu, Platform: &benchPlatform{&driver}, Scheduler: &kernel.RoundRobin{},
+				CPU: cpu, Platform: benchPlatform{}, Scheduler: &kernel.RoundRobin{},
 				Policy: &kernel.FaultLimit{}, Credentials: &kernel.NoCredentials{}, Identity: &kernel.NoIdentity{},
 				Debug: &log, RAM: make([]byte, 1<<20),
 			})
 			driver.grant.Init(&k, probeDriver, kernel.SlotCounts{Upcalls: 3, ReadOnly: 2, ReadWrite: 2}, caps.MemoryAllocation)
+			k.AddDriver(probeDriver, &driver)
 			if k.Load([][]byte{kerneltest.Object(b, "task", nil)}, caps.TaskManagement) != 1 {
 				b.Fatal(log.String())
 			}

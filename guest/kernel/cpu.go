@@ -1,24 +1,25 @@
 package kernel
 
-import (
-	"kapsel/guest/abi"
-	"kapsel/guest/kernel/format"
-)
+import "kapsel/guest/kernel/format"
 
 // CPU is what the kernel asks of the machine layer. guest/arch/amd64 is the real one;
 // host tests use a fake. The CPU owns each task's registers and page tables and knows
 // tasks by slot alone (0 to MaxTasks-1); the kernel owns everything else.
 //
-// Ring 0 runs with interrupts off: no method is interrupted, and none calls back.
+// Ring 0 runs with interrupts off: no method is interrupted, and Switch alone calls back.
 type CPU interface {
-	// Switch runs the task in slot from where it stands until it traps, and says why.
-	// The trap belongs to the CPU. A fault or an interrupt holds until the next Switch. A
-	// system call holds until the task runs again, whatever else runs meanwhile: by then
-	// the kernel has put its result words, of 32 bits for a 32-bit task, in the place of
-	// the arguments, unless an Upcall is its answer. Where the stack of a 32-bit task
-	// cannot take them, its next Switch reports a fault.
+	// Attach says whose SystemCall the tasks' system calls go to. It is called once, first.
+	Attach(k *Kernel)
+	// Switch runs the task in slot from where it stands until it cannot go on by itself, and
+	// says why. Meanwhile it hands each system call of the task's to Kernel.SystemCall, and goes
+	// on with the task if that says so, and nothing else was changed of what the task is to go on
+	// with. Where the stack of a 32-bit task cannot take its results, Switch reports a fault.
+	// The trap belongs to the CPU, and holds until the next Switch.
 	// Precondition: Start was called for slot since it was last Clear.
 	Switch(slot int) *Trap
+	// Answer changes the results of the system call that the task in slot is in. They have 32
+	// bits each for a 32-bit task.
+	Answer(slot int, r0, r1, r2, r3 uint64)
 
 	// Start gives the task in slot its first registers: it will run the init function
 	// s describes; every other register is 0, vector and x87 state are reset.
@@ -91,15 +92,13 @@ type TrapReason uint8
 // Reasons.
 const (
 	TrapInterrupt TrapReason = iota // a device or the slice timer: the kernel runs first
-	TrapSyscall                     // Class and Args are valid
+	TrapSyscall                     // Kernel.SystemCall has served one
 	TrapFault                       // Fault is valid
 )
 
 // Trap is a task's stop.
 type Trap struct {
 	Reason TrapReason
-	Class  abi.Class
-	Args   [4]uint64 // r0..r3 as the task set them, unchecked; then the result words
 	Fault  Fault
 }
 

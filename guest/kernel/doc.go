@@ -24,13 +24,12 @@
 //  1. capability.Mint, once;
 //  2. Kernel.Init with a Config;
 //  3. Init of each capsule, the lines and clocks before their users: grants and deferred
-//     calls are made here;
+//     calls are made here; Kernel.AddDriver for each that tasks may call;
 //  4. Kernel.Load with all places that hold task objects;
 //  5. Kernel.Run, which returns when no task can run again, or Kernel.RunForever;
 //  6. Drain of what still holds text, Kernel.PrintTasks, Kernel.ExitStatus.
 //
-// Its Platform finds drivers by number (a switch) and hands each interrupt line to the
-// driver of the device behind it. Text that the kernel printed by then waits in the debug
-// writer; in a panic the board drains it the same way before it prints. The example shows
-// a whole board.
+// Its Platform hands each interrupt line to the driver of the device behind it. Text that the
+// kernel printed by then waits in the debug writer; in a panic the board drains it the same way
+// before it prints. The example shows a whole board.
 package kernel

@@ -14,9 +14,71 @@ type Driver interface {
 
 // Platform is what the kernel asks of the board.
 type Platform interface {
-	// Driver finds the driver with that number, or returns nil.
-	Driver(number uint32) Driver
 	// Interrupt serves an interrupt line that CPU.NextInterrupt named: one bounded piece of
 	// work. A driver whose device asks for more by then sets a deferred call.
 	Interrupt(line int)
+}
+
+// maxDrivers is the number of drivers of the whole system: half of the table's places, so that
+// a search ends soon.
+const maxDrivers = driverPlaces / 2
+
+// driverPlaces is a power of two, 1 << (32 - driverShift).
+const (
+	driverPlaces = 64
+	driverShift  = 26
+)
+
+// driverTable has the drivers by number, each at the first free place from its number's own on,
+// round the end. So what finding one costs depends neither on its number nor on how many there are.
+type driverTable struct {
+	_      notComparable
+	count  int
+	places [driverPlaces]driverPlace
+}
+
+// driverPlace is free if its driver is nil; its number is 0 then.
+type driverPlace struct {
+	driver Driver
+	number uint32
+	_      uint64 // to a power of two
+}
+
+// place is the i-th place to look for a number at. The factor scatters numbers that lie close to
+// each other: 2^32 divided by the golden ratio.
+func (t *driverTable) place(number, i uint32) *driverPlace {
+	return &t.places[(number*0x9e3779b1>>driverShift+i)%driverPlaces]
+}
+
+// find is the driver with that number, or nil.
+func (t *driverTable) find(number uint32) Driver {
+	if p := t.place(number, 0); p.number == number {
+		return p.driver
+	}
+	return t.search(number)
+}
+
+// search is find from the first place on.
+func (t *driverTable) search(number uint32) Driver {
+	for i := uint32(0); ; i++ {
+		if p := t.place(number, i); p.number == number || p.driver == nil {
+			return p.driver
+		}
+	}
+}
+
+// AddDriver gives the driver its number. It is called before the first Load, with a number that
+// no other driver has, for 32 drivers at most: otherwise it is a wiring error.
+func (k *Kernel) AddDriver(number uint32, d Driver) {
+	t := &k.drivers
+	if k.sealed || t.count == maxDrivers || t.find(number) != nil {
+		panic("kernel: a driver was added with a number that another has, after Load, or beyond 32")
+	}
+	t.count++
+	i := uint32(0)
+	for t.place(number, i).driver != nil {
+		i++
+	}
+	p := t.place(number, i)
+	p.number, p.driver = number, d
 }

@@ -33,18 +33,6 @@ var (
 // exampleBoard is the board's kernel.Platform.
 type exampleBoard struct{}
 
-func (exampleBoard) Driver(number uint32) kernel.Driver {
-	switch number {
-	case abi.DriverAlarm:
-		return &exampleAlarm
-	case abi.DriverConsole:
-		return &exampleConsole
-	case abi.DriverLowLevelDebug:
-		return &exampleLLDB
-	}
-	return nil
-}
-
 // Interrupt hands each line to the driver of the device behind it: here kerneltest knows.
 func (exampleBoard) Interrupt(line int) { exampleMachine.Interrupt(line) }
 
@@ -77,6 +65,9 @@ func Example() {
 	exampleConsole.Init(&exampleKernel, &consoleLine, caps.MemoryAllocation)
 	exampleAlarm.Init(&exampleKernel, &exampleMachine.Alarm, caps.MemoryAllocation)
 	exampleLLDB.Init(&exampleDebug)
+	exampleKernel.AddDriver(abi.DriverConsole, &exampleConsole)
+	exampleKernel.AddDriver(abi.DriverAlarm, &exampleAlarm)
+	exampleKernel.AddDriver(abi.DriverLowLevelDebug, &exampleLLDB)
 
 	exampleKernel.Load([][]byte{kerneltest.Object(&testing.B{}, "hello", nil)}, caps.TaskManagement)
 	exampleKernel.Run(caps.MainLoop)

@@ -107,28 +107,26 @@ func (k *Kernel) takeFrom(t *Task, slot *upcallSlot, u *queuedUpcall) {
 	u.from = &k.tasks[peer]
 }
 
-// takeWaiting answers a Yield-WaitFor with what waits in the slot of its event, or reports false
-// if nothing does.
-func (k *Kernel) takeWaiting(t *Task, e event) bool {
-	d := k.platform.Driver(e.driver)
+// takeWaiting takes what waits in the slot of an event, or reports false if nothing does.
+func (k *Kernel) takeWaiting(t *Task, e event) (args [3]uint32, ok bool) {
+	d := k.drivers.find(e.driver)
 	if d == nil {
-		return false
+		return args, false
 	}
 	s := d.Slots()
 	if s == nil || e.number >= uint32(s.counts.Upcalls) || *s.of(t) == nil {
-		return false
+		return args, false
 	}
 	slot := s.upcall(t, e.number)
 	if slot.waiting() == 0 {
-		return false
+		return args, false
 	}
 	var u queuedUpcall
 	k.takeFrom(t, slot, &u)
 	if u.from != nil {
 		k.tell(&u, t)
 	}
-	t.answerWaitFor(&u.call.Args)
-	return true
+	return u.call.Args, true
 }
 
 // refill moves what is late to the queue as long as there is room, from each slot in turn.

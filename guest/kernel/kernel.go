@@ -1,9 +1,6 @@
 package kernel
 
-import (
-	"kapsel/guest/abi"
-	"kapsel/guest/kernel/capability"
-)
+import "kapsel/guest/kernel/capability"
 
 // Kernel is the whole state of the kernel. It is made once, statically, by the board.
 type Kernel struct {
@@ -32,6 +29,7 @@ type Kernel struct {
 	grants   int               // grants made
 	allSlots [maxGrants]*Slots // of those grants
 	sealed   bool
+	drivers  driverTable
 	deferred deferredCalls
 
 	running   *Task // the task whose turn it is, or was last
@@ -77,6 +75,7 @@ func (k *Kernel) Init(c Config) {
 		panic("kernel: Init needs a CPU, a Platform, a Scheduler, all Policies and a Debug writer")
 	}
 	k.cpu = c.CPU
+	k.cpu.Attach(k)
 	k.platform = c.Platform
 	k.interrupts = c.CPU.Interrupts()
 	k.scheduler = c.Scheduler
@@ -196,25 +195,8 @@ func (k *Kernel) turn(t *Task) StopReason {
 		k.onSwitch.ContextSwitch(t.id)
 	}
 	for !k.attention {
-		trap := k.cpu.Switch(t.slot)
-		if trap.Reason != TrapSyscall {
+		if trap := k.cpu.Switch(t.slot); trap.Reason != TrapSyscall {
 			return k.trapped(t, trap)
-		}
-		t.syscalls++
-		switch {
-		case trap.Class == abi.Command && !t.special:
-			// What is done most is done here and not in syscall. If the driver ends or restarts
-			// the task nobody takes the answer.
-			r := Failed(abi.NODEVICE)
-			if d := k.platform.Driver(uint32(trap.Args[0])); d != nil {
-				r = d.Command(t.id, uint32(trap.Args[1]), uint32(trap.Args[2]), uint32(trap.Args[3]))
-			}
-			trap.Args = r.words()
-		case trap.Class == abi.Yield:
-			t.call = trap
-			k.yield(t, &trap.Args)
-		default:
-			k.syscall(t, trap)
 		}
 	}
 	// Running or Growing. One that restarted itself has had its turn.

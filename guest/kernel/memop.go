@@ -6,18 +6,15 @@ import "kapsel/guest/abi"
 // returns what is true in the end.
 //
 //go:nosplit
-func (k *Kernel) memop(t *Task, trap *Trap) Result {
-	op, arg := uint32(trap.Args[0]), trap.Args[1]
+func (k *Kernel) memop(t *Task, op uint32, arg uint64) Result {
 	m := &t.memory
 	switch op {
 	case abi.MemopBrk:
-		t.call = trap
 		if !k.moveBreak(t, arg) {
 			return Failed(abi.NOMEM)
 		}
 		return Done()
 	case abi.MemopSbrk:
-		t.call = trap
 		if t.bits32 {
 			return k.sbrk(t, int64(int32(arg)))
 		}

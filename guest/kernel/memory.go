@@ -48,19 +48,32 @@ func (m *Memory) WriteU32s(addr uint64, words []uint32) bool {
 	return true
 }
 
-// ReadU32s reads little-endian words of the task's RAM below its break, one behind the other.
-// It reports false, reading nothing, if any of their bytes is not there.
+// Words are four little-endian words of 32 bits.
+type Words [16]byte
+
+// Load reads the words.
+func (w *Words) Load() (r0, r1, r2, r3 uint32) {
+	return load32(w[0:4]), load32(w[4:8]), load32(w[8:12]), load32(w[12:16])
+}
+
+// Store writes the words.
+func (w *Words) Store(r0, r1, r2, r3 uint32) {
+	store32(w[0:4], r0)
+	store32(w[4:8], r1)
+	store32(w[8:12], r2)
+	store32(w[12:16], r3)
+}
+
+// Words is the words at addr in the task's RAM below its break, or nil if any of their bytes is
+// not there. They are good until the break or the task's mappings change.
 //
 //go:nosplit
-func (m *Memory) ReadU32s(addr uint64, words []uint32) bool {
-	b, ok := m.readWrite(addr, 4*uint64(len(words)))
+func (m *Memory) Words(addr uint64) *Words {
+	b, ok := m.readWrite(addr, 16)
 	if !ok {
-		return false
+		return nil
 	}
-	for i := range words {
-		words[i] = load32(b[4*i:])
-	}
-	return true
+	return (*Words)(b)
 }
 
 // ReadU32 reads a little-endian word of the task's RAM below its break. It is 0 if any of

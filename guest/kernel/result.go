@@ -29,9 +29,6 @@ func Outcome(e abi.ErrorCode) Result {
 	return Failed(e)
 }
 
-// words are the result as a 64-bit task gets it.
-func (r Result) words() [4]uint64 { return [4]uint64{uint64(r.variant), r.a, r.b, r.c} }
-
 // narrow is the result as a 32-bit task gets it: pairs, pointers and addresses under the
 // variants of 32-bit words, and a 64-bit value as two words, the low one first.
 //

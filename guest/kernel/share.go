@@ -5,25 +5,22 @@ import "kapsel/guest/abi"
 // pair is what Subscribe and Allow swap: function and userdata, or address and length.
 type pair struct{ a, b uint64 }
 
-// answerPair gives a task the result of Subscribe or Allow: the pair that was replaced,
-// or with an error the pair that was passed.
-//
-//go:nosplit
-func (t *Task) answerPair(trap *Trap, success, failure abi.Variant, e abi.ErrorCode, p pair) {
-	r := Result{success, p.a, p.b, 0}
+// swapped is the result of Subscribe or Allow: the pair that was replaced, or with an error the
+// pair that was passed.
+func swapped(success, failure abi.Variant, e abi.ErrorCode, p pair) Result {
 	if e != abi.OK {
-		r = Result{failure, uint64(e), p.a, p.b}
+		return Result{failure, uint64(e), p.a, p.b}
 	}
-	t.answer(trap, r)
+	return Result{success, p.a, p.b, 0}
 }
 
 // subscribe makes a function, passed with its userdata, the upcall of an event, or none if
 // it is 0, and drops the events that waited for the one before. Notifications stay.
 //
 //go:nosplit
-func (k *Kernel) subscribe(t *Task, trap *Trap, to event, passed pair) {
+func (k *Kernel) subscribe(t *Task, to event, passed pair) Result {
 	old, e := k.swapUpcall(t, to, passed)
-	t.answerPair(trap, abi.SuccessFnUserdata, abi.FailureFnUserdata, e, old)
+	return swapped(abi.SuccessFnUserdata, abi.FailureFnUserdata, e, old)
 }
 
 // swapUpcall returns the pair that was replaced, or the passed one with an error.
@@ -67,9 +64,9 @@ func (k *Kernel) swapUpcall(t *Task, to event, passed pair) (pair, abi.ErrorCode
 // one is empty.
 //
 //go:nosplit
-func (k *Kernel) allow(t *Task, trap *Trap, to event, passed pair) {
-	old, e := k.swapBuffer(t, trap.Class, to, passed)
-	t.answerPair(trap, abi.SuccessAddrLen, abi.FailureAddrLen, e, old)
+func (k *Kernel) allow(t *Task, class abi.Class, to event, passed pair) Result {
+	old, e := k.swapBuffer(t, class, to, passed)
+	return swapped(abi.SuccessAddrLen, abi.FailureAddrLen, e, old)
 }
 
 // swapBuffer returns the pair that was replaced, or the passed one with an error.
@@ -139,7 +136,7 @@ func (k *Kernel) slots(t *Task, driver uint32) (*Slots, abi.ErrorCode) {
 	if t.restricted && !t.object.AllowsDriver(driver) {
 		return nil, abi.NODEVICE
 	}
-	d := k.platform.Driver(driver)
+	d := k.drivers.find(driver)
 	if d == nil {
 		return nil, abi.NODEVICE
 	}

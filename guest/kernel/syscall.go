@@ -2,52 +2,76 @@ package kernel
 
 import "kapsel/guest/abi"
 
-// syscall serves a system call that is no Yield. Words of 32 bits are taken from registers
-// of 64, and what stands above them is ignored (docs/abi.md, section 1).
-func (k *Kernel) syscall(t *Task, trap *Trap) {
-	a := &trap.Args
-	switch trap.Class {
-	case abi.Command:
-		k.command(t, trap)
-	case abi.Subscribe:
-		k.subscribe(t, trap, event{uint32(a[0]), uint32(a[1])}, pair{a[2], a[3]})
-	case abi.AllowReadWrite, abi.AllowReadOnly, abi.AllowUserspaceReadable:
-		k.allow(t, trap, event{uint32(a[0]), uint32(a[1])}, pair{a[2], a[3]})
-	case abi.Memop:
-		t.answer(trap, k.memop(t, trap))
-	case abi.Exit:
-		k.exit(t, trap)
-	default:
-		k.fault(t, &Fault{Vector: NoVector, Code: uint64(trap.Class), Name: "unknown system call class"})
+// SystemCall serves a system call of the running task, of that class with the words r0 to r3 as
+// the task gave them, unchecked. It returns the result words, and whether the task goes on with
+// them at once: if not, they are what the task's turn leaves behind, unless an Upcall or an
+// Answer replaces them, and nobody's if the task has ended.
+//
+// Words of 32 bits are taken from registers of 64, and what stands above them is ignored
+// (docs/abi.md, section 1).
+//
+//go:nosplit
+func SystemCall(k *Kernel, class abi.Class, r0, r1, r2, r3 uint64) (s0, s1, s2, s3 uint64, on bool) {
+	t := k.running
+	t.syscalls++
+	switch {
+	case class == abi.Yield:
+		return k.yield(t, r0, r1, r2)
+	case t.special:
+		return k.special(t, class, r0, r1, r2, r3)
+	case class == abi.Command:
+		// What is done most is done here and not in call.
+		r := k.command(t, r0, r1, r2, r3)
+		return uint64(r.variant), r.a, r.b, r.c, !k.attention
 	}
+	r := k.call(t, class, r0, r1, r2, r3)
+	return uint64(r.variant), r.a, r.b, r.c, !k.attention
 }
 
-// answer gives a result to the task: variant, then the payload.
-func (t *Task) answer(trap *Trap, r Result) {
+// special serves a system call, but no Yield, of a task that is restricted or has 32 bits.
+func (k *Kernel) special(t *Task, class abi.Class, r0, r1, r2, r3 uint64) (s0, s1, s2, s3 uint64, on bool) {
+	r := Failed(abi.NODEVICE)
+	if class != abi.Command || !t.restricted || t.object.AllowsCommand(uint32(r0), uint32(r1)) {
+		r = k.call(t, class, r0, r1, r2, r3)
+	}
 	if t.bits32 {
 		r = r.narrow()
 	}
-	trap.Args = r.words()
+	return uint64(r.variant), r.a, r.b, r.c, !k.attention
 }
 
-// command calls a driver for a special task.
+// call serves a system call that is no Yield.
 //
 //go:nosplit
-func (k *Kernel) command(t *Task, trap *Trap) {
-	a := &trap.Args
-	driver, command := uint32(a[0]), uint32(a[1])
-	r := Failed(abi.NODEVICE)
-	if !t.restricted || t.object.AllowsCommand(driver, command) {
-		if d := k.platform.Driver(driver); d != nil {
-			r = d.Command(t.id, command, uint32(a[2]), uint32(a[3]))
-		}
+func (k *Kernel) call(t *Task, class abi.Class, r0, r1, r2, r3 uint64) Result {
+	switch class {
+	case abi.Command:
+		return k.command(t, r0, r1, r2, r3)
+	case abi.Subscribe:
+		return k.subscribe(t, event{uint32(r0), uint32(r1)}, pair{r2, r3})
+	case abi.AllowReadWrite, abi.AllowReadOnly, abi.AllowUserspaceReadable:
+		return k.allow(t, class, event{uint32(r0), uint32(r1)}, pair{r2, r3})
+	case abi.Memop:
+		return k.memop(t, uint32(r0), r1)
+	case abi.Exit:
+		return k.exit(t, uint32(r0), uint32(r1))
 	}
-	t.answer(trap, r)
+	k.cpu.Answer(t.slot, r0, r1, r2, r3) // for the dump
+	k.fault(t, &Fault{Vector: NoVector, Code: uint64(class), Name: "unknown system call class"})
+	return Result{}
+}
+
+// command calls a driver. If that ends or restarts the task nobody takes the answer.
+func (k *Kernel) command(t *Task, driver, command, a0, a1 uint64) Result {
+	d := k.drivers.find(uint32(driver))
+	if d == nil {
+		return Failed(abi.NODEVICE)
+	}
+	return d.Command(t.id, uint32(command), uint32(a0), uint32(a1))
 }
 
 // exit ends or restarts the task.
-func (k *Kernel) exit(t *Task, trap *Trap) {
-	kind, code := uint32(trap.Args[0]), uint32(trap.Args[1])
+func (k *Kernel) exit(t *Task, kind, code uint32) Result {
 	switch kind {
 	case abi.ExitTerminate:
 		t.completion, t.exited = code, true
@@ -55,35 +79,33 @@ func (k *Kernel) exit(t *Task, trap *Trap) {
 	case abi.ExitRestart:
 		t.completion, t.exited = code, true
 		k.restart(t)
-	default:
-		t.answer(trap, Failed(abi.NOSUPPORT))
 	}
+	return Failed(abi.NOSUPPORT)
 }
 
-// yield gives up the CPU for an upcall. NoWait tells in the byte at the address in the
-// second word whether one runs; an address outside the task's RAM is ignored.
+// yield gives up the CPU for an upcall, or waits for one, or for the event whose driver and number
+// are a and b. NoWait tells in the byte at the address a whether an upcall runs; an address outside
+// the task's RAM is ignored.
 //
 //go:nosplit
-func (k *Kernel) yield(t *Task, a *[4]uint64) {
+func (k *Kernel) yield(t *Task, kind, a, b uint64) (s0, s1, s2, s3 uint64, on bool) {
 	upcall := t.queue.count != 0
-	switch uint32(a[0]) {
+	switch uint32(kind) {
 	case abi.YieldNoWait:
-		t.memory.WriteU8(a[1], bit(upcall))
+		t.memory.WriteU8(a, bit(upcall))
 	case abi.YieldWait:
 		if !upcall {
 			k.wait(t, Yielded)
 		}
 	case abi.YieldWaitFor:
-		k.yieldWaitFor(t, event{uint32(a[1]), uint32(a[2])})
-		return
+		return k.yieldWaitFor(t, event{uint32(a), uint32(b)})
 	default:
 		upcall = false
 	}
 	if upcall {
 		k.runUpcall(t)
-		return
 	}
-	*a = [4]uint64{}
+	return 0, 0, 0, 0, !k.attention
 }
 
 // wait ends the turn of a task until what it waits for happens.
@@ -104,27 +126,22 @@ func bit(b bool) uint8 {
 // the task wait for it.
 //
 //go:nosplit
-func (k *Kernel) yieldWaitFor(t *Task, e event) {
+func (k *Kernel) yieldWaitFor(t *Task, e event) (s0, s1, s2, s3 uint64, on bool) {
 	if t.queue.count != 0 {
-		if k.takeQueued(t, e) {
-			return
+		if args, ok := k.takeQueued(t, e); ok {
+			return uint64(args[0]), uint64(args[1]), uint64(args[2]), 0, true
 		}
 	}
-	if t.newest.waits && t.newest.event == e {
-		t.newest.waits = false
-		t.answerWaitFor(&t.newest.args)
-		return
+	if n := &t.newest; n.waits && n.event == e {
+		n.waits = false
+		return uint64(n.args[0]), uint64(n.args[1]), uint64(n.args[2]), 0, true
 	}
 	if t.older != 0 || t.late != 0 {
-		if k.takeWaiting(t, e) {
-			return
+		if args, ok := k.takeWaiting(t, e); ok {
+			return uint64(args[0]), uint64(args[1]), uint64(args[2]), 0, true
 		}
 	}
 	t.awaited = e
 	k.wait(t, YieldedFor)
-}
-
-// answerWaitFor answers a Yield-WaitFor at once.
-func (t *Task) answerWaitFor(args *[3]uint32) {
-	t.call.Args = [4]uint64{uint64(args[0]), uint64(args[1]), uint64(args[2]), 0}
+	return 0, 0, 0, 0, false
 }

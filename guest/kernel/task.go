@@ -88,7 +88,6 @@ type Task struct {
 	notified uint32         // the slots of tasks that it notified, in this run or, if it is over, the last
 	advised  advice         // what it was told about its use of IPC
 
-	call    *Trap                     // its last Yield, or brk; while it waits the words are still to be answered
 	awaited event                     // the event that YieldedFor waits for
 	growth  struct{ from, to uint64 } // where Growing moves the break
 
@@ -257,7 +256,7 @@ func (k *Kernel) grow(t *Task) {
 	m := &t.memory
 	if !m.mayBreak(t.growth.to) {
 		t.growth.to = t.growth.from
-		t.answer(t.call, Failed(abi.NOMEM))
+		k.cpu.Answer(t.slot, uint64(abi.Failure), uint64(abi.NOMEM), 0, 0)
 	}
 	k.setBreak(t, min(t.growth.to, m.appBreak+pieceSize))
 	if m.appBreak == t.growth.to {

@@ -94,23 +94,22 @@ func (q *upcallQueue) clear() { q.head, q.count = 0, 0 }
 // pending is how many upcalls wait, where those that are late at one slot are one.
 func (t *Task) pending() int { return t.queue.count + int(t.late) }
 
-// takeQueued answers a Yield-WaitFor with the oldest queued upcall of its event, or reports
-// false if there is none.
-func (k *Kernel) takeQueued(t *Task, e event) bool {
+// takeQueued takes the oldest queued upcall of an event, or reports false if there is none.
+func (k *Kernel) takeQueued(t *Task, e event) (args [3]uint32, ok bool) {
 	i := t.queue.find(e)
 	if i == t.queue.count {
-		return false
+		return args, false
 	}
 	u := t.queue.at(i)
 	if u.from != nil {
 		k.tell(u, t)
 	}
-	t.answerWaitFor(&u.call.Args)
+	args = u.call.Args
 	t.queue.drop(i)
 	if t.late != 0 {
 		k.refill(t)
 	}
-	return true
+	return args, true
 }
 
 // tell gives a notification its arguments: the slot of the peer, and length and address of what
@@ -127,6 +126,7 @@ func (k *Kernel) runUpcall(t *Task) {
 		k.tell(u, t)
 	}
 	if !k.cpu.Upcall(t.slot, &t.memory, &u.call) {
+		k.cpu.Answer(t.slot, 0, 0, 0, 0) // for the dump
 		k.fault(t, &Fault{Vector: NoVector, Name: "no writeable stack for an upcall"})
 		return
 	}

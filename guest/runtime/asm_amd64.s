@@ -182,36 +182,36 @@ over16:
 	SUBQ BX, DX                           // to - from, wrapping: below n means that a
 	CMPQ DX, CX                           // forward copy would overwrite what it still reads
 	JB   backward
-	MOVUPS -16(BX)(CX*1), X0              // the tail, read first
+	MOVUPS -16(BX)(CX*1), X14             // the tail, read first
 	LEAQ -16(AX)(CX*1), DX
 	CMPQ CX, $512
 	JAE  words
 forward:
-	MOVUPS (BX), X1
-	MOVUPS X1, (AX)
+	MOVUPS (BX), X13
+	MOVUPS X13, (AX)
 	ADDQ $16, BX
 	ADDQ $16, AX
 	CMPQ AX, DX
 	JB   forward
-	MOVUPS X0, (DX)
+	MOVUPS X14, (DX)
 	RET
 words:
 	MOVQ AX, DI
 	MOVQ BX, SI
 	SHRQ $3, CX
 	REP; MOVSQ
-	MOVUPS X0, (DX)
+	MOVUPS X14, (DX)
 	RET
 backward:
-	MOVUPS (BX), X0                       // the head, read first
+	MOVUPS (BX), X14                      // the head, read first
 	MOVQ AX, DX
 back:
 	SUBQ $16, CX
-	MOVUPS (BX)(CX*1), X1
-	MOVUPS X1, (AX)(CX*1)
+	MOVUPS (BX)(CX*1), X13
+	MOVUPS X13, (AX)(CX*1)
 	CMPQ CX, $16
 	JA   back
-	MOVUPS X0, (DX)
+	MOVUPS X14, (DX)
 done:
 	RET
 

@@ -20,21 +20,15 @@ type context struct {
 	fsBase, gsBase uint64
 	ds, es, fs, gs uint16 // selectors: nothing depends on them in 64-bit mode, but they would be seen
 
-	// call is the system call that the task is in: the entry code puts the arguments of
-	// SYSCALL there, and switchTo takes the results from there.
-	call kernel.Trap
-	// onSyscall is what Switch returns when the task came by SYSCALL: call, or for a 32-bit
-	// task a fault.
-	onSyscall *kernel.Trap
-
 	// memory is a 32-bit task's, nil for a 64-bit task: so the two are told apart.
-	memory  *kernel.Memory
-	shortID uint32 // its application's, 0: it is no other's
-	// owed says that a 32-bit task's stack lacks the results of its system call.
-	owed bool
+	memory *kernel.Memory
+	// results are those of a 32-bit task's system call. If owed, its stack lacks them.
+	results [4]uint32
+	owed    bool
 	// stackLost says that a 32-bit task had no writeable stack for its first words.
 	stackLost bool
-	_         [10]byte // to a multiple of 16
+	shortID   uint32  // its application's, 0: it is no other's
+	_         [8]byte // to a multiple of 16
 
 	_ [strayFrame]byte // below the next slot's
 }
@@ -47,11 +41,13 @@ const strayFrame = 192
 
 // Values of context.vector beyond the CPU's own: how the task came in, and so goes back.
 const (
-	// cameBySyscall: back by SYSRET, with no vector registers. What a system call does not
-	// keep is not in the context: R8, R9, R11, and RCX, whose value is in rip.
+	// cameBySyscall: back by SYSRET. What a system call does not keep is not in the context: R8,
+	// R9, R11, and RCX, whose value is in rip. The results are in rdi, rsi, rdx and r10.
 	cameBySyscall = 256
-	// leavesByIRET: by IRET because RCX matters, with no vector registers: an upcall.
-	leavesByIRET = 257
+	// cameByInt40: a 32-bit task's system call, back by IRET.
+	cameByInt40 = 257
+	// leavesByIRET: into an upcall, by IRET because RCX matters.
+	leavesByIRET = 258
 )
 
 var contextArea struct {
@@ -63,13 +59,13 @@ var contexts = &contextArea.slots
 
 // Offsets in a context, for the entry code.
 const (
-	callClass  = unsafe.Offsetof(context{}.call) + unsafe.Offsetof(kernel.Trap{}.Class)
-	callArgs   = unsafe.Offsetof(context{}.call) + unsafe.Offsetof(kernel.Trap{}.Args)
 	contextTop = unsafe.Offsetof(context{}.fx) // the end of the hardware's part: RSP0
 )
 
 // Written in trap_amd64.s or read there.
 var (
-	running *context // the task's that runs, or ran last
-	pending uint64   // interrupt lines that wait, by number
+	running  *context       // the task's that runs, or ran last
+	ready    *context       // the one that can be gone on with as it is, or nil
+	attached *kernel.Kernel // serves system calls
+	pending  uint64         // interrupt lines that wait, by number
 )

@@ -13,8 +13,8 @@ type CPU struct {
 	_     [0]func() // likewise
 	timer *Timer
 	apic  *localAPIC
-	keep  uint64 // with process-context identifiers the bit of CR3 that says that translations hold, else 0
-	trap  kernel.Trap
+	keep  uint64      // with process-context identifiers the bit of CR3 that says that translations hold, else 0
+	trap  kernel.Trap // holds until the next Switch
 
 	plan        mitigation.Plan
 	application uint32 // ShortID of the task that ran last, 0: it is no other's
@@ -22,19 +22,20 @@ type CPU struct {
 	// active is the slot whose segments, x87 state and page tables the processor holds, or
 	// none. While the kernel runs they stay as they are: it uses none of them.
 	active int
-	// ready is the slot that can be switched to as it is, or none: SYSRET and IRET would fault in
-	// ring 0, the one with the task's stack, if its RIP were not canonical. A task goes back
-	//   - behind SYSCALL: that lies in a page that ring 3 can execute, and so not in the last one
-	//     of the low half, which Reserve never gives;
-	//   - to where an interrupt found it, which may be anywhere: classify looks there;
-	//   - to an address that the kernel has put into its context, by Start, Clear or Upcall, or to
-	//     where it was before another task ran, or after INT 0x40: prepare looks there.
-	// Behind any other trap its run is over.
-	ready  int
 	spaces [kernel.MaxTasks]addressSpace
 	kernel *addressSpace
 	ramEnd uint64 // physical
 }
+
+// ready is the context that can be gone on with as it is (context.go): SYSRET and IRET would fault in
+// ring 0, the one with the task's stack, if its RIP were not canonical. A task goes back
+//   - behind SYSCALL or INT 0x40: that lies in a page that ring 3 can execute, and so not in the
+//     last one of the low half, which Reserve never gives, nor in compatibility mode above 4 GiB;
+//   - to where an interrupt found it, which may be anywhere: classify looks there;
+//   - to an address that the kernel has put into its context, by Start, Clear or Upcall, or to
+//     where it was before another task ran: prepare looks there.
+//
+// Behind any other trap its run is over.
 
 const none = -1
 
@@ -48,27 +49,40 @@ func (c *CPU) init(m *Machine) {
 	if m.features.pcid {
 		c.keep = 1 << 63
 	}
-	c.active, c.ready = none, none
+	c.active, ready = none, nil
 	c.ramEnd = max(m.boot.ram, m.boot.high.end, abi.MMIOHoleEnd)
 	for i := range c.spaces {
 		c.spaces[i].frames = &m.frames
 	}
 }
 
-// Switch implements kernel.CPU.
+// Attach implements kernel.CPU.
+func (c *CPU) Attach(k *kernel.Kernel) { attached = k }
+
+// Switch implements kernel.CPU. The entry code of system calls hands them to the kernel.
 //
 //go:nosplit
 func (c *CPU) Switch(slot int) *kernel.Trap {
-	if slot != c.ready && !c.prepare(slot) {
+	if &contexts[slot] != ready && !c.prepare(slot) {
 		return &c.trap
 	}
 	heartbeat++
-	switchTo()
-	x := running
-	if x.vector == cameBySyscall {
-		return x.onSyscall
+	if switchTo() {
+		c.trap.Reason = kernel.TrapSyscall
+		return &c.trap
 	}
-	return c.classify(x)
+	c.classify(running)
+	return &c.trap
+}
+
+// Answer implements kernel.CPU.
+func (c *CPU) Answer(slot int, r0, r1, r2, r3 uint64) {
+	x := &contexts[slot]
+	if x.memory != nil {
+		x.results = [...]uint32{uint32(r0), uint32(r1), uint32(r2), uint32(r3)}
+		return
+	}
+	x.rdi, x.rsi, x.rdx, x.r10 = r0, r1, r2, r3
 }
 
 // prepare makes the processor ready to run the slot. If that cannot be it reports false,
@@ -92,7 +106,7 @@ func (c *CPU) prepare(slot int) bool {
 	if slot != c.active {
 		c.hold(slot, x)
 	}
-	c.ready = slot
+	ready = x
 	return true
 }
 
@@ -123,26 +137,16 @@ func (c *CPU) load(space *addressSpace) {
 
 // unready makes the next Switch prepare the slot anew.
 func (c *CPU) unready(slot int) {
-	if c.ready == slot {
-		c.ready = none
+	if ready == &contexts[slot] {
+		ready = nil
 	}
 }
 
-// otherKind is the fault of a task that makes a system call as only others may.
-var otherKind = kernel.Trap{Reason: kernel.TrapFault, Fault: kernel.Fault{
-	Vector: kernel.NoVector,
-	Name:   "system call of the other kind: SYSCALL is for 64-bit tasks, INT 0x40 for 32-bit code of 32-bit tasks",
-}}
-
-// classify makes the trap for anything but SYSCALL.
-func (c *CPU) classify(x *context) *kernel.Trap {
+// classify makes the trap for anything but a system call that was served.
+func (c *CPU) classify(x *context) {
 	switch {
-	case x.vector == vectorSyscall32 && x.memory != nil && x.cs == userCode32:
-		c.unready(c.active)
-		x.syscall32()
-		return &x.call
-	case x.vector == vectorSyscall32:
-		return &otherKind
+	case x.vector == vectorSyscall32 || x.vector == cameBySyscall:
+		c.refuse("system call of the other kind: SYSCALL is for 64-bit tasks, INT 0x40 for 32-bit code of 32-bit tasks")
 	case x.vector >= vectorLine0:
 		pending |= 1 << (x.vector - vectorLine0)
 		fallthrough
@@ -157,7 +161,6 @@ func (c *CPU) classify(x *context) *kernel.Trap {
 		f.Name = faultName(f.Vector, f.Code)
 		c.trap.Fault = f
 	}
-	return &c.trap
 }
 
 // interrupted makes the trap for an interrupt. It may have come between a jump and the fault that
@@ -181,7 +184,6 @@ func (c *CPU) Start(slot int, s kernel.StartState) {
 	x := &contexts[slot]
 	*x = context{}
 	x.rip, x.ss, x.rflags = s.Entry, userData, flagsFixed|flagIF
-	x.call.Reason = kernel.TrapSyscall
 	x.shortID = s.ShortID
 	if s.Bits32 {
 		x.start32(s)
@@ -194,7 +196,7 @@ func (c *CPU) Start(slot int, s kernel.StartState) {
 }
 
 func (x *context) start64(s kernel.StartState) {
-	x.cs, x.onSyscall = userCode, &x.call
+	x.cs = userCode
 	x.rdi, x.rsi, x.rdx, x.rcx = s.AppStart, s.RAMStart, s.RAMSize, s.InitialBreak
 	x.rsp = s.InitialBreak&^15 - 8 // the kernel has cleared what it points to
 }

@@ -79,11 +79,10 @@ func (c *CPU) PrintRegisters(slot int, w kernel.Writer) {
 	x.print(w)
 }
 
-// completeSyscall fills in what the entry code of SYSCALL kept elsewhere, or not at all.
+// completeSyscall fills in what the entry code of SYSCALL did not keep, as it would be behind the
+// call. The results are there.
 func (x *context) completeSyscall() {
-	a := &x.call.Args
-	x.rax, x.rdi, x.rsi, x.rdx, x.r10 = uint64(x.call.Class), a[0], a[1], a[2], a[3]
-	x.rcx, x.r8, x.r9, x.r11 = x.rip, 0, 0, 0
+	x.rax, x.rcx, x.r8, x.r9, x.r11 = 0, x.rip, 0, 0, flagsFixed|flagIF
 	x.cs, x.ss, x.rflags = userCode, userData, flagsFixed|flagIF
 }
 

@@ -50,11 +50,12 @@ var (
 	writeableSegment = uint16(kernelData) // VERW's operand
 )
 
-// switchTo runs the task whose context is running until it traps.
+// switchTo runs the task whose context is running until it traps. It reports whether that was for
+// a system call, which the kernel has served: the task cannot go on at once behind it.
 //
 // Precondition: RSP0, the address space, the segments and the x87 state are
 // the task's (CPU.hold, CPU.load); its rip is canonical and in the low half.
-func switchTo()
+func switchTo() (served bool)
 
 // refillReturns replaces the return stack, 32 entries at most, by addresses of its own.
 func refillReturns()
@@ -80,5 +81,4 @@ func loadSegments()
 
 func trapStubsAddress() uint64
 func syscallEntryAddress() uint64
-func refillingEntryAddress() uint64
 func compatSyscallEntryAddress() uint64

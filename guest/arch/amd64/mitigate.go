@@ -17,9 +17,6 @@ func (m *Machine) Mitigate(level mitigation.Level) {
 	if plan.AutomaticIBRS {
 		wrmsr(msrEFER, efer|eferAutomaticIBRS)
 	}
-	if plan.RefillAtCall {
-		wrmsr(msrLSTAR, refillingEntryAddress())
-	}
 	if plan.ClearBuffers {
 		uncleared = 0
 	}

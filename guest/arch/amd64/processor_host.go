@@ -27,6 +27,7 @@ type processor struct {
 	refills            int                     // times that its return stack was refilled
 
 	task     func(*context) // runs in ring 3 until it traps
+	served   bool           // that was a system call that the kernel has served
 	timeRead func()         // called before the time-stamp counter is read, if not nil
 }
 
@@ -144,7 +145,10 @@ func exchange(from, to *context) {
 	p.msr[msrFSBase], p.msr[msrGSBase] = to.fsBase, to.gsBase
 }
 
-func switchTo() { hostCPU.task(running) }
+func switchTo() (served bool) {
+	hostCPU.task(running)
+	return hostCPU.served
+}
 
 func idle() { hostCPU.rests++ }
 
@@ -156,14 +160,11 @@ func refillReturns() { hostCPU.refills++ }
 const (
 	hostTrapStubs    = abi.KernelBase + 0x12345600
 	hostSyscallEntry = abi.KernelBase + 0x23456700
-	hostRefilling    = abi.KernelBase + 0x23456780
 	hostCompatEntry  = abi.KernelBase + 0x23456800
 )
 
 func trapStubsAddress() uint64 { return hostTrapStubs }
 
 func syscallEntryAddress() uint64 { return hostSyscallEntry }
-
-func refillingEntryAddress() uint64 { return hostRefilling }
 
 func compatSyscallEntryAddress() uint64 { return hostCompatEntry }

@@ -8,19 +8,39 @@ import (
 // 32-bit tasks run in compatibility mode (SDM vol. 3, 2.2) by Tock's convention for x86
 // (docs/abi.md, section 1): INT 0x40 with the class in EAX and four words at ESP, which
 // take the results. They enter the kernel through an interrupt gate and leave it by IRET,
-// as with any interrupt: with all registers, vector and x87 state included, as they were.
+// as with any interrupt: with all that 32-bit code can see as it was, vector and x87 state
+// included. Of vector registers the kernel uses some of those alone that such code has not.
 
-// syscall32 fills in the system call. A word that is not in the task's RAM is 0.
-func (x *context) syscall32() {
-	x.call.Class = abi.Class(x.rax)
-	var w [4]uint32
-	if !x.memory.ReadU32s(x.stack32(0), w[:]) {
-		for i := range w {
-			w[i] = x.memory.ReadU32(x.stack32(4 * i))
-		}
+// systemCall32 serves the system call of the task that runs, whose context x is. It reports
+// whether the task goes on at once, with the results on its stack.
+//
+//go:nosplit
+func systemCall32(x *context) (on bool) {
+	words := x.memory.Words(x.stack32(0))
+	if words == nil {
+		words = x.readableWords()
 	}
-	x.call.Args = [4]uint64{uint64(w[0]), uint64(w[1]), uint64(w[2]), uint64(w[3])}
-	x.owed = true
+	r0, r1, r2, r3 := words.Load()
+	s0, s1, s2, s3, on := kernel.SystemCall(attached, abi.Class(x.rax), uint64(r0), uint64(r1), uint64(r2), uint64(r3))
+	if on && x == ready && words != &unreadable {
+		words.Store(uint32(s0), uint32(s1), uint32(s2), uint32(s3))
+		return true
+	}
+	if x.vector == cameByInt40 { // else it goes on elsewhere: in an upcall, or from its start
+		x.results, x.owed = [...]uint32{uint32(s0), uint32(s1), uint32(s2), uint32(s3)}, true
+	}
+	ready = nil
+	return false
+}
+
+// unreadable is where the words of a system call go that are not all in the task's RAM.
+var unreadable kernel.Words
+
+// readableWords are the words of a system call. One that is not in the task's RAM is 0.
+func (x *context) readableWords() *kernel.Words {
+	m := x.memory
+	unreadable.Store(m.ReadU32(x.stack32(0)), m.ReadU32(x.stack32(4)), m.ReadU32(x.stack32(8)), m.ReadU32(x.stack32(12)))
+	return &unreadable
 }
 
 // settle puts the results of a system call that are owed on the stack. It reports false if
@@ -39,11 +59,7 @@ func (x *context) stack32(offset int) uint64 { return uint64(uint32(x.rsp) + uin
 
 // return32 puts the result words where the arguments were. It reports false if the stack
 // is not writeable.
-func (x *context) return32() bool {
-	r := &x.call.Args
-	words := [...]uint32{uint32(r[0]), uint32(r[1]), uint32(r[2]), uint32(r[3])}
-	return x.memory.WriteU32s(x.stack32(0), words[:])
-}
+func (x *context) return32() bool { return x.memory.WriteU32s(x.stack32(0), x.results[:]) }
 
 // upcall32 makes a call by the cdecl convention out of the Yield: its four words become
 // the arguments, and below them lies the return address. It reports false, changing
@@ -53,7 +69,7 @@ func (x *context) upcall32(u *kernel.Upcall) bool {
 	if !x.memory.WriteU32s(x.stack32(-4), frame[:]) {
 		return false
 	}
-	x.owed = false
+	x.owed, x.vector = false, leavesByIRET
 	x.rsp = x.stack32(-4)
 	x.rip = u.Fn
 	x.rflags = flagsFixed | flagIF
@@ -63,11 +79,12 @@ func (x *context) upcall32(u *kernel.Upcall) bool {
 // start32 makes a call of the init function in the same way, with nowhere to return to.
 func (x *context) start32(s kernel.StartState) {
 	x.cs, x.ds, x.es = userCode32, userData, userData
-	x.memory, x.onSyscall = s.Memory, &otherKind
+	x.memory = s.Memory
 	x.rip, x.rsp = 0, s.InitialBreak-16
 	x.stackLost = !x.upcall32(&kernel.Upcall{
 		Fn:       s.Entry,
 		Args:     [3]uint32{uint32(s.AppStart), uint32(s.RAMStart), uint32(s.RAMSize)},
 		Userdata: s.InitialBreak,
 	})
+	x.vector = 0 // with the vector and x87 state of its context
 }

@@ -5,9 +5,11 @@
 
 // Into the kernel and out of it. See context.go for what lies where.
 //
-// Entry from ring 3 saves the task's registers in its context and returns from switchTo on
-// the kernel's stack: to the kernel, a task's run is a function call. Entry from ring 0
-// is an interrupt at idle or poll, which sets a bit, or an exception, which is fatal.
+// A system call is served on the kernel's stack, below what switchTo left there, and the task mostly
+// goes on behind it. Any other entry from ring 3, and a system call that ends a turn, saves the task's
+// registers in its context and returns from switchTo: to the kernel, a task's run is a function
+// call. Entry from ring 0 is an interrupt at idle or poll, which sets a bit, or an exception,
+// which is fatal.
 //
 // FS and GS belong to the tasks throughout; the kernel uses neither, so there is no SWAPGS.
 
@@ -52,20 +54,9 @@
 	POPQ SI  \
 	POPQ DI
 
+// The kernel's code uses X13, X14 and X15, which is zero (tools/mkimage looks): what it left in
+// the others is cleared. Other vector registers are the task's own still.
 #define CLEAR_VECTORS \
-	XORPS X0, X0   \
-	XORPS X1, X1   \
-	XORPS X2, X2   \
-	XORPS X3, X3   \
-	XORPS X4, X4   \
-	XORPS X5, X5   \
-	XORPS X6, X6   \
-	XORPS X7, X7   \
-	XORPS X8, X8   \
-	XORPS X9, X9   \
-	XORPS X10, X10 \
-	XORPS X11, X11 \
-	XORPS X12, X12 \
 	XORPS X13, X13 \
 	XORPS X14, X14
 
@@ -88,55 +79,75 @@
 	MOVQ ·kernelSP(SB), SP \
 	FILL8
 
+// What switchTo keeps below its return address: BP, and room where a function in Go that is called
+// with up to six arguments may spill them. ·kernelSP is below that.
+#define SPILLS 48
+#define FRAME (SPILLS+8)
+
 // Back into switchTo's caller, with BP its own. R14 and X15 are set by compiled code behind
 // the call of an assembly function.
-#define RETURN_TO_KERNEL \
-	MOVQ  ·kernelSP(SB), SP    \
-	POPQ  BP                  \
+#define RETURN_TO_KERNEL(served) \
+	MOVQ  ·kernelSP(SB), SP      \
+	MOVB  $served, (FRAME+8)(SP) \
+	ADJSP $-SPILLS               \
+	POPQ  BP                     \
 	BYTE  $0xc3 // RET: the assembler would miss the pushes that it pairs with
 
-// func switchTo()
-// Precondition: X15 is zero, as in all compiled code.
-TEXT ·switchTo(SB), NOSPLIT|NOFRAME, $0-0
-	PUSHQ BP
-	MOVQ SP, ·kernelSP(SB)
-	MOVQ ·running(SB), AX
-	CMPQ context_vector(AX), $const_cameBySyscall
-	JNE  other
+// Onto the kernel's stack, to call Go: with a frame as the next one down from Switch, for traces, and
+// with what compiled code takes for granted.
+#define ENTER_GO \
+	MOVQ  ·kernelSP(SB), SP  \
+	LEAQ  SPILLS(SP), BP     \
+	XORPS X15, X15           \
+	LEAQ  kapsel·g0(SB), R14 \
+	INCQ  ·heartbeat(SB)
 
-	CLEAR_VECTORS
-	MOVQ context_r15(AX), R15
-	MOVQ context_r14(AX), R14
-	MOVQ context_r13(AX), R13
-	MOVQ context_r12(AX), R12
-	MOVQ context_rbp(AX), BP
-	MOVQ context_rbx(AX), BX
-	MOVQ (const_callArgs+24)(AX), R10
-	MOVQ (const_callArgs+16)(AX), DX
-	MOVQ (const_callArgs+8)(AX), SI
-	MOVQ const_callArgs(AX), DI
-	MOVQ context_rip(AX), CX
-	MOVQ context_rsp(AX), SP
-	MOVL $(const_flagsFixed+const_flagIF), R11
-	XORL AX, AX
-	XORL R8, R8
-	XORL R9, R9
-	// As CLEAR_BUFFERS, but IRETQ lets no later instruction begin before the branch is right (SDM
-	// vol. 3, 8.3), and SYSRET may. If it was predicted wrong, that is at address 0.
-	CMPQ ·uncleared(SB), $0
-	JEQ  clear
-	ANDQ ·uncleared(SB), CX
+// To ring 3 behind a SYSCALL of the task whose context R9 is, with its results in place. RCX, the
+// flags and R8 to R11 are lost. IRETQ lets no later instruction begin before the branch of
+// CLEAR_BUFFERS is right (SDM vol. 3, 8.3), and SYSRET may. If it was predicted wrong, that is at
+// address 0.
+#define LEAVE_BY_SYSRET \
+	CLEAR_VECTORS                 \
+	MOVQ context_r15(R9), R15     \
+	MOVQ context_r14(R9), R14     \
+	MOVQ context_r13(R9), R13     \
+	MOVQ context_r12(R9), R12     \
+	MOVQ context_rbp(R9), BP      \
+	MOVQ context_rbx(R9), BX      \
+	MOVQ context_rip(R9), CX      \
+	MOVQ context_rsp(R9), SP      \
+	MOVL $(const_flagsFixed+const_flagIF), R11 \
+	XORL AX, AX                   \
+	XORL R8, R8                   \
+	XORL R9, R9                   \
+	CMPQ ·uncleared(SB), $0       \
+	JEQ  4(PC)                    \
+	ANDQ ·uncleared(SB), CX       \
+	BYTE $0x48; SYSRET            \
+	VERW ·writeableSegment(SB)    \
 	BYTE $0x48; SYSRET
-clear:
-	VERW ·writeableSegment(SB)
-	BYTE $0x48; SYSRET
+
+// func switchTo() (served bool)
+// Precondition: X15 is zero, as in all compiled code.
+TEXT ·switchTo(SB), NOSPLIT|NOFRAME, $0-1
+	PUSHQ BP
+	ADJSP $SPILLS
+	MOVQ SP, ·kernelSP(SB)
+	MOVQ ·running(SB), R9
+	CMPQ context_vector(R9), $const_cameBySyscall
+	JNE  other
+	MOVQ context_r10(R9), R10
+	MOVQ context_rdx(R9), DX
+	MOVQ context_rsi(R9), SI
+	MOVQ context_rdi(R9), DI
+	LEAVE_BY_SYSRET
 
 other:
-	MOVQ AX, SP
-	JA   upcall
-	FXRSTOR64 context_fx(AX)
+	MOVQ R9, SP
+	JA   call
+	FXRSTOR64 context_fx(R9)
 	JMP  iret
-upcall:
+call:
 	CLEAR_VECTORS
 iret:
 	POP_REGISTERS
@@ -144,37 +155,54 @@ iret:
 	CLEAR_BUFFERS
 	IRETQ
 
-// A system call: RCX = the task's RIP, R11 = its RFLAGS, interrupts off, its stack pointer still
-// in RSP. What a system call keeps goes into its context, and its words.
-#define KEEP_CALL \
-	MOVQ  SP, R11                                \
-	MOVQ  ·running(SB), SP                       \
-	MOVQ  CX, context_rip(SP)                    \
-	MOVQ  R11, context_rsp(SP)                   \
-	MOVQ  $const_cameBySyscall, context_vector(SP) \
-	MOVB  AX, const_callClass(SP)                \
-	MOVQ  DI, const_callArgs(SP)                 \
-	MOVQ  SI, (const_callArgs+8)(SP)             \
-	MOVQ  DX, (const_callArgs+16)(SP)            \
-	MOVQ  R10, (const_callArgs+24)(SP)           \
-	MOVQ  BX, context_rbx(SP)                    \
-	MOVQ  BP, context_rbp(SP)                    \
-	MOVQ  R12, context_r12(SP)                   \
-	MOVQ  R13, context_r13(SP)                   \
-	MOVQ  R14, context_r14(SP)                   \
-	MOVQ  R15, context_r15(SP)
-
-// syscallEntry is where SYSCALL goes.
+// syscallEntry is where SYSCALL goes: RCX = the task's RIP, R11 = its RFLAGS, interrupts off, its
+// stack pointer still in RSP. What a system call keeps goes into its context, and the call to the
+// kernel.
 TEXT ·syscallEntry(SB), NOSPLIT|NOFRAME, $0
-	KEEP_CALL
-	RETURN_TO_KERNEL
+	MOVQ ·running(SB), R9
+	MOVQ CX, context_rip(R9)
+	MOVQ SP, context_rsp(R9)
+	MOVQ $const_cameBySyscall, context_vector(R9)
+	MOVQ BX, context_rbx(R9)
+	MOVQ BP, context_rbp(R9)
+	MOVQ R12, context_r12(R9)
+	MOVQ R13, context_r13(R9)
+	MOVQ R14, context_r14(R9)
+	MOVQ R15, context_r15(R9)
+	ENTER_GO
+	CMPQ context_memory(R9), $0
+	JNE  refused                          // a 32-bit task's
+	MOVQ AX, BX                           // kernel.SystemCall(attached, class, r0, r1, r2, r3)
+	MOVQ DI, CX
+	MOVQ SI, DI
+	MOVQ DX, SI
+	MOVQ R10, R8
+	MOVQ ·attached(SB), AX
+	CALL kapsel·systemCall(SB)
+	MOVQ ·running(SB), R9
+	TESTB SI, SI
+	JEQ  served
+	CMPQ R9, ·ready(SB)
+	JNE  served
+	MOVQ DI, R10
+	MOVQ CX, DX
+	MOVQ BX, SI
+	MOVQ AX, DI
+	LEAVE_BY_SYSRET
 
-// refillingEntry is where SYSCALL goes if the plan of mitigations says so: no branch, which a
-// task could have trained, decides it.
-TEXT ·refillingEntry(SB), NOSPLIT|NOFRAME, $0
-	KEEP_CALL
+served:
+	CMPQ context_vector(R9), $const_cameBySyscall
+	JNE  elsewhere                        // it goes on in an upcall, or from its start
+	MOVQ AX, context_rdi(R9)
+	MOVQ BX, context_rsi(R9)
+	MOVQ CX, context_rdx(R9)
+	MOVQ DI, context_r10(R9)
+elsewhere:
 	REFILL_RETURNS
-	RETURN_TO_KERNEL
+	RETURN_TO_KERNEL(1)
+refused:
+	REFILL_RETURNS
+	RETURN_TO_KERNEL(0)
 
 // compatSyscallEntry is where SYSCALL goes from compatibility mode on AMD's processors. On
 // Intel's it is an invalid instruction there, and no task has a use for it: so it goes on
@@ -221,7 +249,7 @@ TEXT ·trapStubs(SB), NOSPLIT|NOFRAME, $0
 	TRAP4
 	TRAP4
 	TRAP4
-	TRAP                                  // INT 0x40
+	BYTE $0x6a; BYTE $0; CALL ·int40(SB); BYTE $0x90
 
 // trap: 0(SP) address in trapStubs, 8 code, 16 RIP, 24 CS, 32 RFLAGS, 40 RSP, 48 SS. From
 // ring 3 SP is in the running task's context, because RSP0 was.
@@ -231,6 +259,58 @@ TEXT ·trap(SB), NOSPLIT|NOFRAME, $0
 	JMP   ·userTrap(SB)
 ring0:
 	JMP   ·kernelTrap(SB)
+
+// int40 is trap for INT 0x40. From 32-bit code of a 32-bit task it is a system call, which keeps all
+// registers that such code has. The others it makes 0.
+TEXT ·int40(SB), NOSPLIT|NOFRAME, $0
+	CMPQ  24(SP), $USER_CODE32
+	JEQ   code32
+	JMP   ·trap(SB)
+code32:
+	SUBQ  $context_vector, SP             // where the context begins
+	CMPQ  context_memory(SP), $0
+	JNE   task32
+	ADDQ  $context_vector, SP
+	JMP   ·trap(SB)
+task32:
+	MOVQ $const_cameByInt40, context_vector(SP)
+	MOVQ AX, context_rax(SP)
+	MOVQ BX, context_rbx(SP)
+	MOVQ CX, context_rcx(SP)
+	MOVQ DX, context_rdx(SP)
+	MOVQ SI, context_rsi(SP)
+	MOVQ DI, context_rdi(SP)
+	MOVQ BP, context_rbp(SP)
+	MOVQ SP, AX                           // systemCall32(context)
+	ENTER_GO
+	PUSHQ $FLAGS_CLEAR
+	POPFQ                                 // AC would lift SMAP, DF would turn copies around
+	CALL kapsel·systemCall32(SB)
+	TESTB AX, AX
+	JEQ  served
+	CLEAR_VECTORS
+	MOVQ ·running(SB), SP
+	XORL R8, R8
+	XORL R9, R9
+	XORL R10, R10
+	XORL R11, R11
+	XORL R12, R12
+	XORL R13, R13
+	XORL R14, R14
+	XORL R15, R15
+	MOVQ context_rax(SP), AX
+	MOVQ context_rbx(SP), BX
+	MOVQ context_rcx(SP), CX
+	MOVQ context_rdx(SP), DX
+	MOVQ context_rsi(SP), SI
+	MOVQ context_rdi(SP), DI
+	MOVQ context_rbp(SP), BP
+	ADDQ $context_rip, SP
+	CLEAR_BUFFERS
+	IRETQ
+served:
+	REFILL_RETURNS
+	RETURN_TO_KERNEL(1)
 
 // trapOnIST is trap for vectors with a stack of their own: from ring 3 the frame is moved
 // to the task's context. (#DF and #MC go to kernelTrap at once: they are fatal wherever they
@@ -272,7 +352,7 @@ TEXT ·userTrap(SB), NOSPLIT|NOFRAME, $0
 	MOVQ ·kernelSP(SB), SP
 	PUSHQ $FLAGS_CLEAR
 	POPFQ                                 // AC would lift SMAP, DF would turn copies around
-	RETURN_TO_KERNEL
+	RETURN_TO_KERNEL(0)
 
 // kernelTrap: the stack is as in trap. An interrupt line, at idle or poll, sets its bit. An NMI
 // is the watchdog's: there, where interrupts are on, it comes too late and does nothing. All
@@ -421,12 +501,6 @@ TEXT ·trapStubsAddress(SB), NOSPLIT, $0-8
 // func syscallEntryAddress() uint64
 TEXT ·syscallEntryAddress(SB), NOSPLIT, $0-8
 	LEAQ ·syscallEntry(SB), AX
-	MOVQ AX, ret+0(FP)
-	RET
-
-// func refillingEntryAddress() uint64
-TEXT ·refillingEntryAddress(SB), NOSPLIT, $0-8
-	LEAQ ·refillingEntry(SB), AX
 	MOVQ AX, ret+0(FP)
 	RET
 

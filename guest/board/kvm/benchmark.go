@@ -34,12 +34,10 @@ func (i *instruments) wire(k *kernel.Kernel, m *amd64.Machine, can capability.Se
 	i.ports = mmio.NewPorts(abi.PortMark, 12, can.Hardware)
 	i.registers = mmio.NewRegisters32(m.MapDevice(abi.BenchmarkMMIO), abi.PageSize, can.Hardware)
 	i.driver.Init(k, &i.ports, &i.registers, &i.alarm, can.MemoryAllocation)
+	k.AddDriver(abi.DriverBenchmark, &i.driver)
 }
 
 // booted notes when booting came to what, by the time-stamp counter.
 func (i *instruments) booted(entered, main, loaded uint64) {
 	i.driver.Boot = [...]uint64{abi.BootEntered: entered, abi.BootMain: main, abi.BootLoaded: loaded}
 }
-
-// capsule is the benchmark driver.
-func (i *instruments) capsule() kernel.Driver { return &i.driver }

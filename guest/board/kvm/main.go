@@ -127,26 +127,12 @@ func (b *board) wire(can capability.Set) {
 	b.readOnlyState.Init(k, &b.machine.Timer, can.MemoryAllocation)
 	k.OnContextSwitch(&b.readOnlyState, can.MainLoop)
 	b.processConsole.Init(k, &b.processShare, &b.debug, b, can.TaskManagement)
+	k.AddDriver(abi.DriverAlarm, &b.alarm)
+	k.AddDriver(abi.DriverConsole, &b.console)
+	k.AddDriver(abi.DriverLowLevelDebug, &b.lowLevelDebug)
+	k.AddDriver(abi.DriverReadOnlyState, &b.readOnlyState)
+	k.AddDriver(abi.DriverIPC, &b.ipc)
 	b.instruments.wire(k, b.machine, can)
-}
-
-// Driver implements kernel.Platform.
-func (b *board) Driver(number uint32) kernel.Driver {
-	switch number {
-	case abi.DriverAlarm:
-		return &b.alarm
-	case abi.DriverConsole:
-		return &b.console
-	case abi.DriverLowLevelDebug:
-		return &b.lowLevelDebug
-	case abi.DriverReadOnlyState:
-		return &b.readOnlyState
-	case abi.DriverIPC:
-		return &b.ipc
-	case abi.DriverBenchmark:
-		return b.instruments.capsule()
-	}
-	return nil
 }
 
 // Interrupt implements kernel.Platform.

@@ -18,4 +18,3 @@ type instruments struct{}
 func (*instruments) alarmFor(t *amd64.Timer) hil.Alarm                   { return t }
 func (*instruments) wire(*kernel.Kernel, *amd64.Machine, capability.Set) {}
 func (*instruments) booted(entered, main, loaded uint64)                 {}
-func (*instruments) capsule() kernel.Driver                              { return nil }

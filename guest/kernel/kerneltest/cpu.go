@@ -33,6 +33,7 @@ type CPU struct {
 	planted [kernel.MaxTasks][]kernel.Page
 	raised  uint64 // interrupt lines; they wait when a task runs, or the kernel lets them
 	pending uint64 // those that wait
+	kernel  *kernel.Kernel
 	clock   uint64
 	slice   uint64     // its end; 0: none
 	began   uint64     // kernel work
@@ -54,27 +55,44 @@ type asleep struct{}
 // killed is what ends a Program whose task ended or restarted.
 type killed struct{}
 
-// Switch implements kernel.CPU.
+// Attach implements kernel.CPU.
+func (c *CPU) Attach(k *kernel.Kernel) { c.kernel = k }
+
+// Switch implements kernel.CPU. A system call takes a microsecond.
 func (c *CPU) Switch(slot int) *kernel.Trap {
 	t := &c.slots[slot]
 	if t.next == nil {
 		panic(fmt.Sprintf("kerneltest: Switch to slot %d, which was not started", slot))
 	}
-	c.Advance(1)
-	if c.interrupted() {
-		c.trap = kernel.Trap{Reason: kernel.TrapInterrupt}
-		return &c.trap
+	for {
+		c.Advance(1)
+		if c.interrupted() {
+			c.trap = kernel.Trap{Reason: kernel.TrapInterrupt}
+			return &c.trap
+		}
+		trap, ok := t.next()
+		if !ok {
+			panic("kerneltest: a program ended without a trap")
+		}
+		if trap.Reason != kernel.TrapSyscall || !c.systemCall(t) {
+			c.trap = trap
+			return &c.trap
+		}
 	}
-	trap, ok := t.next()
-	if !ok {
-		panic("kerneltest: a program ended without a trap")
-	}
-	if trap.Reason == kernel.TrapSyscall {
-		t.call = trap
-		return &t.call
-	}
-	c.trap = trap
-	return &c.trap
+}
+
+// systemCall hands the system call that the task makes to the kernel, and reports whether the task
+// goes on with the results.
+func (c *CPU) systemCall(t *Task) bool {
+	w := &t.words
+	var on bool
+	w[0], w[1], w[2], w[3], on = kernel.SystemCall(c.kernel, t.class, w[0], w[1], w[2], w[3])
+	return on && t.upcall == nil
+}
+
+// Answer implements kernel.CPU.
+func (c *CPU) Answer(slot int, r0, r1, r2, r3 uint64) {
+	c.slots[slot].words = [4]uint64{r0, r1, r2, r3}
 }
 
 // Start implements kernel.CPU.
@@ -83,7 +101,7 @@ func (c *CPU) Start(slot int, s kernel.StartState) {
 	t := &c.slots[slot]
 	t.cpu, t.slot, t.Start = c, slot, s
 	t.SP = max((s.InitialBreak&^15)-64, s.RAMStart+16) // a 32-bit task has little below its break
-	t.upcall, t.call = nil, kernel.Trap{}
+	t.upcall = nil
 	program := c.Programs[slot]
 	t.next, t.stop = iter.Pull(func(yield func(kernel.Trap) bool) {
 		defer func() {

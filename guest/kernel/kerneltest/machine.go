@@ -20,14 +20,15 @@ type Machine struct {
 	Policy       kernel.FaultPolicy       // what a fault means; the task is stopped, if not set otherwise
 	Credentials  kernel.CredentialsPolicy // digests are checked where there are any, if not set otherwise
 	Identity     kernel.IdentityPolicy    // the header's ShortID, if not set otherwise
-	Drivers      map[uint32]kernel.Driver
-	Lines        map[int]func() // what serves further interrupt lines
+	Drivers      map[uint32]kernel.Driver // added to the kernel by Load
+	Lines        map[int]func()           // what serves further interrupt lines
 	Alarm        Alarm
 	Line         Line
 	Log          Log
 	Capabilities capability.Set
 
 	tb      testing.TB
+	added   map[uint32]bool // of Drivers
 	places  [][]byte
 	objects bytes.Buffer
 	tasks   int
@@ -47,7 +48,7 @@ func New(tb testing.TB, c capability.Set) *Machine { return NewWithRAM(tb, c, 1<
 
 // NewWithRAM makes a machine with so many bytes for tasks, in a pool full of old data.
 func NewWithRAM(tb testing.TB, c capability.Set, ram int) *Machine {
-	m := &Machine{Drivers: map[uint32]kernel.Driver{}, Lines: map[int]func(){}, Capabilities: c, tb: tb, Policy: &kernel.FaultLimit{},
+	m := &Machine{Drivers: map[uint32]kernel.Driver{}, added: map[uint32]bool{}, Lines: map[int]func(){}, Capabilities: c, tb: tb, Policy: &kernel.FaultLimit{},
 		Credentials: &kernel.SHA256Credentials{}, Identity: &kernel.HeaderIdentity{}}
 	m.Alarm.cpu = &m.CPU
 	m.Line.cpu = &m.CPU
@@ -68,9 +69,6 @@ func NewWithRAM(tb testing.TB, c capability.Set, ram int) *Machine {
 	})
 	return m
 }
-
-// Driver implements kernel.Platform.
-func (m *Machine) Driver(number uint32) kernel.Driver { return m.Drivers[number] }
 
 // OnFault implements kernel.FaultPolicy.
 func (m *Machine) OnFault(t *kernel.Task) (kernel.FaultAction, bool) { return m.Policy.OnFault(t) }
@@ -139,6 +137,12 @@ func (m *Machine) NextPlace() {
 // Load loads the objects added until now.
 func (m *Machine) Load() int {
 	m.NextPlace()
+	for number, d := range m.Drivers {
+		if !m.added[number] {
+			m.Kernel.AddDriver(number, d)
+			m.added[number] = true
+		}
+	}
 	n := m.Kernel.Load(m.places, m.Capabilities.TaskManagement)
 	m.places = nil
 	return n

@@ -18,7 +18,8 @@ type Task struct {
 	next      func() (kernel.Trap, bool)
 	stop      func()
 	yield     func(kernel.Trap) bool
-	call      kernel.Trap // its last system call, then the results of that
+	class     abi.Class // of its last system call
+	words     [4]uint64 // of that, then its results
 	upcall    *kernel.Upcall
 	functions []Function
 	pages     map[uint64]page
@@ -46,18 +47,19 @@ func (t *Task) Function(f Function) uint64 {
 // Syscall traps, and returns the words that the kernel answered with. If the kernel made
 // the task continue in an upcall, that runs first.
 func (t *Task) Syscall(class abi.Class, words ...uint64) [4]uint64 {
-	var args [4]uint64
-	copy(args[:], words)
-	t.trap(kernel.Trap{Reason: kernel.TrapSyscall, Class: class, Args: args})
+	t.class, t.words = class, [4]uint64{}
+	copy(t.words[:], words)
+	t.trap(kernel.Trap{Reason: kernel.TrapSyscall})
 	if u := t.upcall; u != nil {
 		t.upcall = nil
+		results := t.words
 		t.run(u)
-		return t.call.Args
+		return results
 	}
-	if r := t.call.Args; t.Start.Bits32 && (r[0]|r[1]|r[2]|r[3])>>32 != 0 {
+	if r := t.words; t.Start.Bits32 && (r[0]|r[1]|r[2]|r[3])>>32 != 0 {
 		panic(fmt.Sprintf("kerneltest: result words %#x for a 32-bit task", r))
 	}
-	return t.call.Args
+	return t.words
 }
 
 // run runs an upcall. A function that Function did not make cannot be run: its fetch
