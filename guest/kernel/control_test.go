@@ -213,7 +213,7 @@ func TestEventForAnotherTaskEndsTheTurn(t *testing.T) {
 	var turns []kernel.Stop
 	m.Kernel.Init(kernel.Config{
 		CPU: &m.CPU, Platform: m.Machine, Policy: m.Machine, Debug: &m.Log, Credentials: m, Identity: m, RAM: make([]byte, 1<<20),
-		Scheduler: schedulerFunc(func(ready uint32, last kernel.Stop) (int, uint64) {
+		Scheduler: schedulerFunc(func(ready uint64, last kernel.Stop) (int, uint64) {
 			turns = append(turns, last)
 			return (&kernel.RoundRobin{}).Next(ready, last)
 		}),
@@ -236,9 +236,9 @@ func TestEventForAnotherTaskEndsTheTurn(t *testing.T) {
 }
 
 // schedulerFunc is a scheduler that is a function.
-type schedulerFunc func(ready uint32, last kernel.Stop) (int, uint64)
+type schedulerFunc func(ready uint64, last kernel.Stop) (int, uint64)
 
-func (f schedulerFunc) Next(ready uint32, last kernel.Stop) (int, uint64) { return f(ready, last) }
+func (f schedulerFunc) Next(ready uint64, last kernel.Stop) (int, uint64) { return f(ready, last) }
 
 func (schedulerFunc) Timed() bool      { return true }
 func (schedulerFunc) Preemptive() bool { return true }

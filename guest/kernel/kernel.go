@@ -25,7 +25,8 @@ type Kernel struct {
 
 	loaded int       // slots in use
 	live   int       // tasks that may run again
-	ready  uint32    // a bit for each slot whose task can run now
+	ready  uint64    // a bit for each slot whose task can run now
+	held   uint64    // likewise, whose task waits for messages to be sent
 	serial uint64    // the last identifier given to a task
 	ram    [2][]byte // memory for tasks that none has yet
 

@@ -45,6 +45,7 @@ func (k *Kernel) lend(lender, borrower *Task, of event, addr, size uint64) abi.E
 	k.cpu.Map(borrower.slot, loanAddress(lender), mem, ReadWrite)
 	*l = loan{of, addr, uint32(size), max(uint32(size), l.mapped)}
 	lender.lends |= borrower.bit
+	borrower.lenders |= lender.bit
 	if l.mapped == l.size {
 		borrower.blanks &^= lender.bit
 	}
@@ -85,25 +86,24 @@ func (k *Kernel) endLoan(lender, borrower *Task) {
 
 // endLoansOf ends the lender's loans of one buffer.
 func (k *Kernel) endLoansOf(lender *Task, of event) {
-	if lender.lends == 0 {
-		return
-	}
-	for slot := range k.loaded {
-		if lender.loans[slot].of == of {
-			k.endLoan(lender, &k.tasks[slot])
+	for set := lender.lends; set != 0; set &= set - 1 {
+		if borrower := k.first(set); lender.loans[borrower.slot].of == of {
+			k.endLoan(lender, borrower)
 		}
 	}
 }
 
 // endLoans ends all loans from a task that ends, and to it, of which nothing stays.
 func (k *Kernel) endLoans(t *Task) {
-	for slot := range k.loaded {
-		other := &k.tasks[slot]
-		k.endLoan(t, other)
-		l := &other.loans[t.slot]
+	for set := t.lends; set != 0; set &= set - 1 {
+		k.endLoan(t, k.first(set))
+	}
+	for set := t.lenders; set != 0; set &= set - 1 {
+		lender := k.first(set)
+		l := &lender.loans[t.slot]
 		*l = loan{mapped: l.mapped}
-		other.lends &^= t.bit
-		k.dropBlank(other, t)
+		lender.lends &^= t.bit
+		k.dropBlank(lender, t)
 	}
 }
 
@@ -129,6 +129,9 @@ func (k *Kernel) dropBlank(lender, borrower *Task) {
 		k.cpu.Unmap(borrower.slot, loanAddress(lender)+uint64(l.size), uint64(l.mapped-l.size))
 		l.mapped = l.size
 		k.checkMemory()
+	}
+	if l.mapped == 0 {
+		borrower.lenders &^= lender.bit
 	}
 	borrower.blanks &^= lender.bit
 }

@@ -95,12 +95,9 @@ func (s *Slots) leave(t, peer *Task, n uint32) {
 // forgetNotifications takes back what the last run of a task that starts anew notified others of
 // who do not know yet: they know it by its slot, and would answer the new run.
 func (k *Kernel) forgetNotifications(t *Task) {
-	for slot := range k.loaded {
-		if peer := &k.tasks[slot]; t.notified&peer.bit != 0 {
-			k.forgetPeer(peer, t)
-		}
+	for ; t.notified != 0; t.notified &= t.notified - 1 {
+		k.forgetPeer(k.first(t.notified), t)
 	}
-	t.notified = 0
 }
 
 // forgetPeer takes back the notifications of a peer that the task does not know of yet.

@@ -54,6 +54,29 @@ func (k *Kernel) checkReady() {
 			panic("kernel: the set of tasks that can run is wrong")
 		}
 		k.checkWaiting(t)
+		k.checkSets(t)
+	}
+}
+
+// checkSets panics if a set that has the task or not is wrong about that.
+func (k *Kernel) checkSets(t *Task) {
+	for grant := range k.grants {
+		if s := k.allSlots[grant]; (*s.of(t) != nil) != (s.holders&t.bit != 0) {
+			panic("kernel: the set of tasks that have a grant is wrong")
+		}
+	}
+	if t.kept&keptByMessages != 0 && k.held&t.bit == 0 {
+		panic("kernel: a task waits for messages, and nobody knows")
+	}
+	for slot := range k.loaded {
+		peer := &k.tasks[slot]
+		l := &t.loans[slot]
+		switch {
+		case (l.size != 0) != (t.lends&peer.bit != 0),
+			(l.mapped != 0) != (peer.lenders&t.bit != 0),
+			(l.mapped != l.size) != (peer.blanks&t.bit != 0):
+			panic("kernel: the sets of who lends to whom are wrong")
+		}
 	}
 }
 

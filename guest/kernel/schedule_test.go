@@ -15,7 +15,7 @@ func TestRoundRobin(t *testing.T) {
 	preempted := func(slot int) kernel.Stop { return kernel.Stop{Slot: slot, Reason: kernel.StopPreempted} }
 	stopped := func(slot int) kernel.Stop { return kernel.Stop{Slot: slot, Reason: kernel.StopExpired} }
 	for name, c := range map[string]struct {
-		ready uint32
+		ready uint64
 		last  kernel.Stop
 		want  int
 	}{
@@ -86,8 +86,8 @@ func TestTaskThatOnlyCallsIsPreempted(t *testing.T) {
 // cooperative runs the lowest ready slot without a limit.
 type cooperative struct{}
 
-func (cooperative) Next(ready uint32, _ kernel.Stop) (int, uint64) {
-	return bits.TrailingZeros32(ready), 0
+func (cooperative) Next(ready uint64, _ kernel.Stop) (int, uint64) {
+	return bits.TrailingZeros64(ready), 0
 }
 
 func (cooperative) Timed() bool      { return false }

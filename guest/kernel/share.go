@@ -45,7 +45,7 @@ func (k *Kernel) swapUpcall(t *Task, to event, passed pair) (pair, abi.ErrorCode
 	}
 	slot := s.upcall(t, to.number)
 	old := pair{load64(slot[slotFn:]), load64(slot[slotUserdata:])}
-	peers := uint32(0)
+	peers := uint64(0)
 	if t.newest.event == to {
 		t.newest.waits = false
 	}

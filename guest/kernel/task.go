@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"math/bits"
+
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel/tbf"
 )
@@ -60,7 +62,7 @@ const (
 // Task is a program in ring 3.
 type Task struct {
 	slot       int
-	bit        uint32 // 1 << slot
+	bit        uint64 // 1 << slot
 	id         TaskID
 	run        uint64 // counts ends: what was entered for a task holds while this is the same
 	state      State
@@ -82,10 +84,11 @@ type Task struct {
 	grants     [maxGrants][]byte // each grant's block in RAM; nil: none
 
 	loans    [MaxTasks]loan // what it lends, by the borrower's slot
-	lends    uint32         // the slots of borrowers
+	lends    uint64         // the slots of borrowers
+	lenders  uint64         // the slots of lenders in whose place it has pages
 	blank    *page          // its own page in the place of what was taken back from it, or nil
-	blanks   uint32         // the slots of lenders in whose place that page is
-	notified uint32         // the slots of tasks that it notified, in this run or, if it is over, the last
+	blanks   uint64         // the slots of lenders in whose place that page is
+	notified uint64         // the slots of tasks that it notified, in this run or, if it is over, the last
 	advised  advice         // what it was told about its use of IPC
 
 	call    *Trap                     // its last Yield, or brk; while it waits the words are still to be answered
@@ -179,6 +182,9 @@ func (k *Kernel) lastRun(id TaskID) *Task {
 	return nil
 }
 
+// first is the task in the lowest slot of a set, a bit for each slot, which is not empty.
+func (k *Kernel) first(set uint64) *Task { return &k.tasks[bits.TrailingZeros64(set)%MaxTasks] }
+
 // start gives the task a fresh identity, empty memory below its initial break, and its
 // first registers.
 func (k *Kernel) start(t *Task) {
@@ -217,7 +223,7 @@ func (k *Kernel) end(t *Task, s State) {
 	t.run++
 	t.queue.clear()
 	t.newest.waits, t.older, t.late, t.turn = false, 0, 0, lateTurn{}
-	t.grants = [maxGrants][]byte{}
+	k.dropGrants(t)
 	t.stackTop, t.heapStart = 0, 0
 	k.endLoans(t)
 	k.cpu.Clear(t.slot)

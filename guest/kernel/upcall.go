@@ -53,7 +53,7 @@ func (q *upcallQueue) pop() *queuedUpcall {
 
 // remove drops all upcalls of that event, and returns the set of peers whose notifications
 // were among them.
-func (q *upcallQueue) remove(e event) (peers uint32) {
+func (q *upcallQueue) remove(e event) (peers uint64) {
 	for i := q.find(e); i < q.count; i = q.find(e) {
 		if from := q.at(i).from; from != nil {
 			peers |= from.bit
