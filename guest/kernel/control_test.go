@@ -212,7 +212,7 @@ func TestEventForAnotherTaskEndsTheTurn(t *testing.T) {
 	m := newMachine(t)
 	var turns []kernel.Stop
 	m.Kernel.Init(kernel.Config{
-		CPU: &m.CPU, Platform: m.Machine, Policy: m.Machine, Debug: &m.Log, Credentials: m, Identity: m, RAM: make([]byte, 1<<20),
+		CPU: &m.CPU, Platform: m.Machine, Policy: m.Machine, Debug: &m.Log, Credentials: m, Identity: m, RAM: &kernel.RAM{Low: make([]byte, 1<<20)},
 		Scheduler: schedulerFunc(func(ready uint64, last kernel.Stop) (int, uint64) {
 			turns = append(turns, last)
 			return (&kernel.RoundRobin{}).Next(ready, last)

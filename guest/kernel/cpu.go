@@ -20,6 +20,10 @@ type CPU interface {
 	// Precondition: Start was called for slot since it was last Clear.
 	Switch(slot int) *Trap
 
+	// NewTask makes room in ram for what the CPU keeps of a task in slot, and for the kernel's
+	// record of a task, which it returns, empty. It returns nil if there is none. It is called
+	// once for each slot, before any other method is with that slot.
+	NewTask(slot int, ram *RAM) *Task
 	// Start gives the task in slot its first registers: it will run the init function
 	// s describes; every other register is 0, vector and x87 state are reset.
 	Start(slot int, s StartState)
@@ -37,7 +41,8 @@ type CPU interface {
 	// [addr, addr+size), so that Map and Unmap within it cannot fail. It reports false
 	// if memory for page tables ran out, or the range reaches into the last page below
 	// abi.UserMax, which stays empty: behind its last instruction no task could go on. What
-	// is reserved already may be reserved again.
+	// is reserved already may be reserved again. Memory for page tables comes from the RAM that
+	// NewTask was given.
 	Reserve(slot int, addr, size uint64) bool
 	// Map gives the task the pages at addr, backed by mem (whole pages: both addr and
 	// len(mem) are page multiples, mem from the slices that the board handed the kernel),
@@ -83,7 +88,7 @@ type CPU interface {
 }
 
 // MaxTasks is the number of task slots: a power of two, so that a remainder is a slot.
-const MaxTasks = 16
+const MaxTasks = 64
 
 // TrapReason says why a task stopped running.
 type TrapReason uint8

@@ -205,6 +205,9 @@ func (s *Slots) upcall(t *Task, n uint32) *upcallSlot {
 
 func (s *Slots) readWrite(t *Task, n uint32) *bufferSlot { return s.buffer(t, s.at.readWrite, n) }
 
+// shared names the n-th read-write buffer, for loans.
+func (s *Slots) shared(n uint32) sharedBuffer { return sharedBuffer{uint8(s.index), uint8(n)} }
+
 // buffer is the n-th of the buffer slots at an offset.
 func (s *Slots) buffer(t *Task, at, n uint32) *bufferSlot {
 	return (*bufferSlot)((*s.of(t))[at+n*bufferSlotSize:])

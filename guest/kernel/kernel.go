@@ -23,12 +23,12 @@ type Kernel struct {
 	identity    IdentityPolicy
 	read        Region
 
-	loaded int       // slots in use
-	live   int       // tasks that may run again
-	ready  uint64    // a bit for each slot whose task can run now
-	held   uint64    // likewise, whose task waits for messages to be sent
-	serial uint64    // the last identifier given to a task
-	ram    [2][]byte // memory for tasks that none has yet
+	loaded int    // slots in use
+	live   int    // tasks that may run again
+	ready  uint64 // a bit for each slot whose task can run now
+	held   uint64 // likewise, whose task waits for messages to be sent
+	serial uint64 // the last identifier given to a task
+	ram    *RAM   // memory that nobody has yet
 
 	grants   int               // grants made
 	allSlots [maxGrants]*Slots // of those grants
@@ -42,8 +42,8 @@ type Kernel struct {
 	share     workShare
 
 	// Behind the rest, which instructions reach by short offsets so.
-	tasks     [MaxTasks]Task
-	candidate Task // of the object that Load looks at
+	tasks [MaxTasks]*Task // by slot; spare where there is none
+	spare Task            // the task that there is not, and of the object that Load looks at
 }
 
 // Config is what a board wires into the kernel. Every field is needed but two, which say so.
@@ -56,8 +56,7 @@ type Config struct {
 	Identity    IdentityPolicy    // which objects are one application
 	Debug       Writer            // takes the kernel's messages
 	Backlog     Backlog           // of Debug; nil for one that loses nothing
-	RAM         []byte            // memory for tasks, starting on a page
-	MoreRAM     []byte            // likewise, elsewhere; it may be empty
+	RAM         *RAM              // memory for tasks
 }
 
 // ContextSwitchCallback is a driver that is told when a task gets the CPU, to keep something
@@ -74,8 +73,8 @@ type ContextSwitchCallback interface {
 // Init makes the kernel ready for grants, deferred calls and Load.
 func (k *Kernel) Init(c Config) {
 	if c.CPU == nil || c.Platform == nil || c.Scheduler == nil || c.Policy == nil ||
-		c.Credentials == nil || c.Identity == nil || c.Debug == nil {
-		panic("kernel: Init needs a CPU, a Platform, a Scheduler, all Policies and a Debug writer")
+		c.Credentials == nil || c.Identity == nil || c.Debug == nil || c.RAM == nil {
+		panic("kernel: Init needs a CPU, a Platform, a Scheduler, all Policies, a Debug writer and RAM")
 	}
 	k.cpu = c.CPU
 	k.platform = c.Platform
@@ -86,7 +85,10 @@ func (k *Kernel) Init(c Config) {
 	k.credentials = c.Credentials
 	k.identity = c.Identity
 	k.debug, k.backlog = c.Debug, c.Backlog
-	k.ram = [...][]byte{c.RAM, c.MoreRAM}
+	k.ram = c.RAM
+	for slot := range k.tasks {
+		k.tasks[slot] = &k.spare
+	}
 }
 
 // OnContextSwitch makes a driver be told when a task gets the CPU. There is one at most.
@@ -135,7 +137,7 @@ func (k *Kernel) step() {
 	if k.last.Reason != StopPreempted || k.last.Slot != slot {
 		k.startSlice(slice) // else it goes on with the slice it has, which costs no write to the timer
 	}
-	k.last.Slot, k.last.Reason = slot, k.turn(&k.tasks[slot])
+	k.last.Slot, k.last.Reason = slot, k.turn(k.tasks[slot])
 	if k.timed {
 		k.last.Left = k.cpu.SliceLeft()
 	}

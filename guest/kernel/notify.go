@@ -35,7 +35,7 @@ func (s *Slots) Notify(id TaskID, slot, n, buffer uint32, c capability.MemorySha
 	if t == nil || slot >= MaxTasks || n >= uint32(s.counts.Upcalls) || buffer >= uint32(s.counts.ReadWrite) {
 		return abi.INVAL
 	}
-	peer := &k.tasks[slot]
+	peer := k.tasks[slot]
 	awaited := s.awaited(peer, n)
 	if !awaited {
 		if e := s.mayWait(t, peer); e != abi.OK {
@@ -45,7 +45,7 @@ func (s *Slots) Notify(id TaskID, slot, n, buffer uint32, c capability.MemorySha
 	if *s.of(t) != nil { // else it never shared anything
 		b := s.readWrite(t, buffer)
 		if length := load64(b[slotLen:]); length != 0 {
-			if e := k.lend(t, peer, event{s.driver, buffer}, load64(b[slotAddr:]), length); e != abi.OK {
+			if e := k.lend(t, peer, s.shared(buffer), load64(b[slotAddr:]), length); e != abi.OK {
 				return e
 			}
 		}
@@ -122,7 +122,7 @@ func (k *Kernel) forgetPeer(t, peer *Task) {
 func (k *Kernel) TaskNamed(name []byte, asker TaskID) (TaskID, abi.ErrorCode) {
 	var found *Task
 	for slot := range k.loaded {
-		t := &k.tasks[slot]
+		t := k.tasks[slot]
 		switch {
 		case !t.NameIs(name):
 		case found == nil:

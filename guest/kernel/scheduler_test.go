@@ -188,7 +188,7 @@ func TestSchedulersInTheKernel(t *testing.T) {
 func TestPriorityPreempts(t *testing.T) {
 	m := newMachine(t)
 	m.Kernel.Init(kernel.Config{
-		CPU: &m.CPU, Platform: m.Machine, Scheduler: &kernel.Priority{}, Policy: m.Machine, Debug: &m.Log, Credentials: m, Identity: m, RAM: make([]byte, 1<<20),
+		CPU: &m.CPU, Platform: m.Machine, Scheduler: &kernel.Priority{}, Policy: m.Machine, Debug: &m.Log, Credentials: m, Identity: m, RAM: &kernel.RAM{Low: make([]byte, 1<<20)},
 	})
 	m.probe.hook = func(kernel.TaskID, uint32, uint32) kernel.Result {
 		return kernel.Outcome(m.probe.schedule(m.byName("first").ID(), 0, 1))

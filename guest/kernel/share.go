@@ -91,8 +91,8 @@ func (k *Kernel) swapBuffer(t *Task, class abi.Class, to event, passed pair) (pa
 	store64(slot[slotAddr:], passed.a)
 	store64(slot[slotLen:], passed.b)
 	t.memory.keepShared(passed.a, passed.b)
-	if class == abi.AllowReadWrite {
-		k.endLoansOf(t, to)
+	if class == abi.AllowReadWrite && t.lends != 0 {
+		k.endLoansOf(t, s.shared(to.number))
 	}
 	return old, abi.OK
 }

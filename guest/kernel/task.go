@@ -168,7 +168,7 @@ func (t *Task) ready() bool {
 
 // task finds the task that id names, or nil if id is stale.
 func (k *Kernel) task(id TaskID) *Task {
-	if t := &k.tasks[id.value%MaxTasks]; t.id == id && t.alive() {
+	if t := k.tasks[id.value%MaxTasks]; t.id == id && t.alive() {
 		return t
 	}
 	return nil
@@ -176,14 +176,14 @@ func (k *Kernel) task(id TaskID) *Task {
 
 // lastRun finds the task whose present or last run id names, or nil.
 func (k *Kernel) lastRun(id TaskID) *Task {
-	if t := &k.tasks[id.value%MaxTasks]; t.id == id && t.state != Unused {
+	if t := k.tasks[id.value%MaxTasks]; t.id == id && t.state != Unused {
 		return t
 	}
 	return nil
 }
 
 // first is the task in the lowest slot of a set, a bit for each slot, which is not empty.
-func (k *Kernel) first(set uint64) *Task { return &k.tasks[bits.TrailingZeros64(set)%MaxTasks] }
+func (k *Kernel) first(set uint64) *Task { return k.tasks[bits.TrailingZeros64(set)%MaxTasks] }
 
 // start gives the task a fresh identity, empty memory below its initial break, and its
 // first registers.
@@ -297,7 +297,7 @@ func (k *Kernel) ExitStatus() uint32 {
 	}
 	status := uint32(abi.ExitOK)
 	for slot := range k.loaded {
-		t := &k.tasks[slot]
+		t := k.tasks[slot]
 		if t.state == Faulted {
 			return abi.ExitTaskFault
 		}

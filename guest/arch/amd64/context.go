@@ -34,10 +34,21 @@ type context struct {
 	owed bool
 	// stackLost says that a 32-bit task had no writeable stack for its first words.
 	stackLost bool
-	_         [10]byte // to a multiple of 16
-
-	_ [strayFrame]byte // below the next slot's
 }
+
+// A record is a page with what is known of a task: by the machine layer its context, by the kernel
+// the rest. It begins on a page.
+type record struct {
+	_       [strayFrame]byte // below the context
+	context context
+	task    kernel.Task
+}
+
+// A record fits a page, and its context is aligned: else this does not compile.
+const (
+	_ = uint(pageSize - unsafe.Sizeof(record{}))
+	_ = -(unsafe.Offsetof(record{}.context) % 16)
+)
 
 // strayFrame is the room, in bytes, for the frame that kernelTrap makes on the stack it finds.
 // While the entry code's stack pointer is in a context, no interrupt can come: interrupts
@@ -54,12 +65,8 @@ const (
 	leavesByIRET = 257
 )
 
-var contextArea struct {
-	_     [strayFrame]byte
-	slots [kernel.MaxTasks]context
-}
-
-var contexts = &contextArea.slots
+// contexts are in the tasks' records, by slot; nil where there is none.
+var contexts [kernel.MaxTasks]*context
 
 // Offsets in a context, for the entry code.
 const (

@@ -50,9 +50,6 @@ func (c *CPU) init(m *Machine) {
 	}
 	c.active, c.ready = none, none
 	c.ramEnd = max(m.boot.ram, m.boot.high.end, abi.MMIOHoleEnd)
-	for i := range c.spaces {
-		c.spaces[i].frames = &m.frames
-	}
 }
 
 // Switch implements kernel.CPU.
@@ -76,7 +73,7 @@ func (c *CPU) Switch(slot int) *kernel.Trap {
 //
 //go:nosplit
 func (c *CPU) prepare(slot int) bool {
-	x, space := &contexts[slot], &c.spaces[slot]
+	x, space := contexts[slot], &c.spaces[slot]
 	if x.rip >= abi.UserMax { // SYSRET and IRET would fault in ring 0
 		c.trap.Reason = kernel.TrapFault
 		c.trap.Fault = kernel.Fault{Vector: vectorProtection, PC: x.rip, Name: "jump to an address that is not canonical"}
@@ -175,10 +172,22 @@ func (c *CPU) refuse(why string) {
 	c.trap.Fault = kernel.Fault{Vector: kernel.NoVector, Name: why}
 }
 
+// NewTask implements kernel.CPU.
+func (c *CPU) NewTask(slot int, ram *kernel.RAM) *kernel.Task {
+	page := ram.Take(pageSize)
+	if page == nil {
+		return nil
+	}
+	clear(page)
+	r := newRecord(page)
+	contexts[slot], c.spaces[slot].ram = &r.context, ram
+	return &r.task
+}
+
 // Start implements kernel.CPU.
 func (c *CPU) Start(slot int, s kernel.StartState) {
 	c.forget(slot)
-	x := &contexts[slot]
+	x := contexts[slot]
 	*x = context{}
 	x.rip, x.ss, x.rflags = s.Entry, userData, flagsFixed|flagIF
 	x.call.Reason = kernel.TrapSyscall
@@ -202,7 +211,7 @@ func (x *context) start64(s kernel.StartState) {
 // Clear implements kernel.CPU.
 func (c *CPU) Clear(slot int) {
 	c.forget(slot)
-	contexts[slot] = context{}
+	*contexts[slot] = context{}
 	contexts[slot].rip = abi.UserMax
 }
 
@@ -218,7 +227,7 @@ func (c *CPU) forget(slot int) {
 //
 //go:nosplit
 func (c *CPU) Upcall(slot int, mem *kernel.Memory, u *kernel.Upcall) bool {
-	x := &contexts[slot]
+	x := contexts[slot]
 	c.unready(slot)
 	if x.memory != nil {
 		return x.upcall32(u)
@@ -255,7 +264,7 @@ func (c *CPU) Reserve(slot int, addr, size uint64) bool {
 	}
 	s := &c.spaces[slot]
 	if s.root == 0 {
-		root, ok := s.frames.take()
+		root, ok := s.takeFrame()
 		if !ok {
 			return false
 		}

@@ -72,7 +72,7 @@ func faultName(vector uint8, code uint64) string {
 
 // PrintRegisters implements kernel.CPU.
 func (c *CPU) PrintRegisters(slot int, w kernel.Writer) {
-	x := &contexts[slot]
+	x := contexts[slot]
 	if x.vector == cameBySyscall {
 		x.completeSyscall()
 	}

@@ -77,6 +77,14 @@ func (c *CPU) Switch(slot int) *kernel.Trap {
 	return &c.trap
 }
 
+// NewTask implements kernel.CPU. As much memory is taken as the machine takes.
+func (c *CPU) NewTask(_ int, ram *kernel.RAM) *kernel.Task {
+	if ram.Take(abi.PageSize) == nil {
+		return nil
+	}
+	return new(kernel.Task)
+}
+
 // Start implements kernel.CPU.
 func (c *CPU) Start(slot int, s kernel.StartState) {
 	c.Clear(slot)
