@@ -17,7 +17,7 @@ const (
 	UserMax32 = 1 << 32
 	// LoanStart and LoanEnd bound the addresses where a task finds what other tasks lend to
 	// it: at most LoanSize bytes from each, in the order of their slots.
-	LoanStart = LoanEnd - 16*LoanSize
+	LoanStart = LoanEnd - 64*LoanSize
 	LoanEnd   = RAMStart
 	LoanSize  = 128 << 10
 	// InitialRAM is what a 64-bit task finds below its break when it starts, in bytes.

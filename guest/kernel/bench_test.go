@@ -97,7 +97,7 @@ func BenchmarkSystemCalls(b *testing.B) {
 			k.Init(kernel.Config{
 				CPU: cpu, Platform: benchPlatform{}, Scheduler: &kernel.RoundRobin{},
 				Policy: &kernel.FaultLimit{}, Credentials: &kernel.NoCredentials{}, Identity: &kernel.NoIdentity{},
-				Debug: &log, RAM: make([]byte, 1<<20),
+				Debug: &log, RAM: &kernel.RAM{Low: make([]byte, 1<<20)},
 			})
 			driver.grant.Init(&k, probeDriver, kernel.SlotCounts{Upcalls: 3, ReadOnly: 2, ReadWrite: 2}, caps.MemoryAllocation)
 			k.AddDriver(probeDriver, &driver)

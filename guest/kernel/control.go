@@ -14,7 +14,7 @@ import (
 func (k *Kernel) EachTask(c capability.TaskManagement, f func(*Task)) {
 	c.Require()
 	for slot := range k.loaded {
-		f(&k.tasks[slot])
+		f(k.tasks[slot])
 	}
 }
 

@@ -212,8 +212,8 @@ func TestEventForAnotherTaskEndsTheTurn(t *testing.T) {
 	m := newMachine(t)
 	var turns []kernel.Stop
 	m.Kernel.Init(kernel.Config{
-		CPU: &m.CPU, Platform: m.Machine, Policy: m.Machine, Debug: &m.Log, Credentials: m, Identity: m, RAM: make([]byte, 1<<20),
-		Scheduler: schedulerFunc(func(ready uint32, last kernel.Stop) (int, uint64) {
+		CPU: &m.CPU, Platform: m.Machine, Policy: m.Machine, Debug: &m.Log, Credentials: m, Identity: m, RAM: &kernel.RAM{Low: make([]byte, 1<<20)},
+		Scheduler: schedulerFunc(func(ready uint64, last kernel.Stop) (int, uint64) {
 			turns = append(turns, last)
 			return (&kernel.RoundRobin{}).Next(ready, last)
 		}),
@@ -236,11 +236,12 @@ func TestEventForAnotherTaskEndsTheTurn(t *testing.T) {
 }
 
 // schedulerFunc is a scheduler that is a function.
-type schedulerFunc func(ready uint32, last kernel.Stop) (int, uint64)
+type schedulerFunc func(ready uint64, last kernel.Stop) (int, uint64)
 
-func (f schedulerFunc) Next(ready uint32, last kernel.Stop) (int, uint64) { return f(ready, last) }
+func (f schedulerFunc) Next(ready uint64, last kernel.Stop) (int, uint64) { return f(ready, last) }
 
 func (schedulerFunc) Timed() bool      { return true }
+func (schedulerFunc) InTurn() bool     { return false }
 func (schedulerFunc) Preemptive() bool { return true }
 
 func TestRunForever(t *testing.T) {

@@ -17,10 +17,15 @@ type CPU interface {
 	// The trap belongs to the CPU, and holds until the next Switch.
 	// Precondition: Start was called for slot since it was last Clear.
 	Switch(slot int) *Trap
-	// Answer changes the results of the system call that the task in slot is in. They have 32
-	// bits each for a 32-bit task.
-	Answer(slot int, r0, r1, r2, r3 uint64)
+	// Results are the result words of the system call behind which the task in slot does not go on
+	// at once: from when SystemCall has returned to when the task runs again they may be
+	// changed. They have 32 bits each for a 32-bit task. They are always in the same place.
+	Results(slot int) *[4]uint64
 
+	// NewTask makes room in ram for what the CPU keeps of a task in slot, and for the kernel's
+	// record of a task, which it returns, empty. It returns nil if there is none. It is called
+	// once for each slot, before any other method is with that slot.
+	NewTask(slot int, ram *RAM) *Task
 	// Start gives the task in slot its first registers: it will run the init function
 	// s describes; every other register is 0, vector and x87 state are reset.
 	Start(slot int, s StartState)
@@ -38,7 +43,8 @@ type CPU interface {
 	// [addr, addr+size), so that Map and Unmap within it cannot fail. It reports false
 	// if memory for page tables ran out, or the range reaches into the last page below
 	// abi.UserMax, which stays empty: behind its last instruction no task could go on. What
-	// is reserved already may be reserved again.
+	// is reserved already may be reserved again. Memory for page tables comes from the RAM that
+	// NewTask was given.
 	Reserve(slot int, addr, size uint64) bool
 	// Map gives the task the pages at addr, backed by mem (whole pages: both addr and
 	// len(mem) are page multiples, mem from the slices that the board handed the kernel),
@@ -84,7 +90,7 @@ type CPU interface {
 }
 
 // MaxTasks is the number of task slots: a power of two, so that a remainder is a slot.
-const MaxTasks = 16
+const MaxTasks = 64
 
 // TrapReason says why a task stopped running.
 type TrapReason uint8

@@ -56,7 +56,7 @@ func Example() {
 		Credentials: &kernel.SHA256Credentials{},
 		Identity:    &kernel.HeaderIdentity{},
 		Debug:       &exampleDebug,
-		RAM:         exampleRAM[:],
+		RAM:         &kernel.RAM{Low: exampleRAM[:]},
 	})
 	exampleMux.Init(&exampleKernel, &exampleMachine.Line)
 	consoleLine.Init(&exampleMux)

@@ -1,5 +1,7 @@
 package kernel
 
+import "kapsel/guest/abi"
+
 // SetBreaks moves the marks in a task's RAM, which nobody but the kernel may: bytes from its
 // start.
 func (t *Task) SetBreaks(highWater, appBreak, kernelBreak uint64) {
@@ -15,5 +17,5 @@ func (k *Kernel) CheckMemory() { k.checkMemory() }
 
 // Lent is how many bytes a task lends to another, each given by its slot.
 func (k *Kernel) Lent(lender, borrower uint32) uint64 {
-	return uint64(k.tasks[lender].loans[borrower].size)
+	return uint64(k.tasks[lender].loans[borrower].size) * abi.PageSize
 }

@@ -79,14 +79,15 @@ type Backlog interface {
 func (k *Kernel) hold(t *Task) {
 	if k.backlog != nil && k.backlog.Await() {
 		t.kept |= keptByMessages
+		k.held |= t.bit
 		k.update(t)
 	}
 }
 
 // MessagesSent lets tasks run that wait for messages to be sent.
 func (k *Kernel) MessagesSent() {
-	for slot := range k.loaded {
-		t := &k.tasks[slot]
+	for ; k.held != 0; k.held &= k.held - 1 {
+		t := k.first(k.held)
 		t.kept &^= keptByMessages
 		k.update(t)
 	}

@@ -35,7 +35,8 @@ type Slots struct {
 	index   uint // in Task.grants
 	counts  SlotCounts
 	at      offsets
-	size    int // of a block: all slots, then T
+	size    int    // of a block: all slots, then T
+	holders uint64 // the slots of tasks that have it
 	nested  uint64
 	entered TaskData
 }
@@ -44,12 +45,12 @@ type Slots struct {
 // slots, the read-write slots, the userspace-readable slots, T. A slot's fields are little-endian words.
 const (
 	// Upcall slot: function, userdata, what waits to be told (kept.go).
-	upcallSlotSize = 32
+	upcallSlotSize = 40
 	slotFn         = 0
 	slotUserdata   = 8
 	slotArgs       = 16 // three words of 32 bits, of the event that waits
-	slotWaiting    = 28 // a set, in a word of 32 bits
-	slotTurn       = 31 // its last byte: the slot of the peer whose turn is next
+	slotTurn       = 28 // a byte: the slot of the peer whose turn is next
+	slotWaiting    = 32 // a set
 
 	// Buffer slot: address, length.
 	bufferSlotSize = 16
@@ -114,7 +115,7 @@ func (g *Grant[T]) Each(f func(value *T, task *TaskData)) abi.ErrorCode {
 		g.slots.nested++
 		return abi.BUSY
 	}
-	for t := g.slots.next(0); t != nil; t = g.slots.next(t.slot + 1) {
+	for t := g.slots.next(1); t != nil; t = g.slots.next(t.bit << 1) {
 		g.enter(t, f)
 	}
 	return abi.OK
@@ -150,12 +151,10 @@ func (s *Slots) admit(id TaskID) (*Task, abi.ErrorCode) {
 	return t, abi.OK
 }
 
-// next is the first task from a slot on that has the grant allocated, or nil.
-func (s *Slots) next(slot int) *Task {
-	for ; slot < s.kernel.loaded; slot++ {
-		if t := &s.kernel.tasks[slot]; *s.of(t) != nil {
-			return t
-		}
+// next is the first task from a slot's bit on that has the grant allocated, or nil.
+func (s *Slots) next(from uint64) *Task {
+	if later := s.holders & -from; later != 0 {
+		return s.kernel.first(later)
 	}
 	return nil
 }
@@ -183,8 +182,19 @@ func (s *Slots) of(t *Task) *[]byte { return &t.grants[s.index%maxGrants] }
 func (s *Slots) allocate(t *Task) bool {
 	if *s.of(t) == nil {
 		*s.of(t) = t.memory.allocateGrant(s.size)
+		if *s.of(t) != nil {
+			s.holders |= t.bit
+		}
 	}
 	return *s.of(t) != nil
+}
+
+// dropGrants takes all grants from a task that ends.
+func (k *Kernel) dropGrants(t *Task) {
+	t.grants = [maxGrants][]byte{}
+	for _, s := range k.allSlots[:k.grants] {
+		s.holders &^= t.bit
+	}
 }
 
 // upcall is the n-th upcall slot. The grant is allocated and n in range; the same holds
@@ -194,6 +204,9 @@ func (s *Slots) upcall(t *Task, n uint32) *upcallSlot {
 }
 
 func (s *Slots) readWrite(t *Task, n uint32) *bufferSlot { return s.buffer(t, s.at.readWrite, n) }
+
+// shared names the n-th read-write buffer, for loans.
+func (s *Slots) shared(n uint32) sharedBuffer { return sharedBuffer{uint8(s.index), uint8(n)} }
 
 // buffer is the n-th of the buffer slots at an offset.
 func (s *Slots) buffer(t *Task, at, n uint32) *bufferSlot {

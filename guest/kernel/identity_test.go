@@ -135,10 +135,10 @@ func withRAM(t *testing.T, ram int) *machine {
 	return &machine{Machine: kerneltest.NewWithRAM(t, capability.Mint(), ram)}
 }
 
-// TestRefusedObjectsCostNothing: with sixteen slots and RAM for sixteen tasks, sixteen
-// newest versions run, whatever else there is.
+// TestRefusedObjectsCostNothing: with RAM for as many tasks as there are slots, so many newest
+// versions run, whatever else there is.
 func TestRefusedObjectsCostNothing(t *testing.T) {
-	const each = 5 * abi.PageSize // what Object asks for, and the reserve for grants
+	const each = 6 * abi.PageSize // what Object asks for, the reserve for grants, and the task's record
 	var apps []app
 	for i := range kernel.MaxTasks {
 		short := uint32(i + 1)

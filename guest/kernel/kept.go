@@ -1,7 +1,5 @@
 package kernel
 
-import "math/bits"
-
 // What cannot be told at once waits in the upcall slot of its event: the newest event, in the
 // place of an older one, and one notification of each peer. Where no function is subscribed it
 // is kept for a Yield-WaitFor alone. Elsewhere it found the queue full: it is late, and moves to
@@ -9,16 +7,6 @@ import "math/bits"
 //
 // The newest of all kept events is in the task's record, for it is mostly the one that is waited
 // for.
-
-// The set of what waits in an upcall slot: a bit for each peer, by its slot, and above them one
-// for an event.
-const (
-	allPeers = 1<<MaxTasks - 1
-	anEvent  = 1 << MaxTasks
-)
-
-// The set leaves the last byte of its word to slotTurn: else this does not compile.
-const _ = uint(23 - MaxTasks)
 
 // keptEvent is an event that is kept in the task's record.
 type keptEvent struct {
@@ -30,8 +18,9 @@ type keptEvent struct {
 
 func (s *upcallSlot) function() uint64 { return load64(s[slotFn:]) }
 
-// waiting is the set of what waits in the slot.
-func (s *upcallSlot) waiting() uint32 { return load32(s[slotWaiting:]) & (allPeers | anEvent) }
+// waiting is the set of what waits in the slot: a bit for each peer that notified the task, by its
+// slot, and for an event the task's own, as no task notifies itself.
+func (s *upcallSlot) waiting() uint64 { return load64(s[slotWaiting:]) }
 
 // keep keeps an event whose upcall slot that is.
 //
@@ -42,7 +31,7 @@ func (t *Task) keep(e event, slot *upcallSlot, a0, a1, a2 uint32) {
 		t.put(n.slot, n.args[0], n.args[1], n.args[2])
 	}
 	if t.older != 0 {
-		t.setWaiting(slot, slot.waiting()&allPeers)
+		t.setWaiting(slot, slot.waiting()&^t.bit)
 	}
 	n.event, n.slot, n.waits = e, slot, true
 	n.args[0], n.args[1], n.args[2] = a0, a1, a2
@@ -55,31 +44,30 @@ func (t *Task) put(slot *upcallSlot, a0, a1, a2 uint32) (replaced bool) {
 	w := slot.waiting()
 	store64(slot[slotArgs:], uint64(a0)|uint64(a1)<<32)
 	store32(slot[slotArgs+8:], a2)
-	t.setWaiting(slot, w|anEvent)
-	return w&anEvent != 0
+	t.setWaiting(slot, w|t.bit)
+	return w&t.bit != 0
 }
 
 // setWaiting says what waits in a slot, and counts the slots that keep something and those
 // where something is late.
-func (t *Task) setWaiting(slot *upcallSlot, set uint32) {
+func (t *Task) setWaiting(slot *upcallSlot, set uint64) {
 	n := &t.older
 	if slot.function() != 0 {
 		n = &t.late
 	}
-	w := slot.waiting()
-	if w != 0 {
+	if slot.waiting() != 0 {
 		*n--
 	}
 	if set != 0 {
 		*n++
 	}
-	store32(slot[slotWaiting:], load32(slot[slotWaiting:])^w^set)
+	store64(slot[slotWaiting:], set)
 }
 
 // forget drops the calls of an event and what waits in its slot. It returns the set of peers
 // whose notifications were among them.
-func (t *Task) forget(e event, slot *upcallSlot) (peers uint32) {
-	peers = slot.waiting() & allPeers
+func (t *Task) forget(e event, slot *upcallSlot) (peers uint64) {
+	peers = slot.waiting() &^ t.bit
 	t.setWaiting(slot, 0)
 	return peers | t.queue.remove(e)
 }
@@ -89,22 +77,21 @@ func (t *Task) forget(e event, slot *upcallSlot) (peers uint32) {
 func (k *Kernel) takeFrom(t *Task, slot *upcallSlot, u *queuedUpcall) {
 	w := slot.waiting()
 	u.call.Fn, u.call.Userdata = slot.function(), load64(slot[slotUserdata:])
-	if w&anEvent != 0 {
+	if w&t.bit != 0 {
 		u.from = nil
 		for i := range u.call.Args {
 			u.call.Args[i] = load32(slot[slotArgs+4*i:])
 		}
-		t.setWaiting(slot, w&allPeers)
+		t.setWaiting(slot, w&^t.bit)
 		return
 	}
 	next := w >> slot[slotTurn] << slot[slotTurn]
 	if next == 0 {
 		next = w
 	}
-	peer := bits.TrailingZeros32(next) % MaxTasks
-	slot[slotTurn] = byte(peer + 1)
-	t.setWaiting(slot, w&^(1<<peer))
-	u.from = &k.tasks[peer]
+	u.from = k.first(next)
+	slot[slotTurn] = byte(u.from.slot + 1)
+	t.setWaiting(slot, w&^u.from.bit)
 }
 
 // takeWaiting takes what waits in the slot of an event, or reports false if nothing does.

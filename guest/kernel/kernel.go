@@ -9,6 +9,7 @@ type Kernel struct {
 	platform    Platform
 	scheduler   Scheduler
 	timed       bool // the scheduler wants to know what was left of a slice
+	inTurn      bool // a task that waits hands the rest of its slice to the next
 	preemptive  bool // a task that another wakes may run at once
 	policy      FaultPolicy
 	debug       Writer
@@ -20,11 +21,12 @@ type Kernel struct {
 	identity    IdentityPolicy
 	read        Region
 
-	loaded int       // slots in use
-	live   int       // tasks that may run again
-	ready  uint32    // a bit for each slot whose task can run now
-	serial uint64    // the last identifier given to a task
-	ram    [2][]byte // memory for tasks that none has yet
+	loaded int    // slots in use
+	live   int    // tasks that may run again
+	ready  uint64 // a bit for each slot whose task can run now
+	held   uint64 // likewise, whose task waits for messages to be sent
+	serial uint64 // the last identifier given to a task
+	ram    *RAM   // memory that nobody has yet
 
 	grants   int               // grants made
 	allSlots [maxGrants]*Slots // of those grants
@@ -32,15 +34,16 @@ type Kernel struct {
 	drivers  driverTable
 	deferred deferredCalls
 
-	running   *Task // the task whose turn it is, or was last
-	attention bool  // its turn is to end: it waits or has ended, or there is other work
-	last      Stop  // how the last turn ended
-	sliced    bool  // a slice is running
+	running   *Task  // the task whose turn it is, or was last
+	attention bool   // its turn is to end: it waits or has ended, or there is other work
+	last      Stop   // how the last turn ended
+	slice     uint64 // length of the slice that is running, 0: there is none
+	handedOn  bool   // that was begun for another task
 	share     workShare
 
 	// Behind the rest, which instructions reach by short offsets so.
-	tasks     [MaxTasks]Task
-	candidate Task // of the object that Load looks at
+	tasks [MaxTasks]*Task // by slot; spare where there is none
+	spare Task            // the task that there is not, and of the object that Load looks at
 }
 
 // Config is what a board wires into the kernel. Every field is needed but two, which say so.
@@ -53,8 +56,7 @@ type Config struct {
 	Identity    IdentityPolicy    // which objects are one application
 	Debug       Writer            // takes the kernel's messages
 	Backlog     Backlog           // of Debug; nil for one that loses nothing
-	RAM         []byte            // memory for tasks, starting on a page
-	MoreRAM     []byte            // likewise, elsewhere; it may be empty
+	RAM         *RAM              // memory for tasks
 }
 
 // ContextSwitchCallback is a driver that is told when a task gets the CPU, to keep something
@@ -71,20 +73,23 @@ type ContextSwitchCallback interface {
 // Init makes the kernel ready for grants, deferred calls and Load.
 func (k *Kernel) Init(c Config) {
 	if c.CPU == nil || c.Platform == nil || c.Scheduler == nil || c.Policy == nil ||
-		c.Credentials == nil || c.Identity == nil || c.Debug == nil {
-		panic("kernel: Init needs a CPU, a Platform, a Scheduler, all Policies and a Debug writer")
+		c.Credentials == nil || c.Identity == nil || c.Debug == nil || c.RAM == nil {
+		panic("kernel: Init needs a CPU, a Platform, a Scheduler, all Policies, a Debug writer and RAM")
 	}
 	k.cpu = c.CPU
 	k.cpu.Attach(k)
 	k.platform = c.Platform
 	k.interrupts = c.CPU.Interrupts()
 	k.scheduler = c.Scheduler
-	k.timed, k.preemptive = c.Scheduler.Timed(), c.Scheduler.Preemptive()
+	k.timed, k.inTurn, k.preemptive = c.Scheduler.Timed(), c.Scheduler.InTurn(), c.Scheduler.Preemptive()
 	k.policy = c.Policy
 	k.credentials = c.Credentials
 	k.identity = c.Identity
 	k.debug, k.backlog = c.Debug, c.Backlog
-	k.ram = [...][]byte{c.RAM, c.MoreRAM}
+	k.ram = c.RAM
+	for slot := range k.tasks {
+		k.tasks[slot] = &k.spare
+	}
 }
 
 // OnContextSwitch makes a driver be told when a task gets the CPU. There is one at most.
@@ -133,9 +138,24 @@ func (k *Kernel) step() {
 	if k.last.Reason != StopPreempted || k.last.Slot != slot {
 		k.startSlice(slice) // else it goes on with the slice it has, which costs no write to the timer
 	}
-	k.last.Slot, k.last.Reason = slot, k.turn(&k.tasks[slot])
+	k.turns(k.tasks[slot])
 	if k.timed {
 		k.last.Left = k.cpu.SliceLeft()
+	}
+}
+
+// turns runs a ready task for a turn, and others that it hands the processor on to.
+//
+//go:nosplit
+func (k *Kernel) turns(t *Task) {
+	for {
+		reason := k.turn(t)
+		if reason != StopNoWork || !k.inTurn || k.ready == 0 || k.deferred.pending != 0 || *k.interrupts != 0 {
+			k.last.Slot, k.last.Reason = t.slot, reason
+			return
+		}
+		k.handedOn = true
+		t = k.tasks[atOrAfter(k.ready, uint(t.slot)+1)%MaxTasks]
 	}
 }
 
@@ -148,16 +168,21 @@ func (k *Kernel) idle() {
 
 // expire ends the turn that an interrupt preempted as one whose slice was over.
 func (k *Kernel) expire() {
-	if k.last.Reason == StopPreempted {
-		k.tasks[k.last.Slot].expired++
-		k.last.Reason, k.last.Left = StopExpired, 0
+	if k.last.Reason != StopPreempted {
+		return
 	}
+	if k.handedOn { // the rest of another's slice: its own begins
+		k.startSlice(k.slice)
+		return
+	}
+	k.tasks[k.last.Slot].expired++
+	k.last.Reason, k.last.Left = StopExpired, 0
 }
 
 // startSlice begins a slice of that length, 0 for none.
 func (k *Kernel) startSlice(micros uint64) {
-	if micros != 0 || k.sliced {
-		k.sliced = micros != 0
+	if micros != 0 || k.slice != 0 {
+		k.slice, k.handedOn = micros, false
 		k.cpu.SetSlice(micros)
 	}
 }

@@ -55,7 +55,7 @@ func (l *loader) scan(objects []byte) {
 // not. It passes over padding.
 func (l *loader) consider(b []byte, size, offset int) {
 	k := l.kernel
-	t := &k.candidate
+	t := &k.spare
 	*t = Task{offset: offset}
 	wrong := t.object.Parse(b[:size])
 	if wrong.OK() && t.object.Padding() {
@@ -92,7 +92,7 @@ func (l *loader) compete(t *Task) {
 		if slot == l.end {
 			break
 		}
-		rival := &k.tasks[slot]
+		rival := k.tasks[slot]
 		if slot < k.loaded || rival.object.Version() >= t.object.Version() {
 			k.printSame(t, rival)
 			return
@@ -104,8 +104,21 @@ func (l *loader) compete(t *Task) {
 		k.printSkipped(t, "all task slots are in use")
 		return
 	}
-	k.tasks[l.end] = *t
+	if k.tasks[l.end] == &k.spare && !k.makeRecord(l.end) {
+		k.printSkipped(t, noRAM)
+		return
+	}
+	*k.tasks[l.end] = *t
 	l.end++
+}
+
+// makeRecord makes the record of the task in a slot. It reports false if there is no memory for it.
+func (k *Kernel) makeRecord(slot int) bool {
+	t := k.cpu.NewTask(slot, k.ram)
+	if t != nil {
+		k.tasks[slot] = t
+	}
+	return t != nil
 }
 
 // rival finds the slot of a task or candidate of t's identity, or returns end.
@@ -121,27 +134,27 @@ func (l *loader) rival(t *Task) int {
 func (l *loader) remove(slot int) {
 	tasks := &l.kernel.tasks
 	l.end--
+	removed := tasks[slot]
 	for ; slot < l.end; slot++ {
 		tasks[slot] = tasks[slot+1]
 	}
-	tasks[l.end] = Task{}
+	tasks[l.end] = removed
+	*removed = Task{}
 }
 
 // makeTasks makes tasks of the candidates, as long as there is memory for them.
 func (l *loader) makeTasks() {
 	k := l.kernel
 	for from := k.loaded; from < l.end; from++ {
-		t := &k.tasks[k.loaded]
-		if from != k.loaded {
-			*t = k.tasks[from]
-			k.tasks[from] = Task{}
-		}
+		t := k.tasks[from]
+		k.tasks[from], k.tasks[k.loaded] = k.tasks[k.loaded], t
 		t.slot, t.bit = k.loaded, 1<<k.loaded
 		if reason := k.place(t); reason != "" {
 			k.printSkipped(t, reason)
 			*t = Task{}
 			continue
 		}
+		t.results = k.cpu.Results(t.slot)
 		k.loaded++
 		k.start(t)
 		k.printLoaded(t)
@@ -155,14 +168,13 @@ const noRAM = "not enough RAM left for what it asks for"
 func (k *Kernel) check(t *Task) string {
 	program, _ := t.object.Program()
 	t.restricted, t.bits32 = t.object.Restricted(), !t.object.Is64Bit()
-	t.special = t.restricted || t.bits32
 	t.memory.protected = uint64(program.ProtectedSize)
 	t.ramSize = max(abi.PageUp(uint64(program.MinimumRAM)), abi.InitialRAM) + grantReserve
 	if reason := t.memory.chooseAddresses(&t.object, t.ramSize); reason != "" {
 		return reason
 	}
 	t.entry = t.memory.flashStart + uint64(program.InitOffset)
-	if k.roomFor(t.ramSize) == nil {
+	if k.ram.roomFor(t.ramSize) == nil {
 		return noRAM
 	}
 	return k.checkCredentials(&t.object)
@@ -171,36 +183,14 @@ func (k *Kernel) check(t *Task) string {
 // place gives the task its RAM and maps its flash. It returns what hinders it, or "".
 func (k *Kernel) place(t *Task) string {
 	m := &t.memory
-	if k.roomFor(t.ramSize) == nil {
-		return noRAM
-	}
 	if !k.cpu.Reserve(t.slot, m.flashStart, uint64(len(m.flash))) || !k.cpu.Reserve(t.slot, m.ramStart, t.ramSize) {
 		return "not enough memory left for its page tables"
 	}
-	m.ram = k.takeRAM(t.ramSize)
+	if m.ram = k.ram.Take(t.ramSize); m.ram == nil {
+		return noRAM
+	}
 	k.mapFlash(t)
 	return ""
-}
-
-// takeRAM takes so much memory for a task, for good, or returns nil if there is none.
-func (k *Kernel) takeRAM(size uint64) []byte {
-	room := k.roomFor(size)
-	if room == nil {
-		return nil
-	}
-	taken := (*room)[:size:size]
-	*room = (*room)[size:]
-	return taken
-}
-
-// roomFor finds the memory that has room for so much, or returns nil.
-func (k *Kernel) roomFor(size uint64) *[]byte {
-	for i := range k.ram {
-		if size <= uint64(len(k.ram[i])) {
-			return &k.ram[i]
-		}
-	}
-	return nil
 }
 
 // mapFlash gives the task its object to read and execute, and the writeable regions in

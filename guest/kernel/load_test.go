@@ -114,7 +114,7 @@ func TestPaddingIsPassedOver(t *testing.T) {
 }
 
 func TestAllSlotsInUse(t *testing.T) {
-	m := newMachine(t)
+	m := withRAM(t, 2<<20)
 	for i := range kernel.MaxTasks {
 		m.AddTask(fmt.Sprint("task", i), nothing, nil)
 	}

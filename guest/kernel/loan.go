@@ -7,11 +7,18 @@ import "kapsel/guest/abi"
 // loan the same one, so that no access of a borrower that does not know yet is a fault. It
 // stays until the borrower is told.
 type loan struct {
-	of     event // driver and allow number of the buffer
-	addr   uint64
-	size   uint32 // in bytes; 0: nothing is lent
-	mapped uint32 // bytes from loanAddress on where the borrower has pages: from size on its blank page
+	of     sharedBuffer
+	start  uint32 // where it begins in the lender's RAM, as all below in pages
+	size   uint8  // 0: nothing is lent
+	mapped uint8  // where the borrower has pages, from loanAddress on: from size on its blank page
 }
+
+// sharedBuffer names a buffer that a task shares: the grant and the allow number.
+type sharedBuffer struct{ grant, number uint8 }
+
+// A loan's pages can be counted so: else this does not compile. (A task's RAM has 4 GiB and the
+// reserve for grants at most.)
+const _ = uint8(abi.LoanSize / abi.PageSize)
 
 // page is a page of memory.
 type page [abi.PageSize]byte
@@ -26,8 +33,10 @@ func loanAddress(t *Task) uint64 { return abi.LoanStart + uint64(t.slot)*abi.Loa
 // an error, one of those of Notify, nothing has changed.
 //
 //go:nosplit
-func (k *Kernel) lend(lender, borrower *Task, of event, addr, size uint64) abi.ErrorCode {
+func (k *Kernel) lend(lender, borrower *Task, of sharedBuffer, addr, size uint64) abi.ErrorCode {
 	l := &lender.loans[borrower.slot]
+	m := &lender.memory
+	start, pages := uint32((addr-m.ramStart)/abi.PageSize), uint8(size/abi.PageSize)
 	switch {
 	case addr%abi.PageSize != 0 || size%abi.PageSize != 0:
 		k.advise(lender, adviceWholePages, borrower, addr, size)
@@ -35,16 +44,17 @@ func (k *Kernel) lend(lender, borrower *Task, of event, addr, size uint64) abi.E
 	case size > abi.LoanSize:
 		k.advise(lender, adviceTooLarge, borrower, addr, size)
 		return abi.SIZE
-	case l.of == of && l.addr == addr && uint64(l.size) == size:
+	case l.of == of && l.start == start && l.size == pages:
 		return abi.OK
 	case !k.makeBlank(borrower) || !k.cpu.Reserve(borrower.slot, loanAddress(lender), size):
 		return abi.NOMEM
 	}
 	k.endLoan(lender, borrower)
-	mem, _ := lender.memory.readWrite(addr, size) // the break stays above shared buffers
+	mem, _ := m.readWrite(addr, size) // the break stays above shared buffers
 	k.cpu.Map(borrower.slot, loanAddress(lender), mem, ReadWrite)
-	*l = loan{of, addr, uint32(size), max(uint32(size), l.mapped)}
+	*l = loan{of, start, pages, max(pages, l.mapped)}
 	lender.lends |= borrower.bit
+	borrower.lenders |= lender.bit
 	if l.mapped == l.size {
 		borrower.blanks &^= lender.bit
 	}
@@ -56,7 +66,7 @@ func (k *Kernel) lend(lender, borrower *Task, of event, addr, size uint64) abi.E
 // taken back. It reports false if no memory is left.
 func (k *Kernel) makeBlank(borrower *Task) bool {
 	if borrower.blank == nil {
-		if ram := k.takeRAM(abi.PageSize); ram != nil {
+		if ram := k.ram.Take(abi.PageSize); ram != nil {
 			borrower.blank = (*page)(ram)
 		}
 	}
@@ -74,8 +84,8 @@ func (k *Kernel) endLoan(lender, borrower *Task) {
 	if borrower.blanks == 0 {
 		clear(borrower.blank[:])
 	}
-	for at := uint32(0); at < l.size; at += abi.PageSize {
-		k.cpu.Map(borrower.slot, loanAddress(lender)+uint64(at), borrower.blank[:], ReadWrite)
+	for page := range uint64(l.size) {
+		k.cpu.Map(borrower.slot, loanAddress(lender)+page*abi.PageSize, borrower.blank[:], ReadWrite)
 	}
 	borrower.blanks |= lender.bit
 	lender.lends &^= borrower.bit
@@ -84,26 +94,25 @@ func (k *Kernel) endLoan(lender, borrower *Task) {
 }
 
 // endLoansOf ends the lender's loans of one buffer.
-func (k *Kernel) endLoansOf(lender *Task, of event) {
-	if lender.lends == 0 {
-		return
-	}
-	for slot := range k.loaded {
-		if lender.loans[slot].of == of {
-			k.endLoan(lender, &k.tasks[slot])
+func (k *Kernel) endLoansOf(lender *Task, of sharedBuffer) {
+	for set := lender.lends; set != 0; set &= set - 1 {
+		if borrower := k.first(set); lender.loans[borrower.slot].of == of {
+			k.endLoan(lender, borrower)
 		}
 	}
 }
 
 // endLoans ends all loans from a task that ends, and to it, of which nothing stays.
 func (k *Kernel) endLoans(t *Task) {
-	for slot := range k.loaded {
-		other := &k.tasks[slot]
-		k.endLoan(t, other)
-		l := &other.loans[t.slot]
+	for set := t.lends; set != 0; set &= set - 1 {
+		k.endLoan(t, k.first(set))
+	}
+	for set := t.lenders; set != 0; set &= set - 1 {
+		lender := k.first(set)
+		l := &lender.loans[t.slot]
 		*l = loan{mapped: l.mapped}
-		other.lends &^= t.bit
-		k.dropBlank(other, t)
+		lender.lends &^= t.bit
+		k.dropBlank(lender, t)
 	}
 }
 
@@ -119,16 +128,19 @@ func (k *Kernel) tellLoan(lender, borrower *Task) (length, addr uint32) {
 	if l.size == 0 {
 		return 0, 0
 	}
-	return l.size, uint32(loanAddress(lender))
+	return uint32(l.size) * abi.PageSize, uint32(loanAddress(lender))
 }
 
 // dropBlank takes the borrower's page from the place of what the lender took back.
 func (k *Kernel) dropBlank(lender, borrower *Task) {
 	l := &lender.loans[borrower.slot]
 	if l.mapped != l.size {
-		k.cpu.Unmap(borrower.slot, loanAddress(lender)+uint64(l.size), uint64(l.mapped-l.size))
+		k.cpu.Unmap(borrower.slot, loanAddress(lender)+uint64(l.size)*abi.PageSize, uint64(l.mapped-l.size)*abi.PageSize)
 		l.mapped = l.size
 		k.checkMemory()
+	}
+	if l.mapped == 0 {
+		borrower.lenders &^= lender.bit
 	}
 	borrower.blanks &^= lender.bit
 }

@@ -100,7 +100,7 @@ func TestLoanIsSharedMemory(t *testing.T) {
 	}, nil)
 	assert.False(t, m.Run())
 	assert.Equal(t, []byte{1, 2, 3, 4}, seen)
-	assert.Contains(t, m.Log.String(), "task 2 borrower faulted: page fault: read at 0x7fe01000")
+	assert.Contains(t, m.Log.String(), "task 2 borrower faulted: page fault: read at 0x7f801000")
 }
 
 // TestLoanEnds: behind each of these events the borrower finds zeroes and not what was lent, until
@@ -223,7 +223,7 @@ func TestBlankPage(t *testing.T) {
 	m.AddTask("lender", func(k *kerneltest.Task) { lender = k; lends(true)(k) }, nil)
 	m.AddTask("other lender", lends(false), nil)
 	m.Run()
-	assert.Contains(t, m.Log.String(), "first faulted: page fault: read at 0x7fe60000")
+	assert.Contains(t, m.Log.String(), "first faulted: page fault: read at 0x7f860000")
 	assert.Equal(t, 1, strings.Count(m.Log.String(), "faulted"))
 }
 
@@ -313,14 +313,14 @@ func TestEndOfABorrower(t *testing.T) {
 			}, nil)
 			m.Run()
 			assert.Equal(t, 2, lives)
-			assert.Contains(t, m.Log.String(), "borrower faulted: page fault: read at 0x7fe00000")
+			assert.Contains(t, m.Log.String(), "borrower faulted: page fault: read at 0x7f800000")
 		})
 	}
 }
 
 // TestNoMemoryForABlankPage: what could not be taken back is not lent.
 func TestNoMemoryForABlankPage(t *testing.T) {
-	m := newMachineWithRAM(t, 10*abi.PageSize)
+	m := newMachineWithRAM(t, 13*abi.PageSize)
 	loanHook(m)
 	m.AddTask("lender", func(k *kerneltest.Task) {
 		page := k.Start.RAMStart + abi.PageSize

@@ -35,7 +35,7 @@ func (s *Slots) Notify(id TaskID, slot, n, buffer uint32, c capability.MemorySha
 	if t == nil || slot >= MaxTasks || n >= uint32(s.counts.Upcalls) || buffer >= uint32(s.counts.ReadWrite) {
 		return abi.INVAL
 	}
-	peer := &k.tasks[slot]
+	peer := k.tasks[slot]
 	awaited := s.awaited(peer, n)
 	if !awaited {
 		if e := s.mayWait(t, peer); e != abi.OK {
@@ -45,7 +45,7 @@ func (s *Slots) Notify(id TaskID, slot, n, buffer uint32, c capability.MemorySha
 	if *s.of(t) != nil { // else it never shared anything
 		b := s.readWrite(t, buffer)
 		if length := load64(b[slotLen:]); length != 0 {
-			if e := k.lend(t, peer, event{s.driver, buffer}, load64(b[slotAddr:]), length); e != abi.OK {
+			if e := k.lend(t, peer, s.shared(buffer), load64(b[slotAddr:]), length); e != abi.OK {
 				return e
 			}
 		}
@@ -95,12 +95,9 @@ func (s *Slots) leave(t, peer *Task, n uint32) {
 // forgetNotifications takes back what the last run of a task that starts anew notified others of
 // who do not know yet: they know it by its slot, and would answer the new run.
 func (k *Kernel) forgetNotifications(t *Task) {
-	for slot := range k.loaded {
-		if peer := &k.tasks[slot]; t.notified&peer.bit != 0 {
-			k.forgetPeer(peer, t)
-		}
+	for ; t.notified != 0; t.notified &= t.notified - 1 {
+		k.forgetPeer(k.first(t.notified), t)
 	}
-	t.notified = 0
 }
 
 // forgetPeer takes back the notifications of a peer that the task does not know of yet.
@@ -125,7 +122,7 @@ func (k *Kernel) forgetPeer(t, peer *Task) {
 func (k *Kernel) TaskNamed(name []byte, asker TaskID) (TaskID, abi.ErrorCode) {
 	var found *Task
 	for slot := range k.loaded {
-		t := &k.tasks[slot]
+		t := k.tasks[slot]
 		switch {
 		case !t.NameIs(name):
 		case found == nil:

@@ -15,7 +15,7 @@ func TestRestartEndsTheTurn(t *testing.T) {
 	m := newMachine(t)
 	m.Kernel.Init(kernel.Config{
 		CPU: &m.CPU, Platform: m.Machine, Scheduler: &kernel.Cooperative{}, Policy: m.Machine, Debug: &m.Log, Credentials: m, Identity: m,
-		RAM: make([]byte, 1<<20),
+		RAM: &kernel.RAM{Low: make([]byte, 1<<20)},
 	})
 	var order []string
 	for _, name := range []string{"one", "other"} {

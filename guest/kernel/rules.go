@@ -38,7 +38,7 @@ const (
 // checkMemory panics, naming task, page and rule, if a rule is broken.
 func (k *Kernel) checkMemory() {
 	for slot := range k.loaded {
-		t := &k.tasks[slot]
+		t := k.tasks[slot]
 		if !t.memory.inOrder() {
 			k.broken(t, ruleBreaks, Page{Addr: t.memory.appBreak})
 		}
@@ -49,11 +49,34 @@ func (k *Kernel) checkMemory() {
 // checkReady panics if what is known of who can run, and of what waits for whom, is not true.
 func (k *Kernel) checkReady() {
 	for slot := range k.loaded {
-		t := &k.tasks[slot]
+		t := k.tasks[slot]
 		if t.ready() != (k.ready&t.bit != 0) {
 			panic("kernel: the set of tasks that can run is wrong")
 		}
 		k.checkWaiting(t)
+		k.checkSets(t)
+	}
+}
+
+// checkSets panics if a set that has the task or not is wrong about that.
+func (k *Kernel) checkSets(t *Task) {
+	for grant := range k.grants {
+		if s := k.allSlots[grant]; (*s.of(t) != nil) != (s.holders&t.bit != 0) {
+			panic("kernel: the set of tasks that have a grant is wrong")
+		}
+	}
+	if t.kept&keptByMessages != 0 && k.held&t.bit == 0 {
+		panic("kernel: a task waits for messages, and nobody knows")
+	}
+	for slot := range k.loaded {
+		peer := k.tasks[slot]
+		l := &t.loans[slot]
+		switch {
+		case (l.size != 0) != (t.lends&peer.bit != 0),
+			(l.mapped != 0) != (peer.lenders&t.bit != 0),
+			(l.mapped != l.size) != (peer.blanks&t.bit != 0):
+			panic("kernel: the sets of who lends to whom are wrong")
+		}
 	}
 }
 
@@ -156,15 +179,15 @@ func (k *Kernel) granted(t *Task, addr uint64) (p Page, lent, ok bool) {
 		l := &k.tasks[(addr-abi.LoanStart)/abi.LoanSize].loans[t.slot]
 		offset := (addr - abi.LoanStart) % abi.LoanSize
 		switch {
-		case offset >= uint64(l.mapped):
+		case offset/abi.PageSize >= uint64(l.mapped):
 			return Page{}, false, false
-		case offset >= uint64(l.size):
+		case offset/abi.PageSize >= uint64(l.size):
 			p.Frame = k.cpu.Frame(t.blank[:])
 			return p, false, true
-		case !within(l.addr, uint64(l.size), lender.ramStart, lender.appBreak):
+		case !within(l.addr(lender), uint64(l.size)*abi.PageSize, lender.ramStart, lender.appBreak):
 			return Page{}, false, false
 		}
-		p.Frame = k.cpu.Frame(lender.ram) + l.addr - lender.ramStart + offset
+		p.Frame = k.cpu.Frame(lender.ram) + l.addr(lender) - lender.ramStart + offset
 		return p, true, true
 	}
 	return Page{}, false, false
@@ -175,10 +198,13 @@ func (k *Kernel) grantedPages(t *Task) uint64 {
 	m := &t.memory
 	size := uint64(len(m.flash)) + m.mappedEnd() - m.ramStart
 	for slot := range k.loaded {
-		size += uint64(k.tasks[slot].loans[t.slot].mapped)
+		size += uint64(k.tasks[slot].loans[t.slot].mapped) * abi.PageSize
 	}
 	return size / abi.PageSize
 }
+
+// addr is where what is lent begins in the lender's memory.
+func (l *loan) addr(lender *Memory) uint64 { return lender.ramStart + uint64(l.start)*abi.PageSize }
 
 func (t *Task) mayWriteFlash(offset uint64) bool {
 	for i := range t.object.WriteableRegions() {
@@ -193,7 +219,7 @@ func (t *Task) mayWriteFlash(offset uint64) bool {
 // isOthers reports whether the page's memory is a task's other than t.
 func (k *Kernel) isOthers(t *Task, p Page) bool {
 	for slot := range k.loaded {
-		other := &k.tasks[slot]
+		other := k.tasks[slot]
 		if slot != t.slot && (k.touches(p, other.memory.ram) || k.touches(p, other.memory.flash) || other.blank != nil && k.touches(p, other.blank[:])) {
 			return true
 		}

@@ -27,10 +27,15 @@ type Scheduler interface {
 	// whenever the kernel has worked or, if Preemptive, a task woke another. It returns the slot and the
 	// length of its slice in microseconds, 0 for no limit. A task that is chosen again after
 	// StopPreempted goes on with the rest of its slice.
-	Next(ready uint32, last Stop) (slot int, slice uint64)
+	Next(ready uint64, last Stop) (slot int, slice uint64)
 	// Timed reports whether Next looks at Stop.Left. It is always the same. If it is false,
 	// Left is 0, and the clock is not read for it.
 	Timed() bool
+	// InTurn reports whether Next, behind a task that waits or has ended, always chooses the next
+	// ready slot, around the end, for a slice of one length. It is always the same. Then the
+	// kernel goes on with that task itself, as long as it has no other work: in what is left of the
+	// slice, so that the clock need not be read; a task that this preempts gets a slice of its own.
+	InTurn() bool
 	// Preemptive reports whether a task that another wakes may take the CPU from it at once.
 	// It is always the same. If it is false a turn does not end by that.
 	Preemptive() bool
@@ -46,7 +51,7 @@ type RoundRobin struct {
 }
 
 // Next implements Scheduler.
-func (r *RoundRobin) Next(ready uint32, last Stop) (int, uint64) {
+func (r *RoundRobin) Next(ready uint64, last Stop) (int, uint64) {
 	slice := r.Slice
 	if slice == 0 {
 		slice = DefaultSlice
@@ -57,14 +62,17 @@ func (r *RoundRobin) Next(ready uint32, last Stop) (int, uint64) {
 // Timed implements Scheduler.
 func (*RoundRobin) Timed() bool { return false }
 
+// InTurn implements Scheduler.
+func (*RoundRobin) InTurn() bool { return true }
+
 // Preemptive implements Scheduler.
 func (*RoundRobin) Preemptive() bool { return false }
 
 // inTurn is the next ready slot behind the last one, or that again if the kernel
 // preempted it.
-func inTurn(ready uint32, last Stop) int {
+func inTurn(ready uint64, last Stop) int {
 	from := uint(last.Slot)
-	if last.Reason != StopNone && (last.Reason != StopPreempted || ready>>(from&31)&1 == 0) {
+	if last.Reason != StopNone && (last.Reason != StopPreempted || ready>>(from&63)&1 == 0) {
 		from++
 	}
 	return atOrAfter(ready, from)
@@ -72,11 +80,11 @@ func inTurn(ready uint32, last Stop) int {
 
 // atOrAfter is the first slot of the set at or behind slot, around the end. The set is not
 // empty.
-func atOrAfter(set uint32, slot uint) int {
-	if later := set >> (slot & 31) << (slot & 31); later != 0 {
+func atOrAfter(set uint64, slot uint) int {
+	if later := set >> (slot & 63) << (slot & 63); later != 0 {
 		set = later
 	}
-	return bits.TrailingZeros32(set)
+	return bits.TrailingZeros64(set)
 }
 
 // Cooperative lets each ready task run until it waits, in the order of slots. A task that
@@ -84,10 +92,13 @@ func atOrAfter(set uint32, slot uint) int {
 type Cooperative struct{}
 
 // Next implements Scheduler.
-func (*Cooperative) Next(ready uint32, last Stop) (int, uint64) { return inTurn(ready, last), 0 }
+func (*Cooperative) Next(ready uint64, last Stop) (int, uint64) { return inTurn(ready, last), 0 }
 
 // Timed implements Scheduler.
 func (*Cooperative) Timed() bool { return false }
+
+// InTurn implements Scheduler.
+func (*Cooperative) InTurn() bool { return true }
 
 // Preemptive implements Scheduler.
 func (*Cooperative) Preemptive() bool { return false }
@@ -97,10 +108,13 @@ func (*Cooperative) Preemptive() bool { return false }
 type Priority struct{}
 
 // Next implements Scheduler.
-func (*Priority) Next(ready uint32, _ Stop) (int, uint64) { return bits.TrailingZeros32(ready), 0 }
+func (*Priority) Next(ready uint64, _ Stop) (int, uint64) { return bits.TrailingZeros64(ready), 0 }
 
 // Timed implements Scheduler.
 func (*Priority) Timed() bool { return false }
+
+// InTurn implements Scheduler.
+func (*Priority) InTurn() bool { return false }
 
 // Preemptive implements Scheduler.
 func (*Priority) Preemptive() bool { return true }

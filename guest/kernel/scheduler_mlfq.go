@@ -12,9 +12,10 @@ type FeedbackQueue struct {
 	Period uint64
 
 	tasks [MaxTasks]feedback
-	next  [levels]int // the slot whose turn it is at each level
-	given uint64      // the slice of the running task, or its rest
-	used  uint64      // time that tasks ran since all were at the top
+	below [levels - 1]uint64 // the slots of tasks below each level but the lowest
+	next  [levels]int        // the slot whose turn it is at each level
+	given uint64             // the slice of the running task, or its rest
+	used  uint64             // time that tasks ran since all were at the top
 }
 
 // feedback is what the queue knows of a task.
@@ -38,7 +39,7 @@ var quanta = [levels]uint64{10_000, 20_000, 50_000}
 const leastSlice = 500
 
 // Next implements Scheduler.
-func (q *FeedbackQueue) Next(ready uint32, last Stop) (int, uint64) {
+func (q *FeedbackQueue) Next(ready uint64, last Stop) (int, uint64) {
 	q.charge(last)
 	if _, set := q.top(ready); last.Reason == StopPreempted && set>>last.Slot&1 != 0 {
 		q.given = last.Left
@@ -47,7 +48,7 @@ func (q *FeedbackQueue) Next(ready uint32, last Stop) (int, uint64) {
 	q.settle(last.Slot)
 	if q.used >= q.period() {
 		q.used = 0
-		q.tasks = [MaxTasks]feedback{}
+		q.tasks, q.below = [MaxTasks]feedback{}, [levels - 1]uint64{}
 	}
 	level, set := q.top(ready)
 	slot := atOrAfter(set, uint(q.next[level]))
@@ -58,6 +59,9 @@ func (q *FeedbackQueue) Next(ready uint32, last Stop) (int, uint64) {
 
 // Timed implements Scheduler.
 func (*FeedbackQueue) Timed() bool { return true }
+
+// InTurn implements Scheduler.
+func (*FeedbackQueue) InTurn() bool { return false }
 
 // Preemptive implements Scheduler.
 func (*FeedbackQueue) Preemptive() bool { return true }
@@ -80,20 +84,23 @@ func (q *FeedbackQueue) charge(last Stop) {
 // settle moves a task whose slice is over down, if its quantum is used up.
 func (q *FeedbackQueue) settle(slot int) {
 	t := &q.tasks[slot]
-	if t.used+leastSlice > quanta[t.level] {
-		t.level = min(t.level+1, levels-1)
-		t.used = 0
+	if t.used+leastSlice <= quanta[t.level] {
+		return
+	}
+	t.used = 0
+	if t.level < levels-1 {
+		q.below[t.level] |= 1 << slot
+		t.level++
 	}
 }
 
 // top is the highest level at which tasks are ready, and their slots. Some task is ready.
-func (q *FeedbackQueue) top(ready uint32) (level int, set uint32) {
-	var sets [levels]uint32
-	for slot := range q.tasks {
-		sets[q.tasks[slot].level] |= ready & (1 << slot)
-	}
-	for sets[level] == 0 {
+func (q *FeedbackQueue) top(ready uint64) (level int, set uint64) {
+	for level < levels-1 && ready&^q.below[level] == 0 {
 		level++
 	}
-	return level, sets[level]
+	if level < levels-1 {
+		ready &^= q.below[level]
+	}
+	return level, ready
 }

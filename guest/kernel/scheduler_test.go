@@ -15,7 +15,7 @@ import (
 func TestCooperative(t *testing.T) {
 	s := &kernel.Cooperative{}
 	for name, c := range map[string]struct {
-		ready uint32
+		ready uint64
 		last  kernel.Stop
 		want  int
 	}{
@@ -33,7 +33,7 @@ func TestCooperative(t *testing.T) {
 func TestPriority(t *testing.T) {
 	s := &kernel.Priority{}
 	for name, c := range map[string]struct {
-		ready uint32
+		ready uint64
 		last  kernel.Stop
 		want  int
 	}{
@@ -50,7 +50,7 @@ func TestPriority(t *testing.T) {
 
 // turn is what a feedback queue chose, and what the test then lets happen.
 type turn struct {
-	ready uint32
+	ready uint64
 	slot  int    // wanted
 	slice uint64 // wanted, microseconds
 	runs  uint64 // microseconds of it that pass
@@ -100,7 +100,7 @@ func TestFeedbackQueueNeverStarves(t *testing.T) {
 	q := &kernel.FeedbackQueue{}
 	last, now, ran := kernel.Stop{}, uint64(0), uint64(0)
 	for range 100_000 {
-		ready := random.Uint32()&0xfffe | 0b1 // slot 0 always wants to run
+		ready := random.Uint64()>>(64-kernel.MaxTasks) | 0b1 // slot 0 always wants to run
 		slot, slice := q.Next(ready, last)
 		require.NotZero(t, ready>>slot&1, "slot %d is not ready", slot)
 		goesOn := last.Reason == kernel.StopPreempted && last.Slot == slot
@@ -188,7 +188,7 @@ func TestSchedulersInTheKernel(t *testing.T) {
 func TestPriorityPreempts(t *testing.T) {
 	m := newMachine(t)
 	m.Kernel.Init(kernel.Config{
-		CPU: &m.CPU, Platform: m.Machine, Scheduler: &kernel.Priority{}, Policy: m.Machine, Debug: &m.Log, Credentials: m, Identity: m, RAM: make([]byte, 1<<20),
+		CPU: &m.CPU, Platform: m.Machine, Scheduler: &kernel.Priority{}, Policy: m.Machine, Debug: &m.Log, Credentials: m, Identity: m, RAM: &kernel.RAM{Low: make([]byte, 1<<20)},
 	})
 	m.probe.hook = func(kernel.TaskID, uint32, uint32) kernel.Result {
 		return kernel.Outcome(m.probe.schedule(m.byName("first").ID(), 0, 1))

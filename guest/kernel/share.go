@@ -42,7 +42,7 @@ func (k *Kernel) swapUpcall(t *Task, to event, passed pair) (pair, abi.ErrorCode
 	}
 	slot := s.upcall(t, to.number)
 	old := pair{load64(slot[slotFn:]), load64(slot[slotUserdata:])}
-	peers := uint32(0)
+	peers := uint64(0)
 	if t.newest.event == to {
 		t.newest.waits = false
 	}
@@ -88,8 +88,8 @@ func (k *Kernel) swapBuffer(t *Task, class abi.Class, to event, passed pair) (pa
 	store64(slot[slotAddr:], passed.a)
 	store64(slot[slotLen:], passed.b)
 	t.memory.keepShared(passed.a, passed.b)
-	if class == abi.AllowReadWrite {
-		k.endLoansOf(t, to)
+	if class == abi.AllowReadWrite && t.lends != 0 {
+		k.endLoansOf(t, s.shared(to.number))
 	}
 	return old, abi.OK
 }

@@ -4,8 +4,8 @@ import "kapsel/guest/abi"
 
 // SystemCall serves a system call of the running task, of that class with the words r0 to r3 as
 // the task gave them, unchecked. It returns the result words, and whether the task goes on with
-// them at once: if not, they are what the task's turn leaves behind, unless an Upcall or an
-// Answer replaces them, and nobody's if the task has ended.
+// them at once. If not, they are CPU.Results, or nobody's if the task has ended or goes on in an
+// upcall.
 //
 // Words of 32 bits are taken from registers of 64, and what stands above them is ignored
 // (docs/abi.md, section 1).
@@ -14,25 +14,20 @@ import "kapsel/guest/abi"
 func SystemCall(k *Kernel, class abi.Class, r0, r1, r2, r3 uint64) (s0, s1, s2, s3 uint64, on bool) {
 	t := k.running
 	t.syscalls++
+	var r Result
 	switch {
 	case class == abi.Yield:
 		return k.yield(t, r0, r1, r2)
-	case t.special:
-		return k.special(t, class, r0, r1, r2, r3)
-	case class == abi.Command:
-		// What is done most is done here and not in call.
-		r := k.command(t, r0, r1, r2, r3)
-		return uint64(r.variant), r.a, r.b, r.c, !k.attention
-	}
-	r := k.call(t, class, r0, r1, r2, r3)
-	return uint64(r.variant), r.a, r.b, r.c, !k.attention
-}
-
-// special serves a system call, but no Yield, of a task that is restricted or has 32 bits.
-func (k *Kernel) special(t *Task, class abi.Class, r0, r1, r2, r3 uint64) (s0, s1, s2, s3 uint64, on bool) {
-	r := Failed(abi.NODEVICE)
-	if class != abi.Command || !t.restricted || t.object.AllowsCommand(uint32(r0), uint32(r1)) {
+	case class != abi.Command:
 		r = k.call(t, class, r0, r1, r2, r3)
+	case t.restricted && !t.object.AllowsCommand(uint32(r0), uint32(r1)):
+		r = Failed(abi.NODEVICE)
+	default:
+		if d := k.drivers.find(uint32(r0)); d != nil {
+			r = d.Command(t.id, uint32(r1), uint32(r2), uint32(r3))
+		} else {
+			r = Failed(abi.NODEVICE)
+		}
 	}
 	if t.bits32 {
 		r = r.narrow()
@@ -40,13 +35,11 @@ func (k *Kernel) special(t *Task, class abi.Class, r0, r1, r2, r3 uint64) (s0, s
 	return uint64(r.variant), r.a, r.b, r.c, !k.attention
 }
 
-// call serves a system call that is no Yield.
+// call serves a system call that is neither a Yield nor a Command.
 //
 //go:nosplit
 func (k *Kernel) call(t *Task, class abi.Class, r0, r1, r2, r3 uint64) Result {
 	switch class {
-	case abi.Command:
-		return k.command(t, r0, r1, r2, r3)
 	case abi.Subscribe:
 		return k.subscribe(t, event{uint32(r0), uint32(r1)}, pair{r2, r3})
 	case abi.AllowReadWrite, abi.AllowReadOnly, abi.AllowUserspaceReadable:
@@ -56,18 +49,9 @@ func (k *Kernel) call(t *Task, class abi.Class, r0, r1, r2, r3 uint64) Result {
 	case abi.Exit:
 		return k.exit(t, uint32(r0), uint32(r1))
 	}
-	k.cpu.Answer(t.slot, r0, r1, r2, r3) // for the dump
+	*t.results = [4]uint64{r0, r1, r2, r3} // for the dump
 	k.fault(t, &Fault{Vector: NoVector, Code: uint64(class), Name: "unknown system call class"})
 	return Result{}
-}
-
-// command calls a driver. If that ends or restarts the task nobody takes the answer.
-func (k *Kernel) command(t *Task, driver, command, a0, a1 uint64) Result {
-	d := k.drivers.find(uint32(driver))
-	if d == nil {
-		return Failed(abi.NODEVICE)
-	}
-	return d.Command(t.id, uint32(command), uint32(a0), uint32(a1))
 }
 
 // exit ends or restarts the task.

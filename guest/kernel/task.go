@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"math/bits"
+
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel/tbf"
 )
@@ -60,14 +62,13 @@ const (
 // Task is a program in ring 3.
 type Task struct {
 	slot       int
-	bit        uint32 // 1 << slot
+	bit        uint64 // 1 << slot
 	id         TaskID
 	run        uint64 // counts ends: what was entered for a task holds while this is the same
 	state      State
 	kept       keptFrom // running, why: State says what it did before
 	restricted bool     // the object lists what the task may use
 	bits32     bool     // a 32-bit task, by Tock's x86 convention
-	special    bool     // one of the two
 	object     tbf.Object
 	offset     int    // of the object in its place
 	ramSize    uint64 // what it gets, in bytes
@@ -82,12 +83,14 @@ type Task struct {
 	grants     [maxGrants][]byte // each grant's block in RAM; nil: none
 
 	loans    [MaxTasks]loan // what it lends, by the borrower's slot
-	lends    uint32         // the slots of borrowers
+	lends    uint64         // the slots of borrowers
+	lenders  uint64         // the slots of lenders in whose place it has pages
 	blank    *page          // its own page in the place of what was taken back from it, or nil
-	blanks   uint32         // the slots of lenders in whose place that page is
-	notified uint32         // the slots of tasks that it notified, in this run or, if it is over, the last
+	blanks   uint64         // the slots of lenders in whose place that page is
+	notified uint64         // the slots of tasks that it notified, in this run or, if it is over, the last
 	advised  advice         // what it was told about its use of IPC
 
+	results *[4]uint64                // of the system call behind which it does not go on at once
 	awaited event                     // the event that YieldedFor waits for
 	growth  struct{ from, to uint64 } // where Growing moves the break
 
@@ -164,7 +167,7 @@ func (t *Task) ready() bool {
 
 // task finds the task that id names, or nil if id is stale.
 func (k *Kernel) task(id TaskID) *Task {
-	if t := &k.tasks[id.value%MaxTasks]; t.id == id && t.alive() {
+	if t := k.tasks[id.value%MaxTasks]; t.id == id && t.alive() {
 		return t
 	}
 	return nil
@@ -172,11 +175,14 @@ func (k *Kernel) task(id TaskID) *Task {
 
 // lastRun finds the task whose present or last run id names, or nil.
 func (k *Kernel) lastRun(id TaskID) *Task {
-	if t := &k.tasks[id.value%MaxTasks]; t.id == id && t.state != Unused {
+	if t := k.tasks[id.value%MaxTasks]; t.id == id && t.state != Unused {
 		return t
 	}
 	return nil
 }
+
+// first is the task in the lowest slot of a set, a bit for each slot, which is not empty.
+func (k *Kernel) first(set uint64) *Task { return k.tasks[bits.TrailingZeros64(set)%MaxTasks] }
 
 // start gives the task a fresh identity, empty memory below its initial break, and its
 // first registers.
@@ -216,7 +222,7 @@ func (k *Kernel) end(t *Task, s State) {
 	t.run++
 	t.queue.clear()
 	t.newest.waits, t.older, t.late, t.turn = false, 0, 0, lateTurn{}
-	t.grants = [maxGrants][]byte{}
+	k.dropGrants(t)
 	t.stackTop, t.heapStart = 0, 0
 	k.endLoans(t)
 	k.cpu.Clear(t.slot)
@@ -256,7 +262,7 @@ func (k *Kernel) grow(t *Task) {
 	m := &t.memory
 	if !m.mayBreak(t.growth.to) {
 		t.growth.to = t.growth.from
-		k.cpu.Answer(t.slot, uint64(abi.Failure), uint64(abi.NOMEM), 0, 0)
+		*t.results = [4]uint64{uint64(abi.Failure), uint64(abi.NOMEM)}
 	}
 	k.setBreak(t, min(t.growth.to, m.appBreak+pieceSize))
 	if m.appBreak == t.growth.to {
@@ -290,7 +296,7 @@ func (k *Kernel) ExitStatus() uint32 {
 	}
 	status := uint32(abi.ExitOK)
 	for slot := range k.loaded {
-		t := &k.tasks[slot]
+		t := k.tasks[slot]
 		if t.state == Faulted {
 			return abi.ExitTaskFault
 		}

@@ -53,7 +53,7 @@ func (q *upcallQueue) pop() *queuedUpcall {
 
 // remove drops all upcalls of that event, and returns the set of peers whose notifications
 // were among them.
-func (q *upcallQueue) remove(e event) (peers uint32) {
+func (q *upcallQueue) remove(e event) (peers uint64) {
 	for i := q.find(e); i < q.count; i = q.find(e) {
 		if from := q.at(i).from; from != nil {
 			peers |= from.bit
@@ -126,7 +126,7 @@ func (k *Kernel) runUpcall(t *Task) {
 		k.tell(u, t)
 	}
 	if !k.cpu.Upcall(t.slot, &t.memory, &u.call) {
-		k.cpu.Answer(t.slot, 0, 0, 0, 0) // for the dump
+		*t.results = [4]uint64{} // for the dump
 		k.fault(t, &Fault{Vector: NoVector, Name: "no writeable stack for an upcall"})
 		return
 	}

@@ -19,7 +19,7 @@ func TestIPC(t *testing.T) {
 	ended(t, out, abi.ExitTaskFault)
 	inOrder(t, out.Console, "client: a part of a page: INVAL\n", "client: Hello World!\n", "client: Uryyb Jbeyq!\n",
 		"rot13: looking at what is not lent any more\n",
-		"rot13 faulted: page fault: read where no page is at 0x7fe20000,")
+		"rot13 faulted: page fault: read where no page is at 0x7f820000,")
 	assert.Regexp(t, `client +Terminated .* exit with code 0\n`, out.Console)
 	assert.NotContains(t, out.Console, "still there")
 }

@@ -32,7 +32,7 @@ func TestRulesOfMemory(t *testing.T) {
 	}{
 		{"random calls", [][]byte{stress(t, 5000, 1), stress(t, 5000, 2)}, ` calls in \d+ lives, `, abi.ExitOK},
 		{"loans", [][]byte{machine.Object(t, "test/rot13.tbf"), machine.Object(t, "test/client.tbf")},
-			`rot13 faulted: page fault: read where no page is at 0x7fe20000,`, abi.ExitTaskFault},
+			`rot13 faulted: page fault: read where no page is at 0x7f820000,`, abi.ExitTaskFault},
 		{"faults", [][]byte{machine.Object(t, "intruder.tbf")}, `all 20 attempts were stopped\n`, abi.ExitOK},
 	} {
 		t.Run(c.name, func(t *testing.T) {

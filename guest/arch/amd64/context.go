@@ -22,16 +22,28 @@ type context struct {
 
 	// memory is a 32-bit task's, nil for a 64-bit task: so the two are told apart.
 	memory *kernel.Memory
-	// results are those of a 32-bit task's system call. If owed, its stack lacks them.
-	results [4]uint32
+	// results are those of the system call behind which it goes on. If owed, a 32-bit task's
+	// stack lacks them.
+	results [4]uint64
 	owed    bool
 	// stackLost says that a 32-bit task had no writeable stack for its first words.
 	stackLost bool
-	shortID   uint32  // its application's, 0: it is no other's
-	_         [8]byte // to a multiple of 16
-
-	_ [strayFrame]byte // below the next slot's
+	shortID   uint32 // its application's, 0: it is no other's
 }
+
+// A record is a page with what is known of a task: by the machine layer its context, by the kernel
+// the rest. It begins on a page.
+type record struct {
+	_       [strayFrame]byte // below the context
+	context context
+	task    kernel.Task
+}
+
+// A record fits a page, and its context is aligned: else this does not compile.
+const (
+	_ = uint(pageSize - unsafe.Sizeof(record{}))
+	_ = -(unsafe.Offsetof(record{}.context) % 16)
+)
 
 // strayFrame is the room, in bytes, for the frame that kernelTrap makes on the stack it finds.
 // While the entry code's stack pointer is in a context, no interrupt can come: interrupts
@@ -42,7 +54,7 @@ const strayFrame = 192
 // Values of context.vector beyond the CPU's own: how the task came in, and so goes back.
 const (
 	// cameBySyscall: back by SYSRET. What a system call does not keep is not in the context: R8,
-	// R9, R11, and RCX, whose value is in rip. The results are in rdi, rsi, rdx and r10.
+	// R9, R11, RCX, whose value is in rip, and what takes the results.
 	cameBySyscall = 256
 	// cameByInt40: a 32-bit task's system call, back by IRET.
 	cameByInt40 = 257
@@ -50,15 +62,12 @@ const (
 	leavesByIRET = 258
 )
 
-var contextArea struct {
-	_     [strayFrame]byte
-	slots [kernel.MaxTasks]context
-}
-
-var contexts = &contextArea.slots
+// contexts are in the tasks' records, by slot; nil where there is none.
+var contexts [kernel.MaxTasks]*context
 
 // Offsets in a context, for the entry code.
 const (
+	results    = unsafe.Offsetof(context{}.results)
 	contextTop = unsafe.Offsetof(context{}.fx) // the end of the hardware's part: RSP0
 )
 

@@ -51,9 +51,6 @@ func (c *CPU) init(m *Machine) {
 	}
 	c.active, ready = none, nil
 	c.ramEnd = max(m.boot.ram, m.boot.high.end, abi.MMIOHoleEnd)
-	for i := range c.spaces {
-		c.spaces[i].frames = &m.frames
-	}
 }
 
 // Attach implements kernel.CPU.
@@ -63,7 +60,7 @@ func (c *CPU) Attach(k *kernel.Kernel) { attached = k }
 //
 //go:nosplit
 func (c *CPU) Switch(slot int) *kernel.Trap {
-	if &contexts[slot] != ready && !c.prepare(slot) {
+	if contexts[slot] != ready && !c.prepare(slot) {
 		return &c.trap
 	}
 	heartbeat++
@@ -75,69 +72,71 @@ func (c *CPU) Switch(slot int) *kernel.Trap {
 	return &c.trap
 }
 
-// Answer implements kernel.CPU.
-func (c *CPU) Answer(slot int, r0, r1, r2, r3 uint64) {
-	x := &contexts[slot]
-	if x.memory != nil {
-		x.results = [...]uint32{uint32(r0), uint32(r1), uint32(r2), uint32(r3)}
-		return
-	}
-	x.rdi, x.rsi, x.rdx, x.r10 = r0, r1, r2, r3
-}
+// Results implements kernel.CPU.
+func (c *CPU) Results(slot int) *[4]uint64 { return &contexts[slot].results }
 
 // prepare makes the processor ready to run the slot. If that cannot be it reports false,
 // and c.trap says why.
 //
 //go:nosplit
 func (c *CPU) prepare(slot int) bool {
-	x, space := &contexts[slot], &c.spaces[slot]
-	if x.rip >= abi.UserMax { // SYSRET and IRET would fault in ring 0
-		c.trap.Reason = kernel.TrapFault
-		c.trap.Fault = kernel.Fault{Vector: vectorProtection, PC: x.rip, Name: "jump to an address that is not canonical"}
+	x, space := contexts[slot], &c.spaces[slot]
+	if (x.rip >= abi.UserMax || x.memory != nil) && !c.permit(x) {
 		return false
-	}
-	if x.memory != nil && !x.settle() {
-		c.refuse("no writeable stack for the results of a system call")
-		return false
-	}
-	if slot != c.active || space.stale {
-		c.load(space)
 	}
 	if slot != c.active {
-		c.hold(slot, x)
+		c.hold(slot, x, space.load(c.keep))
+	} else if space.stale {
+		writeCR3(space.load(c.keep))
 	}
 	ready = x
 	return true
 }
 
-// hold makes the processor hold the slot's segments and x87 state, and keeps those that it held.
-func (c *CPU) hold(slot int, x *context) {
-	var from *context
-	if c.active != none {
-		from = running
+// permit reports whether a task may go on where its context says: a 32-bit one gets what its stack
+// lacks.
+func (c *CPU) permit(x *context) bool {
+	if x.rip >= abi.UserMax { // SYSRET and IRET would fault in ring 0
+		c.trap.Reason = kernel.TrapFault
+		c.trap.Fault = kernel.Fault{Vector: vectorProtection, PC: x.rip, Name: "jump to an address that is not canonical"}
+		return false
 	}
-	exchange(from, x)
-	c.separate(x)
-	running = x
-	setTSS(tssRSP0, addressOf(x)+uint64(contextTop))
-	c.active = slot
+	if !x.settle() {
+		c.refuse("no writeable stack for the results of a system call")
+		return false
+	}
+	return true
 }
 
-// load makes the processor use the page tables as they are now. With process-context
-// identifiers it remembers the translations of several tasks, and bit 63 of CR3 says that they
-// still hold (SDM vol. 3, 4.10.4.1).
-func (c *CPU) load(space *addressSpace) {
-	v := space.cr3
-	if !space.stale {
-		v |= c.keep
+// hold makes the processor hold all that is the slot's, and keeps what it held of another.
+//
+//go:nosplit
+func (c *CPU) hold(slot int, x *context, cr3 uint64) {
+	from := running
+	if c.active == none {
+		from = nil
 	}
-	space.stale = false
-	writeCR3(v)
+	c.active = slot
+	exchange(from, x, cr3)
+	if c.plan.Barrier {
+		c.separate(x)
+	}
+}
+
+// load is the value that makes CR3 use the page tables as they are now. With process-context
+// identifiers the processor remembers the translations of several tasks, and bit 63, which keep
+// is then, says that they still hold (SDM vol. 3, 4.10.4.1).
+func (s *addressSpace) load(keep uint64) uint64 {
+	if s.stale {
+		s.stale = false
+		return s.cr3
+	}
+	return s.cr3 | keep
 }
 
 // unready makes the next Switch prepare the slot anew.
 func (c *CPU) unready(slot int) {
-	if ready == &contexts[slot] {
+	if ready == contexts[slot] {
 		ready = nil
 	}
 }
@@ -178,10 +177,22 @@ func (c *CPU) refuse(why string) {
 	c.trap.Fault = kernel.Fault{Vector: kernel.NoVector, Name: why}
 }
 
+// NewTask implements kernel.CPU.
+func (c *CPU) NewTask(slot int, ram *kernel.RAM) *kernel.Task {
+	page := ram.Take(pageSize)
+	if page == nil {
+		return nil
+	}
+	clear(page)
+	r := newRecord(page)
+	contexts[slot], c.spaces[slot].ram = &r.context, ram
+	return &r.task
+}
+
 // Start implements kernel.CPU.
 func (c *CPU) Start(slot int, s kernel.StartState) {
 	c.forget(slot)
-	x := &contexts[slot]
+	x := contexts[slot]
 	*x = context{}
 	x.rip, x.ss, x.rflags = s.Entry, userData, flagsFixed|flagIF
 	x.shortID = s.ShortID
@@ -204,7 +215,7 @@ func (x *context) start64(s kernel.StartState) {
 // Clear implements kernel.CPU.
 func (c *CPU) Clear(slot int) {
 	c.forget(slot)
-	contexts[slot] = context{}
+	*contexts[slot] = context{}
 	contexts[slot].rip = abi.UserMax
 }
 
@@ -220,7 +231,7 @@ func (c *CPU) forget(slot int) {
 //
 //go:nosplit
 func (c *CPU) Upcall(slot int, mem *kernel.Memory, u *kernel.Upcall) bool {
-	x := &contexts[slot]
+	x := contexts[slot]
 	c.unready(slot)
 	if x.memory != nil {
 		return x.upcall32(u)
@@ -257,7 +268,7 @@ func (c *CPU) Reserve(slot int, addr, size uint64) bool {
 	}
 	s := &c.spaces[slot]
 	if s.root == 0 {
-		root, ok := s.frames.take()
+		root, ok := s.takeFrame()
 		if !ok {
 			return false
 		}

@@ -47,7 +47,7 @@ func interrupted(line uint64) func(*context) {
 
 func TestStartState(t *testing.T) {
 	c := startTasks(t, 1, false)
-	x := &contexts[0]
+	x := contexts[0]
 	x.r15, x.fsBase, x.gsBase, x.ds, x.vector = 1, 2, 3, 4, 14
 	x.fx[100] = 5
 	c.Start(0, testStart)
@@ -257,7 +257,7 @@ func TestSwitchDecodesFaults(t *testing.T) {
 
 func TestUpcallFrame(t *testing.T) {
 	c := startTasks(t, 1, false)
-	x := &contexts[0]
+	x := contexts[0]
 	*x = context{rip: 0x4000_3000, rsp: 0x8000_1000, rflags: 0x602, vector: cameBySyscall, cs: userCode32, ss: userData, rbx: 9}
 	before := *x
 	u := &kernel.Upcall{Fn: 0x4000_4000, Args: [3]uint32{1, ^uint32(0), 3}, Userdata: 1 << 60}
@@ -303,7 +303,7 @@ func TestStateFollowsTheSlot(t *testing.T) {
 			c := startTasks(t, 3, false)
 			run := func(slot int, check func()) {
 				hostCPU.task = func(x *context) {
-					assert.Same(t, &contexts[slot], x)
+					assert.Same(t, contexts[slot], x)
 					assert.Equal(t, addressOf(&x.ss)+8, uint64(tss[tssRSP0])|uint64(tss[tssRSP0+1])<<32)
 					assert.Equal(t, c.spaces[slot].root, hostCPU.cr3)
 					if x.vector < cameBySyscall {
@@ -420,7 +420,7 @@ func TestSetSegmentBase(t *testing.T) {
 // The layout of a context is the processor's and the entry code's.
 func TestContextLayout(t *testing.T) {
 	var x context
-	assert.Zero(t, unsafe.Sizeof(x)%16, "an array of contexts keeps their alignment")
+	assert.Zero(t, unsafe.Offsetof(record{}.context)%16, "a record begins on a page")
 	assert.Zero(t, unsafe.Offsetof(x.fx)%16, "FXSAVE64 needs 16-byte alignment")
 	assert.Zero(t, (unsafe.Offsetof(x.ss)+8)%16, "the processor aligns the stack that it pushes to")
 	assert.EqualValues(t, unsafe.Offsetof(x.fx), unsafe.Offsetof(x.ss)+8, "userTrap finds fx by its offset")
@@ -429,7 +429,7 @@ func TestContextLayout(t *testing.T) {
 	const frame = 8 + 5*8 + 2*8 + 15*8 // alignment, the processor's words, the stub's, the registers
 	assert.GreaterOrEqual(t, strayFrame, frame, "kernelTrap's frame below a context")
 	assert.Zero(t, strayFrame%16)
-	assert.GreaterOrEqual(t, addressOf(&contexts[0])-addressOf(&contextArea), uint64(strayFrame), "below the first, too")
+	assert.GreaterOrEqual(t, unsafe.Offsetof(record{}.context), uintptr(strayFrame), "room below a context")
 	pushed := []struct {
 		name string
 		at   uintptr

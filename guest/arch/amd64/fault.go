@@ -72,17 +72,18 @@ func faultName(vector uint8, code uint64) string {
 
 // PrintRegisters implements kernel.CPU.
 func (c *CPU) PrintRegisters(slot int, w kernel.Writer) {
-	x := &contexts[slot]
+	x := contexts[slot]
 	if x.vector == cameBySyscall {
 		x.completeSyscall()
 	}
 	x.print(w)
 }
 
-// completeSyscall fills in what the entry code of SYSCALL did not keep, as it would be behind the
-// call. The results are there.
+// completeSyscall fills in what the entry code of SYSCALL did not keep, as it would be behind
+// the call.
 func (x *context) completeSyscall() {
 	x.rax, x.rcx, x.r8, x.r9, x.r11 = 0, x.rip, 0, 0, flagsFixed|flagIF
+	x.rdi, x.rsi, x.rdx, x.r10 = x.results[0], x.results[1], x.results[2], x.results[3]
 	x.cs, x.ss, x.rflags = userCode, userData, flagsFixed|flagIF
 }
 

@@ -45,7 +45,9 @@ func newHostCPU(t *testing.T) *processor {
 	before := hostCPU
 	hostCPU = newProcessor()
 	pending, running = 0, nil
-	clear(contexts[:])
+	for slot := range contexts {
+		contexts[slot] = new(context)
+	}
 	t.Cleanup(func() {
 		hostCPU = before
 		pending, running = 0, nil
@@ -67,14 +69,17 @@ func stops(t *testing.T, f func()) (console string, status uint32) {
 func newCPU(t *testing.T, r ram, pcid bool) *CPU {
 	t.Helper()
 	m := &Machine{}
-	m.frames = frames{1 << 20, uint64(len(r))}
-	m.kernel.frames = &m.frames
-	root, ok := m.frames.take()
+	m.TaskRAM.Low = r[1<<20:]
+	m.kernel.ram = &m.TaskRAM
+	root, ok := m.kernel.takeFrame()
 	require.True(t, ok)
 	m.kernel.root = root
 	require.True(t, m.kernel.mapRange(abi.KernelBase, 0, pageSize, kernelR))
 	m.features.pcid = pcid
 	m.CPU.init(m)
+	for slot := range m.CPU.spaces {
+		m.CPU.spaces[slot].ram = &m.TaskRAM
+	}
 	return &m.CPU
 }
 

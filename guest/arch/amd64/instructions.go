@@ -57,9 +57,6 @@ var (
 // the task's (CPU.hold, CPU.load); its rip is canonical and in the low half.
 func switchTo() (served bool)
 
-// refillReturns replaces the return stack, 32 entries at most, by addresses of its own.
-func refillReturns()
-
 // idle sleeps until an interrupt, unless one waits in pending.
 func idle()
 
@@ -67,14 +64,15 @@ func idle()
 func poll()
 
 // exchange keeps what the processor holds of the task whose context is from, nil for none
-// that is to be kept, and loads what it is to hold of another: x87 state and MXCSR, the
-// selectors DS, ES, FS, GS, the bases of FS and GS. Of vector and x87 state it leaves alone
-// what the entry code has saved already, and what switchTo will load.
+// that is to be kept, and loads what it is to hold of another, which becomes the running one:
+// CR3, RSP0, x87 state and MXCSR, the selectors DS, ES, FS, GS, the bases of FS and GS. Of vector
+// and x87 state it leaves alone what the entry code has saved already, and what switchTo will load.
 //
 // In between it makes the x87's last instruction and operand the kernel's: some of AMD's
 // processors neither save nor restore them unless an exception waits, so that a task could
-// read where another computed last (CVE-2006-1056).
-func exchange(from, to *context)
+// read where another computed last (CVE-2006-1056). Likewise it replaces all entries of the return
+// stack, 32 at most, which predict the returns of the task.
+func exchange(from, to *context, cr3 uint64)
 
 // loadSegments reloads CS from the descriptor table and clears the others.
 func loadSegments()

@@ -187,7 +187,7 @@ func kernelSpaceEdges(t *testing.T, at uint64) {
 func TestKernelSpaceNeedsFrames(t *testing.T) {
 	_, s := newSpace(t, 100, false)
 	require.True(t, buildKernelSpace(s, &testImage, testLow, testGuard, 64*mib, span{}))
-	need := (s.frames.next - mib) / pageSize
+	need := 100 - framesLeft(s)
 	for n := uint64(1); n < need; n++ {
 		_, s := newSpace(t, n, false)
 		assert.False(t, buildKernelSpace(s, &testImage, testLow, testGuard, 64*mib, span{}), "with %d frames of %d", n, need)

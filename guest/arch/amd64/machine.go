@@ -7,13 +7,13 @@ import (
 
 // Machine is the machine the kernel was booted on. There is one; Boot returns it.
 type Machine struct {
-	CPU   CPU
-	Timer Timer
+	CPU     CPU
+	Timer   Timer
+	TaskRAM kernel.RAM // memory that nobody has yet
 
 	boot     bootParameters
 	features features
 	apic     localAPIC
-	frames   frames
 	kernel   addressSpace
 }
 
@@ -46,21 +46,13 @@ func refuse(problem string) {
 	Exit(abi.ExitBadBoot)
 }
 
-// tableFrames is the most frames that the tasks' page tables can take, if their RAM and flash have so
-// many bytes: for each task a table of the first and of the second level, and for its flash, its
-// RAM and what is lent to it as many of the third and fourth as they touch, two for each end; and a
-// frame for each 2 MiB and each GiB in between.
-func tableFrames(bytes uint64) uint64 {
-	const ends = 2 + 3*2*2
-	return ends*kernel.MaxTasks + bytes/largePage + bytes/hugePage
-}
-
 // enterKernelSpace builds the kernel's page tables and switches to them, with every
-// protection that the CPU has. Behind its tables it sets frames aside for the tasks' ones.
+// protection that the CPU has. What memory they leave is for tasks, reached by the direct map.
 func (m *Machine) enterKernelSpace() {
-	m.frames = frames{m.boot.free.start, m.boot.free.end}
-	m.kernel = addressSpace{frames: &m.frames, huge: m.features.gigabytePages}
-	root, ok := m.frames.take()
+	free := m.boot.free
+	m.TaskRAM.Low = bytesAt(free.start, free.size())
+	m.kernel = addressSpace{ram: &m.TaskRAM, huge: m.features.gigabytePages}
+	root, ok := m.kernel.takeFrame()
 	m.kernel.root = root
 	guard := abi.PageUp(addressOf(&stack[0]))
 	if !ok || !buildKernelSpace(&m.kernel, &image, m.boot.image.start, guard, m.boot.ram, m.boot.high) {
@@ -72,10 +64,8 @@ func (m *Machine) enterKernelSpace() {
 	writeCR4(m.features.cr4())
 	window = abi.DirectMap
 
-	free := span{m.frames.next, m.boot.free.end}
-	most := tableFrames(free.size() + m.boot.high.size() + m.boot.modules.size() + image.TasksEnd - image.Tasks)
-	m.frames.end = abi.PageDown(free.start + min(most*pageSize, free.size()/4))
-	m.boot.free.start = m.frames.end
+	left := uint64(len(m.TaskRAM.Low))
+	m.TaskRAM = kernel.RAM{Low: bytesAt(free.end-left, left), High: bytesAt(m.boot.high.start, m.boot.high.size())}
 }
 
 // startTimer finds out how fast the clocks run: from the monitor, from CPUID, from KVM. Where
@@ -104,12 +94,6 @@ func (m *Machine) startTimer() {
 // hypervisorAPICHz is the frequency of the local APIC's timer in KVM (APIC_BUS_CYCLE_NS is
 // 1) and in QEMU: a count is a nanosecond.
 const hypervisorAPICHz = 1_000_000_000
-
-// TaskRAM is the memory below 4 GiB that tasks may have.
-func (m *Machine) TaskRAM() []byte { return bytesAt(m.boot.free.start, m.boot.free.size()) }
-
-// HighTaskRAM is the memory above 4 GiB that tasks may have. It may be empty.
-func (m *Machine) HighTaskRAM() []byte { return bytesAt(m.boot.high.start, m.boot.high.size()) }
 
 // ImageTasks is the memory that holds the image's task objects.
 func (m *Machine) ImageTasks() []byte {

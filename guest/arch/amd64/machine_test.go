@@ -27,7 +27,6 @@ func TestMachineGivesWhatTheMonitorSaid(t *testing.T) {
 		got         []byte
 		start, size int
 	}{
-		{"memory for tasks", m.TaskRAM(), 4 * mib, 2 * mib},
 		{"the image's tasks, in whole pages", m.ImageTasks(), 0xa000, 8192},
 		{"the module's tasks", m.ModuleTasks(), 6 * mib, 10},
 	} {

@@ -1,10 +1,6 @@
 package amd64
 
-import (
-	"unsafe"
-
-	"kapsel/guest/abi"
-)
+import "unsafe"
 
 // window is the virtual address of physical 0: 0, where the doors map it, until the final page
 // tables are in place, then the direct map. Tests put an array of theirs here.
@@ -37,17 +33,3 @@ func addressOf[T any](p *T) uint64 { return uint64(uintptr(unsafe.Pointer(p))) }
 
 // physicalOfImage is the physical address of a variable of the kernel.
 func physicalOfImage[T any](p *T) uint64 { return machine.boot.physical(addressOf(p)) }
-
-// frames gives out page frames for page tables, upwards, and never takes one back.
-type frames struct{ next, end uint64 } // physical, page aligned
-
-// take returns a frame filled with zeros, or reports false if none is left.
-func (f *frames) take() (phys uint64, ok bool) {
-	if f.next >= f.end {
-		return 0, false
-	}
-	phys = f.next
-	f.next += abi.PageSize
-	clear(bytesAt(phys, abi.PageSize))
-	return phys, true
-}

@@ -29,12 +29,9 @@ func (m *Machine) PrintMitigations(w kernel.Writer) { m.CPU.plan.Print(w) }
 const ibpb = 1 << 0
 
 // separate keeps from the task with context x, which is to run, what another one taught the
-// predictors. A task of the application that ran last needs no barrier.
+// predictors of branches. A task of the application that ran last needs no barrier.
 func (c *CPU) separate(x *context) {
-	if c.plan.RefillAtSwitch {
-		refillReturns()
-	}
-	if c.plan.Barrier && (x.shortID == 0 || x.shortID != c.application) {
+	if x.shortID == 0 || x.shortID != c.application {
 		wrmsr(msrPredCmd, ibpb)
 	}
 	c.application = x.shortID

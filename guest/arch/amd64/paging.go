@@ -1,6 +1,9 @@
 package amd64
 
-import "kapsel/guest/abi"
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
+)
 
 // A table is a page table of any level (SDM vol. 3, 4.5).
 type table [512]uint64
@@ -39,12 +42,12 @@ const (
 
 // An addressSpace is a tree of page tables.
 type addressSpace struct {
-	_      [0]func() // not comparable: no function is made for it
-	root   uint64    // physical address of the PML4
-	cr3    uint64    // that with the process-context identifier
-	frames *frames
-	huge   bool // the CPU has 1 GiB pages
-	stale  bool // the processor may remember mappings that have changed
+	_     [0]func()   // not comparable: no function is made for it
+	root  uint64      // physical address of the PML4
+	cr3   uint64      // that with the process-context identifier
+	ram   *kernel.RAM // that tables are taken from
+	huge  bool        // the CPU has 1 GiB pages
+	stale bool        // the processor may remember mappings that have changed
 }
 
 // entries returns the entries of virt and what follows, at most n and at most to its table's
@@ -60,7 +63,7 @@ func (s *addressSpace) entries(virt uint64, shift uint, n uint64, grow bool) []u
 			if !grow {
 				return nil
 			}
-			frame, ok := s.frames.take()
+			frame, ok := s.takeFrame()
 			if !ok {
 				return nil
 			}
@@ -70,6 +73,17 @@ func (s *addressSpace) entries(virt uint64, shift uint, n uint64, grow bool) []u
 	}
 	first := virt >> shift & 511
 	return t[first:min(first+n, uint64(len(t)))]
+}
+
+// takeFrame takes a page frame filled with zeros, and returns its physical address. It reports
+// false if none is left.
+func (s *addressSpace) takeFrame() (phys uint64, ok bool) {
+	page := s.ram.Take(pageSize)
+	if page == nil {
+		return 0, false
+	}
+	clear(page)
+	return physicalOf(page), true
 }
 
 // reserve makes the tables for 4 KiB pages in [virt, virt+size), so that mapping them cannot

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
 )
 
 const (
@@ -21,12 +22,15 @@ const (
 func newSpace(t *testing.T, n uint64, huge bool) (ram, *addressSpace) {
 	t.Helper()
 	r := newRAM(t, 4*mib)
-	s := &addressSpace{frames: &frames{mib, mib + n*pageSize}, huge: huge}
-	root, ok := s.frames.take()
+	s := &addressSpace{ram: &kernel.RAM{Low: r[mib:][:n*pageSize]}, huge: huge}
+	root, ok := s.takeFrame()
 	require.True(t, ok)
 	s.root = root
 	return r, s
 }
+
+// framesLeft is how many frames there are for further tables of an address space.
+func framesLeft(s *addressSpace) uint64 { return uint64(len(s.ram.Low)) / pageSize }
 
 func TestMapRangeChoosesPages(t *testing.T) {
 	const high = abi.DirectMap
@@ -109,14 +113,14 @@ func TestFramesAreZeroAndHalfOpen(t *testing.T) {
 	for i := range r {
 		r[i] = 0xa5
 	}
-	f := frames{pageSize, 3 * pageSize}
+	s := &addressSpace{ram: &kernel.RAM{Low: r[pageSize : 3*pageSize]}}
 	for _, want := range []uint64{pageSize, 2 * pageSize} {
-		phys, ok := f.take()
+		phys, ok := s.takeFrame()
 		require.True(t, ok)
 		assert.Equal(t, want, phys)
 		assert.Equal(t, make([]byte, pageSize), []byte(r[phys:phys+pageSize]))
 	}
-	_, ok := f.take()
+	_, ok := s.takeFrame()
 	assert.False(t, ok, "a frame at the end of the range")
 	assert.EqualValues(t, 0xa5, r[3*pageSize], "memory behind the range was touched")
 }
@@ -138,14 +142,14 @@ func TestReserveMakesTablesForTheWholeRange(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r, s := newSpace(t, 100, false)
-			before := s.frames.next
+			before := framesLeft(s)
 			require.True(t, s.reserve(tt.virt, tt.size))
-			assert.Equal(t, tt.tables, (s.frames.next-before)/pageSize, "tables made")
+			assert.Equal(t, tt.tables, before-framesLeft(s), "tables made")
 			assert.Empty(t, r.walk(s.root), "reserving maps nothing")
 
-			made := s.frames.next
+			left := framesLeft(s)
 			s.mapPages(tt.virt, 0, tt.size, userRW)
-			assert.Equal(t, made, s.frames.next, "mapping took a frame")
+			assert.Equal(t, left, framesLeft(s), "mapping took a frame")
 			var want []region
 			if tt.size > 0 {
 				want = []region{{tt.virt, 0, tt.size, pageSize, "rwu"}}

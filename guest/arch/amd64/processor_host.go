@@ -24,7 +24,6 @@ type processor struct {
 	ports              map[uint16]byte         // what was written to other ports last
 	writes             []registerWrite         // of all registers, in order
 	rests, polls       int                     // times that it idled and polled
-	refills            int                     // times that its return stack was refilled
 
 	task     func(*context) // runs in ring 3 until it traps
 	served   bool           // that was a system call that the kernel has served
@@ -127,8 +126,11 @@ func lldt(selector uint16) { hostCPU.localTable = selector }
 
 func loadSegments() { hostCPU.ds, hostCPU.es, hostCPU.fs, hostCPU.gs = 0, 0, 0, 0 }
 
-func exchange(from, to *context) {
+func exchange(from, to *context, cr3 uint64) {
 	p := hostCPU
+	writeCR3(cr3)
+	running = to
+	setTSS(tssRSP0, addressOf(to)+uint64(contextTop))
 	if from != nil {
 		if from.vector >= cameBySyscall {
 			from.fx = p.fx
@@ -153,8 +155,6 @@ func switchTo() (served bool) {
 func idle() { hostCPU.rests++ }
 
 func poll() { hostCPU.polls++ }
-
-func refillReturns() { hostCPU.refills++ }
 
 // Addresses of code that only the kernel's build has.
 const (

@@ -114,7 +114,7 @@ func newRules(t *testing.T) *rules {
 	s.kernel.Init(kernel.Config{
 		CPU: s.cpu, Platform: s, Scheduler: &kernel.Cooperative{}, Policy: &kernel.FaultLimit{}, Debug: &s.out,
 		Credentials: &kernel.NoCredentials{}, Identity: &kernel.NoIdentity{},
-		RAM: s.ram[3*mib:],
+		RAM: &kernel.RAM{Low: s.ram[3*mib:]},
 	})
 	s.grant.Init(&s.kernel, lender, kernel.SlotCounts{Upcalls: 1, ReadWrite: 1}, s.can.MemoryAllocation)
 	var objects []byte
@@ -132,7 +132,7 @@ func newRules(t *testing.T) *rules {
 	require.Equal(t, 2, s.kernel.Load([][]byte{place}, s.can.TaskManagement), s.out.s)
 	hostCPU.task = func(x *context) {
 		slot := 0
-		if x == &contexts[1] {
+		if x == contexts[1] {
 			slot = 1
 		}
 		x.vector = cameBySyscall
@@ -180,8 +180,9 @@ func (s *rules) sees(t *testing.T, what string, slot int, want ...region) func(x
 func TestRulesHoldOnPageTables(t *testing.T) {
 	const (
 		flash0, flash1 = 2 * mib, 2*mib + 4*pageSize
-		ram0, ram1     = 3 * mib, 3*mib + 7*pageSize
-		blank          = 3*mib + 14*pageSize // what is left of RAM
+		ram0           = 3*mib + 8*pageSize // behind two records and six tables
+		ram1           = ram0 + 13*pageSize
+		blank          = ram1 + 7*pageSize // what is left of RAM
 		base           = abi.RAMStart
 	)
 	s := newRules(t)
@@ -243,7 +244,7 @@ func TestRulesHoldOnPageTables(t *testing.T) {
 // change of any task's memory finds them.
 func TestBrokenRules(t *testing.T) {
 	const (
-		ram0, ram1 = 3 * mib, 3*mib + 7*pageSize
+		ram0, ram1 = 3*mib + 8*pageSize, 3*mib + 21*pageSize
 		userR      = pteP | pteU | pteNX
 		shared     = "a page that is not lent is written by one task alone"
 		outside    = "a task can use no page outside of its own ranges"
@@ -257,30 +258,30 @@ func TestBrokenRules(t *testing.T) {
 		virt, phys, size, bits uint64 // bits 0: unmapped
 		found, rule            string
 	}{
-		{"RAM that can be executed", abi.RAMStart, ram0, pageSize, userRW &^ pteNX, "0x80000000, physical 0x300000, rights rwxu", wx},
-		{"RAM that can be executed instead of written", abi.RAMStart, ram0, pageSize, userRX, "0x80000000, physical 0x300000, rights r-xu", rights},
-		{"RAM that cannot be written", abi.RAMStart, ram0, pageSize, userR, "0x80000000, physical 0x300000, rights r--u", rights},
+		{"RAM that can be executed", abi.RAMStart, ram0, pageSize, userRW &^ pteNX, "0x80000000, physical 0x308000, rights rwxu", wx},
+		{"RAM that can be executed instead of written", abi.RAMStart, ram0, pageSize, userRX, "0x80000000, physical 0x308000, rights r-xu", rights},
+		{"RAM that cannot be written", abi.RAMStart, ram0, pageSize, userR, "0x80000000, physical 0x308000, rights r--u", rights},
 		{"flash that can be written", abi.FlashStart, 2 * mib, pageSize, userRW, "0x40000000, physical 0x200000, rights rw-u", rights},
 		{"flash that cannot be executed", abi.FlashStart, 2 * mib, pageSize, userR, "0x40000000, physical 0x200000, rights r--u", rights},
 		{"a writeable region that can be executed", abi.FlashStart + 2*pageSize, 2*mib + 2*pageSize, pageSize, userRX,
 			"0x40002000, physical 0x202000, rights r-xu", rights},
-		{"another's RAM in the place of its own", abi.RAMStart, ram1, pageSize, userRW, "0x80000000, physical 0x307000, rights rw-u", shared},
+		{"another's RAM in the place of its own", abi.RAMStart, ram1, pageSize, userRW, "0x80000000, physical 0x315000, rights rw-u", shared},
 		{"another's RAM where nothing is lent", abi.LoanStart + abi.LoanSize, ram1, pageSize, userRW,
-			"0x7fe20000, physical 0x307000, rights rw-u", shared},
+			"0x7f820000, physical 0x315000, rights rw-u", shared},
 		{"another's blank page", abi.LoanStart + abi.LoanSize, ram1 + 7*pageSize, pageSize, userRW,
-			"0x7fe20000, physical 0x30e000, rights rw-u", shared},
-		{"another's RAM to read", abi.LoanStart + abi.LoanSize, ram1, pageSize, userR, "0x7fe20000, physical 0x307000, rights r--u", outside},
+			"0x7f820000, physical 0x31c000, rights rw-u", shared},
+		{"another's RAM to read", abi.LoanStart + abi.LoanSize, ram1, pageSize, userR, "0x7f820000, physical 0x315000, rights r--u", outside},
 		{"another's flash to execute", abi.FlashStart, 2*mib + 4*pageSize, pageSize, userRX, "0x40000000, physical 0x204000, rights r-xu", memory},
 		{"the kernel's memory", abi.RAMStart, mib, pageSize, userRW, "0x80000000, physical 0x100000, rights rw-u", memory},
 		{"a device", abi.RAMStart, abi.LAPICBase, pageSize, userRW, "0x80000000, physical 0xfee00000, rights rw-u", memory},
-		{"RAM pages in another order", abi.RAMStart, ram0 + pageSize, pageSize, userRW, "0x80000000, physical 0x301000, rights rw-u", memory},
-		{"a page above the break", abi.RAMStart + pageSize, ram0 + pageSize, pageSize, userRW, "0x80001000, physical 0x301000, rights rw-u", outside},
-		{"the page of the grants", abi.RAMStart + 6*pageSize, ram0 + 6*pageSize, pageSize, userRW, "0x80006000, physical 0x306000, rights rw-u", outside},
+		{"RAM pages in another order", abi.RAMStart, ram0 + pageSize, pageSize, userRW, "0x80000000, physical 0x309000, rights rw-u", memory},
+		{"a page above the break", abi.RAMStart + pageSize, ram0 + pageSize, pageSize, userRW, "0x80001000, physical 0x309000, rights rw-u", outside},
+		{"the page of the grants", abi.RAMStart + 6*pageSize, ram0 + 6*pageSize, pageSize, userRW, "0x80006000, physical 0x30e000, rights rw-u", outside},
 		{"a page behind flash", abi.FlashStart + 4*pageSize, 0x5000, pageSize, userRX, "0x40004000, physical 0x5000, rights r-xu", outside},
 		{"a page at 0", 0, 0x5000, pageSize, userR, "0x0, physical 0x5000, rights r--u", outside},
 		{"a large page", gib / 2, 2 * mib, 2 * mib, userRX, "0x20000000, physical 0x200000, rights r-xu", outside},
 		{"the last page of the low half", abi.UserMax - pageSize, 0x5000, pageSize, userR, "0x7ffffffff000, physical 0x5000, rights r--u", outside},
-		{"a page of the kernel's in the low half", 2 * gib, ram0, pageSize, kernelRW, "0x80000000, physical 0x300000, rights rw--",
+		{"a page of the kernel's in the low half", 2 * gib, ram0, pageSize, kernelRW, "0x80000000, physical 0x308000, rights rw--",
 			"the kernel has no page in a task's half"},
 		{"the kernel's constants", abi.KernelBase, 0, pageSize, userR, "0xffffffff80000000, physical 0x0, rights r--u", high},
 		{"the last page of all", ^uint64(0) - pageSize + 1, 0x5000, pageSize, userR, "0xfffffffffffff000, physical 0x5000, rights r--u", high},

@@ -2,7 +2,7 @@
 
 package amd64
 
-import _ "unsafe" // for linkname
+import "unsafe" // also for linkname
 
 // What guest/runtime and the machine layer ask of each other, by link name.
 
@@ -18,3 +18,6 @@ func frame(pc uintptr) (name, file string, line int, ok bool)
 //
 //go:linkname frameSize kapsel.frameSize
 func frameSize(pc uintptr) int
+
+// newRecord makes a record of a page that is zero and nobody else's.
+func newRecord(page []byte) *record { return (*record)(unsafe.Pointer(unsafe.SliceData(page))) }

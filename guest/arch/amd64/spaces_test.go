@@ -81,7 +81,7 @@ func TestEntriesThatAreNotPresentAreZero(t *testing.T) {
 	c.Map(0, abi.RAMStart, r[0x20000:0x28000], kernel.ReadWrite)
 	c.Unmap(0, abi.RAMStart+2*pageSize, 5*pageSize)
 	present := 0
-	for at := uint64(1 << 20); at < c.spaces[0].frames.next; at += 8 {
+	for at := uint64(1 << 20); at < physicalOf(c.spaces[0].ram.Low); at += 8 {
 		switch e := r.word(at); {
 		case e&1 == 1:
 			present++
@@ -95,11 +95,13 @@ func TestEntriesThatAreNotPresentAreZero(t *testing.T) {
 func TestReserveReportsThatFramesRanOut(t *testing.T) {
 	r := newRAM(t, 4*mib)
 	c := newCPU(t, r, false)
-	c.spaces[0].frames.end = c.spaces[0].frames.next
+	left := c.spaces[0].ram.Low
+	frames := func(n int) { c.spaces[0].ram.Low = left[:n*pageSize] }
+	frames(0)
 	assert.False(t, c.Reserve(0, abi.RAMStart, pageSize), "no frame for the top table")
-	c.spaces[0].frames.end += 3 * pageSize
+	frames(3)
 	assert.False(t, c.Reserve(0, abi.RAMStart, pageSize), "no frame for the last table")
-	c.spaces[0].frames.end += pageSize
+	c.spaces[0].ram.Low = left[3*pageSize : 4*pageSize]
 	assert.True(t, c.Reserve(0, abi.RAMStart, pageSize))
 	assert.True(t, c.Reserve(0, abi.RAMStart, 2*mib), "the tables are there already")
 }
@@ -162,30 +164,48 @@ func TestSpacesShareAllRAM(t *testing.T) {
 	}
 }
 
-// TestTableFramesSuffice: the frames that are set aside are enough for as many tasks as there can be,
-// wherever their memory lies, however large it is.
-func TestTableFramesSuffice(t *testing.T) {
+// TestTablesByNeed: a task takes frames for what it has, however many slots there are, and for
+// what is lent to it once that is lent.
+func TestTablesByNeed(t *testing.T) {
+	const window = abi.LoanEnd - abi.LoanStart
 	for _, tt := range []struct {
 		name           string
 		flashAt, ramAt uint64
-		flash, ram     uint64 // bytes of each task
-		tasks          int
+		flash, ram     uint64 // bytes
+		own, lent      uint64 // frames for these, and for loans from all slots
 	}{
-		{"small tasks where tasks are", abi.FlashStart, abi.RAMStart, 2 * pageSize, 6 * pageSize, kernel.MaxTasks},
-		{"small tasks across ends of tables", 3*gib - pageSize, 2*gib - pageSize, 2 * pageSize, 2 * pageSize, kernel.MaxTasks},
-		{"larger ones across ends of tables", 5*gib - pageSize, 3*gib - pageSize, 4*mib + 2*pageSize, 8*mib + 2*pageSize, kernel.MaxTasks},
-		{"a task of nearly 4 GiB", abi.FlashStart, 4*gib - pageSize, pageSize, 4*gib - pageSize, 1},
-		{"three of 1 GiB", abi.FlashStart, abi.RAMStart - pageSize, gib / 2, gib, 3},
+		{"where tasks are", abi.FlashStart, abi.RAMStart, 2 * pageSize, 6 * pageSize, 6, window / largePage},
+		{"a Go task's RAM is behind its flash", abi.FlashStart, abi.FlashStart + 2*pageSize, 2 * pageSize, 6 * pageSize, 4, window / largePage},
+		{"across ends of tables", 3*gib - pageSize, 5*gib - pageSize, 2 * pageSize, 2 * pageSize, 10, 1 + window/largePage},
+		{"nearly 4 GiB", abi.FlashStart, 4*gib - pageSize, pageSize, 4*gib - pageSize, 2 + 2 + 5 + 2049, window / largePage},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newCPU(t, newRAM(t, 64*mib), false)
-			f := c.spaces[0].frames
-			f.end = f.next + pageSize*tableFrames(uint64(tt.tasks)*(tt.flash+tt.ram))
-			for slot := range tt.tasks {
-				assert.True(t, c.Reserve(slot, tt.flashAt, tt.flash), "flash of task %d", slot)
-				assert.True(t, c.Reserve(slot, tt.ramAt, tt.ram), "RAM of task %d", slot)
-				assert.True(t, c.Reserve(slot, abi.LoanStart, abi.LoanEnd-abi.LoanStart), "loans to task %d", slot)
-			}
+			last := &c.spaces[kernel.MaxTasks-1]
+			before := framesLeft(last)
+			require.True(t, c.Reserve(kernel.MaxTasks-1, tt.flashAt, tt.flash))
+			require.True(t, c.Reserve(kernel.MaxTasks-1, tt.ramAt, tt.ram))
+			own := framesLeft(last)
+			assert.Equal(t, tt.own, before-own, "frames for its own")
+			require.True(t, c.Reserve(kernel.MaxTasks-1, abi.LoanStart, window))
+			assert.Equal(t, tt.lent, own-framesLeft(last), "frames for loans")
 		})
 	}
+}
+
+// TestNewTask: what is known of a task takes a page, which is clean, and its context lies as the
+// processor wants it.
+func TestNewTask(t *testing.T) {
+	newHostCPU(t)
+	r := newRAM(t, 4*mib)
+	c := newCPU(t, r, false)
+	free := kernel.RAM{Low: r[2*mib:][:2*pageSize]}
+	first, second := c.NewTask(0, &free), c.NewTask(kernel.MaxTasks-1, &free)
+	require.NotNil(t, first)
+	require.NotNil(t, second)
+	assert.NotSame(t, first, second)
+	assert.NotSame(t, contexts[0], contexts[kernel.MaxTasks-1])
+	assert.Equal(t, kernel.Unused, first.State())
+	assert.Equal(t, make([]byte, 2*pageSize), []byte(r[2*mib:][:2*pageSize]))
+	assert.Nil(t, c.NewTask(1, &free), "no memory is left")
 }

@@ -27,7 +27,7 @@ func systemCall32(x *context) (on bool) {
 		return true
 	}
 	if x.vector == cameByInt40 { // else it goes on elsewhere: in an upcall, or from its start
-		x.results, x.owed = [...]uint32{uint32(s0), uint32(s1), uint32(s2), uint32(s3)}, true
+		x.results, x.owed = [...]uint64{s0, s1, s2, s3}, true
 	}
 	ready = nil
 	return false
@@ -59,7 +59,14 @@ func (x *context) stack32(offset int) uint64 { return uint64(uint32(x.rsp) + uin
 
 // return32 puts the result words where the arguments were. It reports false if the stack
 // is not writeable.
-func (x *context) return32() bool { return x.memory.WriteU32s(x.stack32(0), x.results[:]) }
+func (x *context) return32() bool {
+	words, r := x.memory.Words(x.stack32(0)), &x.results
+	if words == nil {
+		return false
+	}
+	words.Store(uint32(r[0]), uint32(r[1]), uint32(r[2]), uint32(r[3]))
+	return true
+}
 
 // upcall32 makes a call by the cdecl convention out of the Yield: its four words become
 // the arguments, and below them lies the return address. It reports false, changing

@@ -27,7 +27,7 @@ func startTask32(t *testing.T) (c *CPU, x *context, bytes []byte) {
 		Entry: 0x4000_0040, AppStart: 0x4000_0038, RAMStart: ram32, RAMSize: 0x5000, InitialBreak: top32,
 		Bits32: true, Memory: memoryAt(t, ram32, bytes),
 	})
-	return c, &contexts[0], bytes
+	return c, contexts[0], bytes
 }
 
 // int40 is a task that makes a system call at once, from 32-bit code.

@@ -136,10 +136,10 @@ TEXT ·switchTo(SB), NOSPLIT|NOFRAME, $0-1
 	MOVQ ·running(SB), R9
 	CMPQ context_vector(R9), $const_cameBySyscall
 	JNE  other
-	MOVQ context_r10(R9), R10
-	MOVQ context_rdx(R9), DX
-	MOVQ context_rsi(R9), SI
-	MOVQ context_rdi(R9), DI
+	MOVQ (const_results+24)(R9), R10
+	MOVQ (const_results+16)(R9), DX
+	MOVQ (const_results+8)(R9), SI
+	MOVQ const_results(R9), DI
 	LEAVE_BY_SYSRET
 
 other:
@@ -191,13 +191,10 @@ TEXT ·syscallEntry(SB), NOSPLIT|NOFRAME, $0
 	LEAVE_BY_SYSRET
 
 served:
-	CMPQ context_vector(R9), $const_cameBySyscall
-	JNE  elsewhere                        // it goes on in an upcall, or from its start
-	MOVQ AX, context_rdi(R9)
-	MOVQ BX, context_rsi(R9)
-	MOVQ CX, context_rdx(R9)
-	MOVQ DI, context_r10(R9)
-elsewhere:
+	MOVQ AX, const_results(R9)
+	MOVQ BX, (const_results+8)(R9)
+	MOVQ CX, (const_results+16)(R9)
+	MOVQ DI, (const_results+24)(R9)
 	REFILL_RETURNS
 	RETURN_TO_KERNEL(1)
 refused:
@@ -398,12 +395,6 @@ TEXT ·idle(SB), NOSPLIT, $0-0
 awake:
 	RET
 
-// func refillReturns()
-TEXT ·refillReturns(SB), NOSPLIT|NOFRAME, $0-0
-	FILL8; FILL8; FILL8; FILL8
-	ADDQ $(32*8), SP
-	RET
-
 // func poll()
 TEXT ·poll(SB), NOSPLIT, $0-0
 	STI                                   // takes effect behind the next instruction
@@ -422,22 +413,36 @@ TEXT ·poll(SB), NOSPLIT, $0-0
 	MOVL from+4(DI), DX; \
 	WRMSR
 
-// func exchange(from, to *context)
-TEXT ·exchange(SB), NOSPLIT, $0-16
+// func exchange(from, to *context, cr3 uint64)
+TEXT ·exchange(SB), NOSPLIT, $0-24
 	MOVQ from+0(FP), SI
 	MOVQ to+8(FP), DI
+	MOVQ cr3+16(FP), AX
+	MOVQ AX, CR3
+	MOVQ DI, ·running(SB)
+	LEAQ const_contextTop(DI), AX
+	MOVQ AX, ·tss+4(SB)                   // RSP0
 	TESTQ SI, SI
 	JEQ  clear
 	CMPQ context_vector(SI), $const_cameBySyscall
 	JB   saved                            // by userTrap, with all vector registers
 	FXSAVE64 context_fx(SI)
 saved:
-	MOVW DS, context_ds(SI)
-	MOVW ES, context_es(SI)
-	MOVW FS, context_fs(SI)
-	MOVW GS, context_gs(SI)
+	BYTE $0x8c; BYTE $0xe8                  // MOVL GS, AX
+	MOVQ AX, R8
+	SHLQ $16, R8
+	BYTE $0x8c; BYTE $0xe0                  // MOVL FS, AX
+	ORQ  AX, R8
+	SHLQ $16, R8
+	BYTE $0x8c; BYTE $0xc0                  // MOVL ES, AX
+	ORQ  AX, R8
+	SHLQ $16, R8
+	BYTE $0x8c; BYTE $0xd8                  // MOVL DS, AX
+	ORQ  AX, R8                           // all four selectors
+	MOVQ R8, context_ds(SI)
 	// A base that was 0 can have changed only with its selector: tasks cannot write them.
-	MOVL context_fs(SI), AX               // FS and GS
+	MOVQ R8, AX
+	SHRQ $32, AX                          // FS and GS
 	ORQ  context_fsBase(SI), AX
 	ORQ  context_gsBase(SI), AX
 	JEQ  clear
@@ -457,16 +462,14 @@ clear:
 segments:
 	TESTQ SI, SI
 	JEQ  load
-	MOVQ context_ds(SI), AX               // all four selectors
-	CMPQ AX, context_ds(DI)
+	CMPQ R8, context_ds(DI)
 	JNE  load
 	MOVQ context_fsBase(SI), AX
-	CMPQ AX, context_fsBase(DI)
-	JNE  bases
-	MOVQ context_gsBase(SI), AX
-	CMPQ AX, context_gsBase(DI)
-	JNE  bases
-	RET
+	ORQ  context_gsBase(SI), AX
+	ORQ  context_fsBase(DI), AX
+	ORQ  context_gsBase(DI), AX
+	JEQ  returns
+	JMP  bases
 load:
 	MOVW context_ds(DI), DS
 	MOVW context_es(DI), ES
@@ -475,6 +478,9 @@ load:
 bases:
 	WRITE_MSR(const_msrFSBase, context_fsBase)
 	WRITE_MSR(const_msrGSBase, context_gsBase)
+returns:
+	FILL8; FILL8; FILL8; FILL8
+	ADDQ $(32*8), SP
 	RET
 
 // func loadSegments()

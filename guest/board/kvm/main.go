@@ -85,8 +85,7 @@ func main() {
 		Identity:    b.identity,
 		Debug:       &b.debug,
 		Backlog:     &b.debug,
-		RAM:         b.machine.TaskRAM(),
-		MoreRAM:     b.machine.HighTaskRAM(),
+		RAM:         &b.machine.TaskRAM,
 	})
 	b.wire(can)
 	b.debug.Poll(&b.uart)

@@ -132,7 +132,7 @@ func TestFaultsWaitForTheirMessages(t *testing.T) {
 	m := kerneltest.New(t, capability.Mint())
 	w := new(Writer)
 	m.Kernel.Init(kernel.Config{CPU: &m.CPU, Platform: m, Scheduler: &kernel.RoundRobin{}, Policy: m, Debug: w, Backlog: w,
-		Credentials: m, Identity: m, RAM: make([]byte, 1<<20)})
+		Credentials: m, Identity: m, RAM: &kernel.RAM{Low: make([]byte, 1<<20)}})
 	m.Policy = &kernel.FaultLimit{Restarts: restarts, Dump: true}
 	w.Init(&m.Kernel, &m.Line)
 	for i := range tasks {

@@ -90,9 +90,15 @@ func (c *CPU) systemCall(t *Task) bool {
 	return on && t.upcall == nil
 }
 
-// Answer implements kernel.CPU.
-func (c *CPU) Answer(slot int, r0, r1, r2, r3 uint64) {
-	c.slots[slot].words = [4]uint64{r0, r1, r2, r3}
+// Results implements kernel.CPU.
+func (c *CPU) Results(slot int) *[4]uint64 { return &c.slots[slot].words }
+
+// NewTask implements kernel.CPU. As much memory is taken as the machine takes.
+func (c *CPU) NewTask(_ int, ram *kernel.RAM) *kernel.Task {
+	if ram.Take(abi.PageSize) == nil {
+		return nil
+	}
+	return new(kernel.Task)
 }
 
 // Start implements kernel.CPU.

@@ -60,7 +60,7 @@ func NewWithRAM(tb testing.TB, c capability.Set, ram int) *Machine {
 		Credentials: m,
 		Identity:    m,
 		Debug:       &m.Log,
-		RAM:         bytes.Repeat([]byte{0xa5}, ram),
+		RAM:         &kernel.RAM{Low: bytes.Repeat([]byte{0xa5}, ram)},
 	})
 	tb.Cleanup(func() {
 		for slot := range kernel.MaxTasks {

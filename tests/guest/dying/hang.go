@@ -48,7 +48,7 @@ var board hangingBoard
 func hang(m *amd64.Machine, hangs, deaf bool) {
 	can := capability.Mint()
 	board.kernel.Init(kernel.Config{
-		CPU: &m.CPU, Platform: &board, Scheduler: &board.scheduler, Policy: &board.policy, Debug: m.Serial(), RAM: m.TaskRAM(),
+		CPU: &m.CPU, Platform: &board, Scheduler: &board.scheduler, Policy: &board.policy, Debug: m.Serial(), RAM: &m.TaskRAM,
 		Credentials: &kernel.NoCredentials{}, Identity: &kernel.NoIdentity{},
 	})
 	board.capsule.deaf = deaf

@@ -31,10 +31,6 @@ type Plan struct {
 	SpecCtrl uint64
 	// AutomaticIBRS says to set EFER.AIBRSE.
 	AutomaticIBRS bool
-	// RefillAtCall says that SYSCALL refills the return stack, as other traps always do.
-	RefillAtCall bool
-	// RefillAtSwitch says to refill it between two tasks.
-	RefillAtSwitch bool
 	// ClearBuffers says to execute VERW on the way to ring 3 and before sleep.
 	ClearBuffers bool
 	// Barrier says to write IBPB between tasks of different applications.
@@ -49,13 +45,6 @@ type Plan struct {
 }
 
 // Plan makes the plan for a level.
-//
-// Behind a trap the kernel returns from calls that it made before the task ran, so a task can have
-// filled or emptied the return stack that predicts those returns. What a task put there are addresses
-// of its own, which SMEP keeps from being executed. An empty one falls back, on Intel's
-// processors, to branch targets that a task may have taught, which enhanced IBRS keeps from ring 0
-// (Linux, Documentation/admin-guide/hw-vuln/rsb.rst). Where one of the two is missing, SYSCALL
-// refills it.
 func (p *Processor) Plan(level Level) Plan {
 	plan := Plan{level: level, MeltdownOpen: p.meltdownAffected}
 	if level == Off {
@@ -78,8 +67,6 @@ func (p *Processor) Plan(level Level) Plan {
 		}
 	}
 	plan.AutomaticIBRS = p.automaticIBRS
-	plan.RefillAtCall = full || !p.smep || p.returnsUnderflow && !p.enhancedIBRS
-	plan.RefillAtSwitch = true
 	plan.ClearBuffers = p.mdsAffected && p.mdClear || p.otherAffected || full && p.mdClear
 	plan.mdsOpen = p.mdsAffected && !p.mdClear
 	plan.Barrier = full && p.ibpb
@@ -91,7 +78,7 @@ func (p *Processor) Plan(level Level) Plan {
 func (p *Plan) Print(w format.Writer) {
 	w.WriteString("Mitigations: ")
 	w.WriteString(levelNames[p.level])
-	w.WriteString(": index masks, retpolines")
+	w.WriteString(": index masks, retpolines, return stack refilled")
 	for _, x := range [...]struct {
 		done bool
 		text string
@@ -100,8 +87,6 @@ func (p *Plan) Print(w format.Writer) {
 		{p.AutomaticIBRS, ", automatic IBRS"},
 		{p.SpecCtrl&specRRSBADis != 0, ", RRSBA_DIS_S"},
 		{p.SpecCtrl&specBHIDis != 0, ", BHI_DIS_S"},
-		{p.RefillAtCall, ", return stack refilled at each entry"},
-		{p.RefillAtSwitch && !p.RefillAtCall, ", return stack refilled between tasks"},
 		{p.ClearBuffers, ", VERW"},
 		{p.Barrier, ", IBPB between applications"},
 		{p.SpecCtrl&specSTIBP != 0, ", STIBP"},

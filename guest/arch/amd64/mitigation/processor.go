@@ -32,8 +32,6 @@ const (
 type Processor struct {
 	_ [0]func() // not comparable: no function is made for it
 
-	smep                          bool
-	returnsUnderflow              bool // an empty return stack may fall back to branch targets
 	enhancedIBRS, automaticIBRS   bool // Intel's and AMD's: set once, they hold in ring 0
 	ibpb, stibp, ssbd             bool // what can be asked for by IA32_SPEC_CTRL and IA32_PRED_CMD
 	rrsbaControl, bhiControl      bool // RRSBA_DIS_S, BHI_DIS_S
@@ -48,7 +46,7 @@ func ReadProcessor(cpuid CPUID, rdmsr ReadMSR) Processor {
 	basic, b, c, d := cpuid(0, 0)
 	amd := b == 0x68747541 && d == 0x69746e65 && c == 0x444d4163 || // AuthenticAMD
 		b == 0x6f677948 && d == 0x6e65476e && c == 0x656e6975 // HygonGenuine
-	p.returnsUnderflow, p.meltdownAffected, p.mdsAffected, p.ssbAffected = !amd, !amd, !amd, true
+	p.meltdownAffected, p.mdsAffected, p.ssbAffected = !amd, !amd, true
 	if basic >= 7 {
 		p.readLeaf7(cpuid, rdmsr)
 	}
@@ -61,7 +59,6 @@ func ReadProcessor(cpuid CPUID, rdmsr ReadMSR) Processor {
 // readLeaf7 reads what Intel's processors say, and what hypervisors on AMD's say in Intel's way.
 func (p *Processor) readLeaf7(cpuid CPUID, rdmsr ReadMSR) {
 	subleaves, b, _, d := cpuid(7, 0)
-	p.smep = bit(b, 7)
 	p.mdClear = bit(d, 10)
 	ibrs := bit(d, 26)
 	p.ibpb, p.stibp, p.ssbd = ibrs, bit(d, 27), bit(d, 31)

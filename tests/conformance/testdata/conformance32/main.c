@@ -610,7 +610,7 @@ static int b29(void) {
 // can touch from the notification on, as long as the client lives and leaves it there. Once the
 // service is told that nothing is lent, the page is not there. The peer of t or d is a 64-bit task.
 enum { DISCOVER = 1, NOTIFY_SERVICE, NOTIFY_CLIENT };
-enum { LOANS = 0x7fe00000, LOAN_SIZE = 0x20000 };
+enum { LOANS = 0x7f800000, LOAN_SIZE = 0x20000 };
 
 // Names of the pair that the task is of, set by pair.
 static char service_name[16], client_name[16];
