@@ -52,14 +52,6 @@ func (t *driverTable) place(number, i uint32) *driverPlace {
 
 // find is the driver with that number, or nil.
 func (t *driverTable) find(number uint32) Driver {
-	if p := t.place(number, 0); p.number == number {
-		return p.driver
-	}
-	return t.search(number)
-}
-
-// search is find from the first place on.
-func (t *driverTable) search(number uint32) Driver {
 	for i := uint32(0); ; i++ {
 		if p := t.place(number, i); p.number == number || p.driver == nil {
 			return p.driver

@@ -14,21 +14,31 @@ import "kapsel/guest/abi"
 func SystemCall(k *Kernel, class abi.Class, r0, r1, r2, r3 uint64) (s0, s1, s2, s3 uint64, on bool) {
 	t := k.running
 	t.syscalls++
-	var r Result
-	switch {
-	case class == abi.Yield:
+	if class == abi.Yield {
 		return k.yield(t, r0, r1, r2)
-	case class != abi.Command:
-		r = k.call(t, class, r0, r1, r2, r3)
-	case t.restricted && !t.object.AllowsCommand(uint32(r0), uint32(r1)):
-		r = Failed(abi.NODEVICE)
-	default:
-		if d := k.drivers.find(uint32(r0)); d != nil {
-			r = d.Command(t.id, uint32(r1), uint32(r2), uint32(r3))
-		} else {
-			r = Failed(abi.NODEVICE)
-		}
 	}
+	if class != abi.Command {
+		return k.answer(t, k.call(t, class, r0, r1, r2, r3))
+	}
+	// Most drivers are in the first place to look at.
+	p := k.drivers.place(uint32(r0), 0)
+	if p.number != uint32(r0) || p.driver == nil || t.restricted {
+		return k.answer(t, k.command(t, uint32(r0), uint32(r1), uint32(r2), uint32(r3)))
+	}
+	return k.answer(t, p.driver.Command(t.id, uint32(r1), uint32(r2), uint32(r3)))
+}
+
+// command calls any driver, if the task may.
+func (k *Kernel) command(t *Task, driver, command, a0, a1 uint32) Result {
+	d := k.drivers.find(driver)
+	if d == nil || t.restricted && !t.object.AllowsCommand(driver, command) {
+		return Failed(abi.NODEVICE)
+	}
+	return d.Command(t.id, command, a0, a1)
+}
+
+// answer is what SystemCall returns for a result.
+func (k *Kernel) answer(t *Task, r Result) (s0, s1, s2, s3 uint64, on bool) {
 	if t.bits32 {
 		r = r.narrow()
 	}
