@@ -34,8 +34,8 @@ func startTasks(t *testing.T, n int, pcid bool) *CPU {
 	return c
 }
 
-// systemCall is a task that makes a system call at once.
-func systemCall(x *context) { x.vector = cameBySyscall }
+// systemCall is a task that makes a system call at once, which ends its turn.
+func systemCall(x *context) { x.vector, hostCPU.served = cameBySyscall, true }
 
 // interrupted is a task that runs until the interrupt line.
 func interrupted(line uint64) func(*context) {
@@ -55,9 +55,7 @@ func TestStartState(t *testing.T) {
 	want := context{
 		rdi: testStart.AppStart, rsi: testStart.RAMStart, rdx: testStart.RAMSize, rcx: testStart.InitialBreak,
 		rip: testStart.Entry, cs: 0x2b, rflags: 0x202, rsp: 0x8000_0ff8, ss: 0x23,
-		onSyscall: &x.call,
 	}
-	want.call.Reason = kernel.TrapSyscall
 	want.fx[0], want.fx[1] = 0x7f, 0x03   // FCW
 	want.fx[24], want.fx[25] = 0x80, 0x1f // MXCSR
 	assert.Equal(t, want, *x, "all other registers are 0")
@@ -136,16 +134,14 @@ func TestTheLastPageIsNeverReserved(t *testing.T) {
 func TestSwitchDecodesSystemCalls(t *testing.T) {
 	c := startTasks(t, 1, false)
 	hostCPU.task = func(x *context) {
-		x.vector = cameBySyscall
-		x.call.Class, x.call.Args = 2, [4]uint64{1 << 40, 2, 3, ^uint64(0)} // as the entry code does
+		systemCall(x)
+		x.results = [4]uint64{128, 5, 6, 7} // as the entry code does
 	}
-	trap := c.Switch(0)
-	assert.Equal(t, kernel.TrapSyscall, trap.Reason)
-	assert.Equal(t, abi.Class(2), trap.Class)
-	assert.Equal(t, [4]uint64{1 << 40, 2, 3, ^uint64(0)}, trap.Args)
-
-	trap.Args = [4]uint64{128, 5, 6, 7}
-	assert.Equal(t, [4]uint64{128, 5, 6, 7}, contexts[0].call.Args, "switchTo takes the results from there")
+	assert.Equal(t, kernel.TrapSyscall, c.Switch(0).Reason)
+	r := c.Results(0)
+	assert.Equal(t, [4]uint64{128, 5, 6, 7}, *r)
+	r[1] = 1 << 40
+	assert.Equal(t, [4]uint64{128, 1 << 40, 6, 7}, contexts[0].results, "switchTo takes the results from there")
 }
 
 func TestSwitchDecodesInterrupts(t *testing.T) {
@@ -424,8 +420,7 @@ func TestContextLayout(t *testing.T) {
 	assert.Zero(t, unsafe.Offsetof(x.fx)%16, "FXSAVE64 needs 16-byte alignment")
 	assert.Zero(t, (unsafe.Offsetof(x.ss)+8)%16, "the processor aligns the stack that it pushes to")
 	assert.EqualValues(t, unsafe.Offsetof(x.fx), unsafe.Offsetof(x.ss)+8, "userTrap finds fx by its offset")
-	assert.EqualValues(t, 1, unsafe.Sizeof(x.call.Class), "the entry code stores the low 8 bits of RAX")
-	assert.EqualValues(t, 4*8, unsafe.Sizeof(x.call.Args))
+	assert.EqualValues(t, 4*8, unsafe.Sizeof(x.results))
 	const frame = 8 + 5*8 + 2*8 + 15*8 // alignment, the processor's words, the stub's, the registers
 	assert.GreaterOrEqual(t, strayFrame, frame, "kernelTrap's frame below a context")
 	assert.Zero(t, strayFrame%16)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"kapsel/guest/kernel"
 )
 
 func TestFaultNames(t *testing.T) {
@@ -64,18 +63,18 @@ func TestPrintRegisters(t *testing.T) {
 		"  RIP 0x123456789abcdef0  CS  0x000000000000002b  RFL 0x0000000000000202  SS  0x0000000000000023\n", w.s)
 }
 
-// SYSCALL leaves its words where the kernel answers them, and keeps less than a trap.
+// SYSCALL keeps less than a trap: what is printed is what the task goes on with.
 func TestPrintRegistersOfASystemCall(t *testing.T) {
 	newHostCPU(t)
 	x := contexts[0]
 	*x = context{vector: cameBySyscall, rip: 0x4000_1002, r8: 1, r9: 1, r11: 1, rcx: 1, cs: userCode32, rbx: 0xb1}
-	x.call = kernel.Trap{Class: 9, Args: [4]uint64{0xd1, 0x51, 0xd2, 0x10}}
+	x.results = [4]uint64{0xd1, 0x51, 0xd2, 0x10}
 	var w text
 	(&CPU{}).PrintRegisters(0, &w)
 	assert.Equal(t, ""+
-		"  RAX 0x0000000000000009  RBX 0x00000000000000b1  RCX 0x0000000040001002  RDX 0x00000000000000d2\n"+
+		"  RAX 0x0000000000000000  RBX 0x00000000000000b1  RCX 0x0000000040001002  RDX 0x00000000000000d2\n"+
 		"  RSI 0x0000000000000051  RDI 0x00000000000000d1  RBP 0x0000000000000000  RSP 0x0000000000000000\n"+
-		"  R8  0x0000000000000000  R9  0x0000000000000000  R10 0x0000000000000010  R11 0x0000000000000000\n"+
+		"  R8  0x0000000000000000  R9  0x0000000000000000  R10 0x0000000000000010  R11 0x0000000000000202\n"+
 		"  R12 0x0000000000000000  R13 0x0000000000000000  R14 0x0000000000000000  R15 0x0000000000000000\n"+
 		"  RIP 0x0000000040001002  CS  0x000000000000002b  RFL 0x0000000000000202  SS  0x0000000000000023\n", w.s)
 }

@@ -44,7 +44,7 @@ func newHostCPU(t *testing.T) *processor {
 	t.Helper()
 	before := hostCPU
 	hostCPU = newProcessor()
-	pending, running = 0, nil
+	pending, running, ready = 0, nil, nil
 	for slot := range contexts {
 		contexts[slot] = new(context)
 	}
@@ -54,6 +54,27 @@ func newHostCPU(t *testing.T) *processor {
 		clear(contexts[:])
 	})
 	return hostCPU
+}
+
+// syscallEntry does what the entry code of that name does. It reports whether the task goes on at
+// once; the results are in its context in any case.
+func syscallEntry(x *context, class abi.Class, words ...uint64) (on bool) {
+	var w [4]uint64
+	copy(w[:], words)
+	x.vector = cameBySyscall
+	w[0], w[1], w[2], w[3], on = kernel.SystemCall(attached, class, w[0], w[1], w[2], w[3])
+	x.results = w
+	on = on && x == ready
+	hostCPU.served = !on
+	return on
+}
+
+// int40 does what the entry code of that name does, for 32-bit code of a 32-bit task.
+func int40(x *context) (on bool) {
+	x.vector = cameByInt40
+	on = systemCall32(x)
+	hostCPU.served = !on
+	return on
 }
 
 // stops runs f, which must end the machine, and returns what was printed and the status.

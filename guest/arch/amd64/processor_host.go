@@ -148,6 +148,7 @@ func exchange(from, to *context, cr3 uint64) {
 }
 
 func switchTo() (served bool) {
+	hostCPU.served = false
 	hostCPU.task(running)
 	return hostCPU.served
 }

@@ -98,13 +98,20 @@ type rules struct {
 	out    text
 	grant  kernel.Grant[uint64]
 	can    capability.Set
-	steps  [2][]func(x *context)
+	steps  [2][]func(x *context) (on bool)
+	answer func(command, a0, a1 uint32) kernel.Result // to commands, if not nil
 }
 
 // lender is the driver by which tasks lend buffer 0 to the task in a slot.
 const lender = 5
 
-func newRules(t *testing.T) *rules {
+// filler is the driver whose number is found in memory full of the byte 1.
+const filler = 0x0101_0101
+
+func newRules(t *testing.T) *rules { return newKernel(t, true) }
+
+// newKernel makes a kernel whose first task has 64 bits or 32.
+func newKernel(t *testing.T, bits64 bool) *rules {
 	t.Helper()
 	newHostCPU(t)
 	s := &rules{ram: newRAM(t, 4*mib), can: capability.Mint()}
@@ -116,11 +123,14 @@ func newRules(t *testing.T) *rules {
 		Credentials: &kernel.NoCredentials{}, Identity: &kernel.NoIdentity{},
 		RAM: &kernel.RAM{Low: s.ram[3*mib:]},
 	})
+	for _, number := range []uint32{lender, 0, filler} {
+		s.kernel.AddDriver(number, s)
+	}
 	s.grant.Init(&s.kernel, lender, kernel.SlotCounts{Upcalls: 1, ReadWrite: 1}, s.can.MemoryAllocation)
 	var objects []byte
-	for _, name := range []string{"first", "second"} {
+	for slot, name := range []string{"first", "second"} {
 		object, err := tbfbuild.Build(tbfbuild.Spec{
-			Name: name, ABI64: true, BinaryOffset: pageSize, Binary: make([]byte, 2*pageSize+100), MinimumRAM: 6 * pageSize,
+			Name: name, ABI64: bits64 || slot == 1, BinaryOffset: pageSize, Binary: make([]byte, 2*pageSize+100), MinimumRAM: 6 * pageSize,
 			Writeable: []tbf.Region{{Offset: pageSize, Size: pageSize}},
 		})
 		require.NoError(t, err)
@@ -135,35 +145,34 @@ func newRules(t *testing.T) *rules {
 		if x == contexts[1] {
 			slot = 1
 		}
-		x.vector = cameBySyscall
-		step := s.steps[slot][0]
-		s.steps[slot] = s.steps[slot][1:]
-		step(x)
+		for on := true; on; {
+			step := s.steps[slot][0]
+			s.steps[slot] = s.steps[slot][1:]
+			on = step(x)
+		}
 	}
 	return s
 }
 
-func (s *rules) Driver(uint32) kernel.Driver { return s }
-func (s *rules) Interrupt(int)               {}
-func (s *rules) Slots() *kernel.Slots        { return s.grant.Slots() }
-func (s *rules) Command(id kernel.TaskID, _, slot, _ uint32) kernel.Result {
+func (s *rules) Interrupt(int)        {}
+func (s *rules) Slots() *kernel.Slots { return s.grant.Slots() }
+func (s *rules) Command(id kernel.TaskID, command, slot, a1 uint32) kernel.Result {
+	if s.answer != nil {
+		return s.answer(command, slot, a1)
+	}
 	return kernel.Outcome(s.grant.Slots().Notify(id, slot, 0, 0, s.can.MemorySharing))
 }
 
 // call is a step that makes a system call.
-func call(class abi.Class, words ...uint64) func(x *context) {
-	return func(x *context) {
-		var w [4]uint64
-		copy(w[:], words)
-		x.call.Class, x.call.Args = class, w
-	}
+func call(class abi.Class, words ...uint64) func(x *context) bool {
+	return func(x *context) bool { return syscallEntry(x, class, words...) }
 }
 
 // sees is a step that looks at the result of the one before and at the low half of a
 // slot's tables, and then makes a system call that changes nothing.
-func (s *rules) sees(t *testing.T, what string, slot int, want ...region) func(x *context) {
-	return func(x *context) {
-		assert.GreaterOrEqual(t, x.call.Args[0], uint64(abi.Success), "%s: the call", what)
+func (s *rules) sees(t *testing.T, what string, slot int, want ...region) func(x *context) bool {
+	return func(x *context) bool {
+		assert.GreaterOrEqual(t, x.results[0], uint64(abi.Success), "%s: the call", what)
 		var low []region
 		for _, f := range s.ram.walk(s.cpu.spaces[slot].root) {
 			if f.virt < abi.UserMax {
@@ -171,7 +180,7 @@ func (s *rules) sees(t *testing.T, what string, slot int, want ...region) func(x
 			}
 		}
 		assert.Equal(t, want, low, what)
-		call(abi.Memop, abi.MemopRAMStart)(x)
+		return syscallEntry(x, abi.Memop, abi.MemopRAMStart)
 	}
 }
 
@@ -196,7 +205,7 @@ func TestRulesHoldOnPageTables(t *testing.T) {
 	lent := func(phys, pages uint64) region {
 		return region{abi.LoanStart, phys, pages * pageSize, pageSize, "rwu"}
 	}
-	s.steps[0] = []func(*context){
+	s.steps[0] = []func(*context) bool{
 		call(abi.Memop, abi.MemopBrk, base+4*pageSize),
 		s.sees(t, "break up", 0, own(flash0, ram0, 4)...),
 		call(abi.Memop, abi.MemopBrk, base+2*pageSize+1),
@@ -223,7 +232,7 @@ func TestRulesHoldOnPageTables(t *testing.T) {
 		call(abi.Yield, abi.YieldWaitFor, lender, 0), // until the other has been told
 		call(abi.Exit, abi.ExitTerminate, 0),
 	}
-	s.steps[1] = []func(*context){
+	s.steps[1] = []func(*context) bool{
 		call(abi.Memop, abi.MemopRAMStart),
 		s.sees(t, "the lender's restart took it", 1, own(flash1, ram1, 1, lent(blank, 1), region{abi.LoanStart + pageSize, blank, pageSize, pageSize, "rwu"})...),
 		call(abi.Yield, abi.YieldWaitFor, lender, 0), // until the other, which restarts, notifies it
@@ -291,9 +300,9 @@ func TestBrokenRules(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newRules(t)
-			s.steps[1] = []func(*context){call(abi.Memop, abi.MemopBrk, abi.RAMStart+pageSize)}
-			s.steps[0] = []func(*context){call(abi.AllowReadWrite, lender, 0, abi.RAMStart, pageSize), call(abi.Command, lender, 1, 1),
-				call(abi.AllowReadWrite, lender, 0, 0, 0), func(x *context) { // the second has its blank page
+			s.steps[1] = []func(*context) bool{call(abi.Memop, abi.MemopBrk, abi.RAMStart+pageSize)}
+			s.steps[0] = []func(*context) bool{call(abi.AllowReadWrite, lender, 0, abi.RAMStart, pageSize), call(abi.Command, lender, 1, 1),
+				call(abi.AllowReadWrite, lender, 0, 0, 0), func(x *context) bool { // the second has its blank page
 					space := &s.cpu.spaces[0]
 					switch {
 					case tt.bits == 0:
@@ -303,7 +312,7 @@ func TestBrokenRules(t *testing.T) {
 					default:
 						require.True(t, space.mapRange(tt.virt, tt.phys, tt.size, tt.bits))
 					}
-					call(abi.Yield, abi.YieldWait)(x) // now the other task moves its break
+					return syscallEntry(x, abi.Yield, abi.YieldWait) // now the other task moves its break
 				}}
 			assert.PanicsWithValue(t, "kernel: a rule of memory is broken: the kernel's last message says which",
 				func() { s.kernel.Run(s.can.MainLoop) })

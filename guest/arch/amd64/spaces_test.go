@@ -117,7 +117,7 @@ func TestCR3WithoutPCID(t *testing.T) {
 	root := c.spaces[3].root
 	for _, stale := range []bool{false, true} {
 		c.spaces[3].stale = stale
-		c.load(&c.spaces[3])
+		writeCR3((&c.spaces[3]).load(c.keep))
 		assert.Equal(t, root, hostCPU.cr3, "the table's address alone; stale %v", stale)
 	}
 }
@@ -131,7 +131,7 @@ func TestCR3WithPCID(t *testing.T) {
 		require.True(t, c.Reserve(slot, abi.RAMStart, pageSize))
 		assert.Zero(t, c.spaces[slot].root&0xfff, "the table is page aligned")
 
-		c.load(&c.spaces[slot])
+		writeCR3((&c.spaces[slot]).load(c.keep))
 		keep := hostCPU.cr3
 		assert.EqualValues(t, 1, keep>>63, "bit 63: what the processor remembers of slot %d still holds", slot)
 		assert.Equal(t, c.spaces[slot].root, keep&0x000f_ffff_ffff_f000)
@@ -140,10 +140,10 @@ func TestCR3WithPCID(t *testing.T) {
 		seen[id] = slot
 
 		c.Map(slot, abi.RAMStart, r[0x20000:0x21000], kernel.ReadWrite)
-		c.load(&c.spaces[slot])
+		writeCR3((&c.spaces[slot]).load(c.keep))
 		assert.Equal(t, keep&^(1<<63), hostCPU.cr3, "after Map the processor forgets slot %d", slot)
 		c.Unmap(slot, abi.RAMStart, pageSize)
-		c.load(&c.spaces[slot])
+		writeCR3((&c.spaces[slot]).load(c.keep))
 		assert.Equal(t, keep&^(1<<63), hostCPU.cr3, "after Unmap likewise")
 	}
 }

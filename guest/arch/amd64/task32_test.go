@@ -4,6 +4,7 @@ package amd64
 
 import (
 	"encoding/binary"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -30,12 +31,36 @@ func startTask32(t *testing.T) (c *CPU, x *context, bytes []byte) {
 	return c, contexts[0], bytes
 }
 
-// int40 is a task that makes a system call at once, from 32-bit code.
-func int40(rsp uint64) func(*context) {
-	return func(x *context) {
-		x.vector, x.cs, x.rsp = vectorSyscall32, userCode32, rsp
-		x.fx = hostCPU.fx // as the entry code does
-	}
+// newKernel32 makes a kernel with a 32-bit task that first moves its break to top32, then makes the
+// system call of step. Its RAM is bytes.
+func newKernel32(t *testing.T, step func(x *context, bytes []byte) (on bool)) (s *rules) {
+	t.Helper()
+	s = newKernel(t, false)
+	var bytes []byte
+	s.steps[0] = []func(x *context) bool{func(x *context) bool {
+		for _, f := range s.ram.walk(s.cpu.spaces[0].root) {
+			if f.virt == ram32 {
+				bytes = s.ram[f.phys:][:size32]
+			}
+		}
+		put32(bytes, ram32, abi.MemopBrk, top32)
+		x.rsp, x.rax = ram32, uint64(abi.Memop)
+		return int40(x)
+	}, func(x *context) bool {
+		assert.EqualValues(t, abi.Success, word32(bytes, ram32))
+		return step(x, bytes)
+	}, func(x *context) bool {
+		put32(bytes, ram32, abi.ExitTerminate)
+		x.rsp, x.rax = ram32, uint64(abi.Exit)
+		return int40(x)
+	}}
+	s.steps[1] = []func(x *context) bool{call(abi.Exit, abi.ExitTerminate, 0)}
+	return s
+}
+
+// int40At is a task that makes a system call that ends its turn.
+func int40At(rsp uint64) func(*context) {
+	return func(x *context) { x.vector, x.rsp, x.owed, hostCPU.served = cameByInt40, rsp, true, true }
 }
 
 func word32(bytes []byte, addr uint32) uint32 { return binary.LittleEndian.Uint32(bytes[addr-ram32:]) }
@@ -56,9 +81,8 @@ func TestStart32(t *testing.T) {
 	})
 	want := context{
 		rip: 0x4000_0040, cs: 0x1b, rflags: 0x202, rsp: low - 20, ss: 0x23, ds: 0x23, es: 0x23,
-		memory: x.memory, onSyscall: &otherKind,
+		memory: x.memory,
 	}
-	want.call.Reason = kernel.TrapSyscall
 	want.fx[0], want.fx[1] = 0x7f, 0x03   // FCW
 	want.fx[24], want.fx[25] = 0x80, 0x1f // MXCSR
 	assert.Equal(t, want, *x, "all other registers are 0")
@@ -69,37 +93,66 @@ func TestStart32(t *testing.T) {
 }
 
 func TestSystemCall32(t *testing.T) {
-	c, x, bytes := startTask32(t)
 	const sp = ram32 + 0x100
-	put32(bytes, sp, 8, 0xffff_ffff, 3, 4)
-	hostCPU.task = func(x *context) {
-		int40(0xdead_beef_0000_0000 | sp)(x) // the upper half is nobody's
-		x.rax, x.rcx, x.rdx = 0x1234_5602, 5, 6
-		x.fx[200] = 77
+	for _, tt := range []struct {
+		name   string
+		result kernel.Result
+		want   [4]uint32
+	}{
+		{"a value", kernel.Value(9), [4]uint32{uint32(abi.SuccessU32), 9, 0, 0}},
+		{"64 bits in two words", kernel.Value64(1<<32 | 5), [4]uint32{uint32(abi.SuccessU64), 5, 1, 0}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			called := false
+			s := newKernel32(t, func(x *context, bytes []byte) bool {
+				put32(bytes, sp, lender, 0xffff_ffff, 3, 4)
+				x.rsp = 0xdead_beef_0000_0000 | sp // the upper half is nobody's
+				x.rax, x.rcx, x.rdx, x.fx[200] = 0x1234_5600|uint64(abi.Command), 5, 6, 77
+				before := *x
+				assert.True(t, int40(x), "it goes on at once")
+				before.vector = cameByInt40
+				assert.Equal(t, before, *x, "no register changes")
+				for i, w := range tt.want {
+					assert.Equal(t, w, word32(bytes, sp+4*uint32(i)), "result word %d", i)
+				}
+				return true
+			})
+			s.answer = func(command, a0, a1 uint32) kernel.Result {
+				called = true
+				assert.Equal(t, [3]uint32{0xffff_ffff, 3, 4}, [3]uint32{command, a0, a1})
+				return tt.result
+			}
+			s.kernel.Run(s.can.MainLoop)
+			assert.True(t, called, s.out.s)
+		})
 	}
-	trap := c.Switch(0)
-	assert.Equal(t, kernel.TrapSyscall, trap.Reason)
-	assert.Equal(t, abi.Class(2), trap.Class, "the low 8 bits of EAX")
-	assert.Equal(t, [4]uint64{8, 0xffff_ffff, 3, 4}, trap.Args)
+}
 
+// A task that does not go on at once gets the results when it does.
+func TestOwedResults32(t *testing.T) {
+	const sp = ram32 + 0x100
+	c, x, bytes := startTask32(t)
+	hostCPU.task = int40At(sp)
+	assert.Equal(t, kernel.TrapSyscall, c.Switch(0).Reason)
+	ready = nil // as systemCall32 does
+	*c.Results(0) = [4]uint64{1<<32 | 128, 2<<32 | 5, 6, 0xffff_ffff}
 	before := *x
-	trap.Args = [4]uint64{1<<32 | 128, 2<<32 | 5, 6, 0xffff_ffff}
+	before.owed = false
 	hostCPU.task = func(now *context) {
-		before.owed, before.call.Args = false, trap.Args
 		assert.Equal(t, before, *now, "no register changes")
+		for i, w := range []uint32{128, 5, 6, 0xffff_ffff} {
+			assert.Equal(t, w, word32(bytes, sp+4*uint32(i)), "result word %d", i)
+		}
+		int40At(sp)(now)
 	}
 	c.Switch(0)
-	for i, w := range []uint32{128, 5, 6, 0xffff_ffff} {
-		assert.Equal(t, w, word32(bytes, sp+4*uint32(i)), "result word %d", i)
-	}
-	assert.Less(t, x.vector, uint64(cameBySyscall), "it goes out by IRET, with its x87 and vector state")
 }
 
 func TestUpcall32(t *testing.T) {
 	c, x, bytes := startTask32(t)
 	const sp = ram32 + 0x100
 	hostCPU.task = func(x *context) {
-		int40(sp)(x)
+		int40At(sp)(x)
 		x.rip, x.rflags, x.rbx = 0x4000_0123, 0x0000_0ed7, 9
 	}
 	c.Switch(0)
@@ -109,7 +162,7 @@ func TestUpcall32(t *testing.T) {
 		assert.Equal(t, w, word32(bytes, sp-4+4*uint32(i)), "word %d of the frame", i)
 	}
 	want := before
-	want.rip, want.rsp, want.rflags, want.owed = 0x4000_0555, sp-4, 0x202, false
+	want.rip, want.rsp, want.rflags, want.owed, want.vector = 0x4000_0555, sp-4, 0x202, false, leavesByIRET
 	assert.Equal(t, want, *x, "the direction flag is clear, as the convention wants; all else stays")
 }
 
@@ -133,39 +186,37 @@ func TestStackEdges32(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, x, bytes := startTask32(t)
-			for i := range bytes {
-				bytes[i] = 1
-			}
-			hostCPU.task = int40(uint64(tt.sp))
-			trap := c.Switch(0)
-			assert.Equal(t, kernel.TrapSyscall, trap.Reason)
-			for i, readable := range tt.readable {
-				want := map[bool]uint64{true: 0x0101_0101, false: 0}[readable]
-				assert.Equal(t, want, trap.Args[i], "word %d: one that can not be read is 0", i)
-			}
-
+			x.rsp = uint64(tt.sp)
 			before, memory := *x, string(bytes)
 			assert.Equal(t, tt.upcall, c.Upcall(0, nil, &kernel.Upcall{Fn: 5}))
 			if !tt.upcall {
 				assert.Equal(t, before, *x)
 				assert.Equal(t, memory, string(bytes))
 			}
-			*x = before
-			memory = string(bytes)
-			trap.Args = [4]uint64{7, 7, 7, 7}
-			if tt.results {
-				hostCPU.task = func(x *context) {
-					assert.EqualValues(t, 7, word32(bytes, tt.sp))
-					int40(uint64(tt.sp))(x)
+
+			var words []uint32
+			s := newKernel32(t, func(x *context, bytes []byte) bool {
+				for i := range bytes {
+					bytes[i] = 1
 				}
-				assert.Equal(t, kernel.TrapSyscall, c.Switch(0).Reason)
-				return
+				x.rsp, x.rax = uint64(tt.sp), uint64(abi.Command)
+				on := int40(x)
+				assert.Equal(t, tt.results, on, "it goes on at once")
+				if on {
+					assert.EqualValues(t, 7, word32(bytes, tt.sp+4))
+				}
+				return on
+			})
+			s.answer = func(command, a0, a1 uint32) kernel.Result {
+				words = []uint32{command, a0, a1}
+				return kernel.Value(7)
 			}
-			hostCPU.task = func(*context) { t.Error("it ran without results") }
-			trap = c.Switch(0)
-			assert.Equal(t, kernel.TrapFault, trap.Reason)
-			assert.Equal(t, kernel.Fault{Vector: kernel.NoVector, Name: "no writeable stack for the results of a system call"}, trap.Fault)
-			assert.Equal(t, memory, string(bytes))
+			s.kernel.Run(s.can.MainLoop)
+			for i, word := range words {
+				assert.Equal(t, map[bool]uint32{true: filler, false: 0}[tt.readable[i+1]], word, "word %d: one that can not be read is 0", i+1)
+			}
+			assert.Len(t, words, 3)
+			assert.Equal(t, !tt.results, strings.Contains(s.out.s, "first faulted: no writeable stack for the results of a system call"), s.out.s)
 		})
 	}
 }
@@ -222,7 +273,7 @@ func TestState32IsItsOwn(t *testing.T) {
 		hostCPU.fx = x.fx // as the entry code does
 		hostCPU.ds, hostCPU.es, hostCPU.fs, hostCPU.gs = 0x23, 0x1b, 0x2b, 0x23
 		hostCPU.fx[200] = 32
-		int40(ram32 + 16)(x)
+		int40At(ram32 + 16)(x)
 	}
 	c.Switch(0)
 	hostCPU.task = func(x *context) {
@@ -238,7 +289,7 @@ func TestState32IsItsOwn(t *testing.T) {
 		assert.Zero(t, hostCPU.msr[msrFSBase], "the base of another")
 		hostCPU.fx = x.fx
 		assert.EqualValues(t, 32, hostCPU.fx[200])
-		int40(ram32 + 16)(x)
+		int40At(ram32 + 16)(x)
 	}
 	c.Switch(0)
 	hostCPU.task = func(x *context) {

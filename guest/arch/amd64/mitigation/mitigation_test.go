@@ -75,100 +75,100 @@ var processors = []struct {
 	{
 		"Haswell without new microcode", intel(ebxSMEP|ebxRTM, 0, 0, 0),
 		"; not against Meltdown (no RDCL_NO); not against MDS",
-		", return stack refilled at each entry; not against Meltdown (no RDCL_NO); not against MDS (no MD_CLEAR)",
-		", return stack refilled at each entry; not against Meltdown (no RDCL_NO); not against MDS (no MD_CLEAR)" +
+		"; not against Meltdown (no RDCL_NO); not against MDS (no MD_CLEAR)",
+		"; not against Meltdown (no RDCL_NO); not against MDS (no MD_CLEAR)" +
 			"; not against branches that other tasks trained (no IBPB)",
 		0, 0,
 	},
 	{
 		"Skylake", intel(ebxSMEP, newIntel, 0, 0),
 		"; not against Meltdown (no RDCL_NO); not against MDS",
-		", return stack refilled at each entry, VERW; not against Meltdown (no RDCL_NO)",
-		", return stack refilled at each entry, VERW, IBPB between applications, STIBP, SSBD; not against Meltdown (no RDCL_NO)",
+		", VERW; not against Meltdown (no RDCL_NO)",
+		", VERW, IBPB between applications, STIBP, SSBD; not against Meltdown (no RDCL_NO)",
 		0, 1<<1 | 1<<2,
 	},
 	{
 		"Cascade Lake with TSX", intel(ebxSMEP|ebxRTM, newIntel, 0, capRDCLNo|capIBRSAll|capMDSNo),
 		"; not against MDS",
-		", enhanced IBRS, return stack refilled between tasks, VERW",
-		", enhanced IBRS, return stack refilled at each entry, VERW, IBPB between applications, STIBP, SSBD",
+		", enhanced IBRS, VERW",
+		", enhanced IBRS, VERW, IBPB between applications, STIBP, SSBD",
 		1, 1 | 1<<1 | 1<<2,
 	},
 	{
 		"Cascade Lake with TSX hidden that may still be there", intel(ebxSMEP, newIntel, 0, capRDCLNo|capIBRSAll|capMDSNo),
 		"; not against MDS",
-		", enhanced IBRS, return stack refilled between tasks, VERW",
-		", enhanced IBRS, return stack refilled at each entry, VERW, IBPB between applications, STIBP, SSBD",
+		", enhanced IBRS, VERW",
+		", enhanced IBRS, VERW, IBPB between applications, STIBP, SSBD",
 		1, 1 | 1<<1 | 1<<2,
 	},
 	{
 		"Cascade Lake with TSX off", intel(ebxSMEP, newIntel, 0, capRDCLNo|capIBRSAll|capMDSNo|capTSXCtrl),
 		"",
-		", enhanced IBRS, return stack refilled between tasks",
-		", enhanced IBRS, return stack refilled at each entry, VERW, IBPB between applications, STIBP, SSBD",
+		", enhanced IBRS",
+		", enhanced IBRS, VERW, IBPB between applications, STIBP, SSBD",
 		1, 1 | 1<<1 | 1<<2,
 	},
 	{
 		"Cascade Lake without SMEP", intel(0, newIntel, 0, capRDCLNo|capIBRSAll|capMDSNo|capTAANo),
 		"",
-		", enhanced IBRS, return stack refilled at each entry",
-		", enhanced IBRS, return stack refilled at each entry, VERW, IBPB between applications, STIBP, SSBD",
+		", enhanced IBRS",
+		", enhanced IBRS, VERW, IBPB between applications, STIBP, SSBD",
 		1, 1 | 1<<1 | 1<<2,
 	},
 	{
 		"Sapphire Rapids", intel(ebxSMEP|ebxRTM, newIntel, edxRRSBA|edxBHI, capRDCLNo|capIBRSAll|capMDSNo|capTAANo|capSSBNo),
 		"",
-		", enhanced IBRS, RRSBA_DIS_S, BHI_DIS_S, return stack refilled between tasks",
-		", enhanced IBRS, RRSBA_DIS_S, BHI_DIS_S, return stack refilled at each entry, VERW, IBPB between applications, STIBP",
+		", enhanced IBRS, RRSBA_DIS_S, BHI_DIS_S",
+		", enhanced IBRS, RRSBA_DIS_S, BHI_DIS_S, VERW, IBPB between applications, STIBP",
 		1 | 1<<6 | 1<<10, 1 | 1<<1 | 1<<6 | 1<<10,
 	},
 	{
 		"Gracemont", intel(ebxSMEP, newIntel, 0, capRDCLNo|capIBRSAll|capMDSNo|capTAANo|capRFDSClear),
 		"",
-		", enhanced IBRS, return stack refilled between tasks, VERW",
-		", enhanced IBRS, return stack refilled at each entry, VERW, IBPB between applications, STIBP, SSBD",
+		", enhanced IBRS, VERW",
+		", enhanced IBRS, VERW, IBPB between applications, STIBP, SSBD",
 		1, 1 | 1<<1 | 1<<2,
 	},
 	{
 		"IA32_ARCH_CAPABILITIES hidden", intel(ebxSMEP, newIntel&^edxArchCap, 0, ^uint64(0)),
 		"; not against Meltdown (no RDCL_NO); not against MDS",
-		", return stack refilled at each entry, VERW; not against Meltdown (no RDCL_NO)",
-		", return stack refilled at each entry, VERW, IBPB between applications, STIBP, SSBD; not against Meltdown (no RDCL_NO)",
+		", VERW; not against Meltdown (no RDCL_NO)",
+		", VERW, IBPB between applications, STIBP, SSBD; not against Meltdown (no RDCL_NO)",
 		0, 1<<1 | 1<<2,
 	},
 	{
 		"Zen 2", amd(amdAll, 0, 0),
 		"",
-		", return stack refilled between tasks",
-		", return stack refilled at each entry, IBPB between applications, STIBP, SSBD",
+		"",
+		", IBPB between applications, STIBP, SSBD",
 		0, 1<<1 | 1<<2,
 	},
 	{
 		"Zen 4", amd(amdAll, amdAutomaticIBRS|amdVERWClear, 0),
 		"",
-		", automatic IBRS, return stack refilled between tasks, VERW",
-		", automatic IBRS, return stack refilled at each entry, VERW, IBPB between applications, STIBP, SSBD",
+		", automatic IBRS, VERW",
+		", automatic IBRS, VERW, IBPB between applications, STIBP, SSBD",
 		0, 1<<1 | 1<<2,
 	},
 	{
 		"Zen 5", amd(amdAll|amdSSBNo, amdAutomaticIBRS|amdVERWClear, amdTSANo),
 		"",
-		", automatic IBRS, return stack refilled between tasks",
-		", automatic IBRS, return stack refilled at each entry, IBPB between applications, STIBP",
+		", automatic IBRS",
+		", automatic IBRS, IBPB between applications, STIBP",
 		0, 1 << 1,
 	},
 	{
 		"QEMU's emulator", amd(0, 0, 0),
 		"",
-		", return stack refilled between tasks",
-		", return stack refilled at each entry; not against branches that other tasks trained (no IBPB)",
+		"",
+		"; not against branches that other tasks trained (no IBPB)",
 		0, 0,
 	},
 	{
 		"no leaf but the first", &fake{"CentaurHauls", map[[2]uint32][4]uint32{{0, 0}: {1}, {7, 0}: {2, ^uint32(0), 0, ^uint32(0)}}, 0},
 		"; not against Meltdown (no RDCL_NO); not against MDS",
-		", return stack refilled at each entry; not against Meltdown (no RDCL_NO); not against MDS (no MD_CLEAR)",
-		", return stack refilled at each entry; not against Meltdown (no RDCL_NO); not against MDS (no MD_CLEAR)" +
+		"; not against Meltdown (no RDCL_NO); not against MDS (no MD_CLEAR)",
+		"; not against Meltdown (no RDCL_NO); not against MDS (no MD_CLEAR)" +
 			"; not against branches that other tasks trained (no IBPB)",
 		0, 0,
 	},
@@ -197,7 +197,7 @@ func TestMitigationsByProcessor(t *testing.T) {
 	}
 }
 
-const base = ": index masks, retpolines"
+const base = ": index masks, retpolines, return stack refilled"
 
 // The line does not say more than the plan does.
 func TestLineSaysWhatThePlanDoes(t *testing.T) {
@@ -213,8 +213,6 @@ func TestLineSaysWhatThePlanDoes(t *testing.T) {
 				", RRSBA_DIS_S":                   plan.SpecCtrl>>6&1 == 1,
 				", BHI_DIS_S":                     plan.SpecCtrl>>10&1 == 1,
 				", automatic IBRS":                plan.AutomaticIBRS,
-				", return stack refilled at each": plan.RefillAtCall && plan.RefillAtSwitch,
-				", return stack refilled":         plan.RefillAtSwitch,
 				", VERW":                          plan.ClearBuffers,
 				", IBPB":                          plan.Barrier,
 			} {
