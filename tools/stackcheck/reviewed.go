@@ -7,11 +7,12 @@ import "strings"
 // stackSwitches are assembly functions that move SP in ways that the linker's table does not
 // have. The number is what they use of the stack they were entered on beyond that table.
 var stackSwitches = map[string]int{
-	archPackage + ".switchTo":      0,   // SP moves to the task's context, and comes back
-	archPackage + ".kernelTrap":    24,  // aligns SP to 16, then makes room for an argument and its alignment
-	archPackage + ".loadSegments":  8,   // a far return address in the place of the near one
-	archPackage + ".refillReturns": 256, // pushes 32 addresses by calls within it, and drops them
-	"runtime.morestack":            0,   // SP moves to panicStack
+	archPackage + ".switchTo":     0,   // SP moves to the task's context, and comes back
+	archPackage + ".syscallEntry": 0,   // SP moves from the task's stack to where switchTo left the kernel's
+	archPackage + ".kernelTrap":   24,  // aligns SP to 16, then makes room for an argument and its alignment
+	archPackage + ".loadSegments": 8,   // a far return address in the place of the near one
+	archPackage + ".exchange":     256, // pushes 32 addresses by calls within it, and drops them
+	"runtime.morestack":           0,   // SP moves to panicStack
 }
 
 // isThunk reports whether a function is what an indirect call goes through (-spectre=ret): it enters
@@ -39,6 +40,12 @@ func isInitialiser(name string) bool {
 	return function == "init" || strings.HasPrefix(function, "init.") && strings.Trim(function[5:], "0123456789") == ""
 }
 
+// entersFrom are functions that are entered from a task while another function runs it: on the stack as
+// that has left it, and so as if that called them.
+var entersFrom = map[string][]string{
+	archPackage + ".switchTo": {archPackage + ".syscallEntry", "kapsel.systemCall32"}, // the latter by int40
+}
+
 // panics are the functions of package runtime that do not return. They may be called from anywhere,
 // once, so that what they need is counted once, on top of the deepest chain.
 var panics = map[string]bool{
@@ -58,12 +65,11 @@ var entered = map[string]string{
 	archPackage + ".pvhEntry64":         "the PVH door: no stack yet",
 	archPackage + ".pvhHigh":            "the PVH door: no stack yet",
 	archPackage + ".common":             "the doors: switches to the kernel's stack",
-	archPackage + ".syscallEntry":       "from ring 3, in the task's context; returns from switchTo",
-	archPackage + ".refillingEntry":     "as syscallEntry",
 	archPackage + ".compatSyscallEntry": "from ring 3 in compatibility mode, in the task's context; returns from switchTo",
 	archPackage + ".trapStubs":          "exceptions and interrupts; goes to trap, trapOnIST or kernelTrap",
 	archPackage + ".trap":               "from ring 3 to userTrap, from ring 0 to kernelTrap",
 	archPackage + ".trapOnIST":          "from ring 3 to userTrap, from ring 0 to kernelTrap",
+	archPackage + ".int40":              "system calls of 32-bit tasks, in the task's context; calls kapsel.systemCall32, or goes to trap",
 	archPackage + ".userTrap":           "from ring 3, in the task's context; returns from switchTo",
 }
 
