@@ -48,7 +48,8 @@ func (q *FeedbackQueue) Next(ready uint64, last Stop) (int, uint64) {
 	q.settle(last.Slot)
 	if q.used >= q.period() {
 		q.used = 0
-		q.tasks, q.below = [MaxTasks]feedback{}, [levels - 1]uint64{}
+		clear(q.tasks[:])
+		clear(q.below[:])
 	}
 	level, set := q.top(ready)
 	slot := atOrAfter(set, uint(q.next[level]))

@@ -172,8 +172,8 @@ func checkThunk(t *testing.T, name, register string, code []instruction) {
 // The ways to ring 3, and to sleep, have VERW last, or a test that says that none is needed.
 func TestBuffersAreClearedOnEachWayOut(t *testing.T) {
 	l := disassemble(t)
-	assert.Equal(t, []string{"switchTo.abi0", "switchTo.abi0"}, l.withOp(x86asm.SYSRET))
-	assert.Equal(t, []string{"kernelTrap", "switchTo.abi0"}, l.withOp(x86asm.IRETQ), "kernelTrap's goes back to ring 0")
+	assert.Equal(t, []string{"switchTo.abi0", "switchTo.abi0", "syscallEntry", "syscallEntry"}, l.withOp(x86asm.SYSRET))
+	assert.Equal(t, []string{"int40", "kernelTrap", "switchTo.abi0"}, l.withOp(x86asm.IRETQ), "kernelTrap's goes back to ring 0")
 	assert.Equal(t, []string{"loadSegments.abi0"}, l.withOp(x86asm.LRET), "to ring 0")
 	assert.Empty(t, l.withOp(x86asm.SYSEXIT, x86asm.IRET, x86asm.IRETD))
 	assert.Equal(t, []string{"halt.abi0", "idle.abi0"}, l.withOp(x86asm.HLT), "halt is the end")
@@ -187,7 +187,9 @@ func TestBuffersAreClearedOnEachWayOut(t *testing.T) {
 	}{
 		// SYSRET may begin before the branch is right: by the mask it then goes to 0.
 		{"switchTo.abi0", []string{asked, "JE", "AND RCX uncleared", "SYSRET", clear, "SYSRET"}, 1, 4},
+		{"syscallEntry", []string{asked, "JE", "AND RCX uncleared", "SYSRET", clear, "SYSRET"}, 1, 4},
 		{"switchTo.abi0", []string{asked, "JNE", clear, "IRETQ"}, 1, 3},
+		{"int40", []string{asked, "JNE", clear, "IRETQ"}, 1, 3},
 		{"idle.abi0", []string{asked, "JNE", clear, "STI", "HLT"}, 1, 3},
 	} {
 		code := l.functions[tt.function]
@@ -234,32 +236,80 @@ func fills(code []instruction, i int) int {
 	return n
 }
 
-// The return stack is refilled where the kernel returns from what it called before the task ran.
+// The return stack is refilled where the kernel returns from what it called before the task ran, and
+// between tasks. No return leads out of switchTo but those.
 func TestReturnStackIsRefilled(t *testing.T) {
 	l := disassemble(t)
-	load := "MOV RSP kernelSP"
+	const load = "MOV RSP kernelSP"
+	back := []string{load, "MOV", "ADD RSP", "POP RBP", "RET"}
 	for _, tt := range []struct {
 		function string
+		times    int
 		behind   []string // from the fill to the return
 	}{
-		{"refillingEntry", []string{load, "POP RBP", "RET"}},
-		{"userTrap", []string{load, "PUSH", "POPFQ", load, "POP RBP", "RET"}},
+		{"syscallEntry", 2, back},
+		{"int40", 1, back},
+		{"userTrap", 1, append([]string{load, "PUSH", "POPFQ"}, back...)},
 	} {
 		code := l.functions[tt.function]
 		words := l.words(code)
-		at := len(words) - len(tt.behind) - 16
-		require.Greater(t, at, 0, tt.function)
-		assert.Equal(t, load, words[at-1], "%s: on the kernel's stack", tt.function)
-		assert.Equal(t, 8, fills(code, at), tt.function)
-		assert.Equal(t, tt.behind, words[at+16:], tt.function)
+		returns := 0
+		for i, in := range code {
+			if in.Op != x86asm.RET {
+				continue
+			}
+			returns++
+			at := i + 1 - len(tt.behind) - 16
+			require.Greater(t, at, 0, tt.function)
+			assert.Equal(t, load, words[at-1], "%s: on the kernel's stack", tt.function)
+			assert.Equal(t, 8, fills(code, at), tt.function)
+			assert.Equal(t, tt.behind, words[at+16:i+1], tt.function)
+		}
+		assert.Equal(t, tt.times, returns, tt.function)
 	}
-	code := l.functions["refillReturns.abi0"]
-	assert.Equal(t, 32, fills(code, 0), "between tasks")
-	assert.Equal(t, []string{"ADD RSP", "RET"}, l.words(code[64:]))
+	assert.NotContains(t, l.withOp(x86asm.RET), "switchTo.abi0")
+	code := l.functions["exchange.abi0"]
+	require.Greater(t, len(code), 66)
+	assert.Equal(t, 32, fills(code, len(code)-66), "between tasks")
+	assert.Equal(t, []string{"ADD RSP", "RET"}, l.words(code[len(code)-2:]))
+}
 
-	plain, refilling := l.words(l.functions["syscallEntry"]), l.words(l.functions["refillingEntry"])
-	assert.Equal(t, plain[:len(plain)-3], refilling[:len(plain)-3], "but for that, both entries are the same")
-	assert.Len(t, refilling, len(plain)+17)
+// The kernel's code uses three vector registers, XMM13 to XMM15, and the x87 where tasks are exchanged
+// alone. So all others are a task's own while the kernel works, and 32-bit code, which has XMM0 to XMM7,
+// sees no change at all.
+func TestVectorRegistersOfTasksAreLeftAlone(t *testing.T) {
+	l := disassemble(t)
+	booting := []string{ // before there is a task
+		"(*Machine).Mitigate", "kapsel/guest/arch/amd64/mitigation.(*Processor).Plan", "kapsel/guest/arch/amd64/mitigation.ReadProcessor",
+	}
+	cleared := 0
+	for name, code := range l.functions {
+		for _, in := range code {
+			for _, arg := range in.Args {
+				r, ok := arg.(x86asm.Reg)
+				if !ok || r < x86asm.M0 || r > x86asm.X15 || slices.Contains(booting, name) {
+					continue
+				}
+				assert.GreaterOrEqual(t, r, x86asm.X13, "%s uses %v at %#x: does it copy a structure or an array of 16 bytes? Copy its fields.", name, r, in.at)
+				if r == x86asm.X15 {
+					cleared++
+				}
+			}
+		}
+	}
+	assert.Greater(t, cleared, 100, "what compiled code clears memory with")
+
+	whole := l.withOp(x86asm.FXSAVE64, x86asm.FXRSTOR64, x86asm.FXSAVE, x86asm.FXRSTOR, x86asm.EMMS, x86asm.FNCLEX)
+	assert.Equal(t, []string{"exchange.abi0", "exchange.abi0", "exchange.abi0", "exchange.abi0", "switchTo.abi0", "userTrap"}, whole)
+	x87 := l.names(func(in instruction) bool {
+		for _, arg := range in.Args {
+			if r, ok := arg.(x86asm.Reg); ok && r >= x86asm.F0 && r <= x86asm.F7 {
+				return true
+			}
+		}
+		return strings.HasPrefix(in.Op.String(), "F") && !strings.HasPrefix(in.Op.String(), "FX") && in.Op != x86asm.FNCLEX
+	})
+	assert.Equal(t, []string{"exchange.abi0"}, x87, "an integer onto its stack")
 }
 
 // Behind the branch of a bounds check the index is made 0 if the check has failed, so that a
