@@ -47,7 +47,7 @@ func emulator(p *processor) {
 func TestMitigate(t *testing.T) {
 	const (
 		specCtrl, efer = 0x48, 0xc0000080
-		automaticIBRS         = 0xd01 | 1<<21
+		automaticIBRS  = 0xd01 | 1<<21
 	)
 	for _, tt := range []struct {
 		name      string

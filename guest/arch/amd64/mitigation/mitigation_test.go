@@ -207,14 +207,14 @@ func TestLineSaysWhatThePlanDoes(t *testing.T) {
 			var out line
 			plan.Print(&out)
 			for text, done := range map[string]bool{
-				", enhanced IBRS":                 plan.SpecCtrl>>0&1 == 1,
-				", STIBP":                         plan.SpecCtrl>>1&1 == 1,
-				", SSBD":                          plan.SpecCtrl>>2&1 == 1,
-				", RRSBA_DIS_S":                   plan.SpecCtrl>>6&1 == 1,
-				", BHI_DIS_S":                     plan.SpecCtrl>>10&1 == 1,
-				", automatic IBRS":                plan.AutomaticIBRS,
-				", VERW":                          plan.ClearBuffers,
-				", IBPB":                          plan.Barrier,
+				", enhanced IBRS":  plan.SpecCtrl>>0&1 == 1,
+				", STIBP":          plan.SpecCtrl>>1&1 == 1,
+				", SSBD":           plan.SpecCtrl>>2&1 == 1,
+				", RRSBA_DIS_S":    plan.SpecCtrl>>6&1 == 1,
+				", BHI_DIS_S":      plan.SpecCtrl>>10&1 == 1,
+				", automatic IBRS": plan.AutomaticIBRS,
+				", VERW":           plan.ClearBuffers,
+				", IBPB":           plan.Barrier,
 			} {
 				assert.Equal(t, done, strings.Contains(out.String(), text), "%s: %s: %s", tt.name, out.String(), text)
 			}
