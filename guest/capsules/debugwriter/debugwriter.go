@@ -14,8 +14,8 @@ const queueSize = 32 << 10
 
 // Tasks' text has room as long as less than an eighth of the queue is in use: the rest is the
 // kernel's, whatever tasks write. A loss is reported when half of what its writer may use is
-// free again. As a task that faulted waits for its dump to be sent, there is room for a dump of
-// each.
+// free again. Dumps have half of the queue. As a task that faulted waits for the message about
+// that to be sent, the other half has room for a line about each.
 const (
 	kernelRoom = queueSize
 	tasksRoom  = queueSize / 8
@@ -84,6 +84,9 @@ func (w *Writer) Await() bool {
 	w.awaited = w.count
 	return w.count != 0
 }
+
+// Crowded implements kernel.Backlog.
+func (w *Writer) Crowded() bool { return w.count > kernelRoom/2 }
 
 // WriteString implements kernel.Writer. It returns at once, unless the line is polled.
 func (w *Writer) WriteString(s string) {
