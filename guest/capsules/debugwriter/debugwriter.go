@@ -145,8 +145,9 @@ func (t *TaskWriter) lose(n uint64) {
 func (w *Writer) put(s string, room uint) string {
 	n := min(uint(len(s)), room-min(w.count, room))
 	tail := (w.head + w.count) % queueSize
-	first := copy(w.queue[tail:], s[:n])
-	copy(w.queue[:], s[first:n])
+	if first := uint(copy(w.queue[tail:], s[:n])); first < n {
+		copy(w.queue[:], s[first:n])
+	}
 	w.count += n
 	if !w.awake {
 		w.wake()
