@@ -40,7 +40,7 @@ func TestRAM(t *testing.T) {
 // TestRecordsAreTakenByNeed: a task takes a page beside its RAM, and the next one takes that of an object
 // that was skipped.
 func TestRecordsAreTakenByNeed(t *testing.T) {
-	const each = 6 * abi.PageSize // what Object asks for, the reserve for grants, and the record
+	const each = 6 * abi.PageSize        // what Object asks for, the reserve for grants, and the record
 	m := withRAM(t, 2*each+abi.PageSize) // the third object's, which has no RAM then
 	m.AddObject(app{"disabled", 7, 1, disabled}.object(t))
 	m.AddTask("first", nothing, nil)

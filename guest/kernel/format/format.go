@@ -1,8 +1,6 @@
 // Package format writes numbers and padded text without allocating.
 package format
 
-import "math/bits"
-
 // Writer takes text for a person: the serial line in a panic, a debug queue else.
 // It never fails and never blocks for long.
 type Writer interface {
@@ -44,8 +42,13 @@ func Print(w Writer, text string, values ...uint64) {
 // hexadecimal writes v with zeros before it up to width digits.
 func hexadecimal(w Writer, v uint64, width int) {
 	const digits = "0123456789abcdef"
-	for n := max(width, (bits.Len64(v)+3)/4, 1); n > 0; n-- {
-		w.WriteChar(digits[v>>(uint(n-1)*4&63)&15])
+	shift := uint(4 * max(width, 1))
+	for shift < 64 && v>>shift != 0 {
+		shift += 4
+	}
+	for shift > 0 {
+		shift -= 4
+		w.WriteChar(digits[v>>shift&15])
 	}
 }
 
