@@ -53,8 +53,7 @@ func (k *Kernel) fault(t *Task, f *Fault) {
 	action, dump := k.policy.OnFault(t)
 	k.printFault(t, f, action)
 	if dump {
-		k.cpu.PrintRegisters(t.slot, k.debug)
-		t.printMemory(k.debug)
+		k.dump(t)
 	}
 	switch action {
 	case RestartTask:
@@ -68,10 +67,22 @@ func (k *Kernel) fault(t *Task, f *Fault) {
 	}
 }
 
+// dump prints a task's registers and memory map, or that too many messages wait for that.
+func (k *Kernel) dump(t *Task) {
+	if k.backlog != nil && k.backlog.Crowded() {
+		k.debug.WriteString("  (no registers and memory map: too many messages wait to be sent)\n")
+		return
+	}
+	k.cpu.PrintRegisters(t.slot, k.debug)
+	t.printMemory(k.debug)
+}
+
 // Backlog is what the writer of the kernel's messages has not sent yet.
 type Backlog interface {
 	// Await reports whether there is any. When all of it is sent, Kernel.MessagesSent is called.
 	Await() bool
+	// Crowded reports whether what room is left is for a line from each task at most.
+	Crowded() bool
 }
 
 // hold keeps a task that faulted from running again before the message about that is sent. So

@@ -55,8 +55,8 @@ func (l *loader) scan(objects []byte) {
 // not. It passes over padding.
 func (l *loader) consider(b []byte, size, offset int) {
 	k := l.kernel
-	t := &k.spare
-	*t = Task{offset: offset}
+	t := l.record()
+	t.offset = offset
 	wrong := t.object.Parse(b[:size])
 	if wrong.OK() && t.object.Padding() {
 		return
@@ -82,6 +82,21 @@ func (l *loader) consider(b []byte, size, offset int) {
 	l.compete(t)
 }
 
+// record is an empty record for what may become a candidate: the one that it has then, if there
+// is a slot and memory for it.
+func (l *loader) record() *Task {
+	k := l.kernel
+	t := &k.spare
+	if l.end < MaxTasks {
+		if k.tasks[l.end] == t && k.makeRecord(l.end) {
+			return k.tasks[l.end]
+		}
+		t = k.tasks[l.end]
+	}
+	*t = Task{}
+	return t
+}
+
 // compete adds a candidate, unless there is one of the same application that is as good,
 // or no slot is left. Those that are not as good it drives out, but not what is a task
 // already.
@@ -104,11 +119,13 @@ func (l *loader) compete(t *Task) {
 		k.printSkipped(t, "all task slots are in use")
 		return
 	}
-	if k.tasks[l.end] == &k.spare && !k.makeRecord(l.end) {
+	if k.tasks[l.end] == &k.spare {
 		k.printSkipped(t, noRAM)
 		return
 	}
-	*k.tasks[l.end] = *t
+	if k.tasks[l.end] != t { // it has driven another out
+		*k.tasks[l.end] = *t
+	}
 	l.end++
 }
 

@@ -70,7 +70,7 @@ func TestGiBOfTask(t *testing.T) {
 		Memory: memory, Watchdog: 10 * watchdog,
 	})
 	ended(t, out, abi.ExitOK)
-	inOrder(t, out.Console, "hoarder: wants 1020 MiB\n", "hello: greeting ", "hoarder: has it\n", "hoarder: used all of it\n")
+	inOrder(t, out.Console, "hoarder: wants 1014 MiB\n", "hello: greeting ", "hoarder: has it\n", "hoarder: used all of it\n")
 	assert.Contains(t, out.Console, "hello: greeting 10 of 10\n")
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/tbf"
 	"kapsel/tests/machine"
 	"kapsel/vmm"
@@ -30,6 +32,7 @@ var machines = []struct {
 	{"control", control},
 	{"loading", loading},
 	{"IPC", interprocess},
+	{"IPC from the first slot to the last", farApart},
 	{"IPC between hostile tasks", hostilePeers},
 	{"names", names},
 	{"32-bit calls", calls32},
@@ -367,6 +370,38 @@ func interprocess(t *testing.T, results *table) {
 		lentTwice(t, out, "32-30s", 5)
 		lentTwice(t, out, "32-30t", 3)
 	})
+}
+
+// farApart: a service in the first slot and its client in the last one, of 64 bits and of 32.
+func farApart(t *testing.T, results *table) {
+	const last = kernel.MaxTasks - 1
+	between := slices.Repeat([][]byte{machine.Code(t, "between", exits)}, last-1)
+	run := func(service, client []byte) machine.Outcome {
+		modules := slices.Concat([][]byte{service}, between, [][]byte{client})
+		out := machine.Boot(t, machine.Guest{Image: image, Modules: modules, Cmdline: "no-dump"})
+		ended(t, out, abi.ExitOK)
+		return out
+	}
+	results.check(t, 30, func(t *testing.T) {
+		out := run(behaviour(t, "30s"), behaviour(t, "30c"))
+		isOK(t, out, "30s")
+		isOK(t, out, "30c")
+		lentTwice(t, out, "30s", last)
+	})
+	results.check32(t, 30, func(t *testing.T) {
+		out := run(behaviour32(t, "30s"), behaviour32(t, "30c"))
+		isOK32(t, out, "30s")
+		isOK32(t, out, "30c")
+		lentTwice(t, out, "32-30s", last)
+	})
+}
+
+// exits is a task that ends at once.
+var exits = []byte{
+	0x31, 0xff, // XOR EDI, EDI: terminate
+	0x31, 0xf6, // XOR ESI, ESI
+	0xb8, 0x06, 0x00, 0x00, 0x00, // MOV EAX, Exit
+	0x0f, 0x05, // SYSCALL
 }
 
 // lentTwice asserts that a service faulted twice where it finds what the client in that

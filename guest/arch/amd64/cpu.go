@@ -2,6 +2,7 @@ package amd64
 
 import (
 	"math/bits"
+	"unsafe"
 
 	"kapsel/guest/abi"
 	"kapsel/guest/arch/amd64/mitigation"
@@ -183,7 +184,7 @@ func (c *CPU) NewTask(slot int, ram *kernel.RAM) *kernel.Task {
 	if page == nil {
 		return nil
 	}
-	clear(page)
+	clear(page[:unsafe.Sizeof(record{})])
 	r := newRecord(page)
 	contexts[slot], c.spaces[slot].ram = &r.context, ram
 	return &r.task

@@ -82,10 +82,17 @@ TEXT ·pvhEntry(SB), NOSPLIT|NOFRAME, $0
 	MOVL AX, (const_pageSize+510*8)(DI)
 	MOVL $0x83, AX                        // PD: present, writeable, 2 MiB
 	XORL CX, CX
+#define LARGE(n) MOVL AX, (2*const_pageSize+8*n)(DI)(CX*8); ADDL $0x200000, AX
 large:
-	MOVL AX, (2*const_pageSize)(DI)(CX*8)
-	ADDL $0x200000, AX
-	ADDL $1, CX
+	LARGE(0)
+	LARGE(1)
+	LARGE(2)
+	LARGE(3)
+	LARGE(4)
+	LARGE(5)
+	LARGE(6)
+	LARGE(7)
+	ADDL $8, CX
 	CMPL CX, $512
 	JNE  large
 

@@ -145,15 +145,30 @@ func (s *addressSpace) mapRange(virt, phys, size, bits uint64) bool {
 		if entries == nil {
 			return false
 		}
-		value, step := phys|bits|large, uint64(1)<<shift
-		for i := range entries {
-			entries[i] = value
-			value += step
-		}
+		fill(entries, phys|bits|large, uint64(1)<<shift)
 		done := uint64(len(entries)) << shift
 		virt, phys, size = virt+done, phys+done, size-done
 	}
 	return true
+}
+
+// fill sets entries to value, value+step, and so on: sixteen at a time, as booting does it for all RAM.
+func fill(entries []uint64, value, step uint64) {
+	for ; len(entries) >= 16; entries = entries[16:] {
+		e := (*[16]uint64)(entries)
+		e[0], e[1], e[2], e[3] = value, value+step, value+2*step, value+3*step
+		value += 4 * step
+		e[4], e[5], e[6], e[7] = value, value+step, value+2*step, value+3*step
+		value += 4 * step
+		e[8], e[9], e[10], e[11] = value, value+step, value+2*step, value+3*step
+		value += 4 * step
+		e[12], e[13], e[14], e[15] = value, value+step, value+2*step, value+3*step
+		value += 4 * step
+	}
+	for i := range entries {
+		entries[i] = value
+		value += step
+	}
 }
 
 // pagesFor chooses the pages for the start of a range of that alignment and size: their

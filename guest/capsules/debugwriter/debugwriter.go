@@ -14,8 +14,8 @@ const queueSize = 32 << 10
 
 // Tasks' text has room as long as less than an eighth of the queue is in use: the rest is the
 // kernel's, whatever tasks write. A loss is reported when half of what its writer may use is
-// free again. As a task that faulted waits for its dump to be sent, there is room for a dump of
-// each.
+// free again. Dumps have half of the queue. As a task that faulted waits for the message about
+// that to be sent, the other half has room for a line about each.
 const (
 	kernelRoom = queueSize
 	tasksRoom  = queueSize / 8
@@ -85,6 +85,9 @@ func (w *Writer) Await() bool {
 	return w.count != 0
 }
 
+// Crowded implements kernel.Backlog.
+func (w *Writer) Crowded() bool { return w.count > kernelRoom/2 }
+
 // WriteString implements kernel.Writer. It returns at once, unless the line is polled.
 func (w *Writer) WriteString(s string) {
 	if uint(len(s)) > kernelRoom-w.count && w.polled != nil {
@@ -142,8 +145,9 @@ func (t *TaskWriter) lose(n uint64) {
 func (w *Writer) put(s string, room uint) string {
 	n := min(uint(len(s)), room-min(w.count, room))
 	tail := (w.head + w.count) % queueSize
-	first := copy(w.queue[tail:], s[:n])
-	copy(w.queue[:], s[first:n])
+	if first := uint(copy(w.queue[tail:], s[:n])); first < n {
+		copy(w.queue[:], s[first:n])
+	}
 	w.count += n
 	if !w.awake {
 		w.wake()

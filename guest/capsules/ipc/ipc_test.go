@@ -82,6 +82,24 @@ func TestNamesThatSeveralHave(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(m.Log.String(), "task 3 service"+message), m.Log.String())
 }
 
+// TestGrantFitsTheReserve: a task that uses all memory that it asked for can use IPC and all other
+// drivers.
+func TestGrantFitsTheReserve(t *testing.T) {
+	const pages = 4
+	m := newMachine(t)
+	var others kernel.Grant[[480]byte] // more than the grants of all others
+	others.Init(&m.Kernel, 99, kernel.SlotCounts{}, m.Capabilities.MemoryAllocation)
+	m.AddTask("task", func(k *kerneltest.Task) {
+		all, _ := k.Memop(abi.MemopBrk, k.Start.RAMStart+pages*abi.PageSize)
+		assert.EqualValues(t, abi.Success, all)
+		assert.Equal(t, value(0), find(k, "task"))
+		m.Kernel.EachTask(m.Capabilities.TaskManagement, func(task *kernel.Task) {
+			assert.Equal(t, abi.OK, others.Enter(task.ID(), func(*[480]byte, *kernel.TaskData) {}))
+		})
+	}, func(s *tbfbuild.Spec) { s.MinimumRAM = pages * abi.PageSize })
+	assert.False(t, m.Run())
+}
+
 // TestUniqueNames: where names are identities no two tasks have the same.
 func TestUniqueNames(t *testing.T) {
 	m := newMachine(t)

@@ -76,6 +76,7 @@ func (o *Object) addElement(wrong *Error, typ Type, value span) bool {
 		if !o.has(element(i)) {
 			o.values[i] = value
 		}
+		break
 	}
 	return true
 }

@@ -68,7 +68,7 @@ func beClient(serviceName, clientName string) {
 	isTrue("a task finds itself, in another slot", own[0] == uint64(abi.SuccessU32) && own[1] != service[1])
 	answers("a name that nobody has", failure(abi.NODEVICE), discover(prefix))
 	answers("no name", failure(abi.INVAL), discover(""))
-	for _, nobody := range [...]uint32{uint32(own[1]), 15, 16, ^uint32(0)} {
+	for _, nobody := range [...]uint32{uint32(own[1]), 63, 64, ^uint32(0)} {
 		answers("notifying itself or nobody", failure(abi.INVAL), command(abi.DriverIPC, ipcNotifyService, nobody, 0))
 	}
 	page := ownPages(1)

@@ -4,7 +4,7 @@
 // and uses all of it.
 package main
 
-//kapsel:heap 1069547520
+//kapsel:heap 1063256064
 
 import (
 	"kapsel/guest/abi"
@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	heap = 1020 << 20
+	heap = 1014 << 20
 	page = 4096
 )
 

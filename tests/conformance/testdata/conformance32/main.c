@@ -673,7 +673,7 @@ static int be_client(const char *service, const char *client) {
     u32 peer = found.r[1], own = self.r[1];
     CHECK(is(found, SUCCESS_U32, peer, 0, 0) && is(self, SUCCESS_U32, own, 0, 0) && own != peer);
     CHECK(failed(discover("behaviour"), NODEVICE) && failed(discover(""), INVAL));
-    EACH(u32, nobody, own, 15, 16, 0xffffffff) CHECK(failed(command(IPC, NOTIFY_SERVICE, nobody, 0), INVAL));
+    EACH(u32, nobody, own, 63, 64, 0xffffffff) CHECK(failed(command(IPC, NOTIFY_SERVICE, nobody, 0), INVAL));
     u32 page = own_pages(1);
     CHECK(was(lend(peer, page, 100), 0, 0) && failed(command(IPC, NOTIFY_SERVICE, peer, 0), INVAL));
     lend(peer, 0, 0);
