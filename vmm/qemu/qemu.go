@@ -221,16 +221,11 @@ func (m *Machine) Run(ctx context.Context) (vmm.Exit, error) {
 
 // start starts QEMU, and the machine in it. If that fails QEMU has ended.
 func (m *Machine) start(ctx context.Context, confinement []string) error {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	conn, theirs, err := newSocket("monitor")
 	if err != nil {
-		return fmt.Errorf("socket for QEMU's monitor: %w", err)
-	}
-	theirs := os.NewFile(uintptr(pair[1]), "monitor")
-	monitor, err := newMonitor(pair[0])
-	if err != nil {
-		theirs.Close()
 		return err
 	}
+	monitor := newMonitor(conn)
 	m.monitor = monitor
 	args := slices.Concat(confinement, arguments(m.config), m.options)
 	m.cmd = exec.Command(m.command, args...)
@@ -262,23 +257,27 @@ func (m *Machine) start(ctx context.Context, confinement []string) error {
 // launch starts the process, and what waits for it and for its output. Our copies of what is
 // QEMU's alone are closed.
 func (m *Machine) launch() (err error) {
-	if m.stdin, err = m.cmd.StdinPipe(); err != nil {
+	stdin, typed, err := newSocket("standard input")
+	if err != nil {
 		return err
 	}
+	defer typed.Close()
 	var printed *os.File
 	if m.console, printed, err = os.Pipe(); err != nil {
+		stdin.Close()
 		return err
 	}
-	m.cmd.Stdout = printed
-	err = m.cmd.Start()
-	printed.Close()
-	if err != nil {
+	defer printed.Close()
+	m.stdin, m.cmd.Stdin, m.cmd.Stdout = stdin, typed, printed
+	if err = m.cmd.Start(); err != nil {
 		m.console.Close()
+		stdin.Close()
 		return err
 	}
 	m.ended, m.copied = make(chan struct{}), make(chan struct{})
 	go func() {
-		m.cmd.Wait()                              // how QEMU ended is told by its state
+		m.cmd.Wait() // how QEMU ended is told by its state
+		m.stdin.Close()
 		m.monitor.hurry(time.Now().Add(dumpTime)) // whoever else has the socket
 		close(m.ended)
 	}()

@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -99,6 +102,35 @@ func TestRun(t *testing.T) {
 			assert.Contains(t, dump.String(), "only of a machine that was still running")
 		})
 	}
+}
+
+// An endless input goes on until it cannot be written any more.
+type endless chan struct{}
+
+func (endless) Read([]byte) (int, error) { return 0, io.EOF }
+
+func (e endless) WriteTo(w io.Writer) (n int64, err error) {
+	for err == nil {
+		_, err = w.Write(make([]byte, 4096))
+	}
+	close(e)
+	return 0, err
+}
+
+// TestInputBeyondTheEnd: input that the guest did not wait for is no signal, SIGPIPE, which would
+// end the command with its status in the place of the guest's.
+func TestInputBeyondTheEnd(t *testing.T) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGPIPE, syscall.SIGWINCH)
+	defer signal.Stop(signals)
+	input := make(endless)
+	m := newMachine(t, vmm.Config{Input: input}, codeSayHi, codeExit5)
+	exit, err := m.Run(testContext(t))
+	require.NoError(t, err)
+	assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit, Status: 5}, exit)
+	<-input
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGWINCH)) // which comes behind the other
+	assert.Equal(t, syscall.SIGWINCH, <-signals)
 }
 
 // pad is s filled up to a page with zeros.
