@@ -75,7 +75,7 @@ func run(out, kernel, tags string, digests bool, tasks []string) error {
 			return err
 		}
 		if note := unwriteable(object); note != "" {
-			fmt.Fprintf(os.Stderr, "mkimage: %s: %s\n", s.task, note)
+			fmt.Fprintf(os.Stderr, "mkimage: %q: %s\n", s.task, note)
 		}
 		objects = append(objects, object...)
 	}

@@ -53,6 +53,8 @@ func checkArguments(out string, tasks []string) error {
 		return errors.New("-o has no name, want that of the image, such as build/kapsel.elf")
 	case isFolder(out) || os.IsPathSeparator(out[len(out)-1]):
 		return fmt.Errorf("-o %q is a folder, want the name of the image, such as %q", out, filepath.Join(out, "kapsel.elf"))
+	case isSpecial(out): // its name would be the image's from then on
+		return fmt.Errorf("-o %q is a device or a pipe, want the name of the image, such as build/kapsel.elf", out)
 	}
 	for _, task := range tasks {
 		switch {
@@ -107,6 +109,12 @@ func checkOutputs(out string, sources []source) error {
 func isFolder(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()
+}
+
+// isSpecial reports whether path names what is neither a file nor a folder.
+func isSpecial(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir() && !info.Mode().IsRegular()
 }
 
 // sameFile reports whether two paths name one file that exists.
