@@ -131,6 +131,7 @@ func TestFaultsWaitForTheirMessages(t *testing.T) {
 	const restarts, tasks = 32, 15
 	m := kerneltest.New(t, capability.Mint())
 	w := new(Writer)
+	m.Kernel = kernel.Kernel{}
 	m.Kernel.Init(kernel.Config{CPU: &m.CPU, Platform: m, Scheduler: &kernel.RoundRobin{}, Policy: m, Debug: w, Backlog: w,
 		Credentials: m, Identity: m, RAM: make([]byte, 1<<20)})
 	m.Policy = &kernel.FaultLimit{Restarts: restarts, Dump: true}
