@@ -393,6 +393,8 @@ func cannotConfine(said string) bool {
 func (m *Machine) failure(err error) error {
 	said := m.said()
 	switch {
+	case m.ended == nil: // it never began
+		return err
 	case said == "":
 		return fmt.Errorf("QEMU failed and said nothing: %w", err)
 	case strings.Contains(said, "cannot set up guest memory"):

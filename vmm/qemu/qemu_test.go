@@ -222,13 +222,27 @@ func TestFailure(t *testing.T) {
 			"this host cannot give that much memory (QEMU: cannot set up guest memory 'pc.ram': Cannot allocate memory): pass less"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var m Machine
+			m := Machine{ended: make(chan struct{})}
 			m.stderr.Write([]byte(test.said))
 			err := m.failure(noticed)
 			assert.EqualError(t, err, test.want)
 			assert.Equal(t, test.name == "too much memory", errors.Is(err, ErrMemory))
 		})
 	}
+}
+
+// TestQEMUThatCannotBeStarted has failed at nothing.
+func TestQEMUThatCannotBeStarted(t *testing.T) {
+	bin := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(bin, Command), []byte("#!"+bin+"/absent\n"), 0o700))
+	t.Setenv("PATH", bin)
+	m, err := New(t.Context(), vmm.Config{Image: flat(t, codeSpin)})
+	require.NoError(t, err)
+	defer m.Close()
+	exit, err := m.Run(testContext(t))
+	assert.Equal(t, vmm.Exit{Reason: vmm.Failed}, exit)
+	assert.ErrorContains(t, err, "start QEMU: fork/exec ")
+	assert.NotContains(t, err.Error(), "said nothing")
 }
 
 func TestNewWithoutQEMU(t *testing.T) {
