@@ -355,11 +355,12 @@ func (m *Machine) takeDump() {
 }
 
 // exit translates QEMU's exit code: odd ones are the guest's, by isa-debug-exit; 0 means
-// that the processor was reset, as a triple fault does; all else is QEMU's failure.
+// that the processor was reset, as a triple fault does, or that QEMU got a signal, which it says;
+// all else is QEMU's failure.
 func (m *Machine) exit() (vmm.Exit, error) {
 	code := m.cmd.ProcessState.ExitCode()
 	switch {
-	case code == 0:
+	case code == 0 && !strings.Contains(m.said(), "terminating on signal"):
 		return vmm.Exit{Reason: vmm.Shutdown}, nil
 	case code > 0 && code%2 == 1:
 		return vmm.Exit{Reason: vmm.GuestExit, Status: code / 2}, nil

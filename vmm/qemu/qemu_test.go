@@ -148,6 +148,15 @@ func TestRunCancelled(t *testing.T) {
 	assert.Contains(t, dump.String(), "EAX=1234abcd")
 }
 
+// TestRunQEMUIsEnded: by somebody else, which is no triple fault.
+func TestRunQEMUIsEnded(t *testing.T) {
+	var m *Machine
+	m = newMachine(t, vmm.Config{Console: writerFunc(func([]byte) { m.cmd.Process.Signal(syscall.SIGTERM) })}, codeSayHi, codeSpin)
+	exit, err := m.Run(testContext(t))
+	assert.Equal(t, vmm.Exit{Reason: vmm.Failed}, exit)
+	assert.ErrorContains(t, err, "QEMU failed: qemu-system-x86_64: terminating on signal 15 from pid ")
+}
+
 // writerFunc calls itself for each Write.
 type writerFunc func([]byte)
 
