@@ -101,7 +101,7 @@ func run(out, kernel, tags string, digests bool, tasks []string) error {
 // build leaves none that does not belong to its sources. What it refuses of the outputs it
 // refuses before.
 func prepare(out, tags string, tasks []string) (*toolchain, []source, error) {
-	if err := checkArguments(out, tasks); err != nil {
+	if err := errors.Join(checkArguments(out, tasks), checkTags(tags)); err != nil {
 		return nil, nil, err
 	}
 	var sources []source

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // taskKinds says what a TASK may be.
@@ -62,6 +63,21 @@ func checkArguments(out string, tasks []string) error {
 			return fmt.Errorf("%q stands behind the first task, want all flags in front of it", task)
 		case filepath.Ext(task) == ".elf" && !isFolder(task):
 			return fmt.Errorf("task %q is an ELF file, want %s", task, taskKinds)
+		}
+	}
+	return nil
+}
+
+// checkTags refuses what is no list of build tags, and those that tell kernel and tasks apart: a
+// kernel with the tasks' would have an allocator.
+func checkTags(tags string) error {
+	for tag := range strings.SplitSeq(tags, ",") {
+		switch {
+		case tags == "":
+		case tag == "kapsel" || tag == "kapsel_kernel" || tag == "kapsel_task":
+			return fmt.Errorf("-tags %q: %s is set where it belongs", tags, tag)
+		case tag == "" || strings.ContainsFunc(tag, func(r rune) bool { return r != '_' && r != '.' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }):
+			return fmt.Errorf("-tags %q: want names with commas between, found %q", tags, tag)
 		}
 	}
 	return nil

@@ -162,3 +162,22 @@ func TestUnknownTaskLeavesNoImage(t *testing.T) {
 	assert.ErrorContains(t, run("out/kapsel.elf", board, "", false, []string{"./nowhere"}), `task "./nowhere": `)
 	assert.NoFileExists(t, "out/kapsel.elf")
 }
+
+func TestCheckTags(t *testing.T) {
+	for tags, want := range map[string]string{
+		"":                              "",
+		"kapsel_debug":                  "",
+		"kapsel_debug,go1.26,größe":     "",
+		"kapsel_debug,kapsel_task":      `-tags "kapsel_debug,kapsel_task": kapsel_task is set where it belongs`,
+		"kapsel_debug kapsel_benchmark": `-tags "kapsel_debug kapsel_benchmark": want names with commas between, found "kapsel_debug kapsel_benchmark"`,
+		"kapsel_debug,":                 `-tags "kapsel_debug,": want names with commas between, found ""`,
+		"!kapsel_debug":                 `-tags "!kapsel_debug": want names with commas between, found "!kapsel_debug"`,
+	} {
+		err := checkTags(tags)
+		if want == "" {
+			assert.NoError(t, err, tags)
+		} else {
+			assert.EqualError(t, err, want)
+		}
+	}
+}
