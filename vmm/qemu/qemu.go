@@ -202,8 +202,8 @@ func (m *Machine) Run(ctx context.Context) (vmm.Exit, error) {
 	defer context.AfterFunc(m.closing, stop)()
 
 	err := m.start(ctx, sandbox)
-	if said := m.said(); err != nil && ctx.Err() == nil && cannotConfine(said) {
-		m.config.Warn("QEMU cannot confine itself, and runs with all rights of this command: %s", said)
+	if err != nil && ctx.Err() == nil && cannotConfine(m.said()) {
+		m.config.Warn("QEMU cannot confine itself, and runs with all rights of this command: %s", m.said())
 		err = m.start(ctx, nil)
 	}
 	switch {
