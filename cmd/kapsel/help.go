@@ -103,7 +103,8 @@ flags of run, anywhere on the line:
   --timeout TIME          end the machine after TIME: 30s, 2m (default: never)
   --watchdog TIME         a kernel that keeps the processor for TIME gets an NMI and panics,
                           with the function, file and line at which it hung (default 10s;
-                          0: never); a task may compute for as long as it likes
+                          0: never, else 100ms or more); a task may compute for as long as
+                          it likes
   --cmdline TEXT          the kernel's command line: boot-ticks, console, no-dump, fault=...,
                           scheduler=..., credentials=..., identity=..., mitigations=... (see README.md)
   --break ADDR[,ADDR...]  stop before the instruction at a virtual address, in hexadecimal,

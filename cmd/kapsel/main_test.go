@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -457,6 +458,10 @@ func TestRunHung(t *testing.T) {
 }
 
 func TestRunEndedBySignal(t *testing.T) {
+	// What this process ignores, in the background perhaps, the command would; what it catches it would not.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGINT)
+	defer signal.Stop(caught)
 	onEach(t, func(t *testing.T, accel string) {
 		for signal, status := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
 			cmd, _, stderr := kapsel(t, "run", "--accel", accel, imageFile(t, codePrompt, codeSpin))
@@ -466,6 +471,22 @@ func TestRunEndedBySignal(t *testing.T) {
 			cmd.Wait()
 			assert.Equal(t, status, cmd.ProcessState.ExitCode(), stderr)
 		}
+	})
+}
+
+// TestRunIgnoresWhatItIsToIgnore: nohup and a shell that starts a job in the background say so.
+func TestRunIgnoresWhatItIsToIgnore(t *testing.T) {
+	onEach(t, func(t *testing.T, accel string) {
+		cmd, _, stderr := kapsel(t, "run", "--accel", accel, imageFile(t, codePrompt, codeSpin))
+		cmd.Args = append([]string{"sh", "-c", `trap "" HUP INT; exec "$0" "$@"`}, cmd.Args...)
+		cmd.Path = "/bin/sh"
+		console := startUntilPrompt(t, cmd)
+		for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM} {
+			require.NoError(t, cmd.Process.Signal(s))
+		}
+		io.Copy(io.Discard, console)
+		cmd.Wait()
+		assert.Equal(t, 128+int(syscall.SIGTERM), cmd.ProcessState.ExitCode(), stderr)
 	})
 }
 

@@ -30,6 +30,10 @@ type runOptions struct {
 // main loop, on any host.
 const defaultWatchdog = 10 * time.Second
 
+// leastWatchdog is longer than the kernel takes from its entry until it can panic: by an NMI before
+// that the processor shuts down.
+const leastWatchdog = 100 * time.Millisecond
+
 // parseRun reads the arguments of "kapsel run": flags and files in any order; all that
 // follows "--" is files.
 func parseRun(args []string) (*runOptions, error) {
@@ -51,8 +55,8 @@ func parseRun(args []string) (*runOptions, error) {
 		return nil, errors.New("no image given: kapsel run [flags] IMAGE [TASK...]")
 	case o.timeout < 0:
 		return nil, fmt.Errorf("--timeout %s: want a positive time, as 30s", o.timeout)
-	case o.watchdog < 0:
-		return nil, fmt.Errorf("--watchdog %s: want a positive time, as 10s, or 0 for none", o.watchdog)
+	case o.watchdog != 0 && o.watchdog < leastWatchdog:
+		return nil, fmt.Errorf("--watchdog %s: want %s or more, as 10s, or 0 for none", o.watchdog, leastWatchdog)
 	case o.memory > vmm.MaxMemory:
 		return nil, fmt.Errorf("--mem %s: a machine can have at most %dG", &o.memory, vmm.MaxMemory>>30)
 	case len(o.cmdline) > abi.CmdlineMax:

@@ -214,10 +214,16 @@ func outcome(exit vmm.Exit, failure, cause error) (int, error) {
 }
 
 // leaveOnSignals calls leave at the signals that mean an end, until stop is called. SIGPIPE
-// is one of them, so that the terminal is restored when nobody reads the console any more.
+// is one of them, so that the terminal is restored when nobody reads the console any more. Of
+// nohup and of a shell that runs the command in the background two are to be ignored.
 func leaveOnSignals(leave context.CancelCauseFunc) (stop func()) {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGPIPE)
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
+		if !signal.Ignored(s) {
+			signal.Notify(signals, s)
+		}
+	}
 	go func() {
 		for s := range signals {
 			leave(signalError{s.(syscall.Signal)})

@@ -142,18 +142,13 @@ func (t *Task) PrintShortID(w Writer, width int) {
 	format.Left(w, "", width-len("0x00000000"))
 }
 
-// PrintName writes the task's name, with anything but ASCII made visible, and spaces
-// behind it up to width bytes, one at the least; with a width of 0 the name alone.
+// PrintName writes the task's name, of a very long one its first bytes, with anything but ASCII made
+// visible, and spaces behind it up to width bytes, one at the least; with a width of 0 the name alone.
 func (t *Task) PrintName(w Writer, width int) {
-	t.printName(w)
-	if width == 0 {
-		return
+	length := t.printName(w)
+	if width != 0 {
+		format.Left(w, "", max(width-length, 1))
 	}
-	length := len(t.object.Name())
-	if length == 0 {
-		length = len(noName)
-	}
-	format.Left(w, "", max(width-length, 1))
 }
 
 // Print writes all that is known of the task: state, counters, memory map.

@@ -211,7 +211,7 @@ func TestTaskControlNeedsTheCapability(t *testing.T) {
 func TestEventForAnotherTaskEndsTheTurn(t *testing.T) {
 	m := newMachine(t)
 	var turns []kernel.Stop
-	m.Kernel.Init(kernel.Config{
+	m.Kernel.Rewire(kernel.Config{
 		CPU: &m.CPU, Platform: m.Machine, Policy: m.Machine, Debug: &m.Log, Credentials: m, Identity: m, RAM: &kernel.RAM{Low: make([]byte, 1<<20)},
 		Scheduler: schedulerFunc(func(ready uint64, last kernel.Stop) (int, uint64) {
 			turns = append(turns, last)

@@ -9,6 +9,12 @@ func (t *Task) SetBreaks(highWater, appBreak, kernelBreak uint64) {
 	m.highWater, m.appBreak, m.kernelBreak = m.ramStart+highWater, m.ramStart+appBreak, m.ramStart+kernelBreak
 }
 
+// Rewire is Init for a kernel that is wired already.
+func (k *Kernel) Rewire(c Config) {
+	k.cpu = nil
+	k.Init(c)
+}
+
 // SetRuns makes the kernel believe that so many runs of tasks have begun.
 func (k *Kernel) SetRuns(n uint64) { k.serial = n }
 

@@ -70,8 +70,12 @@ type ContextSwitchCallback interface {
 	Slots() *Slots
 }
 
-// Init makes the kernel ready for grants, deferred calls and Load.
+// Init makes the kernel ready for grants, deferred calls and Load. It is called once:
+// who gave a kernel that runs another CPU would be handed the memory of its tasks.
 func (k *Kernel) Init(c Config) {
+	if k.cpu != nil {
+		panic("kernel: Init was called twice")
+	}
 	if c.CPU == nil || c.Platform == nil || c.Scheduler == nil || c.Policy == nil ||
 		c.Credentials == nil || c.Identity == nil || c.Debug == nil || c.RAM == nil {
 		panic("kernel: Init needs a CPU, a Platform, a Scheduler, all Policies, a Debug writer and RAM")

@@ -256,6 +256,10 @@ func TestWiringErrors(t *testing.T) {
 			m.Load()
 			new(probe).grant.Init(&m.Kernel, 1, kernel.SlotCounts{}, caps.MemoryAllocation)
 		},
+		"a kernel that a capsule makes anew, with a CPU of its own": func() {
+			m := newMachine(t)
+			m.Kernel.Init(kernel.Config{CPU: &m.CPU, Platform: m, Scheduler: &kernel.RoundRobin{}, Policy: m, Credentials: m, Identity: m, Debug: &m.Log})
+		},
 		"a deferred call set before it is registered": func() { new(kernel.DeferredCall).Set() },
 		"a deferred call registered twice": func() {
 			d, k := new(kernel.DeferredCall), new(kernel.Kernel)

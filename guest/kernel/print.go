@@ -70,13 +70,23 @@ func printMapRow(w Writer, start, end uint64, what string) {
 	w.WriteString("\n")
 }
 
-const noName = "(no name)"
+// shownName is how many bytes of a task's name messages show. An object can have one of 64 KiB.
+const shownName = 64
 
-// printName writes the task's name, with anything but ASCII made visible.
-func (t *Task) printName(w Writer) {
-	if len(t.object.Name()) == 0 {
-		w.WriteString(noName)
-		return
+// printName writes the task's name, with anything but ASCII made visible, and returns how many bytes
+// it wrote.
+func (t *Task) printName(w Writer) int {
+	const none, more = "(no name)", "..."
+	name := t.object.Name()
+	switch {
+	case len(name) == 0:
+		w.WriteString(none)
+		return len(none)
+	case len(name) <= shownName:
+		format.Text(w, name)
+		return len(name)
 	}
-	format.Text(w, t.object.Name())
+	format.Text(w, name[:shownName])
+	w.WriteString(more)
+	return shownName + len(more)
 }

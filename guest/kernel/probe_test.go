@@ -118,7 +118,7 @@ func newMachineWithRAM(tb testing.TB, ram int) *machine {
 
 // scheduled gives the machine another scheduler, before anything is loaded.
 func (m *machine) scheduled(s kernel.Scheduler) {
-	m.Kernel.Init(kernel.Config{CPU: &m.CPU, Platform: m.Machine, Scheduler: s, Policy: m.Machine, Debug: &m.Log,
+	m.Kernel.Rewire(kernel.Config{CPU: &m.CPU, Platform: m.Machine, Scheduler: s, Policy: m.Machine, Debug: &m.Log,
 		Credentials: m, Identity: m, RAM: &kernel.RAM{Low: make([]byte, 1<<20)}})
 }
 

@@ -13,7 +13,7 @@ import (
 // ends its turn, so that a scheduler without slices runs the others in between.
 func TestRestartEndsTheTurn(t *testing.T) {
 	m := newMachine(t)
-	m.Kernel.Init(kernel.Config{
+	m.Kernel.Rewire(kernel.Config{
 		CPU: &m.CPU, Platform: m.Machine, Scheduler: &kernel.Cooperative{}, Policy: m.Machine, Debug: &m.Log, Credentials: m, Identity: m,
 		RAM: &kernel.RAM{Low: make([]byte, 1<<20)},
 	})

@@ -96,7 +96,7 @@ func (cooperative) Preemptive() bool { return false }
 
 func TestNoSlice(t *testing.T) {
 	m := newMachine(t)
-	m.Kernel.Init(kernel.Config{
+	m.Kernel.Rewire(kernel.Config{
 		CPU: &m.CPU, Platform: m.Machine, Scheduler: cooperative{}, Policy: m.Machine, Debug: &m.Log, Credentials: m, Identity: m, RAM: &kernel.RAM{Low: make([]byte, 1<<20)},
 	})
 	var order []string

@@ -187,7 +187,7 @@ func TestSchedulersInTheKernel(t *testing.T) {
 // TestPriorityPreempts: a task that a lower one wakes, by its own call, runs at once.
 func TestPriorityPreempts(t *testing.T) {
 	m := newMachine(t)
-	m.Kernel.Init(kernel.Config{
+	m.Kernel.Rewire(kernel.Config{
 		CPU: &m.CPU, Platform: m.Machine, Scheduler: &kernel.Priority{}, Policy: m.Machine, Debug: &m.Log, Credentials: m, Identity: m, RAM: &kernel.RAM{Low: make([]byte, 1<<20)},
 	})
 	m.probe.hook = func(kernel.TaskID, uint32, uint32) kernel.Result {

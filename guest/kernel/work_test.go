@@ -76,7 +76,7 @@ func init() {
 // before it waits for ever.
 func newBusyMachine(t *testing.T, s kernel.Scheduler, kind func(m *machine) []*work) (*machine, []*work) {
 	m := newMachine(t)
-	m.Kernel.Init(kernel.Config{CPU: &m.CPU, Platform: m.Machine, Scheduler: s, Policy: m.Machine, Debug: &m.Log,
+	m.Kernel.Rewire(kernel.Config{CPU: &m.CPU, Platform: m.Machine, Scheduler: s, Policy: m.Machine, Debug: &m.Log,
 		Credentials: m, Identity: m, RAM: &kernel.RAM{Low: make([]byte, 1<<20)}})
 	all := kind(m)
 	m.probe.hook = func(kernel.TaskID, uint32, uint32) kernel.Result {

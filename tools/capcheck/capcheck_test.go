@@ -258,6 +258,7 @@ func TestUnreadable(t *testing.T) {
 		{"syntax error", "guest/abi/more.go", "package abi\n\nfunc {", "guest/abi/more.go:3:6"},
 		{"type error", "guest/kernel/more.go", "package kernel\n\nvar x = y\n", "it does not compile: guest/kernel/more.go:3:9: undefined: y"},
 		{"import cycle", "guest/board/kvm/again/again.go", "package again\n\nimport _ \"kapsel/guest/board/kvm/again\"\n", "guest/board/kvm/again imports itself"},
+		{"another module", "guest/go.mod", "module kapsel/guest\n", "guest/go.mod: a module within the module: what is built may not be what is checked"},
 		{"no module line", "go.mod", "go 1.26.0\n", "go.mod has no module line"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -118,6 +118,9 @@ func (m *module) loadFile(root fs.FS, p *pkg, name string) error {
 	if strings.HasSuffix(name, "_test.go") || path.Ext(name) == ".md" {
 		return nil
 	}
+	if path.Base(name) == "go.mod" { // go.mod of the root can say that it is elsewhere
+		return fmt.Errorf("%s: a module within the module: what is built may not be what is checked", name)
+	}
 	text, err := fs.ReadFile(root, name)
 	if err != nil {
 		return err

@@ -75,7 +75,7 @@ func run(out, kernel, tags string, digests bool, tasks []string) error {
 			return err
 		}
 		if note := unwriteable(object); note != "" {
-			fmt.Fprintf(os.Stderr, "mkimage: %s: %s\n", s.task, note)
+			fmt.Fprintf(os.Stderr, "mkimage: %q: %s\n", s.task, note)
 		}
 		objects = append(objects, object...)
 	}
@@ -101,7 +101,7 @@ func run(out, kernel, tags string, digests bool, tasks []string) error {
 // build leaves none that does not belong to its sources. What it refuses of the outputs it
 // refuses before.
 func prepare(out, tags string, tasks []string) (*toolchain, []source, error) {
-	if err := checkArguments(out, tasks); err != nil {
+	if err := errors.Join(checkArguments(out, tasks), checkTags(tags)); err != nil {
 		return nil, nil, err
 	}
 	var sources []source

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // taskKinds says what a TASK may be.
@@ -53,6 +54,8 @@ func checkArguments(out string, tasks []string) error {
 		return errors.New("-o has no name, want that of the image, such as build/kapsel.elf")
 	case isFolder(out) || os.IsPathSeparator(out[len(out)-1]):
 		return fmt.Errorf("-o %q is a folder, want the name of the image, such as %q", out, filepath.Join(out, "kapsel.elf"))
+	case isSpecial(out): // its name would be the image's from then on
+		return fmt.Errorf("-o %q is a device or a pipe, want the name of the image, such as build/kapsel.elf", out)
 	}
 	for _, task := range tasks {
 		switch {
@@ -60,6 +63,21 @@ func checkArguments(out string, tasks []string) error {
 			return fmt.Errorf("%q stands behind the first task, want all flags in front of it", task)
 		case filepath.Ext(task) == ".elf" && !isFolder(task):
 			return fmt.Errorf("task %q is an ELF file, want %s", task, taskKinds)
+		}
+	}
+	return nil
+}
+
+// checkTags refuses what is no list of build tags, and those that tell kernel and tasks apart: a
+// kernel with the tasks' would have an allocator.
+func checkTags(tags string) error {
+	for tag := range strings.SplitSeq(tags, ",") {
+		switch {
+		case tags == "":
+		case tag == "kapsel" || tag == "kapsel_kernel" || tag == "kapsel_task":
+			return fmt.Errorf("-tags %q: %s is set where it belongs", tags, tag)
+		case tag == "" || strings.ContainsFunc(tag, func(r rune) bool { return r != '_' && r != '.' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }):
+			return fmt.Errorf("-tags %q: want names with commas between, found %q", tags, tag)
 		}
 	}
 	return nil
@@ -107,6 +125,12 @@ func checkOutputs(out string, sources []source) error {
 func isFolder(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()
+}
+
+// isSpecial reports whether path names what is neither a file nor a folder.
+func isSpecial(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir() && !info.Mode().IsRegular()
 }
 
 // sameFile reports whether two paths name one file that exists.

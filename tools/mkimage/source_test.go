@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -55,6 +56,8 @@ func inFolder(t *testing.T, files ...string) {
 
 func TestCheckArguments(t *testing.T) {
 	inFolder(t, "build/hello.elf", "package.elf/main.go")
+	require.NoError(t, syscall.Mkfifo("fifo", 0o600))
+	require.NoError(t, os.Symlink("/dev/null", "null"))
 	const elfFile = "\" is an ELF file, want a Go package (./guest/tasks/hello), a .tbf or .tab file, or a flat 32-bit program in a .bin file"
 	for _, tt := range []struct {
 		name, out string
@@ -67,6 +70,8 @@ func TestCheckArguments(t *testing.T) {
 		{"a folder", "build", nil, `-o "build" is a folder, want the name of the image, such as "build/kapsel.elf"`},
 		{"a folder that is not there", "out/", nil, `-o "out/" is a folder, want the name of the image, such as "out/kapsel.elf"`},
 		{"the working folder", ".", nil, `-o "." is a folder, want the name of the image, such as "kapsel.elf"`},
+		{"a pipe", "fifo", nil, `-o "fifo" is a device or a pipe, want the name of the image, such as build/kapsel.elf`},
+		{"a device, by a link", "null", nil, `-o "null" is a device or a pipe, want the name of the image, such as build/kapsel.elf`},
 		{"a flag behind a task", "kapsel.elf", []string{"a.tbf", "-sha256"}, "\"-sha256\" stands behind the first task, want all flags in front of it"},
 		{"a linked program", "kapsel.elf", []string{"build/hello.elf"}, `task "build/hello.elf` + elfFile},
 		{"one that is not there", "kapsel.elf", []string{"absent.elf"}, `task "absent.elf` + elfFile},
@@ -156,4 +161,23 @@ func TestUnknownTaskLeavesNoImage(t *testing.T) {
 	t.Chdir(dir)
 	assert.ErrorContains(t, run("out/kapsel.elf", board, "", false, []string{"./nowhere"}), `task "./nowhere": `)
 	assert.NoFileExists(t, "out/kapsel.elf")
+}
+
+func TestCheckTags(t *testing.T) {
+	for tags, want := range map[string]string{
+		"":                              "",
+		"kapsel_debug":                  "",
+		"kapsel_debug,go1.26,größe":     "",
+		"kapsel_debug,kapsel_task":      `-tags "kapsel_debug,kapsel_task": kapsel_task is set where it belongs`,
+		"kapsel_debug kapsel_benchmark": `-tags "kapsel_debug kapsel_benchmark": want names with commas between, found "kapsel_debug kapsel_benchmark"`,
+		"kapsel_debug,":                 `-tags "kapsel_debug,": want names with commas between, found ""`,
+		"!kapsel_debug":                 `-tags "!kapsel_debug": want names with commas between, found "!kapsel_debug"`,
+	} {
+		err := checkTags(tags)
+		if want == "" {
+			assert.NoError(t, err, tags)
+		} else {
+			assert.EqualError(t, err, want)
+		}
+	}
 }

@@ -67,26 +67,32 @@ func noRoom(digest bool) string {
 // readObject reads a ready-made TBF file: one sound object of whole pages, as objects lie in an
 // image.
 func readObject(path string) ([]byte, error) {
-	object, err := os.ReadFile(path)
+	object, err := readTaskFile(path)
 	if err != nil {
 		return nil, err
 	}
 	return checkObject(strconv.Quote(path), object)
 }
 
-// readTab reads the object of a .tab file that Kapsel runs.
-func readTab(path string) ([]byte, error) {
+// readTaskFile reads a file of no more bytes than an image has.
+func readTaskFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	archive, err := io.ReadAll(io.LimitReader(f, maxImage+1))
+	content, err := io.ReadAll(io.LimitReader(f, maxImage+1))
+	if err == nil && len(content) > maxImage {
+		err = fmt.Errorf("%q is longer than %d bytes, which is more than an image has", path, maxImage)
+	}
+	return content, err
+}
+
+// readTab reads the object of a .tab file that Kapsel runs.
+func readTab(path string) ([]byte, error) {
+	archive, err := readTaskFile(path)
 	if err != nil {
 		return nil, err
-	}
-	if len(archive) > maxImage {
-		return nil, fmt.Errorf("%q is longer than %d bytes, which is more than an image has", path, maxImage)
 	}
 	name, object, err := tab.Object(archive)
 	if err != nil {

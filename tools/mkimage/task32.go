@@ -23,7 +23,7 @@ const (
 // flatTask makes NAME.tbf in dir from the flat program in NAME.bin, and returns the object,
 // with a SHA-256 credential if digest is set.
 func flatTask(path, dir string, digest bool) ([]byte, error) {
-	program, err := os.ReadFile(path)
+	program, err := readTaskFile(path)
 	if err != nil {
 		return nil, err
 	}

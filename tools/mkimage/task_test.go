@@ -228,8 +228,16 @@ func TestReadTab(t *testing.T) {
 	}
 	_, err = readTab(filepath.Join(t.TempDir(), "absent.tab"))
 	assert.ErrorIs(t, err, os.ErrNotExist)
-	_, err = readTab("/dev/zero")
-	assert.ErrorContains(t, err, "\"/dev/zero\" is longer than 268435456 bytes, which is more than an image has")
+}
+
+// TestEndlessTaskFiles: none is read for ever.
+func TestEndlessTaskFiles(t *testing.T) {
+	for name, read := range map[string]func(path string) ([]byte, error){
+		".tbf": readObject, ".tab": readTab, ".bin": func(path string) ([]byte, error) { return flatTask(path, t.TempDir(), false) },
+	} {
+		_, err := read("/dev/zero")
+		assert.ErrorContains(t, err, "\"/dev/zero\" is longer than 268435456 bytes, which is more than an image has", name)
+	}
 }
 
 // TestUnwriteableFlashRegions: mkimage says which regions a task will only read.

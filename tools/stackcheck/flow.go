@@ -144,6 +144,9 @@ func (f *flow) signature(d *dynamicCall, v value) *types.Signature {
 	case v.method != nil:
 		return v.method.Origin().Signature()
 	}
+	if d.method == nil { // a function within an interface, which was put there too
+		return nil
+	}
 	o, _, _ := types.LookupFieldOrMethod(v.typ, true, d.method.Pkg(), d.method.Name())
 	if fn, ok := o.(*types.Func); ok {
 		return fn.Origin().Signature()
@@ -172,9 +175,7 @@ func (f *flow) link(call *ast.CallExpr, sig *types.Signature) {
 	}
 	for i := range sig.Results().Len() {
 		r := sig.Results().At(i)
-		if carries(r.Type()) {
-			f.edge(r.Origin(), resultOf{call, i})
-		}
+		f.flow(r.Origin(), r.Type(), resultOf{call, i}, r.Type())
 	}
 }
 
@@ -204,6 +205,9 @@ func (f *flow) typeOf(e ast.Expr) types.Type {
 func (f *flow) assign(dst node, to types.Type, src ast.Expr) {
 	src = ast.Unparen(src)
 	from := f.typeOf(src)
+	if from != nil && to != nil {
+		f.fields(from, to)
+	}
 	if dst == nil || to == nil || from == nil || !carries(to) || from == types.Typ[types.UntypedNil] {
 		return
 	}
@@ -220,17 +224,52 @@ func (f *flow) assign(dst node, to types.Type, src ast.Expr) {
 
 // flow is an assignment from one node to another.
 func (f *flow) flow(src node, from types.Type, dst node, to types.Type) {
-	switch {
-	case !carries(to):
-	case types.IsInterface(to) && !types.IsInterface(from):
+	f.fields(from, to)
+	if !carries(to) {
+		return
+	}
+	if types.IsInterface(to) && !types.IsInterface(from) {
 		f.boxed[typeName(from)+","+typeName(to)] = true
 		f.add(dst, value{typ: from})
-	default:
-		f.edge(src, dst)
-		if _, function := to.Underlying().(*types.Signature); !function && !types.IsInterface(to) {
-			f.edge(dst, src) // slices and pointers share what they refer to
+	}
+	if !carries(from) {
+		return
+	}
+	f.edge(src, dst)
+	if _, function := from.Underlying().(*types.Signature); !function && !types.IsInterface(from) {
+		f.edge(dst, src) // slices and pointers share what they refer to
+	}
+}
+
+// fields ties the fields of two structures, or of what refers to them, where one becomes the other:
+// by a conversion, or because one of the types has no name.
+func (f *flow) fields(from, to types.Type) {
+	a, b := structureOf(from), structureOf(to)
+	if a == nil || b == nil || a == b || a.NumFields() != b.NumFields() {
+		return
+	}
+	for i := range a.NumFields() {
+		if x, y := a.Field(i).Origin(), b.Field(i).Origin(); x != y {
+			f.edge(x, y)
+			f.edge(y, x)
+			f.fields(x.Type(), y.Type())
 		}
 	}
+}
+
+// structureOf is the structure that a type is or refers to, or nil.
+func structureOf(t types.Type) *types.Struct {
+	for range 16 { // deeper ones refer to themselves
+		switch u := t.Underlying().(type) {
+		case *types.Struct:
+			return u
+		case interface{ Elem() types.Type }:
+			t = u.Elem()
+		default:
+			return nil
+		}
+	}
+	return nil
 }
 
 // function returns the value of an expression that names a function or a method.

@@ -101,6 +101,13 @@ func TestFlow(t *testing.T) {
 		{"function through a dynamic call", "func main() { pass(use, x) }\nfunc pass(g func(func()), f func()) { g(f) }\nfunc use(f func()) {\n f() // here\n}", "x"},
 		{"generic type's field", "type G[T any] struct{ i I; v T }\nfunc (g *G[T]) call() {\n g.i.M(nil) // here\n}\nfunc main() { var g G[int]\n g.i = &b\n g.call() }", "*B"},
 		{"append", "func main() { var l []I\n l = append(l, &a)\n l[0].M(nil) // here\n}", "*A"},
+		{"boxed function", "func main() { g := x\n var e any = g\n f := y\n f = e.(func())\n f() // here\n}", "func() x y"},
+		{"converted structure", "type D struct{ done func(); all [2]I }\nfunc main() { c.done = x\n d := D(c)\n d.done() // here\n}", "x"},
+		{"structure without a name", "func main() { c.done = x\n var d struct{ done func(); all [2]I } = c\n d.done() // here\n}", "x"},
+		{"type of itself", "type D []D\nfunc main() { var d D\n d = D(d)\n f := x\n f() // here\n}", "x"},
+		{"loop over pointers", "func main() { f := x\n for _, p := range []*func(){&f} { *p = y }\n f() // here\n}", "x y"},
+		{"pointer from a call", "var f = x\nfunc get() *func() { return &f }\nfunc main() { *get() = y\n f() // here\n}", "x y"},
+		{"pointer in a type switch", "var f = x\nfunc main() { var e any = &f\n switch p := e.(type) { case *func(): *p = y }\n f() // here\n}", "*func() x y"},
 		{"embedded interface", "type E struct{ I }\nfunc main() { e := E{&b}\n e.M(nil) // here\n}", "*B"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -88,8 +88,8 @@ func (f *flow) ranges(n *ast.RangeStmt) {
 		return
 	}
 	if n.Value != nil {
-		if t := f.typeOf(n.Value); t != nil && carries(t) {
-			f.edge(f.node(n.X), f.node(n.Value))
+		if t := f.typeOf(n.Value); t != nil {
+			f.flow(f.node(n.X), t, f.node(n.Value), t)
 		}
 	}
 }
@@ -101,8 +101,8 @@ func (f *flow) typeSwitch(n *ast.TypeSwitchStmt) {
 		return
 	}
 	for _, clause := range n.Body.List {
-		if v := f.info.Implicits[clause]; v != nil && carries(v.Type()) {
-			f.edge(f.node(define.Rhs[0]), variable(v))
+		if v := f.info.Implicits[clause]; v != nil {
+			f.flow(f.node(define.Rhs[0]), v.Type(), variable(v), v.Type())
 		}
 	}
 }

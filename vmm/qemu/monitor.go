@@ -29,25 +29,30 @@ type monitor struct {
 	end time.Time // of all patience; zero: there is enough
 }
 
-// newMonitor takes over the socket fd.
-func newMonitor(fd int) (*monitor, error) {
-	f := os.NewFile(uintptr(fd), "monitor")
-	defer f.Close() // FileConn has a descriptor of its own
-	conn, err := net.FileConn(f)
-	if err != nil {
-		return nil, fmt.Errorf("socket for QEMU's monitor: %w", err)
-	}
-	socket, ok := conn.(*net.UnixConn)
-	if !ok {
-		conn.Close()
-		return nil, fmt.Errorf("socket for QEMU's monitor: want a local one, found %T", conn)
-	}
-	return &monitor{conn: quietConn{socket}, decoder: json.NewDecoder(socket)}, nil
+func newMonitor(conn net.Conn) *monitor {
+	return &monitor{conn: conn, decoder: json.NewDecoder(conn)}
 }
 
 // A quietConn raises no SIGPIPE where QEMU has just ended, as a plain write does (send(2),
 // MSG_NOSIGNAL): the command would take that for the end of its own reader.
 type quietConn struct{ *net.UnixConn }
+
+// newSocket makes a local socket: our end, and QEMU's.
+func newSocket(name string) (ours quietConn, theirs *os.File, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return ours, nil, fmt.Errorf("socket for QEMU's %s: %w", name, err)
+	}
+	theirs = os.NewFile(uintptr(pair[1]), name)
+	f := os.NewFile(uintptr(pair[0]), name)
+	defer f.Close() // FileConn has a descriptor of its own
+	conn, err := net.FileConn(f)
+	if err != nil {
+		theirs.Close()
+		return ours, nil, fmt.Errorf("socket for QEMU's %s: %w", name, err)
+	}
+	return quietConn{conn.(*net.UnixConn)}, theirs, nil // as it is of AF_UNIX
+}
 
 // Write writes all of p, or says why not.
 func (c quietConn) Write(p []byte) (n int, err error) {

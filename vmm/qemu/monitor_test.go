@@ -40,30 +40,29 @@ func fakeQEMU(greeting string, answers ...string) (m *monitor, commands func() [
 			theirs.Write([]byte(answer))
 		}
 	}()
-	m = &monitor{conn: ours, decoder: json.NewDecoder(ours)}
+	m = newMonitor(ours)
 	return m, func() []string { m.close(); <-done; return names }
 }
 
 // A QEMU that has ended is an error, and no signal: SIGPIPE would end the command.
 func TestMonitorOfAQEMUThatIsGone(t *testing.T) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	conn, theirs, err := newSocket("monitor")
 	require.NoError(t, err)
-	m, err := newMonitor(pair[0])
-	require.NoError(t, err)
+	m := newMonitor(conn)
 	defer m.close()
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGPIPE)
 	defer signal.Stop(signals)
 
-	go unix.Write(pair[1], []byte(`{"return": {}}`))
+	go theirs.WriteString(`{"return": {}}`)
 	_, err = m.command("cont", nil)
 	require.NoError(t, err)
 	buffer := make([]byte, 100)
-	n, err := unix.Read(pair[1], buffer)
+	n, err := theirs.Read(buffer)
 	require.NoError(t, err)
 	assert.Equal(t, `{"execute":"cont"}`+"\n", string(buffer[:n]))
 
-	require.NoError(t, unix.Close(pair[1]))
+	require.NoError(t, theirs.Close())
 	_, err = m.command("stop", nil)
 	assert.ErrorIs(t, err, unix.EPIPE)
 	select {

@@ -202,8 +202,8 @@ func (m *Machine) Run(ctx context.Context) (vmm.Exit, error) {
 	defer context.AfterFunc(m.closing, stop)()
 
 	err := m.start(ctx, sandbox)
-	if said := m.said(); err != nil && ctx.Err() == nil && cannotConfine(said) {
-		m.config.Warn("QEMU cannot confine itself, and runs with all rights of this command: %s", said)
+	if err != nil && ctx.Err() == nil && cannotConfine(m.said()) {
+		m.config.Warn("QEMU cannot confine itself, and runs with all rights of this command: %s", m.said())
 		err = m.start(ctx, nil)
 	}
 	switch {
@@ -221,16 +221,11 @@ func (m *Machine) Run(ctx context.Context) (vmm.Exit, error) {
 
 // start starts QEMU, and the machine in it. If that fails QEMU has ended.
 func (m *Machine) start(ctx context.Context, confinement []string) error {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	conn, theirs, err := newSocket("monitor")
 	if err != nil {
-		return fmt.Errorf("socket for QEMU's monitor: %w", err)
-	}
-	theirs := os.NewFile(uintptr(pair[1]), "monitor")
-	monitor, err := newMonitor(pair[0])
-	if err != nil {
-		theirs.Close()
 		return err
 	}
+	monitor := newMonitor(conn)
 	m.monitor = monitor
 	args := slices.Concat(confinement, arguments(m.config), m.options)
 	m.cmd = exec.Command(m.command, args...)
@@ -262,23 +257,27 @@ func (m *Machine) start(ctx context.Context, confinement []string) error {
 // launch starts the process, and what waits for it and for its output. Our copies of what is
 // QEMU's alone are closed.
 func (m *Machine) launch() (err error) {
-	if m.stdin, err = m.cmd.StdinPipe(); err != nil {
+	stdin, typed, err := newSocket("standard input")
+	if err != nil {
 		return err
 	}
+	defer typed.Close()
 	var printed *os.File
 	if m.console, printed, err = os.Pipe(); err != nil {
+		stdin.Close()
 		return err
 	}
-	m.cmd.Stdout = printed
-	err = m.cmd.Start()
-	printed.Close()
-	if err != nil {
+	defer printed.Close()
+	m.stdin, m.cmd.Stdin, m.cmd.Stdout = stdin, typed, printed
+	if err = m.cmd.Start(); err != nil {
 		m.console.Close()
+		stdin.Close()
 		return err
 	}
 	m.ended, m.copied = make(chan struct{}), make(chan struct{})
 	go func() {
-		m.cmd.Wait()                              // how QEMU ended is told by its state
+		m.cmd.Wait() // how QEMU ended is told by its state
+		m.stdin.Close()
 		m.monitor.hurry(time.Now().Add(dumpTime)) // whoever else has the socket
 		close(m.ended)
 	}()
@@ -356,11 +355,12 @@ func (m *Machine) takeDump() {
 }
 
 // exit translates QEMU's exit code: odd ones are the guest's, by isa-debug-exit; 0 means
-// that the processor was reset, as a triple fault does; all else is QEMU's failure.
+// that the processor was reset, as a triple fault does, or that QEMU got a signal, which it says;
+// all else is QEMU's failure.
 func (m *Machine) exit() (vmm.Exit, error) {
 	code := m.cmd.ProcessState.ExitCode()
 	switch {
-	case code == 0:
+	case code == 0 && !strings.Contains(m.said(), "terminating on signal"):
 		return vmm.Exit{Reason: vmm.Shutdown}, nil
 	case code > 0 && code%2 == 1:
 		return vmm.Exit{Reason: vmm.GuestExit, Status: code / 2}, nil
@@ -394,6 +394,8 @@ func cannotConfine(said string) bool {
 func (m *Machine) failure(err error) error {
 	said := m.said()
 	switch {
+	case m.ended == nil: // it never began
+		return err
 	case said == "":
 		return fmt.Errorf("QEMU failed and said nothing: %w", err)
 	case strings.Contains(said, "cannot set up guest memory"):

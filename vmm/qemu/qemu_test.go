@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -101,6 +104,35 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// An endless input goes on until it cannot be written any more.
+type endless chan struct{}
+
+func (endless) Read([]byte) (int, error) { return 0, io.EOF }
+
+func (e endless) WriteTo(w io.Writer) (n int64, err error) {
+	for err == nil {
+		_, err = w.Write(make([]byte, 4096))
+	}
+	close(e)
+	return 0, err
+}
+
+// TestInputBeyondTheEnd: input that the guest did not wait for is no signal, SIGPIPE, which would
+// end the command with its status in the place of the guest's.
+func TestInputBeyondTheEnd(t *testing.T) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGPIPE, syscall.SIGWINCH)
+	defer signal.Stop(signals)
+	input := make(endless)
+	m := newMachine(t, vmm.Config{Input: input}, codeSayHi, codeExit5)
+	exit, err := m.Run(testContext(t))
+	require.NoError(t, err)
+	assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit, Status: 5}, exit)
+	<-input
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGWINCH)) // which comes behind the other
+	assert.Equal(t, syscall.SIGWINCH, <-signals)
+}
+
 // pad is s filled up to a page with zeros.
 func pad(s string) string { return s + strings.Repeat("\x00", 4096-len(s)) }
 
@@ -114,6 +146,15 @@ func TestRunCancelled(t *testing.T) {
 	var dump bytes.Buffer
 	m.Dump(&dump)
 	assert.Contains(t, dump.String(), "EAX=1234abcd")
+}
+
+// TestRunQEMUIsEnded: by somebody else, which is no triple fault.
+func TestRunQEMUIsEnded(t *testing.T) {
+	var m *Machine
+	m = newMachine(t, vmm.Config{Console: writerFunc(func([]byte) { m.cmd.Process.Signal(syscall.SIGTERM) })}, codeSayHi, codeSpin)
+	exit, err := m.Run(testContext(t))
+	assert.Equal(t, vmm.Exit{Reason: vmm.Failed}, exit)
+	assert.ErrorContains(t, err, "QEMU failed: qemu-system-x86_64: terminating on signal 15 from pid ")
 }
 
 // writerFunc calls itself for each Write.
@@ -190,13 +231,27 @@ func TestFailure(t *testing.T) {
 			"this host cannot give that much memory (QEMU: cannot set up guest memory 'pc.ram': Cannot allocate memory): pass less"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var m Machine
+			m := Machine{ended: make(chan struct{})}
 			m.stderr.Write([]byte(test.said))
 			err := m.failure(noticed)
 			assert.EqualError(t, err, test.want)
 			assert.Equal(t, test.name == "too much memory", errors.Is(err, ErrMemory))
 		})
 	}
+}
+
+// TestQEMUThatCannotBeStarted has failed at nothing.
+func TestQEMUThatCannotBeStarted(t *testing.T) {
+	bin := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(bin, Command), []byte("#!"+bin+"/absent\n"), 0o700))
+	t.Setenv("PATH", bin)
+	m, err := New(t.Context(), vmm.Config{Image: flat(t, codeSpin)})
+	require.NoError(t, err)
+	defer m.Close()
+	exit, err := m.Run(testContext(t))
+	assert.Equal(t, vmm.Exit{Reason: vmm.Failed}, exit)
+	assert.ErrorContains(t, err, "start QEMU: fork/exec ")
+	assert.NotContains(t, err.Error(), "said nothing")
 }
 
 func TestNewWithoutQEMU(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
 	"kapsel/guest/kernel/kerneltest"
+	"kapsel/guest/kernel/tbf/tbfbuild"
 )
 
 func newWriter(t *testing.T) (*kerneltest.Machine, *Writer) {
@@ -131,6 +132,7 @@ func TestFaultsWaitForTheirMessages(t *testing.T) {
 	const restarts, tasks = 32, 15
 	m := kerneltest.New(t, capability.Mint())
 	w := new(Writer)
+	m.Kernel = kernel.Kernel{}
 	m.Kernel.Init(kernel.Config{CPU: &m.CPU, Platform: m, Scheduler: &kernel.RoundRobin{}, Policy: m, Debug: w, Backlog: w,
 		Credentials: m, Identity: m, RAM: &kernel.RAM{Low: make([]byte, 1<<20)}})
 	m.Policy = &kernel.FaultLimit{Restarts: restarts, Dump: true}
@@ -154,6 +156,30 @@ func TestFaultsWaitForTheirMessages(t *testing.T) {
 	assert.NotContains(t, sent(m), "the kernel's messages were lost")
 	assert.Equal(t, (restarts+1)*tasks, strings.Count(sent(m), " faulted: "))
 	assert.Equal(t, 99_999, turns)
+}
+
+// TestLongNames: a task that is named to fill the queue with messages about itself takes no more room
+// in it than others.
+func TestLongNames(t *testing.T) {
+	m := kerneltest.New(t, capability.Mint())
+	w := new(Writer)
+	m.Kernel = kernel.Kernel{}
+	m.Kernel.Init(kernel.Config{CPU: &m.CPU, Platform: m, Scheduler: &kernel.RoundRobin{}, Policy: m, Debug: w, Backlog: w,
+		Credentials: m, Identity: m, RAM: make([]byte, 1<<20)})
+	w.Init(&m.Kernel, &m.Line)
+	for _, name := range []string{strings.Repeat("long", 10_000), "other"} {
+		m.AddTask(name, func(k *kerneltest.Task) { k.Fault(kernel.Fault{Vector: 6, Name: "a fault"}) },
+			func(s *tbfbuild.Spec) { s.BinaryOffset = 48 << 10 })
+	}
+	w.Poll(&m.Line)
+	m.Load()
+	w.Booted()
+	assert.False(t, m.Run())
+	w.Drain(&m.Line)
+	said := sent(m) + m.Line.Polled
+	assert.NotContains(t, said, "messages were lost")
+	assert.Contains(t, said, "task 2 other faulted: a fault")
+	assert.Contains(t, said, "task 1 "+strings.Repeat("long", 16)+"... faulted: a fault")
 }
 
 // TestDrainReportsLosses: at the machine's end, too.
