@@ -165,7 +165,7 @@ func TestLongNames(t *testing.T) {
 	w := new(Writer)
 	m.Kernel = kernel.Kernel{}
 	m.Kernel.Init(kernel.Config{CPU: &m.CPU, Platform: m, Scheduler: &kernel.RoundRobin{}, Policy: m, Debug: w, Backlog: w,
-		Credentials: m, Identity: m, RAM: make([]byte, 1<<20)})
+		Credentials: m, Identity: m, RAM: &kernel.RAM{Low: make([]byte, 1<<20)}})
 	w.Init(&m.Kernel, &m.Line)
 	for _, name := range []string{strings.Repeat("long", 10_000), "other"} {
 		m.AddTask(name, func(k *kerneltest.Task) { k.Fault(kernel.Fault{Vector: 6, Name: "a fault"}) },
