@@ -51,18 +51,11 @@ func (m *Memory) WriteU32s(addr uint64, words []uint32) bool {
 // Words are four little-endian words of 32 bits.
 type Words [16]byte
 
-// Load reads the words.
-func (w *Words) Load() (r0, r1, r2, r3 uint32) {
-	return load32(w[0:4]), load32(w[4:8]), load32(w[8:12]), load32(w[12:16])
-}
+// Word is the word i, from 0 to 3.
+func (w *Words) Word(i int) uint32 { return load32(w[4*i:]) }
 
-// Store writes the words.
-func (w *Words) Store(r0, r1, r2, r3 uint32) {
-	store32(w[0:4], r0)
-	store32(w[4:8], r1)
-	store32(w[8:12], r2)
-	store32(w[12:16], r3)
-}
+// Set makes v the word i, from 0 to 3.
+func (w *Words) Set(i int, v uint32) { store32(w[4*i:], v) }
 
 // Words is the words at addr in the task's RAM below its break, or nil if any of their bytes is
 // not there. They are good until the break or the task's mappings change.

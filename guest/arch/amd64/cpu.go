@@ -61,7 +61,8 @@ func (c *CPU) Attach(k *kernel.Kernel) { attached = k }
 //
 //go:nosplit
 func (c *CPU) Switch(slot int) *kernel.Trap {
-	if contexts[slot] != ready && !c.prepare(slot) {
+	x := contexts[slot]
+	if x != ready && !c.prepare(slot, x) {
 		return &c.trap
 	}
 	heartbeat++
@@ -76,18 +77,28 @@ func (c *CPU) Switch(slot int) *kernel.Trap {
 // Results implements kernel.CPU.
 func (c *CPU) Results(slot int) *[4]uint64 { return &contexts[slot].results }
 
-// prepare makes the processor ready to run the slot. If that cannot be it reports false,
-// and c.trap says why.
+// prepare makes the processor ready to run the slot, whose context x is: it is to hold all that is the
+// slot's, and what it held of another is kept. If that cannot be it reports false, and c.trap says
+// why.
 //
 //go:nosplit
-func (c *CPU) prepare(slot int) bool {
-	x, space := contexts[slot], &c.spaces[slot]
+func (c *CPU) prepare(slot int, x *context) bool {
 	if (x.rip >= abi.UserMax || x.memory != nil) && !c.permit(x) {
 		return false
 	}
-	if slot != c.active {
-		c.hold(slot, x, space.load(c.keep))
-	} else if space.stale {
+	space := &c.spaces[slot]
+	switch {
+	case slot != c.active:
+		from := running
+		if c.active == none {
+			from = nil
+		}
+		c.active = slot
+		exchange(from, x, space.load(c.keep))
+		if c.plan.Barrier {
+			c.separate(x)
+		}
+	case space.stale:
 		writeCR3(space.load(c.keep))
 	}
 	ready = x
@@ -107,21 +118,6 @@ func (c *CPU) permit(x *context) bool {
 		return false
 	}
 	return true
-}
-
-// hold makes the processor hold all that is the slot's, and keeps what it held of another.
-//
-//go:nosplit
-func (c *CPU) hold(slot int, x *context, cr3 uint64) {
-	from := running
-	if c.active == none {
-		from = nil
-	}
-	c.active = slot
-	exchange(from, x, cr3)
-	if c.plan.Barrier {
-		c.separate(x)
-	}
 }
 
 // load is the value that makes CR3 use the page tables as they are now. With process-context

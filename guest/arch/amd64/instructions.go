@@ -54,7 +54,7 @@ var (
 // a system call, which the kernel has served: the task cannot go on at once behind it.
 //
 // Precondition: RSP0, the address space, the segments and the x87 state are
-// the task's (CPU.hold, CPU.load); its rip is canonical and in the low half.
+// the task's (exchange); its rip is canonical and in the low half.
 func switchTo() (served bool)
 
 // idle sleeps until an interrupt, unless one waits in pending.

@@ -18,29 +18,38 @@ import (
 func systemCall32(x *context) (on bool) {
 	words := x.memory.Words(x.stack32(0))
 	if words == nil {
-		words = x.readableWords()
+		x.systemCallBeyond()
+		return false
 	}
-	r0, r1, r2, r3 := words.Load()
-	s0, s1, s2, s3, on := kernel.SystemCall(attached, abi.Class(x.rax), uint64(r0), uint64(r1), uint64(r2), uint64(r3))
-	if on && x == ready && words != &unreadable {
-		words.Store(uint32(s0), uint32(s1), uint32(s2), uint32(s3))
+	s0, s1, s2, s3, on := kernel.SystemCall(attached, abi.Class(x.rax),
+		uint64(words.Word(0)), uint64(words.Word(1)), uint64(words.Word(2)), uint64(words.Word(3)))
+	if on && x == ready {
+		words.Set(0, uint32(s0))
+		words.Set(1, uint32(s1))
+		words.Set(2, uint32(s2))
+		words.Set(3, uint32(s3))
 		return true
 	}
-	if x.vector == cameByInt40 { // else it goes on elsewhere: in an upcall, or from its start
-		x.results, x.owed = [...]uint64{s0, s1, s2, s3}, true
-	}
-	ready = nil
+	x.owe(s0, s1, s2, s3)
 	return false
 }
 
-// unreadable is where the words of a system call go that are not all in the task's RAM.
-var unreadable kernel.Words
-
-// readableWords are the words of a system call. One that is not in the task's RAM is 0.
-func (x *context) readableWords() *kernel.Words {
+// systemCallBeyond is systemCall32 where not all words are in the task's RAM: one that is not is 0, and the
+// results find no place.
+func (x *context) systemCallBeyond() {
 	m := x.memory
-	unreadable.Store(m.ReadU32(x.stack32(0)), m.ReadU32(x.stack32(4)), m.ReadU32(x.stack32(8)), m.ReadU32(x.stack32(12)))
-	return &unreadable
+	s0, s1, s2, s3, _ := kernel.SystemCall(attached, abi.Class(x.rax), uint64(m.ReadU32(x.stack32(0))),
+		uint64(m.ReadU32(x.stack32(4))), uint64(m.ReadU32(x.stack32(8))), uint64(m.ReadU32(x.stack32(12))))
+	x.owe(s0, s1, s2, s3)
+}
+
+// owe keeps the results of a system call until the task goes on behind it, if it does and not in an
+// upcall or from its start.
+func (x *context) owe(s0, s1, s2, s3 uint64) {
+	ready = nil
+	if x.vector == cameByInt40 {
+		x.results, x.owed = [...]uint64{s0, s1, s2, s3}, true
+	}
 }
 
 // settle puts the results of a system call that are owed on the stack. It reports false if
@@ -64,7 +73,9 @@ func (x *context) return32() bool {
 	if words == nil {
 		return false
 	}
-	words.Store(uint32(r[0]), uint32(r[1]), uint32(r[2]), uint32(r[3]))
+	for i := range r {
+		words.Set(i, uint32(r[i]))
+	}
 	return true
 }
 
