@@ -1,5 +1,7 @@
 package kernel
 
+import "kapsel/guest/kernel/capability"
+
 // Driver is the face of a capsule towards tasks: what answers system calls for one
 // driver number.
 type Driver interface {
@@ -10,6 +12,14 @@ type Driver interface {
 	// Slots is the driver's grant as the kernel needs it to serve Subscribe and Allow:
 	// the Slots of its Grant. It is nil for a driver that has neither upcalls nor buffers.
 	Slots() *Slots
+}
+
+// Capsule is a driver that needs nothing of the board but its grant.
+type Capsule interface {
+	Driver
+	// Init ties the driver to the kernel: it makes its grant, which Slots is of, and its deferred
+	// calls.
+	Init(k *Kernel, c capability.MemoryAllocation)
 }
 
 // Platform is what the kernel asks of the board.
@@ -73,4 +83,10 @@ func (k *Kernel) AddDriver(number uint32, d Driver) {
 	}
 	p := t.place(number, i)
 	p.number, p.driver = number, d
+}
+
+// AddCapsule initialises a capsule and adds it as the driver that its grant is for.
+func (k *Kernel) AddCapsule(d Capsule, c capability.MemoryAllocation) {
+	d.Init(k, c)
+	k.AddDriver(d.Slots().driver, d)
 }

@@ -68,6 +68,10 @@ type board struct {
 
 var system board
 
+// capsules are further drivers, which need nothing of the board but their grants: to add one is to
+// add it here, as in new(sum.Sum).
+var capsules = [...]kernel.Capsule{}
+
 func main() {
 	b := &system
 	start := amd64.Ticks()
@@ -131,6 +135,9 @@ func (b *board) wire(can capability.Set) {
 	k.AddDriver(abi.DriverLowLevelDebug, &b.lowLevelDebug)
 	k.AddDriver(abi.DriverReadOnlyState, &b.readOnlyState)
 	k.AddDriver(abi.DriverIPC, &b.ipc)
+	for _, c := range capsules {
+		k.AddCapsule(c, can.MemoryAllocation)
+	}
 	b.instruments.wire(k, b.machine, can)
 }
 
