@@ -14,11 +14,10 @@ type Driver interface {
 	Slots() *Slots
 }
 
-// Capsule is a driver that needs nothing of the board but its grant.
+// Capsule is a driver that needs nothing of the board but memory in tasks.
 type Capsule interface {
-	Driver
-	// Init ties the driver to the kernel: it makes its grant, which Slots is of, and its deferred
-	// calls.
+	// Init ties the driver to the kernel: it makes its grant and its deferred calls, and adds itself
+	// by Kernel.AddDriver.
 	Init(k *Kernel, c capability.MemoryAllocation)
 }
 
@@ -83,10 +82,4 @@ func (k *Kernel) AddDriver(number uint32, d Driver) {
 	}
 	p := t.place(number, i)
 	p.number, p.driver = number, d
-}
-
-// AddCapsule initialises a capsule and adds it as the driver that its grant is for.
-func (k *Kernel) AddCapsule(d Capsule, c capability.MemoryAllocation) {
-	d.Init(k, c)
-	k.AddDriver(d.Slots().driver, d)
 }

@@ -5,8 +5,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-
-	"kapsel/guest/kernel/capability"
 )
 
 // numbered is a driver that knows its number.
@@ -67,22 +65,6 @@ func TestDriversAreFoundByNumber(t *testing.T) {
 			}
 		})
 	}
-}
-
-// simple is a capsule that needs nothing but its grant.
-type simple struct{ grant Grant[uint64] }
-
-func (s *simple) Init(k *Kernel, c capability.MemoryAllocation) {
-	s.grant.Init(k, 0xf0001, SlotCounts{Upcalls: 1}, c)
-}
-func (*simple) Command(TaskID, uint32, uint32, uint32) Result { return Done() }
-func (s *simple) Slots() *Slots                               { return s.grant.Slots() }
-
-func TestAddCapsule(t *testing.T) {
-	var k Kernel
-	var s simple
-	k.AddCapsule(&s, capability.Mint().MemoryAllocation)
-	assert.Same(t, &s, k.drivers.find(0xf0001))
 }
 
 func TestAddDriverRefuses(t *testing.T) {

@@ -68,8 +68,8 @@ type board struct {
 
 var system board
 
-// capsules are further drivers, which need nothing of the board but their grants: to add one is to
-// add it here, as in new(sum.Sum).
+// capsules are further drivers, which need nothing of the board but memory in tasks: to add one is to
+// list it here, as in new(sum.Sum).
 var capsules = [...]kernel.Capsule{}
 
 func main() {
@@ -136,7 +136,7 @@ func (b *board) wire(can capability.Set) {
 	k.AddDriver(abi.DriverReadOnlyState, &b.readOnlyState)
 	k.AddDriver(abi.DriverIPC, &b.ipc)
 	for _, c := range capsules {
-		k.AddCapsule(c, can.MemoryAllocation)
+		c.Init(k, can.MemoryAllocation)
 	}
 	b.instruments.wire(k, b.machine, can)
 }
