@@ -69,7 +69,7 @@ type board struct {
 var system board
 
 // capsules are further drivers, which need nothing of the board but memory in tasks: to add one is to
-// list it here, as in new(sum.Sum).
+// list it here, as in &sum.Sum{}.
 var capsules = [...]kernel.Capsule{}
 
 func main() {
