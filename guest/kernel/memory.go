@@ -26,11 +26,11 @@ type Memory struct {
 // WriteU64 writes a little-endian word to the task's RAM below its break. It reports
 // false, writing nothing, if any of the 8 bytes is not there.
 func (m *Memory) WriteU64(addr, v uint64) bool {
-	b, ok := m.readWrite(addr, 8)
-	if ok {
-		store64(b, v)
+	if !m.mayWrite(addr, 8) {
+		return false
 	}
-	return ok
+	store64(m.ram[addr-m.ramStart:], v)
+	return true
 }
 
 // WriteU32s writes little-endian words to the task's RAM below its break, one behind the
@@ -62,11 +62,10 @@ func (w *Words) Set(i int, v uint32) { store32(w[4*i:], v) }
 //
 //go:nosplit
 func (m *Memory) Words(addr uint64) *Words {
-	b, ok := m.readWrite(addr, 16)
-	if !ok {
+	if !m.mayWrite(addr, 16) {
 		return nil
 	}
-	return (*Words)(b)
+	return (*Words)(m.ram[addr-m.ramStart:])
 }
 
 // ReadU32 reads a little-endian word of the task's RAM below its break. It is 0 if any of
@@ -82,16 +81,19 @@ func (m *Memory) ReadU32(addr uint64) uint32 {
 // WriteU8 writes a byte to the task's RAM below its break. It reports false if addr is
 // not there.
 func (m *Memory) WriteU8(addr uint64, v uint8) bool {
-	b, ok := m.readWrite(addr, 1)
-	if ok {
-		b[0] = v
+	if !m.mayWrite(addr, 1) {
+		return false
 	}
-	return ok
+	m.ram[addr-m.ramStart] = v
+	return true
 }
+
+// mayWrite reports whether all of the n bytes at addr are RAM below the break.
+func (m *Memory) mayWrite(addr, n uint64) bool { return within(addr, n, m.ramStart, m.appBreak) }
 
 // readWrite is the n bytes at addr if all of them are RAM below the break.
 func (m *Memory) readWrite(addr, n uint64) ([]byte, bool) {
-	if !within(addr, n, m.ramStart, m.appBreak) {
+	if !m.mayWrite(addr, n) {
 		return nil, false
 	}
 	at := addr - m.ramStart

@@ -83,6 +83,9 @@ func (k *Kernel) exit(t *Task, kind, code uint32) Result {
 //
 //go:nosplit
 func (k *Kernel) yield(t *Task, kind, a, b uint64) (s0, s1, s2, s3 uint64, on bool) {
+	if uint32(kind) == abi.YieldWaitFor {
+		return k.yieldWaitFor(t, event{uint32(a), uint32(b)})
+	}
 	upcall := t.queue.count != 0
 	switch uint32(kind) {
 	case abi.YieldNoWait:
@@ -91,8 +94,6 @@ func (k *Kernel) yield(t *Task, kind, a, b uint64) (s0, s1, s2, s3 uint64, on bo
 		if !upcall {
 			k.wait(t, Yielded)
 		}
-	case abi.YieldWaitFor:
-		return k.yieldWaitFor(t, event{uint32(a), uint32(b)})
 	default:
 		upcall = false
 	}
