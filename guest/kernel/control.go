@@ -43,7 +43,7 @@ func (k *Kernel) setStopped(id TaskID, stopped bool, c capability.TaskManagement
 	t.kept ^= keptByStop
 	k.wake(t)
 	if stopped {
-		k.attention = true // it may be its turn
+		k.goesOn = false // it may be its turn
 	}
 	return abi.OK
 }

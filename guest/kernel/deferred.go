@@ -45,7 +45,7 @@ func (d *DeferredCall) Set() {
 		panic("kernel: a deferred call was set before it was registered")
 	}
 	d.kernel.deferred.pending |= d.mask
-	d.kernel.attention = true
+	d.kernel.goesOn = false
 }
 
 // notComparable keeps what has a field of it from being compared. Nobody would, and so the

@@ -46,12 +46,15 @@ type driverTable struct {
 	places [driverPlaces]driverPlace
 }
 
-// driverPlace is free if its driver is nil; its number is 0 then.
+// driverPlace is free if its key is 0.
 type driverPlace struct {
 	driver Driver
-	number uint32
+	key    uint64
 	_      uint64 // to a power of two
 }
+
+// key is how a place says whose it is.
+func key(number uint32) uint64 { return uint64(number) + 1 }
 
 // place is the i-th place to look for a number at. The factor scatters numbers that lie close to
 // each other: 2^32 divided by the golden ratio.
@@ -62,7 +65,7 @@ func (t *driverTable) place(number, i uint32) *driverPlace {
 // find is the driver with that number, or nil.
 func (t *driverTable) find(number uint32) Driver {
 	for i := uint32(0); ; i++ {
-		if p := t.place(number, i); p.number == number || p.driver == nil {
+		if p := t.place(number, i); p.key == key(number) || p.key == 0 {
 			return p.driver
 		}
 	}
@@ -77,9 +80,9 @@ func (k *Kernel) AddDriver(number uint32, d Driver) {
 	}
 	t.count++
 	i := uint32(0)
-	for t.place(number, i).driver != nil {
+	for t.place(number, i).key != 0 {
 		i++
 	}
 	p := t.place(number, i)
-	p.number, p.driver = number, d
+	p.key, p.driver = key(number), d
 }

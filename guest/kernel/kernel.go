@@ -34,12 +34,12 @@ type Kernel struct {
 	drivers  driverTable
 	deferred deferredCalls
 
-	running   *Task  // the task whose turn it is, or was last
-	attention bool   // its turn is to end: it waits or has ended, or there is other work
-	last      Stop   // how the last turn ended
-	slice     uint64 // length of the slice that is running, 0: there is none
-	handedOn  bool   // that was begun for another task
-	share     workShare
+	running  *Task  // the task whose turn it is, or was last
+	goesOn   bool   // its turn does: it neither waits nor has ended, nor is there other work
+	last     Stop   // how the last turn ended
+	slice    uint64 // length of the slice that is running, 0: there is none
+	handedOn bool   // that was begun for another task
+	share    workShare
 
 	// Behind the rest, which instructions reach by short offsets so.
 	tasks [MaxTasks]*Task // by slot; spare where there is none
@@ -196,7 +196,7 @@ func (k *Kernel) startSlice(micros uint64) {
 func (k *Kernel) wake(t *Task) {
 	k.update(t)
 	if k.preemptive && t != k.running {
-		k.attention = true
+		k.goesOn = false
 	}
 }
 
@@ -215,7 +215,7 @@ func (k *Kernel) update(t *Task) {
 //
 //go:nosplit
 func (k *Kernel) turn(t *Task) StopReason {
-	k.running, k.attention = t, false
+	k.running, k.goesOn = t, true
 	id := t.id
 	if t.state != Running {
 		k.resume(t)
@@ -223,7 +223,7 @@ func (k *Kernel) turn(t *Task) StopReason {
 	if s := k.switchSlots; s != nil && *s.of(t) != nil && t.state == Running {
 		k.onSwitch.ContextSwitch(t.id)
 	}
-	for !k.attention {
+	for k.goesOn {
 		if trap := k.cpu.Switch(t.slot); trap.Reason != TrapSyscall {
 			return k.trapped(t, trap)
 		}

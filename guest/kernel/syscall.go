@@ -22,7 +22,7 @@ func SystemCall(k *Kernel, class abi.Class, r0, r1, r2, r3 uint64) (s0, s1, s2, 
 	}
 	// Most drivers are in the first place to look at.
 	p := k.drivers.place(uint32(r0), 0)
-	if p.number != uint32(r0) || p.driver == nil || t.restricted {
+	if p.key != key(uint32(r0)) || t.restricted {
 		return k.answer(t, k.command(t, uint32(r0), uint32(r1), uint32(r2), uint32(r3)))
 	}
 	return k.answer(t, p.driver.Command(t.id, uint32(r1), uint32(r2), uint32(r3)))
@@ -42,7 +42,7 @@ func (k *Kernel) answer(t *Task, r Result) (s0, s1, s2, s3 uint64, on bool) {
 	if t.bits32 {
 		r = r.narrow()
 	}
-	return uint64(r.variant), r.a, r.b, r.c, !k.attention
+	return uint64(r.variant), r.a, r.b, r.c, k.goesOn
 }
 
 // call serves a system call that is neither a Yield nor a Command.
@@ -100,14 +100,14 @@ func (k *Kernel) yield(t *Task, kind, a, b uint64) (s0, s1, s2, s3 uint64, on bo
 	if upcall {
 		k.runUpcall(t)
 	}
-	return 0, 0, 0, 0, !k.attention
+	return 0, 0, 0, 0, k.goesOn
 }
 
 // wait ends the turn of a task until what it waits for happens.
 func (k *Kernel) wait(t *Task, s State) {
 	t.state = s
 	k.ready &^= t.bit
-	k.attention = true
+	k.goesOn = false
 }
 
 func bit(b bool) uint8 {

@@ -248,7 +248,7 @@ func (k *Kernel) moveBreak(t *Task, addr uint64) bool {
 	if addr > m.appBreak && addr-m.appBreak > pieceSize {
 		t.growth.from, t.growth.to = m.appBreak, addr
 		t.state = Growing
-		k.attention = true
+		k.goesOn = false
 		return true
 	}
 	k.setBreak(t, addr)
@@ -269,7 +269,7 @@ func (k *Kernel) grow(t *Task) {
 		t.state = Running
 		return
 	}
-	k.attention = true
+	k.goesOn = false
 	k.cpu.Poll()
 }
 
