@@ -229,10 +229,10 @@ func TestSandboxDenies(t *testing.T) {
 	real, err := exec.LookPath(Command)
 	require.NoError(t, err)
 	stub(t, "ulimit -c 0; exec "+real+` "$@"`) // no core dump
-	runtime.LockOSThread()                     // see Run
-	defer runtime.UnlockOSThread()
 	for name, confinement := range map[string][]string{"confined": sandbox, "not confined": nil} {
 		t.Run(name, func(t *testing.T) {
+			runtime.LockOSThread() // see Run
+			defer runtime.UnlockOSThread()
 			ctx, cancel := context.WithCancel(testContext(t))
 			defer cancel()
 			m := newMachine(t, vmm.Config{}, codeSpin)
