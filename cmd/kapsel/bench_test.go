@@ -69,6 +69,7 @@ func runBench(t *testing.T, status int, args ...string) (stdout, stderr string) 
 }
 
 func TestBench(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, accel string) {
 		paths := map[string]string{"kvm": "", "qemu": "^(Boot|Empty|Memop|Preem)"}[accel] // QEMU's dozen of boots takes long
 		out, progress := runBench(t, 0, "--accel", accel, "--count", "2", "--run", paths, "--small", twoImage(t), benchImage(t, "170"))
@@ -110,6 +111,7 @@ func TestBench(t *testing.T) {
 }
 
 func TestBenchChoosesPaths(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, accel string) {
 		out, progress := runBench(t, 0, "--accel", accel, "--run", "^(Memop|BootMain)$", benchImage(t, "170"))
 		run, err := bench.Read([]byte(out))
@@ -124,6 +126,7 @@ func TestBenchChoosesPaths(t *testing.T) {
 }
 
 func TestBenchFilesAndPlots(t *testing.T) {
+	t.Parallel()
 	if err := qemuMissing(); err != nil {
 		t.Skip(err)
 	}
@@ -145,6 +148,7 @@ func TestBenchFilesAndPlots(t *testing.T) {
 
 // The counts are compared with the golden file, which --update writes.
 func TestBenchGolden(t *testing.T) {
+	t.Parallel()
 	if err := qemuMissing(); err != nil {
 		t.Skip(err)
 	}
@@ -176,6 +180,7 @@ func TestBenchGolden(t *testing.T) {
 }
 
 func TestBenchFailures(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, accel string) {
 		for _, tt := range []struct {
 			name    string
@@ -193,6 +198,7 @@ func TestBenchFailures(t *testing.T) {
 				"Memop needs the path Empty"},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
+				t.Parallel()
 				out, said := runBench(t, tt.status, "--accel", accel, "--timeout", tt.timeout, imageFile(t, tt.code))
 				assert.Empty(t, out)
 				assert.Contains(t, said, tt.want)
@@ -202,6 +208,7 @@ func TestBenchFailures(t *testing.T) {
 }
 
 func TestBenchWithoutTwoTasks(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, accel string) {
 		args := []string{"--accel", accel, "--run", "SmallestMemory|Memop", benchImage(t, "170")}
 		out, _ := runBench(t, 0, args...)

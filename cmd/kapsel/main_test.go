@@ -28,14 +28,24 @@ import (
 	"kapsel/vmm/qemu"
 )
 
-// playKapsel makes the test binary be the command.
-const playKapsel = "KAPSEL_TEST_PLAY_KAPSEL"
+// playKapsel makes the test binary be the command, and playNohup start itself anew with some signals
+// ignored.
+const (
+	playKapsel = "KAPSEL_TEST_PLAY_KAPSEL"
+	playNohup  = "KAPSEL_TEST_PLAY_NOHUP"
+)
+
+var ignored = []os.Signal{syscall.SIGHUP, syscall.SIGINT}
 
 func TestMain(m *testing.M) {
 	switch {
 	case filepath.Base(os.Args[0]) == qemu.Command:
 		os.Stderr.WriteString(noMemory)
 		os.Exit(1)
+	case os.Getenv(playNohup) != "":
+		signal.Ignore(ignored...)
+		os.Unsetenv(playNohup)
+		panic(syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
 	case os.Getenv(playKapsel) != "":
 		main()
 		return
@@ -303,6 +313,7 @@ func onEach(t *testing.T, test func(t *testing.T, accel string)) {
 			continue
 		}
 		t.Run(accel, func(t *testing.T) {
+			t.Parallel()
 			if err := missing(); err != nil {
 				t.Skipf("needs %s: %v", accel, err)
 			}
@@ -463,7 +474,7 @@ func TestRunEndedBySignal(t *testing.T) {
 	signal.Notify(caught, syscall.SIGINT)
 	defer signal.Stop(caught)
 	onEach(t, func(t *testing.T, accel string) {
-		for signal, status := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
+		for signal, status := range map[syscall.Signal]int{syscall.SIGHUP: 129, syscall.SIGINT: 130, syscall.SIGQUIT: 131, syscall.SIGTERM: 143} {
 			cmd, _, stderr := kapsel(t, "run", "--accel", accel, imageFile(t, codePrompt, codeSpin))
 			console := startUntilPrompt(t, cmd)
 			require.NoError(t, cmd.Process.Signal(signal))
@@ -474,19 +485,22 @@ func TestRunEndedBySignal(t *testing.T) {
 	})
 }
 
-// TestRunIgnoresWhatItIsToIgnore: nohup and a shell that starts a job in the background say so.
-func TestRunIgnoresWhatItIsToIgnore(t *testing.T) {
+// TestRunIgnoresWhatItsCallerIgnores: SIGHUP and SIGINT, as nohup and a shell's background jobs do.
+func TestRunIgnoresWhatItsCallerIgnores(t *testing.T) {
 	onEach(t, func(t *testing.T, accel string) {
-		cmd, _, stderr := kapsel(t, "run", "--accel", accel, imageFile(t, codePrompt, codeSpin))
-		cmd.Args = append([]string{"sh", "-c", `trap "" HUP INT; exec "$0" "$@"`}, cmd.Args...)
-		cmd.Path = "/bin/sh"
+		cmd, _, stderr := kapsel(t, "run", "--accel", accel, imageFile(t, codePrompt, codeEcho, codeExit42))
+		cmd.Env = append(cmd.Env, playNohup+"=1")
+		stdin, err := cmd.StdinPipe()
+		require.NoError(t, err)
 		console := startUntilPrompt(t, cmd)
-		for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM} {
+		for _, s := range ignored {
 			require.NoError(t, cmd.Process.Signal(s))
 		}
+		_, err = stdin.Write([]byte("x"))
+		require.NoError(t, err)
 		io.Copy(io.Discard, console)
 		cmd.Wait()
-		assert.Equal(t, 128+int(syscall.SIGTERM), cmd.ProcessState.ExitCode(), stderr)
+		assert.Equal(t, 42, cmd.ProcessState.ExitCode(), stderr)
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -214,16 +215,12 @@ func outcome(exit vmm.Exit, failure, cause error) (int, error) {
 }
 
 // leaveOnSignals calls leave at the signals that mean an end, until stop is called. SIGPIPE
-// is one of them, so that the terminal is restored when nobody reads the console any more. Of
-// nohup and of a shell that runs the command in the background two are to be ignored.
+// is one of them, so that the terminal is restored when nobody reads the console any more. What
+// the caller has made this process ignore, as nohup(1) does SIGHUP, stays ignored.
 func leaveOnSignals(leave context.CancelCauseFunc) (stop func()) {
+	ends := []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE}
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGPIPE)
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
-		if !signal.Ignored(s) {
-			signal.Notify(signals, s)
-		}
-	}
+	signal.Notify(signals, slices.DeleteFunc(ends, signal.Ignored)...)
 	go func() {
 		for s := range signals {
 			leave(signalError{s.(syscall.Signal)})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,21 +68,22 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	status := m.Run()
-	if dir, err := shared(); err == nil {
-		os.RemoveAll(filepath.Dir(dir))
+	var err error
+	if shared, err = os.MkdirTemp("", "mkimage"); err != nil {
+		panic(err)
 	}
+	status := m.Run()
+	os.RemoveAll(shared)
 	os.Exit(status)
 }
 
-// shared makes a copy of the module and builds it once for all tests that only look. The
+// shared is the folder of what is built once for all tests.
+var shared string
+
+// buildShared makes a copy of the module in shared, and builds it for all tests that only look. The
 // outputs are in its folder out.
-var shared = sync.OnceValues(func() (string, error) {
-	parent, err := os.MkdirTemp("", "mkimage")
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(parent, "kapsel")
+var buildShared = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(shared, "kapsel")
 	if err := copyModule(dir); err != nil {
 		return dir, err
 	}
@@ -94,7 +96,7 @@ func build(t *testing.T) string {
 	if testing.Short() {
 		t.Skip("builds the kernel")
 	}
-	dir, err := shared()
+	dir, err := buildShared()
 	require.NoError(t, err)
 	return filepath.Join(dir, "out")
 }
@@ -102,15 +104,27 @@ func build(t *testing.T) string {
 // copyModule copies what a kernel is built of to dir, and adds the task settings.
 func copyModule(dir string) error {
 	root := filepath.Join("..", "..")
-	if err := os.CopyFS(filepath.Join(dir, "guest"), os.DirFS(filepath.Join(root, "guest"))); err != nil {
+	names := []string{"go.mod", "go.sum"}
+	err := filepath.WalkDir(filepath.Join(root, "guest"), func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err == nil && entry.Name() == "testdata":
+			return fs.SkipDir
+		case err != nil, entry.IsDir(), strings.HasSuffix(path, "_test.go"):
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		names = append(names, name)
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	for _, name := range []string{"go.mod", "go.sum"} {
+	for _, name := range names {
 		b, err := os.ReadFile(filepath.Join(root, name))
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
+		if err := write(dir, name, string(b)); err != nil {
 			return err
 		}
 	}
@@ -266,6 +280,10 @@ func TestBrokenBuildLeavesNoImage(t *testing.T) {
 // The kernel has no allocator, and who needs one hears where: in a function that stands for
 // itself, and in one that the compiler put into its caller, of another package.
 func TestBuildNamesTheLine(t *testing.T) {
+	t.Chdir(newModule(t, map[string]string{
+		"guest/board/kvm/broken.go": "//go:build kapsel_kernel\n\npackage main\n\n" +
+			"import \"kapsel/guest/capsules/alarm\"\n\nfunc init() { alarm.Broken(byte(len(alarmed))) }\n\nvar alarmed string\n",
+	}))
 	for _, tt := range []struct{ name, directive, body, want string }{
 		{"append", "//go:noinline", "kept = append(kept, b)", "append needs an allocator"},
 		{"append, inlined", "//", "kept = append(kept, b)", "append needs an allocator"},
@@ -280,9 +298,8 @@ func TestBuildNamesTheLine(t *testing.T) {
 		{"a byte in an interface", "//go:noinline", "anything = b", "a value that is not a pointer, put in an interface, needs an allocator"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			dir := newModule(t, map[string]string{
-				"guest/capsules/alarm/broken.go": "package alarm\n\nvar kept []byte\n\n" +
-					tt.directive + "\nfunc Broken(b byte) {\n\t" + tt.body + "\n\tkept = nil\n}\n\n" + `func other() {}
+			require.NoError(t, write(".", "guest/capsules/alarm/broken.go", "package alarm\n\nvar kept []byte\n\n"+
+				tt.directive+"\nfunc Broken(b byte) {\n\t"+tt.body+"\n\tkept = nil\n}\n\n"+`func other() {}
 
 var (
 	numbers  map[byte]byte
@@ -290,12 +307,8 @@ var (
 	function func()
 	anything any
 )
-`,
-				"guest/board/kvm/broken.go": "//go:build kapsel_kernel\n\npackage main\n\n" +
-					"import \"kapsel/guest/capsules/alarm\"\n\nfunc init() { alarm.Broken(byte(len(alarmed))) }\n\nvar alarmed string\n",
-			})
-			err := mkimage(dir, io.Discard)
-			assert.EqualError(t, err, "\"kapsel/guest/board/kvm\" may not use what has no place under it (docs/HACKING.md):\n  "+
+`))
+			assert.EqualError(t, runQuietly("out/kapsel.elf"), "\"kapsel/guest/board/kvm\" may not use what has no place under it (docs/HACKING.md):\n  "+
 				"guest/capsules/alarm/broken.go:7: "+tt.want)
 		})
 	}

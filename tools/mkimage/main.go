@@ -34,10 +34,10 @@ A TASK is a Go package, a .tbf file, a .tab file with an object for x86, or a fl
 const statusUsage = 2
 
 func main() {
-	out := flag.String("o", "build/kapsel.elf", "the image to write; other outputs go to the same folder")
-	kernel := flag.String("kernel", "kapsel/guest/board/kvm", "main package of the kernel")
-	tags := flag.String("tags", "", "further build tags for kernel and tasks, with commas between")
-	digests := flag.Bool("sha256", false, "add SHA-256 credentials to the tasks that are built")
+	out := flag.String("o", "build/kapsel.elf", "the `IMAGE` to write; other outputs go to the same folder")
+	kernel := flag.String("kernel", "kapsel/guest/board/kvm", "main package of the kernel, `PKG`")
+	tags := flag.String("tags", "", "further build tags for kernel and tasks: `TAG,TAG`")
+	digests := flag.Bool("sha256", false, "give each task that is built, from a package or a .bin file, a SHA-256 credential")
 	noTasks := flag.Bool("no-tasks", false, "make an image of the kernel alone, which gets its tasks from the monitor")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), usage)

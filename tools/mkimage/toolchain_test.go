@@ -133,7 +133,10 @@ func TestImageDoesNotDependOnTheEnvironment(t *testing.T) {
 		assert.True(t, want == image(t, variables...), "the image is another one with %q", variables)
 	}
 	for _, variable := range hostile {
-		t.Run(variable, func(t *testing.T) { same(t, variable) })
+		t.Run(variable, func(t *testing.T) {
+			t.Parallel()
+			same(t, variable)
+		})
 	}
 	t.Run("all at once", func(t *testing.T) { same(t, hostile...) })
 	t.Run("a work space around it", func(t *testing.T) {
@@ -157,6 +160,7 @@ func TestScriptsDoNotDependOnTheEnvironment(t *testing.T) {
 	file := goEnvFile(t, "GOFLAGS=-mod=vendor", "GOOS=darwin", "GOARCH=arm64", "GO111MODULE=off", "GOWORK=/nowhere/go.work", "GOAMD64=v4")
 	for name, variables := range map[string][]string{"variables": hostile, "go env -w": {"GOENV=" + file}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			out := t.TempDir()

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -13,18 +15,63 @@ import (
 
 const board = "guest/board/kvm"
 
-// copyModule copies what a kernel is built of and with, adds files, and builds it. It returns the
-// folder of the module and the kernel.
-func copyModule(t *testing.T, files map[string]string) (dir, kernel string) {
+// root is the module as it is.
+var root = filepath.Join("..", "..")
+
+// shared is the folder of what is built once for all tests.
+var shared string
+
+func TestMain(m *testing.M) {
+	var err error
+	if shared, err = os.MkdirTemp("", "stackcheck"); err != nil {
+		panic(err)
+	}
+	status := m.Run()
+	os.RemoveAll(shared)
+	os.Exit(status)
+}
+
+// buildShared builds the command mkimage and the kernel as it is.
+var buildShared = sync.OnceValue(func() error {
+	if err := runIn(root, "go", "build", "-o", shared, "./tools/mkimage"); err != nil {
+		return err
+	}
+	return mkimage(root, shared)
+})
+
+// mkimage builds the kernel of a module into a folder.
+func mkimage(module, out string) error {
+	return runIn(module, filepath.Join(shared, "mkimage"), "-o", filepath.Join(out, "kapsel.elf"), "-no-tasks")
+}
+
+// runIn runs a command in a folder. Its error has all that the command said.
+func runIn(dir, name string, args ...string) error {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	said, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", name, err, said)
+	}
+	return nil
+}
+
+// theKernel returns the kernel as it is.
+func theKernel(t *testing.T) string {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("builds the kernel")
 	}
+	require.NoError(t, buildShared())
+	return filepath.Join(shared, "kernel.elf")
+}
+
+// changedKernel copies what a kernel is built of, adds files, and builds it. It returns the folder of
+// the module and the kernel.
+func changedKernel(t *testing.T, files map[string]string) (dir, kernel string) {
+	t.Helper()
+	theKernel(t) // and with it the command
 	dir = t.TempDir()
-	root := filepath.Join("..", "..")
-	for _, name := range []string{"files", "guest", filepath.Join("tools", "mkimage")} {
-		require.NoError(t, os.CopyFS(filepath.Join(dir, name), os.DirFS(filepath.Join(root, name))))
-	}
+	require.NoError(t, os.CopyFS(filepath.Join(dir, "guest"), os.DirFS(filepath.Join(root, "guest"))))
 	for _, name := range []string{"go.mod", "go.sum"} {
 		b, err := os.ReadFile(filepath.Join(root, name))
 		require.NoError(t, err)
@@ -33,10 +80,7 @@ func copyModule(t *testing.T, files map[string]string) (dir, kernel string) {
 	for name, text := range files {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
-	build := exec.Command("go", "run", "./tools/mkimage", "-o", "out/kapsel.elf", "-no-tasks")
-	build.Dir = dir
-	said, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", said)
+	require.NoError(t, mkimage(dir, filepath.Join(dir, "out")))
 	return dir, filepath.Join(dir, "out", "kernel.elf")
 }
 
@@ -50,16 +94,16 @@ func stack(dir, kernel string, markdown bool) (status int, out, errs string) {
 // The kernel as it is: every call is followed, nothing recurses, the stack is large enough, and
 // docs/stack.md says so.
 func TestKernel(t *testing.T) {
-	dir, kernel := copyModule(t, nil)
-	status, out, errs := stack(dir, kernel, false)
+	kernel := theKernel(t)
+	status, out, errs := stack(root, kernel, false)
 	require.Equal(t, 0, status, "%s", errs)
 	t.Log("\n" + out)
 	for _, entry := range []string{"boot ", "main loop ", "system call ", "interrupt ", "deferred call", "interrupt while idle ", "interrupt while polling ", "on top of it, panic "} {
 		assert.Contains(t, out, entry)
 	}
-	status, markdown, errs := stack(dir, kernel, true)
+	status, markdown, errs := stack(root, kernel, true)
 	require.Equal(t, 0, status, "%s", errs)
-	committed, err := os.ReadFile(filepath.Join("..", "..", "docs", "stack.md"))
+	committed, err := os.ReadFile(filepath.Join(root, "docs", "stack.md"))
 	require.NoError(t, err)
 	assert.Equal(t, markdown, string(committed), "docs/stack.md is stale: run scripts/build, "+
 		"then go run ./tools/stackcheck -markdown > docs/stack.md")
@@ -69,8 +113,7 @@ func TestKernel(t *testing.T) {
 // the return stack for them with 8 entries (REFILL_RETURNS in guest/arch/amd64/trap_amd64.s), so there
 // have to be fewer, from main down to switchTo.
 func TestFewerReturnsBehindATrapThanRefilled(t *testing.T) {
-	dir, kernel := copyModule(t, nil)
-	r, problems, err := check(dir, board, kernel)
+	r, problems, err := check(root, board, theKernel(t))
 	require.NoError(t, err)
 	require.Empty(t, problems)
 	main, switchTo := r.byName["main.main"], r.byName[archPackage+".switchTo"]
@@ -102,7 +145,7 @@ func longest(g *graph, from, to *function, known map[*function]int) int {
 // The compiler's own table of frames is what the chains are made of: they are as large as the code says.
 // A function with a buffer of 9000 bytes has to cost that.
 func TestLargeFrame(t *testing.T) {
-	dir, kernel := copyModule(t, map[string]string{
+	dir, kernel := changedKernel(t, map[string]string{
 		board + "/large.go": `//go:build kapsel_kernel
 
 package main
@@ -129,7 +172,7 @@ func fill(b []byte) {
 }
 
 func TestStackTooSmall(t *testing.T) {
-	dir, kernel := copyModule(t, map[string]string{
+	dir, kernel := changedKernel(t, map[string]string{
 		board + "/large.go": `//go:build kapsel_kernel
 
 package main
@@ -204,7 +247,7 @@ func TestBadKernels(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			dir, kernel := copyModule(t, map[string]string{
+			dir, kernel := changedKernel(t, map[string]string{
 				"guest/capsules/alarm/broken.go": tt.capsule,
 				board + "/broken.go":             "//go:build kapsel_kernel\n\npackage main\n\nimport \"kapsel/guest/capsules/alarm\"\n\n" + tt.board,
 			})
@@ -219,7 +262,7 @@ func TestBadKernels(t *testing.T) {
 }
 
 func TestUnusable(t *testing.T) {
-	status, _, errs := stack("../..", "main.go", false)
+	status, _, errs := stack(root, "main.go", false)
 	assert.Equal(t, 2, status)
 	assert.Contains(t, errs, "stackcheck: main.go: ")
 	_, err := loadSources(t.TempDir(), board)
@@ -228,7 +271,7 @@ func TestUnusable(t *testing.T) {
 
 // An interface that nothing is ever put into is always nil: a call through it is none.
 func TestEmptyInterfaceIsNoProblem(t *testing.T) {
-	dir, kernel := copyModule(t, map[string]string{
+	dir, kernel := changedKernel(t, map[string]string{
 		board + "/empty.go": `//go:build kapsel_kernel
 
 package main

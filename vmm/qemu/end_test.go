@@ -8,6 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -183,15 +186,16 @@ func TestAllIsWritten(t *testing.T) {
 	assert.Equal(t, 100_000, bytes.Count(console.Bytes(), []byte("x")))
 }
 
-// TestSandbox: QEMU runs confined. Where it cannot, that is said, once, and it runs all the same.
+// TestSandbox: QEMU is told to confine itself. Where it cannot, that is said, once, and it runs all
+// the same.
 func TestSandbox(t *testing.T) {
 	needQEMU(t)
 	real, err := exec.LookPath(Command)
 	require.NoError(t, err)
-	for _, test := range []struct{ name, refusal, warning string }{
-		{"", "", ""},
-		{"built without", "-sandbox support is not enabled in this QEMU binary", "QEMU cannot confine itself, and runs with all rights of this command: "},
-		{"the host refuses", "failed to install seccomp syscall filter in the kernel", "QEMU cannot confine itself, and runs with all rights of this command: "},
+	for _, test := range []struct{ name, refusal string }{
+		{"it can", ""},
+		{"built without", "-sandbox support is not enabled in this QEMU binary"},
+		{"the host refuses", "failed to install seccomp syscall filter in the kernel"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			script := "exec " + real + ` "$@"`
@@ -207,14 +211,79 @@ func TestSandbox(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit, Status: 5}, exit)
 			assert.Contains(t, log[0], " -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny ")
-			if test.warning == "" {
+			if test.refusal == "" {
 				assert.Empty(t, warnings)
 				return
 			}
 			require.Len(t, warnings, 1)
-			assert.Equal(t, test.warning+"qemu-system-x86_64: -sandbox on: "+test.refusal, warnings[0])
+			assert.Equal(t, "QEMU cannot confine itself, and runs with all rights of this command: qemu-system-x86_64: -sandbox on: "+test.refusal, warnings[0])
 		})
 	}
+}
+
+// TestSandboxDenies: all threads of a QEMU that runs a guest are under a filter of system calls. Told
+// by its monitor to start a program, it is ended, and no program has run. One without the sandbox
+// starts it, so nothing else is in the way.
+func TestSandboxDenies(t *testing.T) {
+	needQEMU(t)
+	real, err := exec.LookPath(Command)
+	require.NoError(t, err)
+	stub(t, "ulimit -c 0; exec "+real+` "$@"`) // no core dump
+	for name, confinement := range map[string][]string{"confined": sandbox, "not confined": nil} {
+		t.Run(name, func(t *testing.T) {
+			runtime.LockOSThread() // see Run
+			defer runtime.UnlockOSThread()
+			ctx, cancel := context.WithCancel(testContext(t))
+			defer cancel()
+			m := newMachine(t, vmm.Config{}, codeSpin)
+			require.NoError(t, m.start(ctx, confinement))
+			defer m.drain(ctx)
+			defer m.kill()
+			threads := filterCounts(t, m.cmd.Process.Pid)
+			assert.Greater(t, len(threads), 1, "one of them is the guest's processor")
+			want := filterCounts(t, os.Getpid())[strconv.Itoa(os.Getpid())]
+			if confinement != nil {
+				want++
+			}
+			for thread, n := range threads {
+				assert.Equal(t, want, n, "filters of thread %s", thread)
+			}
+
+			file := filepath.Join(t.TempDir(), "file")
+			_, err := m.monitor.command("migrate", map[string]string{"uri": "exec:touch " + file})
+			if confinement != nil {
+				assert.Error(t, err)
+				_, err = m.watch(ctx)
+				assert.ErrorContains(t, err, "signal: bad system call")
+				assert.NoFileExists(t, file)
+				return
+			}
+			require.NoError(t, err)
+			assert.Eventually(t, func() bool { _, err := os.Stat(file); return err == nil }, time.Minute, 10*time.Millisecond)
+		})
+	}
+}
+
+// filterCounts returns how many filters of system calls each thread of a process is under (proc(5),
+// Seccomp_filters).
+func filterCounts(t *testing.T, process int) map[string]int {
+	t.Helper()
+	tasks := fmt.Sprintf("/proc/%d/task", process)
+	threads, err := os.ReadDir(tasks)
+	require.NoError(t, err)
+	counts := map[string]int{}
+	for _, thread := range threads {
+		status, err := os.ReadFile(filepath.Join(tasks, thread.Name(), "status"))
+		if err != nil { // it has ended
+			continue
+		}
+		_, after, found := strings.Cut(string(status), "\nSeccomp_filters:")
+		require.True(t, found, "%s", status)
+		count, err := strconv.Atoi(strings.Fields(after)[0])
+		require.NoError(t, err)
+		counts[thread.Name()] = count
+	}
+	return counts
 }
 
 // logTo collects lines.

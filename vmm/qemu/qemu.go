@@ -281,18 +281,18 @@ func (m *Machine) launch() (err error) {
 		m.monitor.hurry(time.Now().Add(dumpTime)) // whoever else has the socket
 		close(m.ended)
 	}()
-	go m.copyConsole()
+	go m.copyConsole(m.console, m.copied) // this QEMU's, as another may be started
 	return nil
 }
 
-// copyConsole writes what the guest prints, until QEMU or drain ends that. What cannot be
-// written is lost; the guest goes on.
-func (m *Machine) copyConsole() {
-	defer close(m.copied)
+// copyConsole writes what the guest prints, until QEMU or drain ends that, and then closes copied.
+// What cannot be written is lost; the guest goes on.
+func (m *Machine) copyConsole(printed io.Reader, copied chan<- struct{}) {
+	defer close(copied)
 	// Behind a type of our own a file is written by us, who notice errors.
-	if _, err := io.Copy(struct{ io.Writer }{m.config.Console}, m.console); err != nil && !errors.Is(err, os.ErrClosed) {
+	if _, err := io.Copy(struct{ io.Writer }{m.config.Console}, printed); err != nil && !errors.Is(err, os.ErrClosed) {
 		m.config.Log("the console is lost: %v", err)
-		io.Copy(io.Discard, m.console)
+		io.Copy(io.Discard, printed)
 	}
 }
 
