@@ -22,7 +22,7 @@ func copyModule(t *testing.T, files map[string]string) (dir, kernel string) {
 	}
 	dir = t.TempDir()
 	root := filepath.Join("..", "..")
-	for _, name := range []string{"files", "guest", filepath.Join("tools", "mkimage")} {
+	for _, name := range []string{"files", "guest", filepath.Join("tools", "mkimage"), filepath.Join("tools", "pclntab")} {
 		require.NoError(t, os.CopyFS(filepath.Join(dir, name), os.DirFS(filepath.Join(root, name))))
 	}
 	for _, name := range []string{"go.mod", "go.sum"} {
