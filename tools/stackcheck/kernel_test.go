@@ -33,11 +33,18 @@ func copyModule(t *testing.T, files map[string]string) (dir, kernel string) {
 	for name, text := range files {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
-	build := exec.Command("go", "run", "./tools/mkimage", "-o", "out/kapsel.elf", "-no-tasks")
+	return dir, buildBoard(t, dir, board)
+}
+
+// buildBoard builds the kernel of a board of the module in dir.
+func buildBoard(t *testing.T, dir, board string) (kernel string) {
+	t.Helper()
+	out := filepath.Join("out", filepath.Base(board))
+	build := exec.Command("go", "run", "./tools/mkimage", "-o", filepath.Join(out, "kapsel.elf"), "-kernel", "./"+board, "-no-tasks")
 	build.Dir = dir
 	said, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", said)
-	return dir, filepath.Join(dir, "out", "kernel.elf")
+	return filepath.Join(dir, out, "kernel.elf")
 }
 
 // stack runs the command.
@@ -45,6 +52,17 @@ func stack(dir, kernel string, markdown bool) (status int, out, errs string) {
 	var o, e bytes.Buffer
 	status = run(dir, board, kernel, markdown, &o, &e)
 	return status, o.String(), e.String()
+}
+
+// The other board's kernel: every call is followed, nothing recurses, and the stack is large enough.
+func TestMinimalKernel(t *testing.T) {
+	const minimal = "guest/board/minimal"
+	dir, _ := copyModule(t, nil)
+	r, problems, err := check(dir, minimal, buildBoard(t, dir, minimal))
+	require.NoError(t, err)
+	require.Empty(t, problems)
+	assert.Positive(t, r.margin())
+	assert.Less(t, returnsToTask(t, r), 8)
 }
 
 // The kernel as it is: every call is followed, nothing recurses, the stack is large enough, and
@@ -73,12 +91,18 @@ func TestFewerReturnsBehindATrapThanRefilled(t *testing.T) {
 	r, problems, err := check(dir, board, kernel)
 	require.NoError(t, err)
 	require.Empty(t, problems)
+	most := returnsToTask(t, r)
+	assert.Greater(t, most, 2, "the main loop calls the CPU, which calls switchTo")
+	assert.Less(t, most, 8)
+}
+
+// returnsToTask is the most calls from main down to switchTo.
+func returnsToTask(t *testing.T, r *report) int {
+	t.Helper()
 	main, switchTo := r.byName["main.main"], r.byName[archPackage+".switchTo"]
 	require.Len(t, main, 1)
 	require.Len(t, switchTo, 1)
-	most := longest(r.graph, main[0], switchTo[0], map[*function]int{})
-	assert.Greater(t, most, 2, "the main loop calls the CPU, which calls switchTo")
-	assert.Less(t, most, 8)
+	return longest(r.graph, main[0], switchTo[0], map[*function]int{})
 }
 
 // longest is the most calls on a way from one function to another, or -1 if there is none.
@@ -107,10 +131,10 @@ func TestLargeFrame(t *testing.T) {
 
 package main
 
-func init() { system.options.large() }
+func init() { system.large() }
 
 //go:noinline
-func (o *options) large() {
+func (*board) large() {
 	var b [9000]byte
 	fill(b[:])
 }
@@ -124,7 +148,7 @@ func fill(b []byte) {
 `})
 	status, out, errs := stack(dir, kernel, true)
 	require.Equal(t, 0, status, "%s", errs)
-	assert.Regexp(t, `(?m)^ +90\d\d  main\.\(\*options\)\.large$`, out)
+	assert.Regexp(t, `(?m)^ +90\d\d  main\.\(\*board\)\.large$`, out)
 	assert.Regexp(t, `(?m)^\| boot \| 0 \| 9\d\d\d \|`, out)
 }
 
