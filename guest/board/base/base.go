@@ -1,5 +1,3 @@
-//go:build kapsel_kernel
-
 // Package base is what boards have in common: the words of the command line that each
 // understands, and what each prints.
 package base
