@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
@@ -169,13 +168,9 @@ func addFunctions(constants segment, room uint64, table string) (segment, uint64
 // is no longer loaded with the constants, nor what lies behind it: lists of types and interface tables,
 // which only reflection and conversions to interfaces search. Their addresses are free for data.
 func unload(path string) error {
-	file, err := os.ReadFile(path)
+	file, f, err := readELF(path)
 	if err != nil {
 		return err
-	}
-	f, err := elf.NewFile(bytes.NewReader(file))
-	if err != nil {
-		return fmt.Errorf("%q: %w", path, err)
 	}
 	last := f.Section(".rodata")
 	if last == nil {

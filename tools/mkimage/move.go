@@ -42,7 +42,7 @@ func (tc *toolchain) moveData(p program, out string, from, to uint64) error {
 }
 
 // differences returns the places of the words of 32 bits that are so much more in the second file.
-// They are all in which the files differ. step is a multiple of 0x100 that is none of 0x10000: a
+// They are all in which the files differ. step is a multiple of 0x100 and none of 0x10000: a
 // word's second byte differs, its first does not.
 func differences(first, second []byte, step uint32) ([]int, error) {
 	if len(first) != len(second) {
