@@ -3,8 +3,11 @@ package bench
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 )
 
 // KernelSizeNames are the results of KernelSizes, in their order.
@@ -12,22 +15,19 @@ var KernelSizeNames = []string{"KernelText", "KernelRodata", "KernelTextRodata",
 
 // KernelSizes returns what the kernel of an image takes in memory, in bytes. image is a
 // file that mkimage wrote, kernel its kernel with symbols, kernel.elf: the image itself does
-// not tell the table of functions (pclntab) from the other constants.
+// not tell its table of functions (pclntab) from the other constants.
 func KernelSizes(image, kernel string) ([]Result, error) {
 	s, err := imageSegments(image)
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", image, err)
 	}
-	pclntab, err := functionTable(kernel, s.code)
+	pclntab, err := functionTable(kernel, s)
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", kernel, err)
 	}
-	if pclntab > s.rodata {
-		return nil, fmt.Errorf("%q has a table of functions of %d bytes, %s constants of %d: build both again", kernel, pclntab, image, s.rodata)
-	}
 	text, rodata := uint64(len(s.code)), s.rodata-pclntab
 	var results []Result
-	for i, n := range []uint64{text, rodata, text + rodata, pclntab, s.data, s.bss} {
+	for i, n := range []uint64{text, rodata, text + rodata, pclntab, uint64(len(s.data)), s.bss} {
 		results = append(results, Result{Name: KernelSizeNames[i], Ops: 1, Metrics: []Metric{{"bytes", float64(n)}}})
 	}
 	return results, nil
@@ -35,8 +35,8 @@ func KernelSizes(image, kernel string) ([]Result, error) {
 
 // segments are those of an image's kernel.
 type segments struct {
-	code              []byte
-	rodata, data, bss uint64
+	code, data          []byte // as they are in the file
+	rodata, bss, dataAt uint64 // sizes, an address
 }
 
 // imageSegments tells the segments apart by their rights: tasks lie behind what can be
@@ -52,13 +52,13 @@ func imageSegments(path string) (*segments, error) {
 		switch {
 		case p.Type != elf.PT_LOAD:
 		case p.Flags&elf.PF_X != 0 && s.code == nil:
-			s.code = make([]byte, p.Filesz)
-			if _, err := p.ReadAt(s.code, 0); err != nil {
+			if s.code, err = io.ReadAll(p.Open()); err != nil {
 				return nil, err
 			}
 		case p.Flags&elf.PF_W != 0:
-			s.data, s.bss = p.Filesz, p.Memsz-p.Filesz
-			return s, nil
+			s.bss, s.dataAt = p.Memsz-p.Filesz, p.Vaddr
+			s.data, err = io.ReadAll(p.Open())
+			return s, err
 		default:
 			s.rodata += p.Memsz
 		}
@@ -66,23 +66,40 @@ func imageSegments(path string) (*segments, error) {
 	return nil, errors.New("no segment of data: want an image that mkimage made")
 }
 
-// functionTable returns the size of the table of functions in a kernel with this code.
-func functionTable(path string, code []byte) (uint64, error) {
-	f, err := elf.Open(path)
+// functionTable returns the size of the table of functions of an image, by the variable in which
+// mkimage says where it is (guest/functab).
+func functionTable(kernel string, s *segments) (uint64, error) {
+	f, err := elf.Open(kernel)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	text, table := f.Section(".text"), f.Section(".gopclntab")
-	if text == nil || table == nil {
-		return 0, errors.New("no sections .text and .gopclntab: want kernel.elf, which mkimage writes beside an image")
+	text := f.Section(".text")
+	if text == nil {
+		return 0, errors.New("no section .text: want kernel.elf, which mkimage writes beside an image")
 	}
 	own, err := text.Data()
 	if err != nil {
 		return 0, err
 	}
-	if !bytes.Equal(own, code) {
+	if !bytes.Equal(own, s.code) {
 		return 0, errors.New("its code is not that of the image: it belongs to another one, build both again")
 	}
-	return table.Size, nil
+	symbols, err := f.Symbols()
+	if err != nil {
+		return 0, err
+	}
+	i := slices.IndexFunc(symbols, func(s elf.Symbol) bool { return s.Name == "kapsel/guest/functab.program" })
+	if i < 0 {
+		return 0, errors.New("no symbol kapsel/guest/functab.program: was it built by another mkimage?")
+	}
+	var program struct{ Text, Table, Size uint64 } // a functab.Program
+	at := symbols[i].Value - s.dataAt
+	if at > uint64(len(s.data)) {
+		return 0, errors.New("its variables are not those of the image: it belongs to another one, build both again")
+	}
+	if _, err := binary.Decode(s.data[at:], binary.LittleEndian, &program); err != nil || program.Size > s.rodata {
+		return 0, fmt.Errorf("a table of functions of %d bytes, and constants of %d in the image: build both again", program.Size, s.rodata)
+	}
+	return program.Size, nil
 }

@@ -9,6 +9,6 @@
 // go build -overlay. Nothing imports the package, and without the tag "kapsel" it
 // has no files. The kernel's build adds the tag kapsel_kernel, a task's kapsel_task.
 //
-// The program above gives one function, under the link name kapsel.die, which takes
-// a panic's message; it may take kapsel.frame to turn addresses into Go lines.
+// The program above gives two functions: under the link name kapsel.die one that takes a
+// panic's message, and under kapsel.boundsCode one that knows package functab's table.
 package runtime

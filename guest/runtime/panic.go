@@ -13,6 +13,12 @@ import (
 //go:linkname die kapsel.die
 func die(message string, pc, fp uintptr)
 
+// boundsCode returns what the table of functions tells of a call of panicBounds: which check
+// failed, and where the index and the limit are, as abi.BoundsEncode has it.
+//
+//go:linkname boundsCode kapsel.boundsCode
+func boundsCode(pc uintptr) int
+
 // fatal panics on behalf of its caller's caller.
 //
 //go:noinline
@@ -101,7 +107,7 @@ var boundsFormats = [...]string{
 // registers at it, in the machine's numbering. Which of them are the index and the
 // limit stands in a table of the function's.
 func boundsFailed(pc uintptr, regs *[16]int64, fp uintptr) {
-	code, signed, xIsReg, yIsReg, xVal, yVal := abi.BoundsDecode(int(pcdata(pc-1, abi.PCDATA_PanicBounds)))
+	code, signed, xIsReg, yIsReg, xVal, yVal := abi.BoundsDecode(boundsCode(pc - 1))
 	x, y := int64(xVal), int64(yVal)
 	if xIsReg {
 		x = regs[xVal]

@@ -2,7 +2,11 @@
 
 package task
 
-import _ "unsafe" // for linkname
+import (
+	_ "unsafe" // for linkname
+
+	"kapsel/guest/functab"
+)
 
 // PanicCode is the completion code of a task that panicked.
 const PanicCode = 99
@@ -14,8 +18,9 @@ func die(message string, pc, fp uintptr) {
 	if !dying {
 		dying = true
 		text := "panic: " + message + "\n"
-		if name, file, line, ok := frame(pc); ok {
-			text += "  " + name + "\n      " + file + ":" + Decimal(uint64(line)) + "\n"
+		var p functab.Place
+		if functab.Here(uint64(pc), &p) {
+			text += "  " + p.Function.Prefix + p.Function.Rest + "\n      " + p.File.Prefix + p.File.Rest + ":" + Decimal(uint64(p.Line)) + "\n"
 		}
 		Print(text)
 	}
@@ -24,5 +29,9 @@ func die(message string, pc, fp uintptr) {
 
 var dying bool
 
-//go:linkname frame kapsel.frame
-func frame(pc uintptr) (name, file string, line int, ok bool)
+//go:linkname boundsCode kapsel.boundsCode
+func boundsCode(pc uintptr) int {
+	var p functab.Place
+	functab.Here(uint64(pc), &p)
+	return p.Bounds
+}

@@ -37,6 +37,7 @@ func (k kind) safe() bool { return k == kernel || k == capsule }
 // layers, the first that fits a package counts.
 var layers = []layer{
 	{packages: "guest/abi", kind: kernel},
+	{packages: "guest/functab", kind: kernel},
 	{packages: "guest/kernel/capability", kind: kernel},
 	{packages: "guest/kernel/format", kind: kernel},
 	{packages: "guest/kernel/sha256", kind: kernel, library: []string{"math/bits"}},
@@ -67,7 +68,7 @@ var layers = []layer{
 	{packages: "guest/arch/amd64/mitigation", kind: kernel,
 		imports: []string{"guest/kernel/format"}},
 	{packages: "guest/arch/...", kind: trusted,
-		imports: []string{"guest/abi", "guest/arch/...", "guest/kernel", "guest/kernel/format", "guest/kernel/hil/..."},
+		imports: []string{"guest/abi", "guest/arch/...", "guest/functab", "guest/kernel", "guest/kernel/format", "guest/kernel/hil/..."},
 		library: []string{"math/bits"}},
 	{packages: "guest/board/...", kind: trusted,
 		imports: []string{"guest/abi", "guest/arch/...", "guest/board/...", "guest/capsules/...", "guest/dma", "guest/kernel",
@@ -76,14 +77,14 @@ var layers = []layer{
 	{packages: "guest/runtime", kind: runtime,
 		library: []string{"internal/..."}},
 
-	{packages: "guest/task/...", kind: task, imports: []string{"guest/abi", "guest/task/..."}},
+	{packages: "guest/task/...", kind: task, imports: []string{"guest/abi", "guest/functab", "guest/task/..."}},
 	{packages: "guest/tasks/...", kind: task, imports: []string{"guest/abi", "guest/task/...", "guest/tasks/..."}},
 
 	{packages: "files", kind: host},
 	{packages: "vmm/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf", "files", "vmm/..."}},
 	{packages: "bench", kind: host, imports: []string{"guest/abi", "vmm", "vmm/image"}},
 	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf/...", "bench", "files", "vmm/...", "cmd/..."}},
-	{packages: "tools/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf/...", "bench", "files", "vmm/...", "tools/..."}},
+	{packages: "tools/...", kind: host, imports: []string{"guest/abi", "guest/functab", "guest/kernel/tbf/...", "bench", "files", "vmm/...", "tools/..."}},
 }
 
 // mints are the packages whose package-level functions make privileges: capabilities,

@@ -21,13 +21,9 @@ import (
 // vol. 1, 3.4.2.1). The file is changed in place. A program without any such load, or with
 // another use of FS:-8, was made by a compiler that this does not know, and is refused.
 func bindG(path string) error {
-	file, err := os.ReadFile(path)
+	file, f, err := readELF(path)
 	if err != nil {
 		return err
-	}
-	f, err := elf.NewFile(bytes.NewReader(file))
-	if err != nil {
-		return fmt.Errorf("%q: %w", path, err)
 	}
 	symbols, err := symbolTable(f)
 	if err != nil {
@@ -45,6 +41,19 @@ func bindG(path string) error {
 		return fmt.Errorf("%q uses FS:-8 at %#x, in an instruction that is no load of g: %s", path, text.Addr+uint64(i), otherCompiler)
 	}
 	return os.WriteFile(path, file, 0o755)
+}
+
+// readELF reads an ELF file that is to be changed.
+func readELF(path string) ([]byte, *elf.File, error) {
+	file, err := os.ReadFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := elf.NewFile(bytes.NewReader(file))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%q: %w", path, err)
+	}
+	return file, f, nil
 }
 
 const otherCompiler = "does this Go compile otherwise (docs/HACKING.md, Changing the Go version), or is it assembly that belongs to FS:0 and above?"

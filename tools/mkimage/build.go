@@ -17,6 +17,7 @@ type program struct {
 	tags  string
 	entry string // symbol
 	text  uint64 // address of its first instruction
+	data  uint64 // address of its first variable, on a page; 0: where the linker puts it
 	safe  bool   // hardened against transient execution (docs/security.md)
 }
 
@@ -57,14 +58,17 @@ func (tc *toolchain) build(p program, out string) error {
 	}
 	// -wb=false: no write barriers, as nothing collects.
 	compiler := "all=-wb=false"
-	// The linker takes -T as a signed number.
+	// The linker takes -T and -D as signed numbers.
 	flags := []string{"-trimpath", "-buildvcs=false", "-overlay", overlay.Name(), "-tags", tc.withTags(p.tags)}
 	if p.safe {
 		compiler += " -spectre=index,ret"
 		flags = append(flags, "-asmflags=all=-spectre=ret")
 	}
-	// -funcalign: functions lie back to back.
-	link := fmt.Sprintf("-buildid= -funcalign 1 -E %s -T %d", p.entry, int64(p.text))
+	// -funcalign: functions lie back to back. -compressdwarf: moveData finds addresses in it.
+	link := fmt.Sprintf("-buildid= -funcalign 1 -compressdwarf=false -E %s -T %d", p.entry, int64(p.text))
+	if p.data != 0 {
+		link += fmt.Sprintf(" -D %d", int64(p.data))
+	}
 	abs, err := filepath.Abs(out)
 	if err != nil {
 		return err
@@ -72,7 +76,10 @@ func (tc *toolchain) build(p program, out string) error {
 	args := append([]string{"build", "-gcflags=" + compiler, "-ldflags", link, "-o", abs}, flags...)
 	said, err := combinedOutput(tc.command(append(args, p.pkg)...))
 	if err == nil {
-		return bindG(out)
+		if err := bindG(out); err != nil {
+			return err
+		}
+		return unload(out)
 	}
 	if strings.Contains(said, "kapsel.die not defined") {
 		return fmt.Errorf("building %q failed: nothing takes its panics: a task imports kapsel/guest/task, a board kapsel/guest/arch/amd64", p.pkg)

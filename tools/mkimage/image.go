@@ -36,48 +36,36 @@ func (s segment) end() uint64 { return s.addr + s.size }
 // that every door can be entered by (docs/architecture.md, "The image"). The kernel's own
 // file cannot serve: Go's linker knows no physical addresses and no PVH note.
 func packImage(kernelELF string, tasks []byte) ([]byte, *sizeTable, error) {
-	f, err := elf.Open(kernelELF)
+	k, err := readProgram(kernelELF, dropTypes)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer f.Close()
-	symbols, err := symbolTable(f)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%q: %w", kernelELF, err)
-	}
 	for _, name := range []string{symbolPVH, symbolImage} {
-		if symbols[name] == 0 {
+		if k.symbols[name] == 0 {
 			return nil, nil, fmt.Errorf("%q has no symbol %s: is its main package a board that imports %s?", kernelELF, name, archPackage)
 		}
 	}
-	segments, err := loadSegments(f)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%q: %w", kernelELF, err)
-	}
-	if segments[1], err = dropTypes(f, segments[1]); err != nil {
-		return nil, nil, fmt.Errorf("%q: %w", kernelELF, err)
-	}
-	text, rodata, data := segments[0], segments[1], segments[2]
 	info := abi.ImageInfo{
-		Text: text.addr, TextEnd: text.end(),
-		Rodata: rodata.addr / abi.PageSize * abi.PageSize, RodataEnd: rodata.end(),
-		Data: data.addr, DataEnd: data.end(),
+		Text: k.text.addr, TextEnd: k.text.end(),
+		Rodata: k.rodata.addr / abi.PageSize * abi.PageSize, RodataEnd: k.rodata.end(),
+		Data: k.data.addr, DataEnd: k.data.end(),
 	}
+	segments := []segment{k.text, k.rodata, k.data}
 	if len(tasks) > 0 {
-		segments = append(segments, segment{flags: elf.PF_R, addr: roundUp(data.end(), abi.PageSize), data: tasks, size: uint64(len(tasks))})
+		segments = append(segments, segment{flags: elf.PF_R, addr: roundUp(k.data.end(), abi.PageSize), data: tasks, size: uint64(len(tasks))})
 		info.Tasks, info.TasksEnd = segments[3].addr, segments[3].end()
 	}
-	if err := patch(data, symbols[symbolImage], info); err != nil {
-		return nil, nil, err
+	if err := patch(k.data, symbolImage, k.symbols, info); err != nil {
+		return nil, nil, fmt.Errorf("%q: %w", kernelELF, err)
 	}
-	door := binary.LittleEndian.AppendUint64(nil, symbols[symbolPVH]-abi.KernelBase)
+	door := binary.LittleEndian.AppendUint64(nil, k.symbols[symbolPVH]-abi.KernelBase)
 	version := binary.LittleEndian.AppendUint32(nil, abi.BootVersion)
 	notes := append(note("Xen", noteXen, door), note(abi.NoteName, abi.NoteBoot, version)...)
-	if beat := symbols[symbolBeat]; beat != 0 {
+	if beat := k.symbols[symbolBeat]; beat != 0 {
 		word := binary.LittleEndian.AppendUint64(nil, beat)
 		notes = append(notes, note(abi.NoteName, abi.NoteHeartbeat, word)...)
 	}
-	return encodeELF(f.Entry, segments, notes), measure(f, segments, tasks), nil
+	return encodeELF(k.entry, segments, notes), k.measure(tasks), nil
 }
 
 // symbolTable maps the names of a file's symbols to their addresses.
@@ -121,13 +109,14 @@ func loadSegments(f *elf.File) ([]segment, error) {
 	return segments, nil
 }
 
-// patch writes info into a segment's initial data.
-func patch(s segment, addr uint64, info abi.ImageInfo) error {
-	off := addr - s.addr
-	if addr < s.addr || addr >= s.end() || off+uint64(binary.Size(info)) > uint64(len(s.data)) {
-		return fmt.Errorf("%s at %#x is not in the kernel's initialised data", symbolImage, addr)
+// patch writes a value over a variable's in a segment's initial data.
+func patch(data segment, name string, symbols map[string]uint64, value any) error {
+	addr := symbols[name]
+	off := addr - data.addr
+	if addr < data.addr || addr >= data.end() || off+uint64(binary.Size(value)) > uint64(len(data.data)) {
+		return fmt.Errorf("%s at %#x is not in the initialised data", name, addr)
 	}
-	_, err := binary.Encode(s.data[off:], binary.LittleEndian, info)
+	_, err := binary.Encode(data.data[off:], binary.LittleEndian, value)
 	return err
 }
 
@@ -179,16 +168,11 @@ func roundUp(n, unit uint64) uint64 { return (n + unit - 1) / unit * unit }
 // A sizeTable says what an image is made of, in bytes.
 type sizeTable struct{ text, rodata, pclntab, data, bss, tasks uint64 }
 
-// measure sizes the segments of the kernel, code, constants and data, as they are in the
-// image; the table of functions, which is among the constants, has a section of the kernel's.
-func measure(f *elf.File, segments []segment, tasks []byte) *sizeTable {
-	text, rodata, data := segments[0], segments[1], segments[2]
-	t := &sizeTable{text: text.size, data: uint64(len(data.data)), bss: data.size - uint64(len(data.data)), tasks: uint64(len(tasks))}
-	if table := f.Section(".gopclntab"); table != nil {
-		t.pclntab = table.Size
-	}
-	t.rodata = rodata.size - t.pclntab
-	return t
+// measure sizes a kernel as it is in the image, with the task objects.
+func (k *linked) measure(tasks []byte) *sizeTable {
+	initial := uint64(len(k.data.data))
+	return &sizeTable{text: k.text.size, rodata: k.rodata.size - k.functions, pclntab: k.functions,
+		data: initial, bss: k.data.size - initial, tasks: uint64(len(tasks))}
 }
 
 func (t *sizeTable) String() string {

@@ -166,9 +166,9 @@ func TestPatchStaysInTheData(t *testing.T) {
 	info := abi.ImageInfo{Text: 1, TasksEnd: 8}
 	s := segment{addr: 0x1000, data: make([]byte, 80), size: 200}
 	for _, addr := range []uint64{0, 0xfff, 0x1011, 0x1050, 0x10c8, ^uint64(0)} {
-		assert.ErrorContains(t, patch(s, addr, info), "is not in the kernel's initialised data", "at %#x", addr)
+		assert.ErrorContains(t, patch(s, "x", map[string]uint64{"x": addr}, info), "is not in the initialised data", "at %#x", addr)
 	}
-	require.NoError(t, patch(s, 0x1010, info))
+	require.NoError(t, patch(s, "x", map[string]uint64{"x": 0x1010}, info))
 	assert.EqualValues(t, 1, binary.LittleEndian.Uint64(s.data[16:]))
 	assert.EqualValues(t, 8, binary.LittleEndian.Uint64(s.data[72:]))
 }

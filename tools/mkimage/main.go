@@ -80,7 +80,7 @@ func run(out, kernel, tags string, digests bool, tasks []string) error {
 		objects = append(objects, object...)
 	}
 	kernelELF := filepath.Join(dir, "kernel.elf")
-	if err := tc.build(kernelProgram(kernel), kernelELF); err != nil {
+	if err := tc.buildKernel(kernel, kernelELF); err != nil {
 		return err
 	}
 	image, sizes, err := packImage(kernelELF, objects)

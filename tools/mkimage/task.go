@@ -1,7 +1,6 @@
 package main
 
 import (
-	"debug/elf"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -141,30 +140,13 @@ func declaredSize(object []byte) uint64 {
 }
 
 // A taskFile is a linked task.
-type taskFile struct {
-	entry              uint64
-	text, rodata, data segment
-}
+type taskFile linked
 
-// linkTask links again until the code is where it belongs: its place depends on the size of
-// the data.
+// linkTask links a task: the place of its code depends on the size of the data.
 func (tc *toolchain) linkTask(pkg, path string, m manifest) (*taskFile, error) {
-	text := uint64(abi.FlashStart + abi.PageSize)
-	for range 3 {
-		if err := tc.build(taskProgram(pkg, m.entry, text), path); err != nil {
-			return nil, err
-		}
-		f, err := readTask(path)
-		if err != nil {
-			return nil, err
-		}
-		want := f.textAddress(m)
-		if want == text {
-			return f, nil
-		}
-		text = want
-	}
-	return nil, fmt.Errorf("task %q: the size of its data depends on where its code is", pkg)
+	p := taskProgram(pkg, m.entry, abi.FlashStart+abi.PageSize)
+	l, err := tc.buildPlaced(p, path, nothing, func(l *linked) uint64 { return (*taskFile)(l).textAddress(m) })
+	return (*taskFile)(l), err
 }
 
 // regionOffset is where the writeable region begins, in bytes from the object's start.
@@ -174,25 +156,6 @@ func (f *taskFile) regionOffset() uint64 {
 
 func (f *taskFile) textAddress(m manifest) uint64 {
 	return abi.FlashStart + f.regionOffset() + m.flash
-}
-
-// readTask takes a linked task apart.
-func readTask(path string) (*taskFile, error) {
-	e, err := elf.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer e.Close()
-	segments, err := loadSegments(e)
-	if err != nil {
-		return nil, fmt.Errorf("%q: %w", path, err)
-	}
-	f := &taskFile{e.Entry, segments[0], segments[1], segments[2]}
-	f.data.data = append(f.data.data, make([]byte, -len(f.data.data)&7)...)
-	if f.data.addr%abi.PageSize != 0 {
-		return nil, fmt.Errorf("%q: the linker put the data across a page", path)
-	}
-	return f, nil
 }
 
 // stack returns the bounds of the stack, which lies above the variables, and the first break.

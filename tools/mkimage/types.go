@@ -20,13 +20,8 @@ var typeReaders = []string{
 }
 
 // dropTypes takes the type descriptors from the start of the constants,
-// unless code of the kernel reads them; and from their end the linker's lists of types and
-// interface tables, which only reflection and conversions to interfaces search.
+// unless code of the kernel reads them.
 func dropTypes(f *elf.File, rodata segment) (segment, error) {
-	if lists := f.Section(".typelink"); lists != nil {
-		rodata.size = lists.Addr - rodata.addr
-		rodata.data = rodata.data[:rodata.size]
-	}
 	symbols, err := f.Symbols()
 	if err != nil {
 		return rodata, err

@@ -44,18 +44,18 @@ func (g *graph) measure(f *function) *depth {
 	if g.depths == nil {
 		g.depths = map[*function]*depth{}
 	}
-	d := &depth{open: true, bytes: f.frame}
+	d := &depth{open: true, bytes: f.Frame}
 	g.depths[f] = d
 	if isThunk(f) {
 		d.open, d.bytes = false, thunkStack
 		return d
 	}
 	g.path = append(g.path, f)
-	extra := stackSwitches[f.name]
+	extra := stackSwitches[f.Name]
 	d.bytes += extra
 	for _, e := range g.edges(f) {
 		e.depth += extra
-		if panics[e.to.name] && !panics[f.name] {
+		if panics[e.to.Name] && !panics[f.Name] {
 			continue
 		}
 		d.edges = append(d.edges, e)
@@ -117,16 +117,16 @@ func (g *graph) recursion(f *function) {
 
 // where is the place at which a function begins.
 func (g *graph) where(f *function) place {
-	file, line := f.at(f.addr)
-	if f.line > 0 {
-		line = f.line
+	file, line := f.At(f.Addr)
+	if f.Line > 0 {
+		line = f.Line
 	}
 	return place{file, line}
 }
 
 // short is a function's name without the module's path, and with a generic one's type left out.
 func (g *graph) short(f *function) string {
-	name := f.name
+	name := f.Name
 	if before, rest, ok := strings.Cut(name, "[go.shape."); ok {
 		name = before + "[...]" + rest[strings.LastIndexByte(rest, ']')+1:]
 	}
@@ -185,13 +185,13 @@ func (g *graph) chain(f *function) []link {
 // name is called through any interface. Such are measured here, as what they call does not recurse either.
 func (g *graph) unreached() []*function {
 	for _, f := range g.functions {
-		if strings.Contains(f.name, ").") && !isLiteral(f.name) {
+		if strings.Contains(f.Name, ").") && !isLiteral(f.Name) {
 			g.measure(f)
 		}
 	}
 	var list []*function
 	for _, f := range g.functions {
-		if g.depths[f] == nil && entered[f.name] == "" && !panics[f.name] && !inTypes(f.name) {
+		if g.depths[f] == nil && entered[f.Name] == "" && !panics[f.Name] && !inTypes(f.Name) {
 			list = append(list, f)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"kapsel/tools/pclntab"
 )
 
 // lay makes an image of functions that call each other. Each pushes 8 bytes for each unit of its frame,
@@ -19,14 +21,14 @@ func lay(t *testing.T, functions ...laid) *graph {
 	}
 	for i, l := range functions {
 		start := 0x1000 + uint64(i*slot)
-		fn := &function{name: l.name, addr: start, end: start + slot, line: i + 1, frame: 8 * l.words,
-			fileOf: map[int32]string{0: "f.go"}, file: pcTable{{start + slot, 0}}}
+		fn := &function{Name: l.name, Addr: start, End: start + slot, Line: i + 1, Frame: 8 * l.words,
+			FileNames: map[int32]string{0: "f.go"}, File: pclntab.Table{{End: start + slot, Value: 0}}}
 		var body []byte
 		for n := range l.words {
 			body = append(body, 0x50) // push rax
-			fn.sp = append(fn.sp, pcRange{start + uint64(n) + 1, int32(8 * n)})
+			fn.SP = append(fn.SP, pclntab.Range{End: start + uint64(n) + 1, Value: int32(8 * n)})
 		}
-		fn.sp = append(fn.sp, pcRange{start + slot, int32(8 * l.words)})
+		fn.SP = append(fn.SP, pclntab.Range{End: start + slot, Value: int32(8 * l.words)})
 		for _, callee := range l.calls {
 			next := i*slot + len(body) + 5
 			rel := uint32(int32(at[callee]*slot - next))

@@ -9,7 +9,12 @@ import (
 	"strings"
 
 	"golang.org/x/arch/x86/x86asm"
+
+	"kapsel/tools/pclntab"
 )
+
+// A function is one of the image, as the linker's table of functions has it.
+type function = pclntab.Function
 
 // An image is a built kernel: its functions, symbols and constants.
 type image struct {
@@ -55,15 +60,11 @@ func openImage(path string) (*image, error) {
 	for _, s := range symbols {
 		img.symbols[s.Name] = s
 	}
-	pcln, err := parsePCLNTab(table, img.text)
-	if err != nil {
-		return nil, err
-	}
-	if img.functions, err = pcln.functions(img.text + uint64(len(img.code))); err != nil {
+	if img.functions, err = pclntab.Parse(table, img.text); err != nil {
 		return nil, err
 	}
 	for _, fn := range img.functions {
-		img.byName[fn.name] = append(img.byName[fn.name], fn)
+		img.byName[fn.Name] = append(img.byName[fn.Name], fn)
 	}
 	return img, nil
 }
@@ -79,8 +80,8 @@ func section(f *elf.File, name string) (data []byte, addr uint64, err error) {
 
 // holding returns the function with the instruction at addr, or nil.
 func (img *image) holding(addr uint64) *function {
-	i := sort.Search(len(img.functions), func(i int) bool { return img.functions[i].addr > addr })
-	if i == 0 || addr >= img.functions[i-1].end {
+	i := sort.Search(len(img.functions), func(i int) bool { return img.functions[i].Addr > addr })
+	if i == 0 || addr >= img.functions[i-1].End {
 		return nil
 	}
 	return img.functions[i-1]
@@ -100,24 +101,24 @@ var errUnknown = errors.New("an instruction that is not known")
 // scan finds the calls of a function, and checks that the linker's table of SP tells the
 // truth about each instruction that moves SP.
 func (img *image) scan(f *function) (calls []call, err error) {
-	_, reviewed := stackSwitches[f.name]
-	for at := f.addr; at < f.end; {
-		in, err := decode(img.code[at-img.text : f.end-img.text])
+	_, reviewed := stackSwitches[f.Name]
+	for at := f.Addr; at < f.End; {
+		in, err := decode(img.code[at-img.text : f.End-img.text])
 		if err != nil {
-			return nil, fmt.Errorf("%s+%#x: %w", f.name, at-f.addr, err)
+			return nil, fmt.Errorf("%s+%#x: %w", f.Name, at-f.Addr, err)
 		}
 		next := at + uint64(in.Len)
-		depth := int(f.sp.value(at))
-		if moved, ok := movesSP(in); (!ok || moved != 0 && moved != int(f.sp.value(next))-depth) && !reviewed {
+		depth := int(f.SP.At(at))
+		if moved, ok := movesSP(in); (!ok || moved != 0 && moved != int(f.SP.At(next))-depth) && !reviewed {
 			return nil, fmt.Errorf("%s+%#x: %v moves SP in a way that is not followed: "+
-				"review it and list the function in tools/stackcheck/reviewed.go", f.name, at-f.addr, in)
+				"review it and list the function in tools/stackcheck/reviewed.go", f.Name, at-f.Addr, in)
 		}
 		if c, ok := img.call(f, in, at, next); ok {
 			c.depth = depth
 			calls = append(calls, c)
 		} else if in.Op == x86asm.CALL && !reviewed {
 			return nil, fmt.Errorf("%s+%#x: a call into the middle of its own function is a push: "+
-				"review it and list the function in tools/stackcheck/reviewed.go", f.name, at-f.addr)
+				"review it and list the function in tools/stackcheck/reviewed.go", f.Name, at-f.Addr)
 		}
 		at = next
 	}
@@ -176,7 +177,7 @@ func (img *image) call(f *function, in x86asm.Inst, at, next uint64) (call, bool
 		return c, isConditional(in) && img.leaves(f, in, next, &c)
 	}
 	if rel, relative := in.Args[0].(x86asm.Rel); relative {
-		itself := next+uint64(int64(rel)) == f.addr
+		itself := next+uint64(int64(rel)) == f.Addr
 		return c, img.leaves(f, in, next, &c) || c.pushes != 0 && itself
 	}
 	if m, ok := in.Args[0].(x86asm.Mem); ok && in.Op == x86asm.JMP && m.Index != 0 {

@@ -5,6 +5,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"kapsel/tools/pclntab"
 )
 
 func TestMovesSP(t *testing.T) {
@@ -43,24 +45,24 @@ func TestMovesSP(t *testing.T) {
 
 // code returns an image of two functions: f with the code, at 0x1000, and g behind it. SP in f
 // is as sp says.
-func code(f []byte, sp pcTable) *image {
+func code(f []byte, sp pclntab.Table) *image {
 	end := 0x1000 + uint64(len(f))
 	return &image{text: 0x1000, code: append(f, 0xc3), functions: []*function{
-		{name: "f", addr: 0x1000, end: end, sp: sp},
-		{name: "g", addr: end, end: end + 1},
+		{Name: "f", Addr: 0x1000, End: end, SP: sp},
+		{Name: "g", Addr: end, End: end + 1},
 	}}
 }
 
 func TestScan(t *testing.T) {
-	flat := pcTable{{0x2000, 0}}
+	flat := pclntab.Table{{End: 0x2000}}
 	for _, tt := range []struct {
 		name string
 		code []byte
-		sp   pcTable
+		sp   pclntab.Table
 		want []call // of g
 	}{
 		{"a call", []byte{0xe8, 0, 0, 0, 0}, flat, []call{{at: 0x1000, pushes: 8}}},
-		{"a call below a frame", []byte{0x55, 0xe8, 1, 0, 0, 0, 0x5d}, pcTable{{0x1001, 0}, {0x1007, 8}, {0x2000, 0}},
+		{"a call below a frame", []byte{0x55, 0xe8, 1, 0, 0, 0, 0x5d}, pclntab.Table{{End: 0x1001}, {End: 0x1007, Value: 8}, {End: 0x2000}},
 			[]call{{at: 0x1001, depth: 8, pushes: 8}}},
 		{"a jump to another function", []byte{0xeb, 0}, flat, []call{{at: 0x1000}}},
 		{"a condition that leaves", []byte{0x74, 0}, flat, []call{{at: 0x1000}}},
@@ -80,17 +82,17 @@ func TestScan(t *testing.T) {
 }
 
 func TestScanFindsItself(t *testing.T) {
-	img := code([]byte{0xe8, 0xfb, 0xff, 0xff, 0xff}, pcTable{{0x2000, 0}})
+	img := code([]byte{0xe8, 0xfb, 0xff, 0xff, 0xff}, pclntab.Table{{End: 0x2000}})
 	calls, err := img.scan(img.functions[0])
 	require.NoError(t, err)
 	require.Len(t, calls, 1)
-	assert.Equal(t, "f", calls[0].target.name)
+	assert.Equal(t, "f", calls[0].target.Name)
 }
 
 func TestScanFindsIndirectCalls(t *testing.T) {
 	for name, in := range map[string][]byte{"call rax": {0xff, 0xd0}, "call [rax+24]": {0xff, 0x50, 0x18}, "jmp rcx": {0xff, 0xe1}} {
 		t.Run(name, func(t *testing.T) {
-			img := code(in, pcTable{{0x2000, 0}})
+			img := code(in, pclntab.Table{{End: 0x2000}})
 			calls, err := img.scan(img.functions[0])
 			require.NoError(t, err)
 			require.Len(t, calls, 1)
@@ -110,7 +112,7 @@ func TestScanRefuses(t *testing.T) {
 		"unknown instruction":            {[]byte{0x06}, "an instruction that is not known: 06"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			img := code(tt.code, pcTable{{0x2000, 0}})
+			img := code(tt.code, pclntab.Table{{End: 0x2000}})
 			_, err := img.scan(img.functions[0])
 			assert.ErrorContains(t, err, tt.want)
 		})

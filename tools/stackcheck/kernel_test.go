@@ -39,9 +39,10 @@ var buildShared = sync.OnceValue(func() error {
 	return mkimage(root, shared)
 })
 
-// mkimage builds the kernel of a module into a folder.
-func mkimage(module, out string) error {
-	return runIn(module, filepath.Join(shared, "mkimage"), "-o", filepath.Join(out, "kapsel.elf"), "-no-tasks")
+// mkimage builds the kernel of a module into a folder, by more flags if there are any.
+func mkimage(module, out string, flags ...string) error {
+	args := append([]string{"-o", filepath.Join(out, "kapsel.elf"), "-no-tasks"}, flags...)
+	return runIn(module, filepath.Join(shared, "mkimage"), args...)
 }
 
 // runIn runs a command in a folder. Its error has all that the command said.
@@ -91,6 +92,19 @@ func stack(dir, kernel string, markdown bool) (status int, out, errs string) {
 	return status, o.String(), e.String()
 }
 
+// The other board's kernel: every call is followed, nothing recurses, and the stack is large enough.
+func TestMinimalKernel(t *testing.T) {
+	const minimal = "guest/board/minimal"
+	theKernel(t) // and with it the command
+	out := filepath.Join(shared, "minimal")
+	require.NoError(t, mkimage(root, out, "-kernel", "./"+minimal))
+	r, problems, err := check(root, minimal, filepath.Join(out, "kernel.elf"))
+	require.NoError(t, err)
+	require.Empty(t, problems)
+	assert.Positive(t, r.margin())
+	assert.Less(t, returnsToTask(t, r), 8)
+}
+
 // The kernel as it is: every call is followed, nothing recurses, the stack is large enough, and
 // docs/stack.md says so.
 func TestKernel(t *testing.T) {
@@ -116,12 +130,18 @@ func TestFewerReturnsBehindATrapThanRefilled(t *testing.T) {
 	r, problems, err := check(root, board, theKernel(t))
 	require.NoError(t, err)
 	require.Empty(t, problems)
+	most := returnsToTask(t, r)
+	assert.Greater(t, most, 2, "the main loop calls the CPU, which calls switchTo")
+	assert.Less(t, most, 8)
+}
+
+// returnsToTask is the most calls from main down to switchTo.
+func returnsToTask(t *testing.T, r *report) int {
+	t.Helper()
 	main, switchTo := r.byName["main.main"], r.byName[archPackage+".switchTo"]
 	require.Len(t, main, 1)
 	require.Len(t, switchTo, 1)
-	most := longest(r.graph, main[0], switchTo[0], map[*function]int{})
-	assert.Greater(t, most, 2, "the main loop calls the CPU, which calls switchTo")
-	assert.Less(t, most, 8)
+	return longest(r.graph, main[0], switchTo[0], map[*function]int{})
 }
 
 // longest is the most calls on a way from one function to another, or -1 if there is none.
@@ -150,10 +170,10 @@ func TestLargeFrame(t *testing.T) {
 
 package main
 
-func init() { system.options.large() }
+func init() { system.large() }
 
 //go:noinline
-func (o *options) large() {
+func (*board) large() {
 	var b [9000]byte
 	fill(b[:])
 }
@@ -167,7 +187,7 @@ func fill(b []byte) {
 `})
 	status, out, errs := stack(dir, kernel, true)
 	require.Equal(t, 0, status, "%s", errs)
-	assert.Regexp(t, `(?m)^ +90\d\d  main\.\(\*options\)\.large$`, out)
+	assert.Regexp(t, `(?m)^ +90\d\d  main\.\(\*board\)\.large$`, out)
 	assert.Regexp(t, `(?m)^\| boot \| 0 \| 9\d\d\d \|`, out)
 }
 

@@ -118,7 +118,7 @@ func (r *report) inside(above map[*function]int) error {
 		if err != nil {
 			return err
 		}
-		r.entries = append(r.entries, entry{name: open.name, root: trap, above: above[f] + f.frame, bytes: hardwareFrame + trap.frame})
+		r.entries = append(r.entries, entry{name: open.name, root: trap, above: above[f] + f.Frame, bytes: hardwareFrame + trap.Frame})
 	}
 	return nil
 }
@@ -128,7 +128,7 @@ func (r *report) deathsAndOthers() error {
 	deepest := entry{name: "panic"}
 	for name := range panics {
 		for _, f := range r.byName[name] {
-			if bytes := 8 + r.reach(f); bytes > deepest.bytes || bytes == deepest.bytes && f.name < deepest.root.name {
+			if bytes := 8 + r.reach(f); bytes > deepest.bytes || bytes == deepest.bytes && f.Name < deepest.root.Name {
 				deepest.root, deepest.bytes = f, bytes
 			}
 		}
@@ -155,7 +155,7 @@ func (r *report) deathsAndOthers() error {
 func (g *graph) one(name string) (*function, error) {
 	var found *function
 	for _, f := range g.byName[name] {
-		if found == nil || !f.assembly() {
+		if found == nil || !f.Assembly() {
 			found = f
 		}
 	}
@@ -180,14 +180,14 @@ func (r *report) implementations(pkg, iface, method string) []*function {
 		return nil
 	}
 	list := r.resolver.everyMethod(o.Type(), m)
-	sort.Slice(list, func(i, j int) bool { return list[i].name < list[j].name })
+	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
 	return list
 }
 
 // guard is what kapsel.start adds to the stack's lowest address for g.stackguard0.
 func (g *graph) guard(start *function) (int, error) {
-	for at := start.addr; at < start.end; {
-		in, err := decode(g.code[at-g.text : start.end-g.text])
+	for at := start.Addr; at < start.End; {
+		in, err := decode(g.code[at-g.text : start.End-g.text])
 		if err != nil {
 			return 0, err
 		}
@@ -265,7 +265,7 @@ function value, every function counts that can be in it. There is no recursion.
 	}
 	fmt.Fprint(w, "\n## Deepest chains\n\nEach function with its frame at the call and the return address; the last one with all that it needs.\n")
 	for _, e := range append(append([]entry(nil), r.entries...), r.deaths...) {
-		if e.root.name == archPackage+".kernelTrap" && e.bytes == hardwareFrame+e.root.frame {
+		if e.root.Name == archPackage+".kernelTrap" && e.bytes == hardwareFrame+e.root.Frame {
 			continue // it calls nothing
 		}
 		fmt.Fprintf(w, "\n%s:\n\n```\n", e.name)

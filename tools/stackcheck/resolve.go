@@ -32,9 +32,9 @@ func newResolver(img *image, s *sources) *resolver {
 		}
 	}
 	for _, fn := range img.functions {
-		if isLiteral(fn.name) {
-			for _, file := range fn.files {
-				p := place{file, fn.line}
+		if isLiteral(fn.Name) {
+			for _, file := range fn.Files {
+				p := place{file, fn.Line}
 				r.literals[p] = append(r.literals[p], fn)
 			}
 		}
@@ -50,9 +50,9 @@ func isLiteral(name string) bool {
 
 // targets returns the functions that an indirect call in fn can enter, sorted by address.
 func (r *resolver) targets(fn *function, c call) ([]*function, error) {
-	file, line := fn.at(c.at)
+	file, line := fn.At(c.at)
 	at := place{file, line}
-	if entry, ok := reviewedCalls[fn.name]; ok {
+	if entry, ok := reviewedCalls[fn.Name]; ok {
 		return r.matching(entry.targets), nil
 	}
 	found := map[*function]bool{}
@@ -67,13 +67,13 @@ func (r *resolver) targets(fn *function, c call) ([]*function, error) {
 	}
 	if !known {
 		return nil, fmt.Errorf("%v: %s: it is not known where this call goes: the source names no interface or function value "+
-			"that could be followed here", at, fn.name)
+			"that could be followed here", at, fn.Name)
 	}
 	var list []*function
 	for target := range found {
 		list = append(list, target)
 	}
-	sort.Slice(list, func(i, j int) bool { return list[i].addr < list[j].addr })
+	sort.Slice(list, func(i, j int) bool { return list[i].Addr < list[j].Addr })
 	return list, nil
 }
 
@@ -81,7 +81,7 @@ func (r *resolver) targets(fn *function, c call) ([]*function, error) {
 func (r *resolver) matching(match func(name string) bool) []*function {
 	var list []*function
 	for _, fn := range r.functions {
-		if match(fn.name) {
+		if match(fn.Name) {
 			list = append(list, fn)
 		}
 	}
@@ -104,7 +104,7 @@ func (r *resolver) callees(fn *function, d *dynamicCall) []*function {
 	}
 	for _, v := range r.values[d.node] {
 		switch {
-		case v.lit != nil && fits(fn.name, d.sig, r.info.TypeOf(v.lit)):
+		case v.lit != nil && fits(fn.Name, d.sig, r.info.TypeOf(v.lit)):
 			list = append(list, r.literals[r.place(v.lit.Pos())]...)
 		case v.fn != nil:
 			list = append(list, r.byName[symbolOf(v.fn)]...)

@@ -17,7 +17,7 @@ var stackSwitches = map[string]int{
 
 // isThunk reports whether a function is what an indirect call goes through (-spectre=ret): it enters
 // what its register holds, with the caller's return address on top of the stack.
-func isThunk(f *function) bool { return strings.HasPrefix(f.name, "runtime.retpoline") }
+func isThunk(f *function) bool { return strings.HasPrefix(f.Name, "runtime.retpoline") }
 
 // thunkStack is what a thunk uses of the stack itself, in bytes: the return address of its own call.
 const thunkStack = 8

@@ -2,6 +2,7 @@ package amd64
 
 import (
 	"kapsel/guest/abi"
+	"kapsel/guest/functab"
 	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/format"
 )
@@ -27,8 +28,7 @@ func kernelFault(x *context) {
 		w.WriteString(" (no stack to push a fault on)")
 	}
 	w.WriteString("\n")
-	printFrame(w, x.rip)
-	if frameSize(uintptr(x.rip)) == 0 && onStack(x.rsp, 8) { // a function that keeps no frame pointer
+	if printFrame(w, x.rip) && onStack(x.rsp, 8) { // a function that keeps no frame pointer
 		printFrame(w, *pointer[uint64](x.rsp)-1)
 	}
 	printTrace(w, x.rbp)
@@ -100,16 +100,22 @@ func printAgain(w kernel.Writer, n uint64) {
 	}
 }
 
-// printFrame prints the function, file and line of an instruction.
-func printFrame(w kernel.Writer, pc uint64) {
-	name, file, line, ok := frame(uintptr(pc))
-	if !ok {
+// printFrame prints the function, file and line of an instruction. It reports whether the return
+// address is known to be on top of the stack there.
+func printFrame(w kernel.Writer, pc uint64) (noFrame bool) {
+	var p functab.Place
+	if !place(pc, &p) {
 		format.Print(w, "  0x%x: not in the kernel's code\n", pc)
-		return
+		return false
 	}
-	w.WriteString("  ")
-	w.WriteString(name)
-	w.WriteString("\n      ")
-	w.WriteString(file)
-	format.Print(w, ":%d\n", uint64(line))
+	printName(w, "  ", &p.Function)
+	printName(w, "\n      ", &p.File)
+	format.Print(w, ":%d\n", uint64(p.Line))
+	return p.NoFrame
+}
+
+func printName(w kernel.Writer, before string, n *functab.Name) {
+	w.WriteString(before)
+	w.WriteString(n.Prefix)
+	w.WriteString(n.Rest)
 }

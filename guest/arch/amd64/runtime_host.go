@@ -2,20 +2,22 @@
 
 package amd64
 
-import "runtime"
+import (
+	"runtime"
 
-// frame names the function, file and line of an instruction: on the host, where tests run.
-func frame(pc uintptr) (name, file string, line int, ok bool) {
-	f := runtime.FuncForPC(pc)
+	"kapsel/guest/functab"
+)
+
+// place sets p to where an instruction comes from, or reports false: on the host, where tests run.
+func place(pc uint64, p *functab.Place) bool {
+	f := runtime.FuncForPC(uintptr(pc))
 	if f == nil {
-		return "", "", 0, false
+		return false
 	}
-	file, line = f.FileLine(pc)
-	return f.Name(), file, line, true
+	p.Function.Rest = f.Name()
+	p.File.Rest, p.Line = f.FileLine(uintptr(pc))
+	return true
 }
-
-// frameSize is not known on the host.
-func frameSize(pc uintptr) int { return -1 }
 
 // newRecord makes a record: on the host not in the page, which Go's garbage collector does not
 // search for pointers.

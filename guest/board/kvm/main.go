@@ -7,7 +7,7 @@ package main
 import (
 	"kapsel/guest/abi"
 	"kapsel/guest/arch/amd64"
-	"kapsel/guest/arch/amd64/mitigation"
+	"kapsel/guest/board/base"
 	"kapsel/guest/capsules/alarm"
 	"kapsel/guest/capsules/console"
 	"kapsel/guest/capsules/debugwriter"
@@ -23,14 +23,12 @@ import (
 	"kapsel/guest/mmio"
 )
 
-// faultRestarts is how often a task is restarted after a fault before it stays stopped.
-const faultRestarts = 32
-
 // A board is the whole system.
 type board struct {
-	machine *amd64.Machine
-	options options
-	kernel  kernel.Kernel
+	machine    *amd64.Machine
+	options    base.Options
+	hasConsole bool // the process console is on, and the machine stays up without tasks
+	kernel     kernel.Kernel
 
 	scheduler     kernel.Scheduler // one of the next four
 	roundRobin    kernel.RoundRobin
@@ -47,7 +45,6 @@ type board struct {
 	noIdentity     kernel.NoIdentity
 	headerIdentity kernel.HeaderIdentity
 	nameIdentity   kernel.NameIdentity
-	mitigations    mitigation.Level
 
 	ports        mmio.Ports
 	uart         uart16550.UART
@@ -78,7 +75,7 @@ func main() {
 	b.machine = amd64.Boot()
 	b.machine.OnPanic(b)
 	b.readCmdline()
-	b.machine.Mitigate(b.mitigations)
+	b.machine.Mitigate(b.options.Mitigations)
 	can := capability.Mint()
 	b.kernel.Init(kernel.Config{
 		CPU:         &b.machine.CPU,
@@ -93,16 +90,12 @@ func main() {
 	})
 	b.wire(can)
 	b.debug.Poll(&b.uart)
-	b.printBanner(&b.debug)
-	if b.kernel.Load([][]byte{b.machine.ImageTasks(), b.machine.ModuleTasks()}, can.TaskManagement) == 0 {
-		b.debug.WriteString("no task to run: the image holds none that may run, and none came with it\n")
-	}
+	base.PrintBanner(&b.debug, b.machine)
+	loaded := b.kernel.Load([][]byte{b.machine.ImageTasks(), b.machine.ModuleTasks()}, can.TaskManagement)
 	b.instruments.booted(b.machine.EntryTicks(), start, amd64.Ticks())
-	if b.options.bootTicks {
-		format.Print(&b.debug, "boot: entered at tick %d, tasks loaded at tick %d\n", b.machine.EntryTicks(), amd64.Ticks())
-	}
+	b.options.PrintLoaded(&b.debug, b.machine, loaded)
 	b.debug.Booted()
-	if b.options.console {
+	if b.hasConsole {
 		b.processConsole.Start()
 		b.kernel.RunForever(can.MainLoop)
 	}
@@ -151,17 +144,9 @@ func (b *board) Interrupt(line int) {
 	}
 }
 
-// printBanner says what runs where.
-func (b *board) printBanner(w kernel.Writer) {
-	w.WriteString("Kapsel " + abi.Version + " on ")
-	w.WriteString(b.machine.Accelerator())
-	format.Print(w, ", %d KiB of memory\n", b.machine.RAM()>>10)
-	b.machine.PrintMitigations(w)
-}
-
 // PrintKernel implements processconsole.Machine.
 func (b *board) PrintKernel(w kernel.Writer) {
-	b.printBanner(w)
+	base.PrintBanner(w, b.machine)
 	i := b.machine.Image()
 	const row = "  0x%x..0x%x%9d bytes  "
 	format.Print(w, row+"code\n"+row+"constants\n"+row+"variables\n"+row+"task objects\n",

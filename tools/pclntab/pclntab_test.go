@@ -1,4 +1,4 @@
-package main
+package pclntab
 
 import (
 	"testing"
@@ -7,22 +7,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestPCTable(t *testing.T) {
+func TestTable(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		bytes []byte
-		want  pcTable
+		want  Table
 	}{
-		{"nothing on the stack", []byte{2, 10, 0}, pcTable{{110, 0}}},
-		{"a frame and its end", []byte{2, 4, 16, 20, 15, 1, 0}, pcTable{{104, 0}, {124, 8}, {125, 0}}},
-		{"the first delta may be zero", []byte{0, 3, 2, 1, 0}, pcTable{{103, -1}, {104, 0}}},
-		{"a varint of two bytes", []byte{0x82, 0x01, 1, 0}, pcTable{{101, 64}}},
+		{"nothing on the stack", []byte{2, 10, 0}, Table{{110, 0}}},
+		{"a frame and its end", []byte{2, 4, 16, 20, 15, 1, 0}, Table{{104, 0}, {124, 8}, {125, 0}}},
+		{"the first delta may be zero", []byte{0, 3, 2, 1, 0}, Table{{103, -1}, {104, 0}}},
+		{"a varint of two bytes", []byte{0x82, 0x01, 1, 0}, Table{{101, 64}}},
 		{"empty", nil, nil},
 		{"no end", []byte{2, 10}, nil},
 		{"no address", []byte{2}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := parsePCTable(tt.bytes, 100)
+			got, err := parseTable(tt.bytes, 100)
 			if tt.want == nil {
 				require.ErrorIs(t, err, errTable)
 				return
@@ -33,23 +33,23 @@ func TestPCTable(t *testing.T) {
 	}
 }
 
-func TestPCTableValue(t *testing.T) {
-	table := pcTable{{104, 0}, {124, 8}}
+func TestTableAt(t *testing.T) {
+	table := Table{{104, 0}, {124, 8}}
 	for pc, want := range map[uint64]int32{100: 0, 103: 0, 104: 8, 123: 8, 124: -1} {
-		assert.Equal(t, want, table.value(pc), "at %d", pc)
+		assert.Equal(t, want, table.At(pc), "at %d", pc)
 	}
 }
 
 func TestDamagedTable(t *testing.T) {
-	_, err := parsePCLNTab(make([]byte, pcHeaderSize), 0)
+	_, err := cut(make([]byte, pcHeaderSize), 0)
 	assert.ErrorContains(t, err, "not of the Go version")
 	header := make([]byte, pcHeaderSize)
 	copy(header, []byte{0xf1, 0xff, 0xff, 0xff})
 	header[8] = 1             // a function,
 	header[64] = pcHeaderSize // and nothing behind the header
-	table, err := parsePCLNTab(header, 0)
+	table, err := cut(header, 0)
 	require.NoError(t, err)
-	_, err = table.functions(0)
+	_, err = table.functions()
 	assert.ErrorIs(t, err, errTable)
 }
 
@@ -59,10 +59,10 @@ func FuzzPCLNTab(f *testing.F) {
 	copy(header, []byte{0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8, 1})
 	f.Add(header)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		table, err := parsePCLNTab(b, 0x1000)
+		table, err := cut(b, 0x1000)
 		if err != nil || table.count > len(b) {
 			return
 		}
-		_, _ = table.functions(0x2000)
+		_, _ = table.functions()
 	})
 }
