@@ -103,7 +103,7 @@ func (k *Kernel) forgetNotifications(t *Task) {
 // forgetPeer takes back the notifications of a peer that the task does not know of yet.
 func (k *Kernel) forgetPeer(t, peer *Task) {
 	t.queue.removeFrom(peer)
-	for grant := range k.grants {
+	for grant := 0; grant < k.grants && t.older|t.late != 0; grant++ {
 		s := k.allSlots[grant]
 		for n := uint32(0); *s.of(t) != nil && n < uint32(s.counts.Upcalls); n++ {
 			if slot := s.upcall(t, n); slot.waiting()&peer.bit != 0 {

@@ -66,14 +66,14 @@ func scan(t testing.TB, console, prefix, format string, words ...any) {
 	require.NoError(t, err)
 }
 
-// TestBootInstructions: a guest with four tasks reaches its first within 110,000 instructions,
+// TestBootInstructions: a guest with four tasks reaches its first within 100,000 instructions,
 // every time the same number.
 func TestBootInstructions(t *testing.T) {
 	if machine.Accelerator(t) != "qemu" {
 		t.Skip("instructions are counted by QEMU's emulator")
 	}
 	total, _ := bootInstructions(t)
-	assert.LessOrEqual(t, total, uint64(110_000))
+	assert.LessOrEqual(t, total, uint64(100_000))
 	again, _ := bootInstructions(t)
 	assert.Equal(t, total, again)
 	t.Logf("%d instructions from the kernel's first to the first task's first", total)
