@@ -30,7 +30,8 @@ func (k *Kernel) mayWork() bool {
 
 // work serves the interrupt lines that wait, then the deferred calls that do by then, each
 // once. A task whose turn that interrupted has its slice prolonged by what it took. Where no
-// task and no sleep comes between that and more work, lines are let in.
+// task was ready and now one is, what is left is work of its own: it is taken from that task.
+// Where no task and no sleep comes between that and more work, lines are let in.
 //
 //go:nosplit
 func (k *Kernel) work() {
@@ -40,8 +41,11 @@ func (k *Kernel) work() {
 	}
 	for line, ok := k.cpu.NextInterrupt(); ok; line, ok = k.cpu.NextInterrupt() {
 		k.platform.Interrupt(line)
+		if !taken && k.ready != 0 {
+			break
+		}
 	}
-	if k.deferred.pending != 0 {
+	if k.deferred.pending != 0 && (taken || k.ready == 0) {
 		k.deferred.run()
 	}
 	began, ended := k.cpu.EndWork()

@@ -2,6 +2,7 @@ package kernel_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -213,6 +214,34 @@ func TestAlarmBesideEndlessWork(t *testing.T) {
 			assert.Equal(t, 1, tick.fired)
 		})
 	}
+}
+
+// TestWokenTaskWaitsForLongPiecesOnce: where pieces of work are long, a task that an alarm wakes
+// waits for the piece in which it was due, and for one that is taken from it.
+func TestWokenTaskWaitsForLongPiecesOnce(t *testing.T) {
+	const longPiece = 5000 // microseconds
+	m, all := newBusyMachine(t, &kernel.RoundRobin{}, endless["a deferred call that sets itself"])
+	begin := all[0].begin
+	all[0].begin = func() {
+		m.CPU.Advance(longPiece - pieceTime)
+		begin()
+	}
+	tick := &ticker{m: m, fired: 5} // it sets no alarm by itself
+	m.Alarm.SetAlarmClient(tick)
+	var late []uint64
+	m.AddTask("asleep", func(k *kerneltest.Task) {
+		tick.id = m.byName("asleep").ID()
+		k.Subscribe(probeDriver, 0, k.Function(nil), 0) // so that events queue
+		for len(late) < 20 {
+			at := m.Alarm.Now() + 1000
+			m.Alarm.SetAlarm(at)
+			k.WaitFor(probeDriver, 0)
+			late = append(late, m.Alarm.Now()-at)
+		}
+		panic(stopped{})
+	}, nil)
+	run(m)
+	assert.Less(t, slices.Max(late), uint64(2*longPiece+100), "microseconds")
 }
 
 // TestMachineThatStoodStill: when the host stops the machine for long in a piece of work, work

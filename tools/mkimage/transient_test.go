@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -197,6 +201,35 @@ func TestBuffersAreClearedOnEachWayOut(t *testing.T) {
 		require.GreaterOrEqual(t, at, 0, "%s has to have %q", tt.function, tt.code)
 		assert.Equal(t, code[at+tt.to].at, code[at+tt.branch].target(), "%s: %q", tt.function, tt.code)
 	}
+}
+
+// Interrupts are let in by idle and poll alone. STI takes effect behind the next instruction (SDM vol. 2,
+// STI), which must not be the CLI.
+func TestInterruptsAreLetIn(t *testing.T) {
+	l := disassemble(t)
+	for function, code := range map[string][]string{
+		"idle.abi0": {"STI", "HLT", "CLI"},
+		"poll.abi0": {"STI", "NOP", "CLI"},
+	} {
+		assert.GreaterOrEqual(t, indexOf(l.words(l.functions[function]), code), 0, "%s has to have %q", function, code)
+	}
+	assert.Equal(t, []string{"idle.abi0", "poll.abi0"}, l.withOp(x86asm.STI))
+}
+
+// The assembler makes no instruction of NOP. One that is needed is written as its byte.
+func TestNoNOPInAssembly(t *testing.T) {
+	nop := regexp.MustCompile(`(?m)^[^\n/]*\bNOP\b`)
+	files := 0
+	require.NoError(t, filepath.WalkDir("../../guest", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".s" {
+			return err
+		}
+		files++
+		text, err := os.ReadFile(path)
+		assert.Empty(t, nop.FindAllString(string(text), -1), path)
+		return err
+	}))
+	assert.Greater(t, files, 5)
 }
 
 // indexOf returns where the words stand in a row, or -1.

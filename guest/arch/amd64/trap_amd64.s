@@ -398,7 +398,7 @@ awake:
 // func poll()
 TEXT ·poll(SB), NOSPLIT, $0-0
 	STI                                   // takes effect behind the next instruction
-	NOP
+	BYTE $0x90                            // NOP, of which the assembler would make nothing
 	CLI                                   // in front of it interrupts are taken, one behind another
 	RET
 

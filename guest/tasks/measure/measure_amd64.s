@@ -168,4 +168,4 @@ TEXT ·UpcallAddress(SB), NOSPLIT, $0-8
 // upcall is called by the kernel.
 TEXT ·upcall(SB), NOSPLIT|NOFRAME, $0
 	RET
-	NOP; NOP; NOP; NOP; NOP; NOP; NOP     // a function has 8 bytes (docs/abi.md, Subscribe)
+	BYTE $0x90; LONG $0x90909090; WORD $0x9090 // NOPs: a function has 8 bytes (docs/abi.md, Subscribe)
