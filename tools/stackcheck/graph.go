@@ -91,9 +91,9 @@ func (g *graph) edges(f *function) []edge {
 			list = append(list, edge{c, to})
 		}
 	}
-	for _, name := range entersFrom[f.name] {
+	for _, name := range entersFrom[f.Name] {
 		for _, to := range g.byName[name] {
-			list = append(list, edge{call{depth: f.frame, pushes: 8}, to})
+			list = append(list, edge{call{depth: f.Frame, pushes: 8}, to})
 		}
 	}
 	return list
