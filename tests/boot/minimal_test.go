@@ -35,7 +35,7 @@ func TestMinimalIPC(t *testing.T) {
 	})
 	ended(t, out, abi.ExitTaskFault)
 	inOrder(t, out.Console, "client: Hello World!\n", "client: Uryyb Jbeyq!\n", "rot13: looking at what is not lent any more\n",
-		"rot13 faulted: page fault: read where no page is at 0x7fe20000,", "\n  RAX 0x", " bytes  grants\n")
+		"rot13 faulted: page fault: read where no page is at 0x7f820000,", "\n  RAX 0x", " bytes  grants\n")
 	assert.Regexp(t, `client +Terminated .* exit with code 0\n`, out.Console)
 }
 

@@ -66,7 +66,8 @@ TEXT ·jump(SB), NOSPLIT, $0-8
 //
 // It makes a system call with patterns in the registers that the kernel keeps and in the
 // vector registers. changed has a bit for each of BX, BP, R12 to R15 that is not what it
-// was; loose is not 0 if AX, R8, R9 or a vector register is not 0.
+// was; loose is not 0 if AX, R8, R9 or one of X13 to X15 is not 0, or another vector register not what
+// it was.
 TEXT ·keeps(SB), NOSPLIT, $8-64
 	MOVQ pattern+0(FP), BX
 	MOVQ BX, X0
@@ -101,25 +102,41 @@ TEXT ·keeps(SB), NOSPLIT, $8-64
 	SYSCALL
 	ORQ  R8, AX
 	ORQ  R9, AX
-	POR  X1, X0
-	POR  X2, X0
-	POR  X3, X0
-	POR  X4, X0
-	POR  X5, X0
-	POR  X6, X0
-	POR  X7, X0
-	POR  X8, X0
-	POR  X9, X0
-	POR  X10, X0
-	POR  X11, X0
-	POR  X12, X0
-	POR  X13, X0
-	POR  X14, X0
-	POR  X15, X0
-	MOVQ X0, CX
+	POR  X14, X13
+	POR  X15, X13
+	MOVQ pattern+0(FP), CX
+	MOVQ CX, X15
+	PUNPCKLQDQ X15, X15
+	PXOR X15, X0
+	POR  X0, X13
+	PXOR X15, X1
+	POR  X1, X13
+	PXOR X15, X2
+	POR  X2, X13
+	PXOR X15, X3
+	POR  X3, X13
+	PXOR X15, X4
+	POR  X4, X13
+	PXOR X15, X5
+	POR  X5, X13
+	PXOR X15, X6
+	POR  X6, X13
+	PXOR X15, X7
+	POR  X7, X13
+	PXOR X15, X8
+	POR  X8, X13
+	PXOR X15, X9
+	POR  X9, X13
+	PXOR X15, X10
+	POR  X10, X13
+	PXOR X15, X11
+	POR  X11, X13
+	PXOR X15, X12
+	POR  X12, X13
+	MOVQ X13, CX
 	ORQ  CX, AX
-	PSRLO $8, X0
-	MOVQ X0, CX
+	PSRLO $8, X13
+	MOVQ X13, CX
 	ORQ  CX, AX
 	MOVQ AX, loose+56(FP)
 	MOVQ pattern+0(FP), DX

@@ -3,11 +3,12 @@
 #include "textflag.h"
 #include "go_asm.h"
 
-#define EACH_VECTOR(OP) \
-	OP(X1) OP(X2) OP(X3) OP(X4) OP(X5) OP(X6) OP(X7) \
-	OP(X8) OP(X9) OP(X10) OP(X11) OP(X12) OP(X13) OP(X14) OP(X15)
+// The vector registers that a system call keeps. It makes X13 to X15 zero.
+#define EACH_KEPT(OP) \
+	OP(X0) OP(X1) OP(X2) OP(X3) OP(X4) OP(X5) OP(X6) \
+	OP(X7) OP(X8) OP(X9) OP(X10) OP(X11) OP(X12)
 #define FILL(X) MOVQ R15, X; PSHUFD $0x44, X, X;
-#define OR_TO_X0(X) ORPS X, X0;
+#define DIFFERENCE_TO_X13(X) XORPS X15, X; ORPS X, X13;
 
 // DF, AC, NT and TF, which the kernel clears.
 #define FLAGS_CLEARED 0x44500
@@ -23,8 +24,10 @@ TEXT ·call(SB), NOSPLIT, $16-9
 	MOVQ registers_rdx(R12), DX
 	MOVQ registers_r10(R12), R10
 	MOVQ registers_kept(R12), R15
-	FILL(X0)
-	EACH_VECTOR(FILL)
+	EACH_KEPT(FILL)
+	FILL(X13)
+	FILL(X14)
+	FILL(X15)
 	MOVQ R15, R8
 	MOVQ R15, R9
 	MOVQ R15, BX
@@ -61,10 +64,13 @@ TEXT ·call(SB), NOSPLIT, $16-9
 	JNE  changed
 	CMPQ AX, R15
 	JNE  changed
-	EACH_VECTOR(OR_TO_X0)
-	MOVHLPS X0, X1
-	ORPS X1, X0
-	MOVQ X0, AX
+	ORPS X14, X13
+	ORPS X15, X13
+	FILL(X15)
+	EACH_KEPT(DIFFERENCE_TO_X13)
+	MOVHLPS X13, X14
+	ORPS X14, X13
+	MOVQ X13, AX
 	TESTQ AX, AX
 	JNE  changed
 	PUSHFQ
