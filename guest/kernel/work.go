@@ -39,18 +39,16 @@ func (k *Kernel) work() {
 	if k.cpu.BeginWork() {
 		k.expire()
 	}
-	for line, ok := k.cpu.NextInterrupt(); ok; line, ok = k.cpu.NextInterrupt() {
-		k.platform.Interrupt(line)
-		if !taken && k.ready != 0 {
-			break
+	for *k.interrupts != 0 && (taken || k.ready == 0) {
+		if line, ok := k.cpu.NextInterrupt(); ok {
+			k.platform.Interrupt(line)
 		}
 	}
 	if k.deferred.pending != 0 && (taken || k.ready == 0) {
 		k.deferred.run()
 	}
-	began, ended := k.cpu.EndWork()
 	if taken {
-		k.share.take(began, ended)
+		k.share.take(k.cpu.EndWork())
 	}
 	if k.ready == 0 && k.deferred.pending != 0 {
 		k.cpu.Poll()
