@@ -30,7 +30,8 @@ type CPU interface {
 	// s describes; every other register is 0, vector and x87 state are reset.
 	Start(slot int, s StartState)
 	// Upcall makes the task continue in u.Fn with an ordinary call frame, so that its
-	// return lands behind the Yield. It writes the return address through mem and
+	// return lands behind the Yield. If that is the system call that is being served it does not go
+	// on at once. It writes the return address through mem and
 	// reports false, changing nothing, if the stack is not writable there: a fault.
 	Upcall(slot int, mem *Memory, u *Upcall) bool
 	// SetSegmentBase sets the task's FS base (MemopSetFSBase) or GS base (MemopSetGSBase).

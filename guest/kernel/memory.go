@@ -25,6 +25,8 @@ type Memory struct {
 
 // WriteU64 writes a little-endian word to the task's RAM below its break. It reports
 // false, writing nothing, if any of the 8 bytes is not there.
+//
+//go:nosplit
 func (m *Memory) WriteU64(addr, v uint64) bool {
 	if !m.mayWrite(addr, 8) {
 		return false

@@ -99,6 +99,7 @@ func (k *Kernel) yield(t *Task, kind, a, b uint64) (s0, s1, s2, s3 uint64, on bo
 	}
 	if upcall {
 		k.runUpcall(t)
+		return 0, 0, 0, 0, false
 	}
 	return 0, 0, 0, 0, k.goesOn
 }

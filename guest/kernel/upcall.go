@@ -120,6 +120,8 @@ func (k *Kernel) tell(u *queuedUpcall, t *Task) {
 }
 
 // runUpcall makes a Yielded task continue in its oldest upcall. The queue is not empty.
+//
+//go:nosplit
 func (k *Kernel) runUpcall(t *Task) {
 	u := t.queue.pop()
 	if u.from != nil {

@@ -33,8 +33,8 @@ type CPU struct {
 //   - behind SYSCALL or INT 0x40: that lies in a page that ring 3 can execute, and so not in the
 //     last one of the low half, which Reserve never gives, nor in compatibility mode above 4 GiB;
 //   - to where an interrupt found it, which may be anywhere: classify looks there;
-//   - to an address that the kernel has put into its context, by Start, Clear or Upcall, or to
-//     where it was before another task ran: prepare looks there.
+//   - to an address that the kernel has put into its context: by Upcall, which looks there, or by
+//     Start or Clear, or to where it was before another task ran: prepare looks there.
 //
 // Behind any other trap its run is over.
 
@@ -229,12 +229,15 @@ func (c *CPU) forget(slot int) {
 //go:nosplit
 func (c *CPU) Upcall(slot int, mem *kernel.Memory, u *kernel.Upcall) bool {
 	x := contexts[slot]
-	c.unready(slot)
 	if x.memory != nil {
+		c.unready(slot)
 		return x.upcall32(u)
 	}
 	if !mem.WriteU64(x.rsp-8, x.rip) {
 		return false
+	}
+	if u.Fn >= abi.UserMax {
+		c.unready(slot)
 	}
 	x.rsp -= 8
 	x.rip = u.Fn

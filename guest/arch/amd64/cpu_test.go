@@ -110,6 +110,19 @@ func TestInterruptedOutsideTheLowHalf(t *testing.T) {
 	assert.Equal(t, kernel.TrapInterrupt, c.Switch(0).Reason, "the last address of the low half")
 }
 
+// Nor does an upcall lead there, though the kernel lets a task subscribe no such function.
+func TestUpcallOutsideTheLowHalf(t *testing.T) {
+	for _, fn := range []uint64{abi.UserMax, 1 << 63, abi.KernelBase, ^uint64(0)} {
+		c := startTasks(t, 1, false)
+		hostCPU.task = systemCall
+		c.Switch(0)
+		require.Same(t, contexts[0], ready)
+		require.True(t, c.Upcall(0, memoryAt(t, abi.RAMStart, make([]byte, 2*pageSize)), &kernel.Upcall{Fn: fn}))
+		hostCPU.task = func(*context) { t.Error("switched to ring 3") }
+		assert.Equal(t, kernel.TrapFault, c.Switch(0).Reason, "%#x", fn)
+	}
+}
+
 // Behind a SYSCALL in the last two bytes of the low half RCX would not be canonical.
 func TestTheLastPageIsNeverReserved(t *testing.T) {
 	newHostCPU(t)
