@@ -27,14 +27,23 @@ func (s *upcallSlot) waiting() uint64 { return load64(s[slotWaiting:]) }
 //go:nosplit
 func (t *Task) keep(e event, slot *upcallSlot, a0, a1, a2 uint32) {
 	n := &t.newest
+	if n.waits && n.event != e || t.older != 0 {
+		t.displace(e, slot)
+	}
+	n.event, n.slot, n.waits = e, slot, true
+	n.args[0], n.args[1], n.args[2] = a0, a1, a2
+}
+
+// displace makes room for an event in the task's record: another one goes to its slot, and an older one
+// of the same event is dropped there.
+func (t *Task) displace(e event, slot *upcallSlot) {
+	n := &t.newest
 	if n.waits && n.event != e {
 		t.put(n.slot, n.args[0], n.args[1], n.args[2])
 	}
 	if t.older != 0 {
 		t.setWaiting(slot, slot.waiting()&^t.bit)
 	}
-	n.event, n.slot, n.waits = e, slot, true
-	n.args[0], n.args[1], n.args[2] = a0, a1, a2
 }
 
 // put lets an event wait in its slot, and reports whether an older one waited there.

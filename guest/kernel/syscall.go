@@ -123,21 +123,29 @@ func bit(b bool) uint8 {
 //
 //go:nosplit
 func (k *Kernel) yieldWaitFor(t *Task, e event) (s0, s1, s2, s3 uint64, on bool) {
-	if t.queue.count != 0 {
-		if args, ok := k.takeQueued(t, e); ok {
-			return uint64(args[0]), uint64(args[1]), uint64(args[2]), 0, true
-		}
-	}
-	if n := &t.newest; n.waits && n.event == e {
+	if n := &t.newest; n.waits && n.event == e && t.queue.count == 0 { // as it mostly is, if it happened
 		n.waits = false
 		return uint64(n.args[0]), uint64(n.args[1]), uint64(n.args[2]), 0, true
 	}
-	if t.older != 0 || t.late != 0 {
-		if args, ok := k.takeWaiting(t, e); ok {
+	if t.queue.count != 0 || t.older != 0 || t.late != 0 {
+		if args, ok := k.take(t, e); ok {
 			return uint64(args[0]), uint64(args[1]), uint64(args[2]), 0, true
 		}
 	}
 	t.awaited = e
 	k.wait(t, YieldedFor)
 	return 0, 0, 0, 0, false
+}
+
+// take takes what happened first of an event and is still to be told, or reports false if nothing is:
+// from the queue, then the newest event, then from its slot.
+func (k *Kernel) take(t *Task, e event) (args [3]uint32, ok bool) {
+	if args, ok = k.takeQueued(t, e); ok {
+		return args, true
+	}
+	if n := &t.newest; n.waits && n.event == e {
+		n.waits = false
+		return n.args, true
+	}
+	return k.takeWaiting(t, e)
 }
