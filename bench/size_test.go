@@ -49,7 +49,7 @@ func TestKernelSizesRefuses(t *testing.T) {
 func TestGoals(t *testing.T) {
 	most, ok := Goal("NullCommand")
 	assert.True(t, ok)
-	assert.Equal(t, 150.0, most)
+	assert.Equal(t, 110.0, most)
 	_, ok = Goal("Empty")
 	assert.False(t, ok)
 }
