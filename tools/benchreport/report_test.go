@@ -42,16 +42,19 @@ func asJSON(t *testing.T, r bench.Run, results ...any) string {
 func counts(t *testing.T, skipped ...bench.Skip) string {
 	return asJSON(t, bench.Run{Skipped: skipped},
 		"BootMain", "instructions/op", 2645.0, "Empty", "instructions/op", 12.0, "NullCommand", "instructions/op", 157.0,
-		"YieldNoWait", "instructions/op", 150.0, "UpcallRoundTrip", "instructions/op", 450.0, "TaskSwitch", "instructions/op", 501.0,
-		"InterruptToCapsule", "instructions/op", 257.0, "BootFirstTask", "instructions/op", 131752.0,
-		"SmallestMemory", "KiB", 2984.0, "KernelTextRodata", "bytes", 98304.0)
+		"YieldNoWait", "instructions/op", 100.0, "Subscribe", "instructions/op", 302.0, "Memop", "instructions/op", 113.0,
+		"UpcallRoundTrip", "instructions/op", 320.0, "TaskSwitch", "instructions/op", 551.0, "IPCBuffer", "instructions/op", 1857.0,
+		"InterruptToCapsule", "instructions/op", 257.0, "InterruptToTask", "instructions/op", 1154.0,
+		"AlarmLatency", "instructions/op", 998.0, "NullCommand32", "instructions/op", 202.0,
+		"UpcallRoundTrip32", "instructions/op", 486.0, "BootFirstTask", "instructions/op", 131752.0,
+		"SmallestMemory", "KiB", 2984.0, "KernelTextRodata", "bytes", 98304.0, "KernelPclntab", "bytes", 37666.0)
 }
 
 func underKVM(t *testing.T, warnings ...string) string {
 	r := bench.Run{Config: []bench.Fact{{Key: "accel", Value: "kvm, direct door"}, {Key: "kvm", Value: "kvm_amd"}}, Warnings: warnings}
 	return asJSON(t, r, "BootEntered", "cycles/op", 1286.0, "BootFirstOutput", "user-exits/op", 15.0,
 		"NullCommand", "cycles/op", 320.5, "NullCommand", "p99-cycles", 400.0, "NullCommand", "exits/op", 0.003, "NullCommand", "user-exits/op", 0.0,
-		"SmallestMemory", "KiB", 784.0)
+		"SmallestMemory", "KiB", 632.0)
 }
 
 func report(t *testing.T, dir string) string {
@@ -66,16 +69,24 @@ func TestPaths(t *testing.T) {
 |--------------------|--------------|-------:|------:|----:|
 | BootMain           | instructions |   2645 |       |     |
 | Empty              | instructions |     12 |       |     |
-| NullCommand        | instructions |    157 |   150 |  no |
-| YieldNoWait        | instructions |    150 |   150 | yes |
-| UpcallRoundTrip    | instructions |    450 |   450 | yes |
-| TaskSwitch         | instructions |    501 |   500 |  no |
+| NullCommand        | instructions |    157 |   110 |  no |
+| YieldNoWait        | instructions |    100 |   100 | yes |
+| Subscribe          | instructions |    302 |   310 | yes |
+| Memop              | instructions |    113 |   120 | yes |
+| UpcallRoundTrip    | instructions |    320 |   320 | yes |
+| TaskSwitch         | instructions |    551 |   550 |  no |
+| IPCBuffer          | instructions |   1857 |  1700 |  no |
 | InterruptToCapsule | instructions |    257 |   300 | yes |
+| InterruptToTask    | instructions |   1154 |  1000 |  no |
+| AlarmLatency       | instructions |    998 |   850 |  no |
+| NullCommand32      | instructions |    202 |   180 |  no |
+| UpcallRoundTrip32  | instructions |    486 |   460 |  no |
 | BootFirstTask      | instructions | 131752 | 60000 |  no |
-| SmallestMemory     | KiB          |   2984 |  1024 |  no |
+| SmallestMemory     | KiB          |   2984 |   640 |  no |
 | KernelTextRodata   | bytes        |  98304 | 98304 | yes |
+| KernelPclntab      | bytes        |  37666 | 66000 | yes |
 
-4 of 8 goals are met.
+7 of 16 goals are met.
 `, report(t, folder(t, map[string]string{"counts.json": counts(t)})))
 }
 
@@ -84,12 +95,13 @@ func TestPathsThatLack(t *testing.T) {
 	var out strings.Builder
 	err := run(&out, []string{folder(t, map[string]string{"counts.json": counts(t, bench.Skip{Name: "ExitMMIO", Reason: "no device"})})}, "")
 	assert.ErrorContains(t, err, "not measured: ExitMMIO")
-	assert.Contains(t, out.String(), "4 of 8 goals are met.\n\nNot measured: ExitMMIO: no device.\n")
+	assert.Contains(t, out.String(), "7 of 16 goals are met.\n\nNot measured: ExitMMIO: no device.\n")
 
 	out.Reset()
-	one := asJSON(t, bench.Run{}, "NullCommand", "instructions/op", 140.0)
+	one := asJSON(t, bench.Run{}, "NullCommand", "instructions/op", 109.0)
 	err = run(&out, []string{folder(t, map[string]string{"counts.json": one})}, "")
-	assert.ErrorContains(t, err, "not measured: BootFirstTask, InterruptToCapsule, KernelTextRodata, SmallestMemory, TaskSwitch, UpcallRoundTrip, YieldNoWait")
+	assert.ErrorContains(t, err, "not measured: AlarmLatency, BootFirstTask, IPCBuffer, InterruptToCapsule, InterruptToTask, KernelPclntab, KernelTextRodata, Memop, "+
+		"NullCommand32, SmallestMemory, Subscribe, TaskSwitch, UpcallRoundTrip, UpcallRoundTrip32, YieldNoWait")
 	assert.Contains(t, out.String(), "1 of 1 goals are met.")
 }
 
@@ -97,15 +109,15 @@ func TestPathsThatLack(t *testing.T) {
 func TestPathsUnderKVM(t *testing.T) {
 	timed := report(t, folder(t, map[string]string{"counts.json": counts(t), "kvm.json": underKVM(t, "turbo is on")}))
 	assert.Regexp(t, `\| path +\| unit +\| +count \| cycles \| +99 % \| exits +\| to the monitor \| +goal \| met \|`, timed)
-	assert.Regexp(t, `\| NullCommand +\| instructions +\| +157 \| +320\.5 \| +400 \| +0 \| +0 \| +150 \| +no \|`, timed)
+	assert.Regexp(t, `\| NullCommand +\| instructions +\| +157 \| +320\.5 \| +400 \| +0 \| +0 \| +110 \| +no \|`, timed)
 	assert.Regexp(t, `\| Empty +\| instructions +\| +12 \| +- \| +- \| +- \| +- \| +\| +\|`, timed)
 
-	assert.Regexp(t, `\| SmallestMemory +\| KiB +\| +784 \| .*\| +1024 \| +yes \|`, timed)
-	assert.Contains(t, timed, "\n5 of 8 goals are met.\n")
+	assert.Regexp(t, `\| SmallestMemory +\| KiB +\| +632 \| .*\| +640 \| +yes \|`, timed)
+	assert.Contains(t, timed, "\n8 of 16 goals are met.\n")
 
 	nested := report(t, folder(t, map[string]string{"counts.json": counts(t), "kvm.json": underKVM(t, "cycles mean nothing: nested")}))
 	assert.NotContains(t, nested, "cycles")
-	assert.Regexp(t, `\| NullCommand +\| instructions +\| +157 \| +0 \| +0 \| +150 \| +no \|`, nested)
+	assert.Regexp(t, `\| NullCommand +\| instructions +\| +157 \| +0 \| +0 \| +110 \| +no \|`, nested)
 }
 
 func TestDocument(t *testing.T) {
@@ -135,7 +147,7 @@ func TestDocument(t *testing.T) {
 		`\| guest's first instruction +\| BootEntered +\| +- \| +1286 \| +- \| +- \| +- \| +- \|`,
 		`\| kernel's main function +\| BootMain +\| +2645 \| +- \| +- \| +- \| +- \| +- \|`,
 		`\| first byte of output +\| BootFirstOutput +\| +- \| +- \| +- \| +15 \| +- \| +- \|`,
-		`2984 KiB by the PVH door, 784 KiB by the direct one\.\n`,
+		`2984 KiB by the PVH door, 632 KiB by the direct one\.\n`,
 		`This host's KVM: /dev/kvm of Linux 6\.1\.\n`,
 		`\| exit of a port, and back +\| ns +\| +13419 \| +4020 \|`,
 		`\| allocations for it +\| +\| +0 \| +- \|`,
