@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"kapsel/bench"
+	"kapsel/vmm"
 	"kapsel/vmm/image"
 	"kapsel/vmm/qemu"
 )
@@ -31,6 +32,7 @@ type benchOptions struct {
 	small   string // image with two tasks
 	accel   accelerator
 	count   int
+	memory  byteSize // of the benchmark image's machine
 	run     *regexp.Regexp
 	json    bool
 	table   bool
@@ -48,10 +50,11 @@ type benchOptions struct {
 // parseBench reads the arguments of "kapsel bench". Images that are not named are in the
 // folder dir.
 func parseBench(args []string, dir string) (*benchOptions, error) {
-	o := &benchOptions{accel: accelAuto}
+	o := &benchOptions{accel: accelAuto, memory: vmm.DefaultMemory}
 	f := newFlags("bench")
 	f.Var(&o.accel, "accel", "")
 	f.IntVar(&o.count, "count", 1, "")
+	f.Var(&o.memory, "mem", "")
 	run := f.String("run", "", "")
 	f.BoolVar(&o.json, "json", false, "")
 	f.BoolVar(&o.table, "table", false, "")
@@ -106,6 +109,8 @@ func (o *benchOptions) check(files []string, dir string) error {
 	switch {
 	case o.count < 1:
 		return fmt.Errorf("--count %d: want 1 or more", o.count)
+	case o.memory > vmm.MaxMemory:
+		return fmt.Errorf("--mem %s: a machine can have at most %dG", &o.memory, vmm.MaxMemory>>30)
 	case o.timeout <= 0:
 		return fmt.Errorf("--timeout %s: want a positive time, as 30s", o.timeout)
 	case o.json && o.table:
@@ -114,6 +119,8 @@ func (o *benchOptions) check(files []string, dir string) error {
 		return errors.New("--update writes the file that --golden names")
 	case o.golden != "" && o.accel == accelKVM:
 		return errors.New("--golden compares counts of QEMU's emulator: --accel kvm has none")
+	case o.golden != "" && o.memory != vmm.DefaultMemory:
+		return errors.New("--golden compares counts with the default memory: --mem sets another")
 	case o.golden != "" && o.run.String() != "":
 		return errors.New("--golden compares all paths: --run leaves some out")
 	}

@@ -116,6 +116,7 @@ flags of run, anywhere on the line:
 flags of bench:
   --accel auto|kvm|qemu   as of run. KVM gives cycles, exits and, where the host counts them,
                           instructions; QEMU counts instructions alone, the same each time
+  --mem SIZE              as of run, for the image that measures
   --count N               boot N times (default 1); 6 or more for a comparison that is tested
   --run REGEXP            write the paths whose names fit
   --json, --table         write JSON with all samples, or a table, in place of benchmark lines

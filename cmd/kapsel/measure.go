@@ -44,6 +44,9 @@ func (o *benchOptions) measure(ctx context.Context, stderr io.Writer) (*bench.Ru
 		return nil, statusFailed, err
 	}
 	m.log("accelerator %s: %s", m.accel, why)
+	if err := m.accel.fits(m.image, uint64(o.memory), image.Params{}); err != nil {
+		return nil, statusUsage, usageError{fmt.Errorf("--mem %s: %w", &o.memory, err)}
+	}
 	if err := m.header(ctx); err != nil {
 		return nil, statusFailed, err
 	}
@@ -120,8 +123,9 @@ func (m *measurer) boot(ctx context.Context, boot int) (int, error) {
 	}}
 	var marks []vmm.Mark
 	exit, cause, err := m.guest(ctx, m.o.timeout, vmm.Config{
-		Image: m.image,
-		Mark:  func(mark vmm.Mark) { marks = append(marks, mark) },
+		Image:  m.image,
+		Memory: uint64(m.o.memory),
+		Mark:   func(mark vmm.Mark) { marks = append(marks, mark) },
 	}, console, console.Done)
 	if err == nil && !console.Done() {
 		status := failedStatus(ctx)
@@ -255,7 +259,7 @@ func (m *measurer) stagesOnce(ctx context.Context) ([]bench.Result, error) {
 	defer end(nil)
 	s := &stageConsole{end: end}
 	started := time.Now()
-	machine, err := vmm.New(ctx, vmm.Config{Image: m.image, Console: s, ConsoleInStep: true, Log: m.log, SmallPages: true,
+	machine, err := vmm.New(ctx, vmm.Config{Image: m.image, Memory: uint64(m.o.memory), Console: s, ConsoleInStep: true, Log: m.log, SmallPages: true,
 		Mark: func(vmm.Mark) {}}) // a board for benchmarks looks for its device
 	if err != nil {
 		return nil, err
