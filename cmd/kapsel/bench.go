@@ -40,6 +40,7 @@ type benchOptions struct {
 	out     string // file, "" for standard output
 	golden  string // file, "" for none
 	update  bool
+	model   bool // have the cycles modelled, in place of measuring
 	timeout time.Duration
 	verbose bool
 
@@ -63,6 +64,7 @@ func parseBench(args []string, dir string) (*benchOptions, error) {
 	f.StringVar(&o.small, "small", "", "")
 	f.StringVar(&o.golden, "golden", "", "")
 	f.BoolVar(&o.update, "update", false, "")
+	f.BoolVar(&o.model, "model", false, "")
 	f.DurationVar(&o.timeout, "timeout", benchTimeout, "")
 	f.BoolVar(&o.compare, "compare", false, "")
 	f.BoolVar(&o.verbose, "v", false, "")
@@ -117,6 +119,10 @@ func (o *benchOptions) check(files []string, dir string) error {
 		return errors.New("--json and --table: want one of them")
 	case o.update && o.golden == "":
 		return errors.New("--update writes the file that --golden names")
+	case o.model && (o.golden != "" || o.plot != "" || o.count != 1):
+		return errors.New("--model measures nothing: --golden, --plot and --count have no meaning with it")
+	case o.model && o.accel == accelKVM:
+		return errors.New("--model wants a log of QEMU's emulator: --accel kvm has none")
 	case o.golden != "" && o.accel == accelKVM:
 		return errors.New("--golden compares counts of QEMU's emulator: --accel kvm has none")
 	case o.golden != "" && o.memory != vmm.DefaultMemory:
@@ -124,7 +130,7 @@ func (o *benchOptions) check(files []string, dir string) error {
 	case o.golden != "" && o.run.String() != "":
 		return errors.New("--golden compares all paths: --run leaves some out")
 	}
-	if o.golden != "" {
+	if o.golden != "" || o.model {
 		o.accel = accelQEMU
 	}
 	return nil
@@ -170,7 +176,11 @@ func benchCommand(args []string, std stdio) (int, error) {
 	defer stop()
 	defer context.AfterFunc(ctx, std.hurry)()
 
-	run, status, err := o.measure(ctx, std.err)
+	take := o.measure
+	if o.model {
+		take = o.modelled
+	}
+	run, status, err := take(ctx, std.err)
 	if err != nil {
 		return status, err
 	}

@@ -126,6 +126,8 @@ flags of bench:
   --update                write what --golden names anew
   --small IMAGE           find the least memory that IMAGE, with two tasks, runs in (default
                           two.elf beside kapsel)
+  --model                 measure nothing: have llvm-mca model the cycles of each path's
+                          instructions, as QEMU logs them (docs/benchmarks.md)
   --timeout TIME          end a boot after TIME (default 10m)
   -v                      say what is going on, on standard error
 
