@@ -72,6 +72,24 @@ func (c *Console) Err() error {
 	return nil
 }
 
+// A Median is what the image itself says that a path took, in ticks, with what measuring takes.
+type Median struct {
+	Name  string
+	Ticks int64
+	Calls bool // what measuring takes is to be taken off
+}
+
+// Medians returns the median of each path that was not skipped, in the image's order.
+func (c *Console) Medians() []Median {
+	var medians []Median
+	for i := range c.paths {
+		if p := &c.paths[i]; p.skipped == "" {
+			medians = append(medians, Median{p.name, Distribute(p.samples).Median(), p.base() != ""})
+		}
+	}
+	return medians
+}
+
 func (c *Console) endLine() {
 	text := strings.TrimRight(string(c.line), "\r")
 	c.line = c.line[:0]

@@ -87,10 +87,12 @@ build_command() {
     go build -trimpath -o "$build/kapsel" ./cmd/kapsel
 }
 
-# build_bench: the image that measures itself, build/bench.elf.
+# build_bench IMAGE TAGS [TASK...]: an image that measures itself, with further tasks.
 build_bench() {
-    go run ./tools/mkimage -o "$build/bench.elf" -tags kapsel_benchmark \
-        ./guest/tasks/bench64 ./guest/tasks/benchpeer ./guest/tasks/bench32/bench32.bin
+    local image=$1 tags=$2
+    shift 2
+    go run ./tools/mkimage -o "$image" -tags "$tags" \
+        ./guest/tasks/bench64 ./guest/tasks/benchpeer ./guest/tasks/bench32/bench32.bin "$@"
 }
 
 # kvm_works: this host's KVM can run the kernel; needs build/kapsel.

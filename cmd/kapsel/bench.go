@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"kapsel/bench"
+	"kapsel/vmm"
 	"kapsel/vmm/image"
 	"kapsel/vmm/qemu"
 )
@@ -31,6 +32,7 @@ type benchOptions struct {
 	small   string // image with two tasks
 	accel   accelerator
 	count   int
+	memory  byteSize // of the benchmark image's machine
 	run     *regexp.Regexp
 	json    bool
 	table   bool
@@ -38,6 +40,7 @@ type benchOptions struct {
 	out     string // file, "" for standard output
 	golden  string // file, "" for none
 	update  bool
+	model   bool // have the cycles modelled, in place of measuring
 	timeout time.Duration
 	verbose bool
 
@@ -48,10 +51,11 @@ type benchOptions struct {
 // parseBench reads the arguments of "kapsel bench". Images that are not named are in the
 // folder dir.
 func parseBench(args []string, dir string) (*benchOptions, error) {
-	o := &benchOptions{accel: accelAuto}
+	o := &benchOptions{accel: accelAuto, memory: vmm.DefaultMemory}
 	f := newFlags("bench")
 	f.Var(&o.accel, "accel", "")
 	f.IntVar(&o.count, "count", 1, "")
+	f.Var(&o.memory, "mem", "")
 	run := f.String("run", "", "")
 	f.BoolVar(&o.json, "json", false, "")
 	f.BoolVar(&o.table, "table", false, "")
@@ -60,6 +64,7 @@ func parseBench(args []string, dir string) (*benchOptions, error) {
 	f.StringVar(&o.small, "small", "", "")
 	f.StringVar(&o.golden, "golden", "", "")
 	f.BoolVar(&o.update, "update", false, "")
+	f.BoolVar(&o.model, "model", false, "")
 	f.DurationVar(&o.timeout, "timeout", benchTimeout, "")
 	f.BoolVar(&o.compare, "compare", false, "")
 	f.BoolVar(&o.verbose, "v", false, "")
@@ -106,18 +111,26 @@ func (o *benchOptions) check(files []string, dir string) error {
 	switch {
 	case o.count < 1:
 		return fmt.Errorf("--count %d: want 1 or more", o.count)
+	case o.memory > vmm.MaxMemory:
+		return fmt.Errorf("--mem %s: a machine can have at most %dG", &o.memory, vmm.MaxMemory>>30)
 	case o.timeout <= 0:
 		return fmt.Errorf("--timeout %s: want a positive time, as 30s", o.timeout)
 	case o.json && o.table:
 		return errors.New("--json and --table: want one of them")
 	case o.update && o.golden == "":
 		return errors.New("--update writes the file that --golden names")
+	case o.model && (o.golden != "" || o.plot != "" || o.count != 1):
+		return errors.New("--model measures nothing: --golden, --plot and --count have no meaning with it")
+	case o.model && o.accel == accelKVM:
+		return errors.New("--model wants a log of QEMU's emulator: --accel kvm has none")
 	case o.golden != "" && o.accel == accelKVM:
 		return errors.New("--golden compares counts of QEMU's emulator: --accel kvm has none")
+	case o.golden != "" && o.memory != vmm.DefaultMemory:
+		return errors.New("--golden compares counts with the default memory: --mem sets another")
 	case o.golden != "" && o.run.String() != "":
 		return errors.New("--golden compares all paths: --run leaves some out")
 	}
-	if o.golden != "" {
+	if o.golden != "" || o.model {
 		o.accel = accelQEMU
 	}
 	return nil
@@ -163,7 +176,11 @@ func benchCommand(args []string, std stdio) (int, error) {
 	defer stop()
 	defer context.AfterFunc(ctx, std.hurry)()
 
-	run, status, err := o.measure(ctx, std.err)
+	take := o.measure
+	if o.model {
+		take = o.modelled
+	}
+	run, status, err := take(ctx, std.err)
 	if err != nil {
 		return status, err
 	}

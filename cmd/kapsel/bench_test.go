@@ -261,12 +261,12 @@ func TestUncounted(t *testing.T) {
 func TestParseBench(t *testing.T) {
 	o, err := parseBench(nil, "/b")
 	require.NoError(t, err)
-	assert.Equal(t, &benchOptions{image: "/b/bench.elf", small: "/b/two.elf", accel: accelAuto, count: 1,
+	assert.Equal(t, &benchOptions{image: "/b/bench.elf", small: "/b/two.elf", accel: accelAuto, memory: vmm.DefaultMemory, count: 1,
 		run: regexp.MustCompile(""), timeout: benchTimeout}, o)
 
-	o, err = parseBench(strings.Fields("-count 5 x.elf -run ^A -json -o f --plot p --accel kvm --timeout 9s -v"), "/b")
+	o, err = parseBench(strings.Fields("-count 5 --mem 32M x.elf -run ^A -json -o f --plot p --accel kvm --timeout 9s -v"), "/b")
 	require.NoError(t, err)
-	assert.Equal(t, &benchOptions{image: "x.elf", small: "/b/two.elf", accel: accelKVM, count: 5, json: true, out: "f", plot: "p",
+	assert.Equal(t, &benchOptions{image: "x.elf", small: "/b/two.elf", accel: accelKVM, memory: 32 << 20, count: 5, json: true, out: "f", plot: "p",
 		run: regexp.MustCompile("^A"), timeout: 9 * time.Second, verbose: true}, o)
 
 	o, err = parseBench([]string{"--golden", "g"}, "/b")
@@ -280,6 +280,8 @@ func TestParseBench(t *testing.T) {
 	for args, want := range map[string]string{
 		"a b":                     `unexpected argument "b"`,
 		"--count 0":               "--count 0: want 1 or more",
+		"--mem 2048G":             "--mem 2048G: a machine can have at most 1024G",
+		"--golden g --mem 8M":     "--golden compares counts with the default memory: --mem sets another",
 		"--timeout 0s":            "--timeout 0s: want a positive time",
 		"--run (":                 "--run: error parsing regexp",
 		"--json --table":          "want one of them",

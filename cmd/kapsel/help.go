@@ -116,6 +116,7 @@ flags of run, anywhere on the line:
 flags of bench:
   --accel auto|kvm|qemu   as of run. KVM gives cycles, exits and, where the host counts them,
                           instructions; QEMU counts instructions alone, the same each time
+  --mem SIZE              as of run, for the image that measures
   --count N               boot N times (default 1); 6 or more for a comparison that is tested
   --run REGEXP            write the paths whose names fit
   --json, --table         write JSON with all samples, or a table, in place of benchmark lines
@@ -125,6 +126,8 @@ flags of bench:
   --update                write what --golden names anew
   --small IMAGE           find the least memory that IMAGE, with two tasks, runs in (default
                           two.elf beside kapsel)
+  --model                 measure nothing: have llvm-mca model the cycles of each path's
+                          instructions, as QEMU logs them (docs/benchmarks.md)
   --timeout TIME          end a boot after TIME (default 10m)
   -v                      say what is going on, on standard error
 

@@ -34,18 +34,9 @@ var errMeasured = errors.New("measured")
 // measure boots the benchmark image as often as asked for, then takes the stages of booting and
 // the smallest memory, and returns all of it; or the command's status and why not.
 func (o *benchOptions) measure(ctx context.Context, stderr io.Writer) (*bench.Run, int, error) {
-	m := &measurer{o: o, run: new(bench.Run), stderr: stderr}
-	var err error
-	if m.image, err = openImage(ctx, o.image, "bench.elf"); err != nil {
-		return nil, statusUsage, usageError{err}
-	}
-	var why string
-	if m.accel, why, err = choose(ctx, o.accel); err != nil {
-		return nil, statusFailed, err
-	}
-	m.log("accelerator %s: %s", m.accel, why)
-	if err := m.header(ctx); err != nil {
-		return nil, statusFailed, err
+	m, status, err := o.measurer(ctx, stderr)
+	if err != nil {
+		return nil, status, err
 	}
 	for boot := range o.count {
 		if status, err := m.boot(ctx, boot); err != nil {
@@ -58,12 +49,38 @@ func (o *benchOptions) measure(ctx context.Context, stderr io.Writer) (*bench.Ru
 		}
 	}
 	m.sizes()
-	for _, w := range m.run.Warnings {
-		fmt.Fprintf(stderr, "kapsel: warning: %s\n", w)
+	return m.finish()
+}
+
+// measurer opens the image, chooses the accelerator, and says on what the run is made.
+func (o *benchOptions) measurer(ctx context.Context, stderr io.Writer) (*measurer, int, error) {
+	m := &measurer{o: o, run: new(bench.Run), stderr: stderr}
+	var err error
+	if m.image, err = openImage(ctx, o.image, "bench.elf"); err != nil {
+		return nil, statusUsage, usageError{err}
 	}
-	m.run.Results = slices.DeleteFunc(m.run.Results, func(r bench.Result) bool { return !o.run.MatchString(r.Name) })
+	var why string
+	if m.accel, why, err = choose(ctx, o.accel); err != nil {
+		return nil, statusFailed, err
+	}
+	m.log("accelerator %s: %s", m.accel, why)
+	if err := m.accel.fits(m.image, uint64(o.memory), image.Params{}); err != nil {
+		return nil, statusUsage, usageError{fmt.Errorf("--mem %s: %w", &o.memory, err)}
+	}
+	if err := m.header(ctx); err != nil {
+		return nil, statusFailed, err
+	}
+	return m, 0, nil
+}
+
+// finish says what the figures do not mean, and returns those that were asked for.
+func (m *measurer) finish() (*bench.Run, int, error) {
+	for _, w := range m.run.Warnings {
+		fmt.Fprintf(m.stderr, "kapsel: warning: %s\n", w)
+	}
+	m.run.Results = slices.DeleteFunc(m.run.Results, func(r bench.Result) bool { return !m.wants(r.Name) })
 	if len(m.run.Results) == 0 {
-		return nil, statusUsage, usageError{fmt.Errorf("no path of the image has a name that --run %s fits", o.run)}
+		return nil, statusUsage, usageError{fmt.Errorf("no path of the image has a name that --run %s fits", m.o.run)}
 	}
 	return m.run, 0, nil
 }
@@ -113,6 +130,18 @@ func (m *measurer) wants(name string) bool { return m.o.run.MatchString(name) }
 
 // boot boots the image once, to its end, and keeps the results.
 func (m *measurer) boot(ctx context.Context, boot int) (int, error) {
+	console, marks, status, err := m.once(ctx, boot)
+	if err != nil {
+		return status, err
+	}
+	if err := m.keep(console, marks, boot == 0); err != nil {
+		return statusFailed, fmt.Errorf("%q: %w", m.o.image, err)
+	}
+	return 0, nil
+}
+
+// once boots the image, with further options for QEMU, and returns what it printed and marked.
+func (m *measurer) once(ctx context.Context, boot int, options ...string) (*bench.Console, []vmm.Mark, int, error) {
 	console := &bench.Console{Progress: func(name string) {
 		if m.wants(name) {
 			fmt.Fprintf(m.stderr, "kapsel: boot %d of %d: %s\n", boot+1, m.o.count, name)
@@ -120,9 +149,10 @@ func (m *measurer) boot(ctx context.Context, boot int) (int, error) {
 	}}
 	var marks []vmm.Mark
 	exit, cause, err := m.guest(ctx, m.o.timeout, vmm.Config{
-		Image: m.image,
-		Mark:  func(mark vmm.Mark) { marks = append(marks, mark) },
-	}, console, console.Done)
+		Image:  m.image,
+		Memory: uint64(m.o.memory),
+		Mark:   func(mark vmm.Mark) { marks = append(marks, mark) },
+	}, console, console.Done, options...)
 	if err == nil && !console.Done() {
 		status := failedStatus(ctx)
 		if errors.Is(cause, errTimeout) {
@@ -131,15 +161,9 @@ func (m *measurer) boot(ctx context.Context, boot int) (int, error) {
 		if exit.Reason != vmm.Cancelled {
 			cause = errors.New(exit.String())
 		}
-		return status, fmt.Errorf("%w: %w", cause, console.Err())
+		return nil, nil, status, fmt.Errorf("%w: %w", cause, console.Err())
 	}
-	if err != nil {
-		return statusFailed, err
-	}
-	if err := m.keep(console, marks, boot == 0); err != nil {
-		return statusFailed, fmt.Errorf("%q: %w", m.o.image, err)
-	}
-	return 0, nil
+	return console, marks, statusFailed, err
 }
 
 // keep makes results of what was printed and counted. What is the same in each boot is
@@ -197,14 +221,14 @@ func (c measuredConsole) Write(p []byte) (int, error) {
 }
 
 // guest runs an image until enough says so, the guest ends, or time is over. It returns
-// the cause if the machine was cancelled.
-func (m *measurer) guest(ctx context.Context, patience time.Duration, c vmm.Config, console io.Writer, enough func() bool) (exit vmm.Exit, cause, err error) {
+// the cause if the machine was cancelled. options are for QEMU.
+func (m *measurer) guest(ctx context.Context, patience time.Duration, c vmm.Config, console io.Writer, enough func() bool, options ...string) (exit vmm.Exit, cause, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errTimeout)
 	defer cancel()
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	c.Console, c.ConsoleInStep, c.Log = measuredConsole{console, enough, end}, true, m.log
-	machine, err := newMachine(ctx, m.accel, c, qemu.Deterministic...)
+	machine, err := newMachine(ctx, m.accel, c, slices.Concat(qemu.Deterministic, options)...)
 	if err != nil {
 		return exit, nil, err
 	}
@@ -255,7 +279,7 @@ func (m *measurer) stagesOnce(ctx context.Context) ([]bench.Result, error) {
 	defer end(nil)
 	s := &stageConsole{end: end}
 	started := time.Now()
-	machine, err := vmm.New(ctx, vmm.Config{Image: m.image, Console: s, ConsoleInStep: true, Log: m.log, SmallPages: true,
+	machine, err := vmm.New(ctx, vmm.Config{Image: m.image, Memory: uint64(m.o.memory), Console: s, ConsoleInStep: true, Log: m.log, SmallPages: true,
 		Mark: func(vmm.Mark) {}}) // a board for benchmarks looks for its device
 	if err != nil {
 		return nil, err

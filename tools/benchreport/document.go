@@ -129,6 +129,9 @@ func (m *measured) figures(plots string) string {
 		}
 		b.WriteString(".\n")
 	}
+	for _, k := range kinds {
+		section("Growth with "+k.name, k.remark, growthTable(m.growth[k.name]))
+	}
 	where := "In the nested machine a nanosecond is a tick."
 	if m.hostKVM != "" {
 		where += " This host's KVM: " + m.hostKVM + "."

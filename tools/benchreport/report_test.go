@@ -179,6 +179,36 @@ func TestDocumentOfCountsAlone(t *testing.T) {
 	assert.NoFileExists(t, filepath.Join(dir, "doc", "peers.svg"))
 }
 
+// Growth has the paths of which all machines have a count, by number and not by name.
+func TestGrowth(t *testing.T) {
+	machine := func(results ...any) string { return asJSON(t, bench.Run{}, results...) }
+	dir := folder(t, map[string]string{
+		"counts.json":           counts(t),
+		"growth/tasks-3.json":   machine("BootLoaded", instructions, 1000.0, "Empty", instructions, 12.0, "NullCommand", instructions, 110.0, "Preemption", instructions, 791.0, "AlarmLatency", instructions, 900.0),
+		"growth/tasks-16.json":  machine("BootLoaded", instructions, 14000.0, "NullCommand", instructions, 110.0, "Preemption", instructions, 790.0, "AlarmLatency", instructions, 950.0),
+		"growth/tasks-64.json":  machine("BootLoaded", instructions, 62003.0, "NullCommand", instructions, 110.0, "Preemption", instructions, 790.0, "AlarmLatency", instructions, 880.0, "KernelText", "bytes", 1.0),
+		"growth/memory-64.json": machine("BootLoaded", instructions, 1000.0),
+		"doc.md":                markBegin + markEnd,
+	})
+	doc := filepath.Join(dir, "doc.md")
+	require.NoError(t, run(nil, []string{dir}, doc))
+	text, err := os.ReadFile(doc)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), `
+### Growth with tasks
+
+Tasks in the image, all loaded: three that measure, the others wait.
+
+| path         |    3 |    16 |    64 | for each more |
+|--------------|-----:|------:|------:|--------------:|
+| BootLoaded   | 1000 | 14000 | 62003 |          1000 |
+| NullCommand  |  110 |   110 |   110 |             0 |
+| Preemption   |  791 |   790 |   790 |             0 |
+| AlarmLatency |  900 |   950 |   880 |          -0.3 |
+`)
+	assert.NotContains(t, string(text), "Growth with memory", "one machine does not grow")
+}
+
 func TestPeerTable(t *testing.T) {
 	const instructions = "instructions/op"
 	for _, tt := range []struct {
@@ -244,6 +274,8 @@ func TestRefuses(t *testing.T) {
 		{"a bad run under KVM", map[string]string{"counts.json": good, "kvm.json": "{"}, "", "kvm.json\": line 1: unexpected end of JSON"},
 		{"bad results of the monitor", map[string]string{"counts.json": good, "host.txt": "BenchmarkA 1 x ns/op\n"}, "", "host.txt\": line 1"},
 		{"a bad peer", map[string]string{"counts.json": good, "peers/linux.txt": "ok\n"}, "", "linux.txt\": no results in it"},
+		{"growth by no number", map[string]string{"counts.json": good, "growth/tasks-many.json": good}, "", "tasks-many.json\": want a number behind \"tasks-\""},
+		{"growth that is none", map[string]string{"counts.json": good, "growth/tasks-3.json": "{"}, "", "tasks-3.json\": line 1"},
 		{"no document", map[string]string{"counts.json": good}, "none.md", "none.md: no such file"},
 		{"a document without marks", map[string]string{"counts.json": good, "doc.md": markBegin}, "doc.md", "doc.md: want the lines"},
 	} {

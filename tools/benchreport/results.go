@@ -20,6 +20,7 @@ type measured struct {
 	hostKVM     string  // what KVM that was
 	peers       results // and of the monitor, counted; and of the kernel
 	timed       results
+	growth      map[string][]grown // by kind, from the least on
 }
 
 func readFolder(dir string) (*measured, error) {
@@ -55,6 +56,9 @@ func readFolder(dir string) (*measured, error) {
 		}
 	}
 	m.peers.add(m.counts) // ours
+	if m.growth, err = readGrowth(dir); err != nil {
+		return nil, err
+	}
 	return m, nil
 }
 

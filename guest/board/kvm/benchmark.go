@@ -35,7 +35,21 @@ func (i *instruments) wire(k *kernel.Kernel, m *amd64.Machine, can capability.Se
 	i.registers = mmio.NewRegisters32(m.MapDevice(abi.BenchmarkMMIO), abi.PageSize, can.Hardware)
 	i.driver.Init(k, &i.ports, &i.registers, &i.alarm, can.MemoryAllocation)
 	k.AddDriver(abi.DriverBenchmark, &i.driver)
+	for n := range uint32(idleDrivers) {
+		k.AddDriver(abi.DriverBenchmark+1+n, idleDriver{})
+	}
 }
+
+// An idleDriver answers no command. Such ones show what the number of drivers costs.
+type idleDriver struct{}
+
+// Command implements kernel.Driver.
+func (idleDriver) Command(kernel.TaskID, uint32, uint32, uint32) kernel.Result {
+	return kernel.Failed(abi.NOSUPPORT)
+}
+
+// Slots implements kernel.Driver.
+func (idleDriver) Slots() *kernel.Slots { return nil }
 
 // booted notes when booting came to what, by the time-stamp counter.
 func (i *instruments) booted(entered, main, loaded uint64) {

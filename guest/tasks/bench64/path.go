@@ -63,6 +63,7 @@ func (p path) run() {
 		skip(p.name, "there is no task benchpeer")
 		return
 	}
+	p.n = min(p.n, most)
 	if p.prints {
 		task.AllowReadOnly(abi.DriverConsole, consoleWrite, text[:])
 	}

@@ -1,0 +1,7 @@
+//go:build kapsel_kernel && kapsel_benchmark && kapsel_drivers
+
+package main
+
+// idleDrivers is how many drivers that nobody calls the benchmark's board has: as many as there
+// is room for.
+const idleDrivers = 26

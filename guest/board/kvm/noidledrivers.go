@@ -1,0 +1,6 @@
+//go:build kapsel_kernel && kapsel_benchmark && !kapsel_drivers
+
+package main
+
+// idleDrivers is how many drivers that nobody calls the benchmark's board has (idledrivers.go).
+const idleDrivers = 0
