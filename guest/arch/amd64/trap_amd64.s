@@ -93,10 +93,9 @@
 	POPQ  BP                     \
 	BYTE  $0xc3 // RET: the assembler would miss the pushes that it pairs with
 
-// Onto the kernel's stack, to call Go: with a frame as the next one down from Switch, for traces, and
+// To call Go, on the kernel's stack: with a frame as the next one down from Switch, for traces, and
 // with what compiled code takes for granted.
 #define ENTER_GO \
-	MOVQ  ·kernelSP(SB), SP  \
 	LEAQ  SPILLS(SP), BP     \
 	XORPS X15, X15           \
 	LEAQ  kapsel·g0(SB), R14 \
@@ -105,7 +104,7 @@
 // To ring 3 behind a SYSCALL of the task whose context R9 is, with its results in place. RCX, the
 // flags and R8 to R11 are lost. IRETQ lets no later instruction begin before the branch of
 // CLEAR_BUFFERS is right (SDM vol. 3, 8.3), and SYSRET may. If it was predicted wrong, that is at
-// address 0.
+// address 0. The task's stack comes last: nothing may come between that and ring 3.
 #define LEAVE_BY_SYSRET \
 	CLEAR_VECTORS                 \
 	MOVQ context_r15(R9), R15     \
@@ -115,15 +114,17 @@
 	MOVQ context_rbp(R9), BP      \
 	MOVQ context_rbx(R9), BX      \
 	MOVQ context_rip(R9), CX      \
-	MOVQ context_rsp(R9), SP      \
 	MOVL $(const_flagsFixed+const_flagIF), R11 \
 	XORL AX, AX                   \
 	XORL R8, R8                   \
-	XORL R9, R9                   \
 	CMPQ ·uncleared(SB), $0       \
-	JEQ  4(PC)                    \
+	JEQ  6(PC)                    \
+	MOVQ context_rsp(R9), SP      \
+	XORL R9, R9                   \
 	ANDQ ·uncleared(SB), CX       \
 	BYTE $0x48; SYSRET            \
+	MOVQ context_rsp(R9), SP      \
+	XORL R9, R9                   \
 	VERW ·writeableSegment(SB)    \
 	BYTE $0x48; SYSRET
 
@@ -160,8 +161,9 @@ iret:
 // kernel.
 TEXT ·syscallEntry(SB), NOSPLIT|NOFRAME, $0
 	MOVQ ·running(SB), R9
-	MOVQ CX, context_rip(R9)
 	MOVQ SP, context_rsp(R9)
+	MOVQ ·kernelSP(SB), SP                // the task's stack is left at once
+	MOVQ CX, context_rip(R9)
 	MOVQ $const_cameBySyscall, context_vector(R9)
 	MOVQ BX, context_rbx(R9)
 	MOVQ BP, context_rbp(R9)
@@ -279,6 +281,7 @@ task32:
 	MOVQ DI, context_rdi(SP)
 	MOVQ BP, context_rbp(SP)
 	MOVQ SP, AX                           // systemCall32(context)
+	MOVQ ·kernelSP(SB), SP
 	ENTER_GO
 	PUSHQ $FLAGS_CLEAR
 	POPFQ                                 // AC would lift SMAP, DF would turn copies around
