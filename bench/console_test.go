@@ -252,3 +252,12 @@ func FuzzConsole(f *testing.F) {
 		require.Equal(t, fmt.Sprint(results), fmt.Sprint(back.Results))
 	})
 }
+
+// Medians are what the samples say, with what measuring takes.
+func TestMedians(t *testing.T) {
+	c := new(Console)
+	c.Write([]byte("bench Empty 2 unit=ticks 12*2\nbench Memop 3 unit=ticks 150*2 152*1\nbench Preemption skipped: no timer\n" +
+		"bench TaskSwitch 1 unit=ticks base=none 700*1\nbench done\n"))
+	require.NoError(t, c.Err())
+	assert.Equal(t, []Median{{"Empty", 12, false}, {"Memop", 150, true}, {"TaskSwitch", 700, false}}, c.Medians())
+}

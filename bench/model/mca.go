@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
@@ -20,7 +22,7 @@ const (
 	triple       = "x86_64"
 )
 
-// guess is what LLVM's models say, in cycles, of an instruction that they have no figure of.
+// guess is what LLVM's models say at the least, in cycles, of an instruction that they have no figure of.
 const guess = 100
 
 // rings are the instructions that change the privilege level, by the beginnings of their names.
@@ -83,7 +85,8 @@ func Cycles(ctx context.Context, operations []Operation) ([]Figure, error) {
 }
 
 // assembly returns what the analyzer is given for each code: the disassembler's text, but of a
-// call the PUSH that is in it, because the analyzer takes 100 cycles for the function called.
+// call the PUSH that is in it, because the analyzer takes 100 cycles for the function called. All is
+// taken for 64-bit code: what a 32-bit task executes within a path means the same there.
 func assembly(ctx context.Context, operations []Operation) (map[string]string, error) {
 	var codes []string
 	names := map[string]string{}
@@ -118,13 +121,13 @@ func assembly(ctx context.Context, operations []Operation) (map[string]string, e
 
 // modelled returns the instructions that all models have a figure of and that change no privilege level.
 func modelled(ctx context.Context, names map[string]string) (map[string]bool, error) {
-	var regions [][]string
-	for _, name := range names {
-		regions = append(regions, []string{name})
-	}
 	known := map[string]bool{}
-	for _, r := range regions {
-		known[r[0]] = true
+	for _, name := range names {
+		known[name] = true
+	}
+	var regions [][]string
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		regions = append(regions, []string{name})
 	}
 	for _, processor := range Processors {
 		cycles, err := analyze(ctx, processor, regions)

@@ -15,13 +15,13 @@ import (
 
 // Options returns those for QEMU that make it write the log that Read reads to a file (QEMU
 // manual, "Invocation": -d, -D, -dfilter, -singlestep; docs/devel/tracing): each instruction as it
-// is translated and as it is executed, and writes to devices. It leaves out firmware, what
-// runs before page tables are on, and the addresses from skip up to skipEnd.
+// is translated and as it is executed, and writes to devices. Left out are the firmware, which lies in
+// the first MiB and high in RAM, and the addresses from skip up to skipEnd.
 func Options(file string, skip, skipEnd uint64) []string {
-	const begin = 1 << 20 // above the firmware
+	const mib = 1 << 20
 	return []string{
 		"-singlestep", "-d", "exec,nochain,in_asm", "-D", file, "-trace", "memory_region_ops_write",
-		"-dfilter", fmt.Sprintf("%#x..%#x,%#x..%#x", begin, skip-1, skipEnd, ^uint64(0)),
+		"-dfilter", fmt.Sprintf("%#x..%#x,%#x..%#x,%#x..%#x", mib, 16*mib-1, abi.FlashStart, skip-1, skipEnd, ^uint64(0)),
 	}
 }
 
@@ -146,7 +146,7 @@ func (r *reader) executes(line []byte) error {
 // that turns out to reach a device. Those with a REP prefix are repeated by themselves.
 func (r *reader) again(i *Instruction) bool {
 	n := len(r.current)
-	return n > 0 && r.current[n-1].Address == i.Address && i.Code[0] != 0xf2 && i.Code[0] != 0xf3
+	return n > 0 && *r.current[n-1] == *i && !strings.HasPrefix(i.Code, "\xf2") && !strings.HasPrefix(i.Code, "\xf3")
 }
 
 // wrote takes "memory_region_ops_write cpu 0 mr 0x5555 addr 0xe0 value 0x1 size 4 name 'io'": a

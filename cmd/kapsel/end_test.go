@@ -67,7 +67,7 @@ func TestRunEndsWhenTold(t *testing.T) {
 			t.Run(s.name+", --timeout", func(t *testing.T) {
 				t.Parallel()
 				kept(t, func(t *testing.T) time.Duration {
-					const timeout = 2 * time.Second
+					const timeout = 4 * time.Second
 					began := time.Now()
 					cmd := s.start(t, "--accel", accel, "--timeout", timeout.String())
 					cmd.Wait()

@@ -20,12 +20,16 @@ func (o *benchOptions) modelled(ctx context.Context, stderr io.Writer) (*bench.R
 	if err != nil {
 		return nil, status, err
 	}
+	skip, skipEnd, err := delay(filepath.Dir(o.image))
+	if err != nil {
+		return nil, statusUsage, usageError{err}
+	}
 	version, err := model.Version(ctx)
 	if err != nil {
 		return nil, statusFailed, err
 	}
 	m.run.Config = append(m.run.Config, bench.Fact{Key: "model", Value: version})
-	console, trace, status, err := m.trace(ctx)
+	console, trace, status, err := m.trace(ctx, skip, skipEnd)
 	if err != nil {
 		return nil, status, err
 	}
@@ -35,12 +39,8 @@ func (o *benchOptions) modelled(ctx context.Context, stderr io.Writer) (*bench.R
 	return m.finish()
 }
 
-// trace boots the image and reads QEMU's log of it.
-func (m *measurer) trace(ctx context.Context) (*bench.Console, *model.Trace, int, error) {
-	skip, skipEnd, err := delay(filepath.Dir(m.o.image))
-	if err != nil {
-		return nil, nil, statusUsage, usageError{err}
-	}
+// trace boots the image and reads QEMU's log of it, without the addresses from skip up to skipEnd.
+func (m *measurer) trace(ctx context.Context, skip, skipEnd uint64) (*bench.Console, *model.Trace, int, error) {
 	log, written, err := os.Pipe()
 	if err != nil {
 		return nil, nil, statusFailed, err

@@ -1,6 +1,6 @@
 package abi
 
-// The memory of a task, as every task sees it (docs/abi.md, section 2).
+// The memory of a task, as every task sees it (docs/abi.md, section 3).
 // Half-open ranges throughout.
 const (
 	PageSize = 4096

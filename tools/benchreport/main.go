@@ -9,6 +9,7 @@
 //	facts.txt        on what, lines of a key, a colon and a value
 //	counts.json      kapsel bench under QEMU, one instruction a tick
 //	kvm.json         kapsel bench under KVM
+//	model.json       kapsel bench --model
 //	growth/*.json    the same as counts.json in other machines: KIND-NUMBER.json
 //	host.txt         package vmm's benchmarks
 //	peers/*.txt      peers and the monitor, where a nanosecond is an instruction

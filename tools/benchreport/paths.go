@@ -6,16 +6,30 @@ import (
 	"strings"
 
 	"kapsel/bench"
+	"kapsel/bench/model"
 )
 
 // counted are the units of what is the same each time, with their names in the table.
 var counted = [][2]string{{"instructions/op", "instructions"}, {"KiB", "KiB"}, {"bytes", "bytes"}}
+
+// remarkOfModel is what the modelled cycles are not.
+const remarkOfModel = "Modelled: cycles that llvm-mca gives a path's instructions in a straight line. Not in them: cache misses, " +
+	"mispredicted branches, changes of privilege level, and the instructions counted as left out " +
+	"(SYSCALL, SYSRET, IRET, CR3, MSRs, ports and others that the models have no figure of)."
 
 // writePaths writes the table of paths, and how many goals are met.
 func (m *measured) writePaths(w io.Writer) {
 	t, met, goals := m.paths()
 	t.write(w)
 	fmt.Fprintf(w, "\n%d of %d goals are met.\n", met, goals)
+	if len(m.model.Results) > 0 {
+		fmt.Fprintf(w, "\n%s\n", remarkOfModel)
+	}
+	for _, f := range m.facts {
+		if f[0] == "modelled cycles" && strings.HasPrefix(f[1], "none") {
+			fmt.Fprintf(w, "\nModelled cycles: %s.\n", f[1])
+		}
+	}
 	for _, s := range m.counts.Skipped {
 		fmt.Fprintf(w, "\nNot measured: %s: %s.\n", s.Name, s.Reason)
 	}
@@ -32,6 +46,12 @@ func (m *measured) paths() (t table, met, goals int) {
 	if exits {
 		t.rows[0] = append(t.rows[0], "exits", "to the monitor")
 	}
+	if len(m.model.Results) > 0 {
+		for _, processor := range model.Processors {
+			t.rows[0] = append(t.rows[0], processor+", modelled")
+		}
+		t.rows[0] = append(t.rows[0], "left out")
+	}
 	t.rows[0] = append(t.rows[0], "goal", "met")
 	for _, name := range m.counts.Names() {
 		count, unit, ok := countOf(m.counts, name)
@@ -43,10 +63,16 @@ func (m *measured) paths() (t table, met, goals int) {
 		}
 		row := []string{name, unit, number(count)}
 		if timed {
-			row = append(row, m.underKVM(name, "cycles/op"), m.underKVM(name, "p99-cycles"))
+			row = append(row, inTable(m.kvm, name, "cycles/op"), inTable(m.kvm, name, "p99-cycles"))
 		}
 		if exits {
-			row = append(row, m.underKVM(name, "exits/op"), m.underKVM(name, "user-exits/op"))
+			row = append(row, inTable(m.kvm, name, "exits/op"), inTable(m.kvm, name, "user-exits/op"))
+		}
+		if len(m.model.Results) > 0 {
+			for _, processor := range model.Processors {
+				row = append(row, inTable(m.model, name, processor+"-cycles/op"))
+			}
+			row = append(row, inTable(m.model, name, "left-out/op"))
 		}
 		goal, verdict := "", ""
 		if most, ok := bench.Goal(name); ok {
@@ -72,9 +98,9 @@ func countOf(r *bench.Run, name string) (count float64, unit string, ok bool) {
 	return 0, "", false
 }
 
-// underKVM is a figure of the run under KVM, to two decimals.
-func (m *measured) underKVM(name, unit string) string {
-	v, ok := m.kvm.Figure(name, unit)
+// inTable is a figure of a run, to two decimals.
+func inTable(r *bench.Run, name, unit string) string {
+	v, ok := r.Figure(name, unit)
 	if !ok {
 		return "-"
 	}

@@ -120,6 +120,20 @@ func TestPathsUnderKVM(t *testing.T) {
 	assert.Regexp(t, `\| NullCommand +\| instructions +\| +157 \| +0 \| +0 \| +110 \| +no \|`, nested)
 }
 
+// Modelled cycles stand beside the counts, with what they leave out.
+func TestModelledCycles(t *testing.T) {
+	modelled := asJSON(t, bench.Run{}, "NullCommand", "skylake-cycles/op", 53.0, "NullCommand", "znver3-cycles/op", 49.5, "NullCommand", "left-out/op", 2.0)
+	text := report(t, folder(t, map[string]string{"counts.json": counts(t), "model.json": modelled}))
+	assert.Regexp(t, `\| +count \| skylake, modelled \| znver3, modelled \| left out \|`, text)
+	assert.Regexp(t, `\| NullCommand +\| instructions +\| +157 \| +53 \| +49\.5 \| +2 \| +150 \| +no \|`, text)
+	assert.Regexp(t, `\| YieldNoWait +\| instructions +\| +150 \| +- \| +- \| +- \|`, text)
+	assert.Contains(t, text, "Not in them: cache misses, mispredicted branches, changes of privilege level")
+
+	assert.NotContains(t, report(t, folder(t, map[string]string{"counts.json": counts(t)})), "odelled", "not asked for")
+	none := report(t, folder(t, map[string]string{"counts.json": counts(t), "facts.txt": "modelled cycles: none: there is no llvm-mca\n"}))
+	assert.Contains(t, none, "\nModelled cycles: none: there is no llvm-mca.\n")
+}
+
 func TestDocument(t *testing.T) {
 	dir := folder(t, map[string]string{
 		"counts.json":     counts(t),

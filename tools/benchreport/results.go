@@ -16,6 +16,7 @@ import (
 type measured struct {
 	facts       [][2]string // key and value
 	counts, kvm *bench.Run
+	model       *bench.Run
 	host        results // of package vmm
 	hostKVM     string  // what KVM that was
 	peers       results // and of the monitor, counted; and of the kernel
@@ -30,6 +31,9 @@ func readFolder(dir string) (*measured, error) {
 		return nil, err
 	}
 	if m.kvm, err = readIfThere(filepath.Join(dir, "kvm.json")); err != nil {
+		return nil, err
+	}
+	if m.model, err = readIfThere(filepath.Join(dir, "model.json")); err != nil {
 		return nil, err
 	}
 	host, err := readIfThere(filepath.Join(dir, "host.txt"))

@@ -83,8 +83,9 @@ var layers = []layer{
 	{packages: "files", kind: host},
 	{packages: "vmm/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf", "files", "vmm/..."}},
 	{packages: "bench", kind: host, imports: []string{"guest/abi", "vmm", "vmm/image"}},
-	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf/...", "bench", "files", "vmm/...", "cmd/..."}},
-	{packages: "tools/...", kind: host, imports: []string{"guest/abi", "guest/functab", "guest/kernel/tbf/...", "bench", "files", "vmm/...", "tools/..."}},
+	{packages: "bench/model", kind: host, imports: []string{"guest/abi"}},
+	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf/...", "bench/...", "files", "vmm/...", "cmd/..."}},
+	{packages: "tools/...", kind: host, imports: []string{"guest/abi", "guest/functab", "guest/kernel/tbf/...", "bench/...", "files", "vmm/...", "tools/..."}},
 }
 
 // mints are the packages whose package-level functions make privileges: capabilities,

@@ -195,7 +195,7 @@ func TestKernelHasNoGoRuntime(t *testing.T) {
 func TestKernelAlignment(t *testing.T) {
 	symbols, err := symbolTable(open(t, "kernel.elf"))
 	require.NoError(t, err)
-	for name, alignment := range map[string]uint64{"contextArea": 16, "istStacks": 16, "gdt": 8, "idt": 8} {
+	for name, alignment := range map[string]uint64{"istStacks": 16, "gdt": 8, "idt": 8} {
 		addr, found := symbols["kapsel/guest/arch/amd64."+name]
 		require.True(t, found, name)
 		assert.Zero(t, addr%alignment, "%s at %#x, want a multiple of %d", name, addr, alignment)

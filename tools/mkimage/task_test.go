@@ -131,10 +131,10 @@ func TestTaskRAMEndsBelowTheLoans(t *testing.T) {
 	}{
 		{"fits", 2 * abi.PageSize, 6 * abi.PageSize, ""},
 		{"a heap of a byte too much", 2 * abi.PageSize, 6*abi.PageSize + 1, "its RAM ends at 0x7f801000, want at most 0x7f800000, where other tasks' memory is lent to it: " +
-			"from 0x7fdf6000 it has 100 bytes of variables, 8192 of stack and 24577 of heap, make them 4096 less"},
+			"from 0x7f7f6000 it has 100 bytes of variables, 8192 of stack and 24577 of heap, make them 4096 less"},
 		{"a stack that is too large", 9 * abi.PageSize, 0, "its RAM ends at 0x7f801000, want at most 0x7f800000, where other tasks' memory is lent to it: " +
-			"from 0x7fdf6000 it has 100 bytes of variables, 36864 of stack and 0 of heap, make them 4096 less"},
-		{"both at their largest", gib - 16, gib - 1, "its RAM ends at 0xffdf8000, want at most 0x7f800000"},
+			"from 0x7f7f6000 it has 100 bytes of variables, 36864 of stack and 0 of heap, make them 4096 less"},
+		{"both at their largest", gib - 16, gib - 1, "its RAM ends at 0xff7f8000, want at most 0x7f800000"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := f.checkRAM(manifest{stack: tt.stack, heap: tt.heap})

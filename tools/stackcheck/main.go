@@ -1,6 +1,6 @@
 // Command stackcheck finds how deep the kernel's stack can get.
 //
-//	stackcheck [-markdown] [-board PKG] [KERNEL]
+//	stackcheck [-markdown] [-board DIR] [KERNEL]
 //
 // KERNEL is the kernel with its symbols, build/kernel.elf if it is not given, built from the
 // sources in the current directory; PKG is its main package. The frames and the calls are those of

@@ -83,7 +83,7 @@ func TestRunWatched(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			needQEMU(t)
 			img := parse(t, image.FlatWatched(bytes.Join(tt.code, nil), 2*abi.PageSize, abi.KernelBase+image.FlatAddress+abi.PageSize))
-			m, err := New(t.Context(), vmm.Config{Image: img, Watchdog: 100 * time.Millisecond, Log: t.Logf})
+			m, err := New(t.Context(), vmm.Config{Image: img, Watchdog: time.Second, Log: t.Logf})
 			require.NoError(t, err)
 			defer m.Close()
 			exit, err := m.Run(testContext(t))
