@@ -183,7 +183,7 @@ func TestBuffersAreClearedOnEachWayOut(t *testing.T) {
 	assert.Equal(t, []string{"halt.abi0", "idle.abi0"}, l.withOp(x86asm.HLT), "halt is the end")
 
 	const asked, clear = "CMP uncleared", "VERW writeableSegment"
-	leave := []string{asked, "JE", "MOV RSP", "XOR R9L R9L", "AND RCX uncleared", "SYSRET", "MOV RSP", "XOR R9L R9L", clear, "SYSRET"}
+	leave := []string{asked, "JE", "AND RCX uncleared", "MOV RSP", "SYSRET", "MOV RSP", clear, "SYSRET"}
 	for _, tt := range []struct {
 		function string
 		code     []string
@@ -191,8 +191,8 @@ func TestBuffersAreClearedOnEachWayOut(t *testing.T) {
 		to       int // and of its target
 	}{
 		// SYSRET may begin before the branch is right: by the mask it then goes to 0.
-		{"switchTo.abi0", leave, 1, 6},
-		{"syscallEntry", leave, 1, 6},
+		{"switchTo.abi0", leave, 1, 5},
+		{"syscallEntry", leave, 1, 5},
 		{"switchTo.abi0", []string{asked, "JNE", clear, "IRETQ"}, 1, 3},
 		{"int40", []string{asked, "JNE", clear, "IRETQ"}, 1, 3},
 		{"idle.abi0", []string{asked, "JNE", clear, "STI", "HLT"}, 1, 3},

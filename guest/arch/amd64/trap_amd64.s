@@ -93,38 +93,38 @@
 	POPQ  BP                     \
 	BYTE  $0xc3 // RET: the assembler would miss the pushes that it pairs with
 
-// To call Go, on the kernel's stack: with a frame as the next one down from Switch, for traces, and
+// Onto the kernel's stack, to call Go: with a frame as the next one down from Switch, for traces, and
 // with what compiled code takes for granted.
 #define ENTER_GO \
+	MOVQ  ·kernelSP(SB), SP  \
 	LEAQ  SPILLS(SP), BP     \
 	XORPS X15, X15           \
 	LEAQ  kapsel·g0(SB), R14 \
 	INCQ  ·heartbeat(SB)
 
-// To ring 3 behind a SYSCALL of the task whose context R9 is, with its results in place. RCX, the
+// To ring 3 behind a SYSCALL of the task whose context SP is, with its results in place. RCX, the
 // flags and R8 to R11 are lost. IRETQ lets no later instruction begin before the branch of
 // CLEAR_BUFFERS is right (SDM vol. 3, 8.3), and SYSRET may. If it was predicted wrong, that is at
-// address 0. The task's stack comes last: nothing may come between that and ring 3.
+// address 0. The task's stack comes last: nothing is to come between that and ring 3.
 #define LEAVE_BY_SYSRET \
 	CLEAR_VECTORS                 \
-	MOVQ context_r15(R9), R15     \
-	MOVQ context_r14(R9), R14     \
-	MOVQ context_r13(R9), R13     \
-	MOVQ context_r12(R9), R12     \
-	MOVQ context_rbp(R9), BP      \
-	MOVQ context_rbx(R9), BX      \
-	MOVQ context_rip(R9), CX      \
+	MOVQ context_r15(SP), R15     \
+	MOVQ context_r14(SP), R14     \
+	MOVQ context_r13(SP), R13     \
+	MOVQ context_r12(SP), R12     \
+	MOVQ context_rbp(SP), BP      \
+	MOVQ context_rbx(SP), BX      \
+	MOVQ context_rip(SP), CX      \
 	MOVL $(const_flagsFixed+const_flagIF), R11 \
 	XORL AX, AX                   \
 	XORL R8, R8                   \
+	XORL R9, R9                   \
 	CMPQ ·uncleared(SB), $0       \
-	JEQ  6(PC)                    \
-	MOVQ context_rsp(R9), SP      \
-	XORL R9, R9                   \
+	JEQ  5(PC)                    \
 	ANDQ ·uncleared(SB), CX       \
+	MOVQ context_rsp(SP), SP      \
 	BYTE $0x48; SYSRET            \
-	MOVQ context_rsp(R9), SP      \
-	XORL R9, R9                   \
+	MOVQ context_rsp(SP), SP      \
 	VERW ·writeableSegment(SB)    \
 	BYTE $0x48; SYSRET
 
@@ -134,19 +134,18 @@ TEXT ·switchTo(SB), NOSPLIT|NOFRAME, $0-1
 	PUSHQ BP
 	ADJSP $SPILLS
 	MOVQ SP, ·kernelSP(SB)
-	MOVQ ·running(SB), R9
-	CMPQ context_vector(R9), $const_cameBySyscall
+	MOVQ ·running(SB), SP
+	CMPQ context_vector(SP), $const_cameBySyscall
 	JNE  other
-	MOVQ (const_results+24)(R9), R10
-	MOVQ (const_results+16)(R9), DX
-	MOVQ (const_results+8)(R9), SI
-	MOVQ const_results(R9), DI
+	MOVQ (const_results+24)(SP), R10
+	MOVQ (const_results+16)(SP), DX
+	MOVQ (const_results+8)(SP), SI
+	MOVQ const_results(SP), DI
 	LEAVE_BY_SYSRET
 
 other:
-	MOVQ R9, SP
 	JA   call
-	FXRSTOR64 context_fx(R9)
+	FXRSTOR64 context_fx(SP)
 	JMP  iret
 call:
 	CLEAR_VECTORS
@@ -160,19 +159,18 @@ iret:
 // stack pointer still in RSP. What a system call keeps goes into its context, and the call to the
 // kernel.
 TEXT ·syscallEntry(SB), NOSPLIT|NOFRAME, $0
-	MOVQ ·running(SB), R9
-	MOVQ SP, context_rsp(R9)
-	MOVQ ·kernelSP(SB), SP                // the task's stack is left at once
-	MOVQ CX, context_rip(R9)
-	MOVQ $const_cameBySyscall, context_vector(R9)
-	MOVQ BX, context_rbx(R9)
-	MOVQ BP, context_rbp(R9)
-	MOVQ R12, context_r12(R9)
-	MOVQ R13, context_r13(R9)
-	MOVQ R14, context_r14(R9)
-	MOVQ R15, context_r15(R9)
-	ENTER_GO
-	CMPQ context_memory(R9), $0
+	MOVQ SP, R9
+	MOVQ ·running(SB), SP                 // the task's stack is left at once
+	MOVQ R9, context_rsp(SP)
+	MOVQ CX, context_rip(SP)
+	MOVQ $const_cameBySyscall, context_vector(SP)
+	MOVQ BX, context_rbx(SP)
+	MOVQ BP, context_rbp(SP)
+	MOVQ R12, context_r12(SP)
+	MOVQ R13, context_r13(SP)
+	MOVQ R14, context_r14(SP)
+	MOVQ R15, context_r15(SP)
+	CMPQ context_memory(SP), $0
 	JNE  refused                          // a 32-bit task's
 	MOVQ AX, BX                           // kernel.SystemCall(attached, class, r0, r1, r2, r3)
 	MOVQ DI, CX
@@ -180,11 +178,12 @@ TEXT ·syscallEntry(SB), NOSPLIT|NOFRAME, $0
 	MOVQ DX, SI
 	MOVQ R10, R8
 	MOVQ ·attached(SB), AX
+	ENTER_GO
 	CALL kapsel·systemCall(SB)
-	MOVQ ·running(SB), R9
+	MOVQ ·running(SB), SP
 	TESTB SI, SI
 	JEQ  served
-	CMPQ R9, ·ready(SB)
+	CMPQ SP, ·ready(SB)
 	JNE  served
 	MOVQ DI, R10
 	MOVQ CX, DX
@@ -193,10 +192,10 @@ TEXT ·syscallEntry(SB), NOSPLIT|NOFRAME, $0
 	LEAVE_BY_SYSRET
 
 served:
-	MOVQ AX, const_results(R9)
-	MOVQ BX, (const_results+8)(R9)
-	MOVQ CX, (const_results+16)(R9)
-	MOVQ DI, (const_results+24)(R9)
+	MOVQ AX, const_results(SP)
+	MOVQ BX, (const_results+8)(SP)
+	MOVQ CX, (const_results+16)(SP)
+	MOVQ DI, (const_results+24)(SP)
 	REFILL_RETURNS
 	RETURN_TO_KERNEL(1)
 refused:
@@ -281,7 +280,6 @@ task32:
 	MOVQ DI, context_rdi(SP)
 	MOVQ BP, context_rbp(SP)
 	MOVQ SP, AX                           // systemCall32(context)
-	MOVQ ·kernelSP(SB), SP
 	ENTER_GO
 	PUSHQ $FLAGS_CLEAR
 	POPFQ                                 // AC would lift SMAP, DF would turn copies around
