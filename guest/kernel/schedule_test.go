@@ -2,6 +2,7 @@ package kernel_test
 
 import (
 	"math/bits"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -224,4 +225,68 @@ func TestSleepUntilAnInterrupt(t *testing.T) {
 	assert.Equal(t, 5, woken)
 	assert.Greater(t, m.Alarm.Now(), uint64(1_000_000))
 	assert.Equal(t, uint32(abi.ExitOK), m.Kernel.ExitStatus())
+}
+
+// TestHandedOnTurns: beside tasks that hand their turns on, and at random wake, stop, start and restart each
+// other and themselves, a task that computes gets at least half of its share, and waits at most for a slice
+// of each other task and one more.
+func TestHandedOnTurns(t *testing.T) {
+	const end = 30_000
+	for seed := range uint64(100) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		slice, others := 20+random.Uint64N(1000), 1+random.IntN(4)
+		m := newMachine(t)
+		m.scheduled(&kernel.RoundRobin{Slice: slice})
+		ids := make([]kernel.TaskID, others)
+		m.probe.hook = func(id kernel.TaskID, what, whom uint32) kernel.Result {
+			ids[id.Slot()] = id
+			switch can := m.Capabilities.TaskManagement; what {
+			case 0:
+				m.Kernel.Stop(ids[whom], can)
+			case 1:
+				m.Kernel.Restart(ids[whom], can)
+			default:
+				m.Kernel.Start(ids[whom], can)
+				m.probe.schedule(ids[whom], 0, 0)
+			}
+			return kernel.Done()
+		}
+		m.Lines[5] = func() {
+			for _, id := range ids {
+				m.Kernel.Start(id, m.Capabilities.TaskManagement)
+				m.probe.schedule(id, 0, 0)
+			}
+		}
+		for range others {
+			m.AddTask("waits", func(k *kerneltest.Task) {
+				k.Subscribe(probeDriver, 0, k.Function(func([3]uint32, uint64) {}), 0)
+				for m.Alarm.Now() < end {
+					k.Spin([]uint64{1, slice - 15, random.Uint64N(2 * slice), 9 * slice}[random.IntN(4)])
+					k.Command(probeDriver, probeHook, random.Uint64N(20), random.Uint64N(uint64(others)))
+					switch random.IntN(10) {
+					case 0:
+						k.Restart(0)
+					case 1:
+					default:
+						k.Wait()
+					}
+				}
+			}, nil)
+		}
+		computed, longest := uint64(0), uint64(0)
+		m.AddTask("computes", func(k *kerneltest.Task) {
+			for last := m.Alarm.Now(); m.Alarm.Now() < end; last = m.Alarm.Now() {
+				k.Spin(1)
+				computed++
+				longest = max(longest, m.Alarm.Now()-last)
+				if random.IntN(2000) == 0 {
+					m.CPU.Raise(5)
+				}
+			}
+		}, nil)
+		m.Run()
+		const work = 100 // more than system calls and the line take
+		assert.LessOrEqual(t, longest, slice*uint64(others+1)+work, "seed %d", seed)
+		assert.Greater(t, computed, uint64(end/2/(others+1)), "seed %d", seed)
+	}
 }

@@ -5,7 +5,7 @@ import "kapsel/guest/abi"
 // SystemCall serves a system call of the running task, of that class with the words r0 to r3 as
 // the task gave them, unchecked. It returns the result words, and whether the task goes on with
 // them at once. If not, they are CPU.Results, or nobody's if the task has ended or goes on in an
-// upcall.
+// upcall. Only the machine layer may call it (tools/capcheck): it acts for the task, with no capability.
 //
 // Words of 32 bits are taken from registers of 64, and what stands above them is ignored
 // (docs/abi.md, section 1).

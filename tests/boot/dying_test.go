@@ -1,8 +1,10 @@
 package boot
 
 import (
+	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +49,39 @@ func TestKernelPanic(t *testing.T) {
 			out := machine.Boot(t, machine.Guest{Image: "test/dying.elf", Cmdline: test.way})
 			ended(t, out, abi.ExitPanic)
 			inOrder(t, out.Console, append([]string{"dying: booted\n"}, test.says...)...)
+		})
+	}
+}
+
+// TestKernelPanicInASystemCall: the trace goes through the entry code to the main loop, whatever the task
+// has in BP.
+func TestKernelPanicInASystemCall(t *testing.T) {
+	unknown := []byte{
+		0xbd, 0x01, 0x02, 0x03, 0x04, // MOV EBP, 0x04030201
+		0xb8, 0x63, 0x00, 0x00, 0x00, // MOV EAX, 99: no class
+	}
+	below := []string{
+		"  kapsel/guest/arch/amd64.(*CPU).Switch\n      kapsel/guest/arch/amd64/cpu.go:", "  kapsel/guest/kernel.(*Kernel).turn\n",
+		"  kapsel/guest/kernel.(*Kernel).step\n", "  main.main\n      kapsel/guest/board/kvm/main.go:",
+	}
+	for _, c := range []struct {
+		bits  int
+		call  []byte
+		entry []string
+	}{
+		{64, []byte{0x0f, 0x05}, []string{"  kapsel/guest/arch/amd64.syscallEntry\n      kapsel/guest/arch/amd64/trap_amd64.s:"}},
+		{32, []byte{0xcd, abi.Vector32}, []string{
+			"  kapsel/guest/arch/amd64.systemCall32\n      kapsel/guest/arch/amd64/task32.go:",
+			"  kapsel/guest/arch/amd64.int40\n      kapsel/guest/arch/amd64/trap_amd64.s:",
+		}},
+	} {
+		t.Run(fmt.Sprint(c.bits, " bits"), func(t *testing.T) {
+			task := machine.CodeAt(t, "odd", c.bits, func(uint32) []byte { return slices.Concat(unknown, c.call) })
+			out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{task}, Cmdline: "fault=panic"})
+			ended(t, out, abi.ExitPanic)
+			above := []string{"kernel panic: kernel: a task faulted", "  kapsel/guest/kernel.SystemCall\n      kapsel/guest/kernel/syscall.go:"}
+			inOrder(t, out.Console, slices.Concat(above, c.entry, below)...)
+			assert.NotContains(t, out.Console, "not in the kernel's code")
 		})
 	}
 }

@@ -89,6 +89,20 @@ func TestFaultsOfTasks32(t *testing.T) {
 	})
 }
 
+// TestDumpOfARefusedSystemCall: the dump of a 32-bit task that executed SYSCALL has the words of the call
+// where the task had them.
+func TestDumpOfARefusedSystemCall(t *testing.T) {
+	task := program32(t, "odd", func(a *asm32) {
+		a.far32(0x2b)
+		a.bytes(0xbf, 0x11, 0, 0, 0, 0xbe, 0x22, 0, 0, 0, 0xba, 0x33, 0, 0, 0, 0x41, 0xba, 0x44, 0, 0, 0) // MOV to EDI, ESI, EDX, R10D
+		a.bytes(0x0f, 0x05)
+	})
+	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{task}, Cmdline: "fault=stop"})
+	ended(t, out, abi.ExitTaskFault)
+	inOrder(t, out.Console, "odd faulted: system call of the other kind: ", "RDX 0x0000000000000033\n",
+		"RSI 0x0000000000000022  RDI 0x0000000000000011", "R10 0x0000000000000044", "CS  0x000000000000002b")
+}
+
 // TestLocalDescriptorsOfTasks32: there is no local descriptor table for 32-bit tasks either.
 func TestLocalDescriptorsOfTasks32(t *testing.T) {
 	for _, selector := range []uint16{0x0007, 0xffff} {

@@ -20,6 +20,7 @@ const (
 	ruleCapsule   rule = "a capsule has no goroutine, channel, map, package variable or init function"
 	ruleShared    rule = "capsules share no variables"
 	ruleMint      rule = "only the board mints"
+	ruleServe     rule = "only the machine layer acts for a task"
 	ruleGrant     rule = "what a grant holds has no pointers"
 	ruleTypes     rule = "the image has no type descriptors (tools/mkimage/types.go), which a type switch reads"
 	ruleRecursion rule = "ring 0 does not recurse: its stack is of fixed size"

@@ -95,6 +95,13 @@ var (
 	minter = "guest/board/..."
 )
 
+// Who serves a system call acts for the task that runs: only the packages of server may name the
+// function that does.
+const (
+	serves = "guest/kernel.SystemCall"
+	server = "guest/arch/..."
+)
+
 // layerOf finds the layer of a directory, or nil.
 func layerOf(dir string) *layer {
 	for i := range layers {

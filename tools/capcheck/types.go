@@ -37,7 +37,7 @@ func (m *module) checkTypes() ([]breach, error) {
 	}
 	var found []breach
 	for _, t := range all {
-		found = append(found, m.checkMints(t)...)
+		found = append(found, m.checkPrivileges(t)...)
 		found = append(found, m.checkGrants(t)...)
 	}
 	return append(found, m.checkRecursion(all)...), nil
@@ -108,19 +108,23 @@ func (m *module) dirOf(o types.Object) string {
 	return dir
 }
 
-// checkMints finds uses of functions that make privileges, outside the board.
-func (m *module) checkMints(t *typed) []breach {
-	if within(t.dir, minter) {
-		return nil
-	}
+// checkPrivileges finds uses of functions that make privileges outside the board, and of the one that
+// acts for tasks outside the machine layer.
+func (m *module) checkPrivileges(t *typed) []breach {
 	var found []breach
 	for name, o := range t.info.Uses {
 		f, ok := o.(*types.Func)
 		if !ok || f.Signature().Recv() != nil {
 			continue
 		}
-		if dir := m.dirOf(f); dir != t.dir && withinAny(dir, mints) {
-			found = append(found, m.breach(name.Pos(), ruleMint, "%s uses %s.%s", t.dir, dir, f.Name()))
+		dir := m.dirOf(f)
+		used := dir + "." + f.Name()
+		switch {
+		case dir == t.dir:
+		case withinAny(dir, mints) && !within(t.dir, minter):
+			found = append(found, m.breach(name.Pos(), ruleMint, "%s uses %s", t.dir, used))
+		case used == serves && !within(t.dir, server):
+			found = append(found, m.breach(name.Pos(), ruleServe, "%s uses %s", t.dir, used))
 		}
 	}
 	return found

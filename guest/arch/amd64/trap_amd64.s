@@ -199,6 +199,10 @@ served:
 	REFILL_RETURNS
 	RETURN_TO_KERNEL(1)
 refused:
+	MOVQ DI, const_results(R9)            // for the dump
+	MOVQ SI, (const_results+8)(R9)
+	MOVQ DX, (const_results+16)(R9)
+	MOVQ R10, (const_results+24)(R9)
 	REFILL_RETURNS
 	RETURN_TO_KERNEL(0)
 
