@@ -75,8 +75,8 @@ func (t *driverTable) find(number uint32) Driver {
 // no other driver has, for 32 drivers at most: otherwise it is a wiring error.
 func (k *Kernel) AddDriver(number uint32, d Driver) {
 	t := &k.drivers
-	if k.sealed || t.count == maxDrivers || t.find(number) != nil {
-		panic("kernel: a driver was added with a number that another has, after Load, or beyond 32")
+	if d == nil || k.sealed || t.count == maxDrivers || t.find(number) != nil {
+		panic("kernel: no driver, or one with a number that another has, after Load, or beyond 32 was added")
 	}
 	t.count++
 	i := uint32(0)

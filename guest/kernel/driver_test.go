@@ -13,7 +13,7 @@ type numbered struct{ number uint32 }
 func (*numbered) Command(TaskID, uint32, uint32, uint32) Result { return Done() }
 func (*numbered) Slots() *Slots                                 { return nil }
 
-// sameplace are n numbers whose own place in the table is the same.
+// samePlace are n numbers whose own place in the table is the same.
 func samePlace(n int) []uint32 {
 	var t driverTable
 	list := []uint32{1}
@@ -71,6 +71,7 @@ func TestAddDriverRefuses(t *testing.T) {
 	var k Kernel
 	k.AddDriver(0, &numbered{0})
 	assert.Panics(t, func() { k.AddDriver(0, &numbered{0}) }, "twice the same number")
+	assert.Panics(t, func() { k.AddDriver(1, nil) }, "none")
 	for n := uint32(1); n < maxDrivers; n++ {
 		k.AddDriver(n, &numbered{n})
 	}
