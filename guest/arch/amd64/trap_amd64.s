@@ -199,10 +199,10 @@ served:
 	REFILL_RETURNS
 	RETURN_TO_KERNEL(1)
 refused:
-	MOVQ DI, const_results(R9)            // for the dump
-	MOVQ SI, (const_results+8)(R9)
-	MOVQ DX, (const_results+16)(R9)
-	MOVQ R10, (const_results+24)(R9)
+	MOVQ DI, const_results(SP)            // for the dump
+	MOVQ SI, (const_results+8)(SP)
+	MOVQ DX, (const_results+16)(SP)
+	MOVQ R10, (const_results+24)(SP)
 	REFILL_RETURNS
 	RETURN_TO_KERNEL(0)
 
