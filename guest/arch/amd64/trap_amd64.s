@@ -54,8 +54,8 @@
 	POPQ SI  \
 	POPQ DI
 
-// The kernel's code uses X13, X14 and X15, which is zero (tools/mkimage looks): what it left in
-// the others is cleared. Other vector registers are the task's own still.
+// Of vector registers the kernel's code uses X15, which is zero, and X13 and X14 (a test of tools/mkimage
+// looks): what it left there is cleared. The others are the task's own still.
 #define CLEAR_VECTORS \
 	XORPS X13, X13 \
 	XORPS X14, X14
