@@ -11,7 +11,7 @@ type CPU interface {
 	// Attach says whose SystemCall the tasks' system calls go to. It is called once, first.
 	Attach(k *Kernel)
 	// Switch runs the task in slot from where it stands until it cannot go on by itself, and
-	// says why. Meanwhile it hands each system call of the task's to Kernel.SystemCall, and goes
+	// says why. Meanwhile it hands each system call of the task's to SystemCall, and goes
 	// on with the task if that says so, and nothing else was changed of what the task is to go on
 	// with. Where the stack of a 32-bit task cannot take its results, Switch reports a fault.
 	// The trap belongs to the CPU, and holds until the next Switch.
@@ -99,7 +99,7 @@ type TrapReason uint8
 // Reasons.
 const (
 	TrapInterrupt TrapReason = iota // a device or the slice timer: the kernel runs first
-	TrapSyscall                     // Kernel.SystemCall has served one
+	TrapSyscall                     // SystemCall has served one
 	TrapFault                       // Fault is valid
 )
 

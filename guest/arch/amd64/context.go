@@ -74,7 +74,17 @@ const (
 // Written in trap_amd64.s or read there.
 var (
 	running  *context       // the task's that runs, or ran last
-	ready    *context       // the one that can be gone on with as it is, or nil
 	attached *kernel.Kernel // serves system calls
 	pending  uint64         // interrupt lines that wait, by number
 )
+
+// ready is the context that can be gone on with as it is, or nil: SYSRET and IRET would fault in
+// ring 0, the one with the task's stack, if its RIP were not canonical. A task goes back
+//   - behind SYSCALL or INT 0x40: that lies in a page that ring 3 can execute, and so not in the
+//     last one of the low half, which Reserve never gives, nor in compatibility mode above 4 GiB;
+//   - to where an interrupt found it, which may be anywhere: classify looks there;
+//   - to an address that the kernel has put into its context: by Upcall, which looks there, or by
+//     Start or Clear, or to where it was before another task ran: prepare looks there.
+//
+// Behind any other trap its run is over. The entry code reads it.
+var ready *context

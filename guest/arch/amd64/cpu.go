@@ -28,16 +28,6 @@ type CPU struct {
 	ramEnd uint64 // physical
 }
 
-// ready is the context that can be gone on with as it is (context.go): SYSRET and IRET would fault in
-// ring 0, the one with the task's stack, if its RIP were not canonical. A task goes back
-//   - behind SYSCALL or INT 0x40: that lies in a page that ring 3 can execute, and so not in the
-//     last one of the low half, which Reserve never gives, nor in compatibility mode above 4 GiB;
-//   - to where an interrupt found it, which may be anywhere: classify looks there;
-//   - to an address that the kernel has put into its context: by Upcall, which looks there, or by
-//     Start or Clear, or to where it was before another task ran: prepare looks there.
-//
-// Behind any other trap its run is over.
-
 const none = -1
 
 // heartbeat counts the times that a task, sleep or an interrupt could get the processor, in the
@@ -118,17 +108,6 @@ func (c *CPU) permit(x *context) bool {
 		return false
 	}
 	return true
-}
-
-// load is the value that makes CR3 use the page tables as they are now. With process-context
-// identifiers the processor remembers the translations of several tasks, and bit 63, which keep
-// is then, says that they still hold (SDM vol. 3, 4.10.4.1).
-func (s *addressSpace) load(keep uint64) uint64 {
-	if s.stale {
-		s.stale = false
-		return s.cr3
-	}
-	return s.cr3 | keep
 }
 
 // unready makes the next Switch prepare the slot anew.

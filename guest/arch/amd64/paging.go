@@ -50,6 +50,17 @@ type addressSpace struct {
 	stale bool        // the processor may remember mappings that have changed
 }
 
+// load is the value that makes CR3 use the page tables as they are now. With process-context
+// identifiers the processor remembers the translations of several tasks, and bit 63, which keep
+// is then, says that they still hold (SDM vol. 3, 4.10.4.1).
+func (s *addressSpace) load(keep uint64) uint64 {
+	if s.stale {
+		s.stale = false
+		return s.cr3
+	}
+	return s.cr3 | keep
+}
+
 // entries returns the entries of virt and what follows, at most n and at most to its table's
 // end, in the table at the given level, which maps 1<<shift bytes an entry. The tables
 // above are made if grow is set. nil: a table is missing, or no frame was left.
