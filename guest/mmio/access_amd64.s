@@ -52,6 +52,34 @@ TEXT ·outs8(SB), NOSPLIT, $0-24
 	OUTSB
 	RET
 
+// func load8(addr uintptr) uint8
+TEXT ·load8(SB), NOSPLIT, $0-9
+	MOVQ addr+0(FP), AX
+	MOVB (AX), BX
+	MOVB BX, ret+8(FP)
+	RET
+
+// func store8(addr uintptr, v uint8)
+TEXT ·store8(SB), NOSPLIT, $0-9
+	MOVQ addr+0(FP), AX
+	MOVB v+8(FP), BX
+	MOVB BX, (AX)
+	RET
+
+// func load16(addr uintptr) uint16
+TEXT ·load16(SB), NOSPLIT, $0-10
+	MOVQ addr+0(FP), AX
+	MOVW (AX), BX
+	MOVW BX, ret+8(FP)
+	RET
+
+// func store16(addr uintptr, v uint16)
+TEXT ·store16(SB), NOSPLIT, $0-10
+	MOVQ addr+0(FP), AX
+	MOVW v+8(FP), BX
+	MOVW BX, (AX)
+	RET
+
 // func load32(addr uintptr) uint32
 TEXT ·load32(SB), NOSPLIT, $0-12
 	MOVQ addr+0(FP), AX

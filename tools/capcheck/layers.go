@@ -36,7 +36,7 @@ func (k kind) safe() bool { return k == kernel || k == capsule }
 
 // layers, the first that fits a package counts.
 var layers = []layer{
-	{packages: "guest/abi", kind: kernel},
+	{packages: "guest/abi/...", kind: kernel},
 	{packages: "guest/functab", kind: kernel},
 	{packages: "guest/kernel/capability", kind: kernel},
 	{packages: "guest/kernel/format", kind: kernel},
@@ -58,7 +58,7 @@ var layers = []layer{
 		unsafe:  []string{"guest/kernel/memory_unsafe.go"}},
 
 	{packages: "guest/capsules/...", kind: capsule,
-		imports: []string{"guest/abi", "guest/kernel", "guest/kernel/capability", "guest/kernel/format", "guest/kernel/hil/...", "guest/mmio", "guest/dma"},
+		imports: []string{"guest/abi/...", "guest/kernel", "guest/kernel/capability", "guest/kernel/format", "guest/kernel/hil/...", "guest/mmio", "guest/dma"},
 		library: []string{"math/bits"}},
 
 	{packages: "guest/mmio", kind: trusted,
@@ -71,7 +71,7 @@ var layers = []layer{
 		imports: []string{"guest/abi", "guest/arch/...", "guest/functab", "guest/kernel", "guest/kernel/format", "guest/kernel/hil/..."},
 		library: []string{"math/bits"}},
 	{packages: "guest/board/...", kind: trusted,
-		imports: []string{"guest/abi", "guest/arch/...", "guest/board/...", "guest/capsules/...", "guest/dma", "guest/kernel",
+		imports: []string{"guest/abi/...", "guest/arch/...", "guest/board/...", "guest/capsules/...", "guest/dma", "guest/kernel",
 			"guest/kernel/capability", "guest/kernel/format", "guest/kernel/hil/...", "guest/kernel/tbf", "guest/mmio"},
 		library: []string{"math/bits"}},
 	{packages: "guest/runtime", kind: runtime,
@@ -81,7 +81,7 @@ var layers = []layer{
 	{packages: "guest/tasks/...", kind: task, imports: []string{"guest/abi", "guest/task/...", "guest/tasks/..."}},
 
 	{packages: "files", kind: host},
-	{packages: "vmm/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf", "files", "vmm/..."}},
+	{packages: "vmm/...", kind: host, imports: []string{"guest/abi/...", "guest/arch/amd64/mitigation", "guest/kernel/tbf", "files", "vmm/..."}},
 	{packages: "bench", kind: host, imports: []string{"guest/abi", "vmm", "vmm/image"}},
 	{packages: "bench/model", kind: host, imports: []string{"guest/abi"}},
 	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf/...", "bench/...", "files", "vmm/...", "cmd/..."}},

@@ -1,0 +1,128 @@
+package virtio
+
+// Kinds of devices (5).
+const (
+	IDNet     = 1
+	IDBlock   = 2
+	IDConsole = 3
+	IDEntropy = 4
+)
+
+// Features of a network device (5.1.3).
+const (
+	NetFeatureMTU    = 1 << 3
+	NetFeatureMAC    = 1 << 5
+	NetFeatureStatus = 1 << 16
+)
+
+// Queues of a network device (5.1.2).
+const (
+	NetReceiveQueue  = 0
+	NetTransmitQueue = 1
+)
+
+// Offsets in a network device's configuration (5.1.4).
+const (
+	NetConfigMAC    = 0  // 6 bytes
+	NetConfigStatus = 6  // 16 bits: NetStatusLinkUp
+	NetConfigMTU    = 10 // 16 bits
+	NetConfigBytes  = 12
+)
+
+// NetStatusLinkUp is a bit of the configuration's status.
+const NetStatusLinkUp = 1
+
+// NetHeaderSize is how many bytes stand in front of each frame, in both directions (5.1.6). Without offloads all are 0, but
+// the number of buffers, the last two, which the device sets to 1 in what it received.
+const (
+	NetHeaderSize    = 12
+	NetHeaderBuffers = 10
+)
+
+// Features of a block device (5.2.3).
+const (
+	BlockFeatureSegMax      = 1 << 2
+	BlockFeatureReadOnly    = 1 << 5
+	BlockFeatureBlockSize   = 1 << 6
+	BlockFeatureFlush       = 1 << 9
+	BlockFeatureDiscard     = 1 << 13
+	BlockFeatureWriteZeroes = 1 << 14
+)
+
+// Offsets in a block device's configuration (5.2.4).
+const (
+	BlockConfigCapacity              = 0  // 64 bits: sectors
+	BlockConfigSegMax                = 12 // 32 bits
+	BlockConfigBlockSize             = 20 // 32 bits: bytes
+	BlockConfigMaxDiscardSectors     = 36 // 32 bits
+	BlockConfigMaxDiscardSeg         = 40 // 32 bits
+	BlockConfigDiscardAlignment      = 44 // 32 bits: sectors
+	BlockConfigMaxWriteZeroesSectors = 48 // 32 bits
+	BlockConfigMaxWriteZeroesSeg     = 52 // 32 bits
+	BlockConfigWriteZeroesMayUnmap   = 56 // 8 bits
+	BlockConfigBytes                 = 60
+)
+
+// SectorSize is the unit of a block device's addresses, in bytes.
+const SectorSize = 512
+
+// A block request is a header, data, and a byte of status (5.2.6). The header: type, 32 bits; 32 bits reserved; sector, 64
+// bits.
+const (
+	BlockHeaderSize   = 16
+	BlockHeaderType   = 0
+	BlockHeaderSector = 8
+)
+
+// Types of block requests.
+const (
+	BlockIn          = 0 // read
+	BlockOut         = 1 // write
+	BlockFlush       = 4
+	BlockGetID       = 8
+	BlockDiscard     = 11
+	BlockWriteZeroes = 13
+)
+
+// BlockIDSize is the size of the answer to BlockGetID: text, with a NUL behind it if there is room.
+const BlockIDSize = 20
+
+// BlockSegmentSize is the size of one segment of BlockDiscard and BlockWriteZeroes: sector, 64 bits; sectors, 32 bits; flags,
+// 32 bits.
+const (
+	BlockSegmentSize  = 16
+	BlockSegmentCount = 8
+	BlockSegmentFlags = 12
+)
+
+// BlockSegmentUnmap is a flag of a segment of BlockWriteZeroes: the device may give its memory back.
+const BlockSegmentUnmap = 1
+
+// Status of a block request.
+const (
+	BlockOK          = 0
+	BlockIOError     = 1
+	BlockUnsupported = 2
+)
+
+// Features of a console (5.3.3).
+const (
+	ConsoleFeatureSize           = 1 << 0
+	ConsoleFeatureMultiport      = 1 << 1
+	ConsoleFeatureEmergencyWrite = 1 << 2
+)
+
+// Queues of a console with one port (5.3.2).
+const (
+	ConsoleReceiveQueue  = 0
+	ConsoleTransmitQueue = 1
+)
+
+// Offsets in a console's configuration (5.3.4).
+const (
+	ConsoleConfigColumns        = 0 // 16 bits
+	ConsoleConfigRows           = 2 // 16 bits
+	ConsoleConfigMaxPorts       = 4 // 32 bits
+	ConsoleConfigEmergencyWrite = 8 // 32 bits, written: a character
+	ConsoleConfigBytes          = 12
+)
