@@ -1,0 +1,74 @@
+package dma
+
+import "unsafe"
+
+// Shared is a piece of a region that driver and device use at once, as the rings of a queue. Each load and store is one
+// instruction, which the compiler neither merges, moves nor drops, at an offset that is a multiple of its width; one outside
+// the piece panics. x86 keeps loads in their order, and stores in theirs (Intel SDM vol. 3, "Memory Ordering"): only a load
+// behind a store needs a Fence between them. What is loaded is what the device wants it to be.
+type Shared struct {
+	bytes    []byte
+	physical uint64
+}
+
+// Shared makes n bytes of the region shared memory, which is zero. That there is no room for it is an error of wiring.
+func (r Region) Shared(n int) Shared {
+	s := r.store
+	at := s.take(n)
+	return Shared{s.bytes[at : at+n], s.physical + uint64(at)}
+}
+
+// Address is the physical address of the piece.
+func (s *Shared) Address() uint64 { return s.physical }
+
+// Load16 loads 16 bits.
+func (s *Shared) Load16(offset int) uint16 { return load16((*uint16)(s.at(offset, 2))) }
+
+// Store16 stores 16 bits.
+func (s *Shared) Store16(offset int, v uint16) { store16((*uint16)(s.at(offset, 2)), v) }
+
+// Load32 loads 32 bits.
+func (s *Shared) Load32(offset int) uint32 { return load32((*uint32)(s.at(offset, 4))) }
+
+// Store32 stores 32 bits.
+func (s *Shared) Store32(offset int, v uint32) { store32((*uint32)(s.at(offset, 4)), v) }
+
+// Load64 loads 64 bits.
+func (s *Shared) Load64(offset int) uint64 { return load64((*uint64)(s.at(offset, 8))) }
+
+// Store64 stores 64 bits.
+func (s *Shared) Store64(offset int, v uint64) { store64((*uint64)(s.at(offset, 8)), v) }
+
+// Fence has every load and store before it done before any behind it begins (Intel SDM vol. 2, MFENCE).
+func (s *Shared) Fence() { fence() }
+
+// at is where so many bytes at an offset are, if they are the piece's.
+func (s *Shared) at(offset, width int) unsafe.Pointer {
+	if offset%width != 0 || offset < 0 || offset > len(s.bytes)-width {
+		panic("dma: access outside shared memory, or not aligned")
+	}
+	return unsafe.Pointer(&s.bytes[offset])
+}
+
+// A function that is not inlined makes its access by one instruction, each time that it is called.
+
+//go:noinline
+func load16(p *uint16) uint16 { return *p }
+
+//go:noinline
+func store16(p *uint16, v uint16) { *p = v }
+
+//go:noinline
+func load32(p *uint32) uint32 { return *p }
+
+//go:noinline
+func store32(p *uint32, v uint32) { *p = v }
+
+//go:noinline
+func load64(p *uint64) uint64 { return *p }
+
+//go:noinline
+func store64(p *uint64, v uint64) { *p = v }
+
+// fence is MFENCE.
+func fence()
