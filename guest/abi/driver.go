@@ -7,6 +7,7 @@ const (
 	DriverLowLevelDebug = 0x8
 	DriverReadOnlyState = 0x9
 	DriverIPC           = 0x10000
+	DriverRNG           = 0x40001
 )
 
 // Driver numbers of Kapsel's own, which Tock leaves free.

@@ -34,6 +34,14 @@ func (k kind) ring0() bool { return k == trusted || k == runtime || k == kernel 
 // safe reports whether the code has to do without unsafe and assembly.
 func (k kind) safe() bool { return k == kernel || k == capsule }
 
+// What capsules may import. Those that drive virtio devices share a library, which is a capsule itself.
+var (
+	anyCapsule = []string{"guest/abi/...", "guest/kernel", "guest/kernel/capability", "guest/kernel/format", "guest/kernel/hil/...",
+		"guest/mmio", "guest/dma"}
+	virtioDriver = append(slices.Clone(anyCapsule), "guest/capsules/virtio")
+	bits         = []string{"math/bits"}
+)
+
 // layers, the first that fits a package counts.
 var layers = []layer{
 	{packages: "guest/abi/...", kind: kernel},
@@ -57,9 +65,13 @@ var layers = []layer{
 		library: []string{"math/bits"},
 		unsafe:  []string{"guest/kernel/memory_unsafe.go"}},
 
-	{packages: "guest/capsules/...", kind: capsule,
-		imports: []string{"guest/abi/...", "guest/kernel", "guest/kernel/capability", "guest/kernel/format", "guest/kernel/hil/...", "guest/mmio", "guest/dma"},
-		library: []string{"math/bits"}},
+	{packages: "guest/capsules/virtio/virtiotest", kind: host,
+		imports: []string{"guest/abi/virtio", "guest/capsules/virtio", "guest/dma", "guest/kernel/capability", "guest/kernel/kerneltest", "guest/mmio"}},
+	{packages: "guest/capsules/virtioblk", kind: capsule, imports: virtioDriver, library: bits},
+	{packages: "guest/capsules/virtioconsole", kind: capsule, imports: virtioDriver, library: bits},
+	{packages: "guest/capsules/virtionet", kind: capsule, imports: virtioDriver, library: bits},
+	{packages: "guest/capsules/virtiorng", kind: capsule, imports: virtioDriver, library: bits},
+	{packages: "guest/capsules/...", kind: capsule, imports: anyCapsule, library: bits},
 
 	{packages: "guest/mmio", kind: trusted,
 		imports: []string{"guest/abi", "guest/kernel/capability"}},

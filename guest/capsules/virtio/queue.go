@@ -1,0 +1,273 @@
+package virtio
+
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/abi/virtio"
+	"kapsel/guest/dma"
+)
+
+// Queue is a split queue (2.7). A driver adds chains of buffers by Add and tells the device by Kick; the transport hands them
+// back by Driver.Used.
+type Queue struct {
+	transport *Transport
+	index     int
+	owes      bool
+
+	// The rings, which the device reads and writes.
+	descriptors, available, used dma.Shared
+
+	// What the driver relies on, which the device cannot reach.
+	slots     []Slot
+	free      uint16 // the first free one; each names the next
+	freeCount int
+	inFlight  int    // chains that the device has
+	added     uint16 // the available ring's index, with what was added
+	published uint16 // likewise, as the device sees it
+	seen      uint16 // the used ring's index, up to which chains were handed back
+}
+
+// Slot is what the driver knows of a descriptor of a queue. The board, or the driver, has an array of them for each queue.
+type Slot struct {
+	buffer   dma.Buffer
+	writable uint32 // bytes that the device may write
+	round    uint32 // the transport's, when the chain was added
+	next     uint16 // of the chain, if there are more, or of the free ones
+	more     bool
+	isHead   bool // of a chain that is in flight
+}
+
+// Element is a part of a chain: the first Length bytes of a buffer.
+type Element struct {
+	Buffer   dma.Buffer
+	Length   int
+	Writable bool // the device writes it; else it reads it
+}
+
+// Init sets the device's queue of a number up, and lets it have as many descriptors as there are slots, a power of two, or as
+// the device can have, if that is fewer. A device whose queue cannot have least is broken: then Init returns abi.FAIL. owes
+// says that the device answers each chain before long, as one does that is given requests, but not one that is given room for
+// what may come.
+func (q *Queue) Init(t *Transport, number int, slots []Slot, least int, owes bool) abi.ErrorCode {
+	if len(slots) == 0 || len(slots)&(len(slots)-1) != 0 || len(slots) > virtio.QueueSizeMax || t.count == maxQueues {
+		panic("virtio: the size of a queue is no power of two up to 32768, or there are too many queues")
+	}
+	if t.state != starting {
+		return abi.FAIL
+	}
+	r := &t.place.Registers
+	regQueueSelect.Write(r, uint32(number))
+	size, most := len(slots), regQueueSizeMax.Read(r)
+	for uint32(size) > most {
+		size /= 2
+	}
+	switch {
+	case size < max(least, 1):
+		return t.giveUp("a queue is too small")
+	case regQueueReady.Read(r) != 0:
+		return t.giveUp("a queue is in use after a reset")
+	}
+	q.transport, q.index, q.owes = t, number, owes
+	q.slots = slots[:size]
+	for i := range q.slots {
+		q.slots[i] = Slot{next: uint16(i + 1)}
+	}
+	q.freeCount = size
+	n := uint16(size)
+	q.descriptors = t.place.Memory.Shared(int(virtio.DescriptorsBytes(n)))
+	q.available = t.place.Memory.Shared(int(virtio.AvailableBytes(n)))
+	q.used = t.place.Memory.Shared(int(virtio.UsedBytes(n)))
+	t.queues[t.count] = q
+	t.count++
+	regQueueSize.Write(r, uint32(size))
+	regQueueDescLow.Write(r, uint32(q.descriptors.Address()))
+	regQueueDescHigh.Write(r, uint32(q.descriptors.Address()>>32))
+	regQueueDriverLow.Write(r, uint32(q.available.Address()))
+	regQueueDriverHigh.Write(r, uint32(q.available.Address()>>32))
+	regQueueDeviceLow.Write(r, uint32(q.used.Address()))
+	regQueueDeviceHigh.Write(r, uint32(q.used.Address()>>32))
+	regQueueReady.Write(r, 1)
+	return abi.OK
+}
+
+// Size is how many descriptors the queue has.
+func (q *Queue) Size() int { return len(q.slots) }
+
+// Number is the number that the queue was set up by.
+func (q *Queue) Number() int { return q.index }
+
+// Room is how many elements can be added.
+func (q *Queue) Room() int { return q.freeCount }
+
+// InFlight is how many chains the device has.
+func (q *Queue) InFlight() int { return q.inFlight }
+
+// Add lends the buffers of a chain to the device, what it reads before what it writes (2.7.4.2), and returns the number by
+// which Driver.Used hands them back: below Size, and of no other chain in flight. The device learns of it by Kick. Else no
+// buffer is lent, and Add returns
+//   - abi.FAIL if the device is broken,
+//   - abi.BUSY if there is no room for so many elements, or a buffer is lent already,
+//   - abi.INVAL if there is no element, or one to be read behind one to be written,
+//   - abi.SIZE if a buffer has fewer bytes than its element.
+func (q *Queue) Add(chain []Element) (head uint16, e abi.ErrorCode) {
+	switch {
+	case q.transport == nil || q.transport.state == broken:
+		return 0, abi.FAIL
+	case len(chain) == 0:
+		return 0, abi.INVAL
+	case len(chain) > q.freeCount:
+		return 0, abi.BUSY
+	}
+	head = q.free
+	at := head
+	writable := false
+	for i := range chain {
+		if e = q.describe(at, &chain[i], i+1 < len(chain), writable); e != abi.OK {
+			q.takeBack(chain[:i])
+			return 0, e
+		}
+		writable = chain[i].Writable
+		at = q.slots[at].next
+	}
+	q.free = at
+	q.freeCount -= len(chain)
+	q.slots[head].isHead, q.slots[head].round = true, q.transport.round
+	q.available.Store16(virtio.RingElements+2*q.place(q.added), head)
+	q.added++
+	q.inFlight++
+	if q.owes {
+		q.transport.watch()
+	}
+	return head, abi.OK
+}
+
+// describe lends an element's buffer, and makes it what descriptor at says. The next of a chain is the next of the free ones.
+func (q *Queue) describe(at uint16, element *Element, more, afterWritable bool) abi.ErrorCode {
+	if afterWritable && !element.Writable {
+		return abi.INVAL
+	}
+	address, e := element.Buffer.Lend(element.Length)
+	if e != abi.OK {
+		return e
+	}
+	s := &q.slots[at]
+	s.buffer, s.writable, s.more = element.Buffer, 0, more
+	flags := uint16(0)
+	if element.Writable {
+		s.writable, flags = uint32(element.Length), virtio.DescWrite
+	}
+	next := uint16(0)
+	if more {
+		next, flags = s.next, flags|virtio.DescNext
+	}
+	offset := int(at) * virtio.DescriptorSize
+	q.descriptors.Store64(offset, address)
+	q.descriptors.Store32(offset+8, uint32(element.Length))
+	q.descriptors.Store16(offset+12, flags)
+	q.descriptors.Store16(offset+14, next)
+	return abi.OK
+}
+
+// takeBack makes buffers the driver's that the device was never told of.
+func (q *Queue) takeBack(chain []Element) {
+	for i := range chain {
+		chain[i].Buffer.Complete(0)
+	}
+}
+
+// place is where in a ring an index is.
+func (q *Queue) place(index uint16) int { return int(index) & (len(q.slots) - 1) }
+
+// Kick tells the device of the chains added since the last Kick, if it wants to be told (2.7.13).
+func (q *Queue) Kick() {
+	if q.added == q.published {
+		return
+	}
+	old := q.published
+	q.published = q.added
+	q.available.Store16(virtio.RingIndex, q.added) // behind the stores that it tells of
+	if q.transport.state != ready {
+		return // Ready will tell
+	}
+	q.available.Fence() // the device's wish is not read before the index is there
+	if q.transport.Has(virtio.FeatureEventIndex) {
+		event := q.used.Load16(int(virtio.AvailableEvent(uint16(len(q.slots)))))
+		q.notify(virtio.NeedsEvent(event, q.added, old))
+	} else {
+		q.notify(q.used.Load16(virtio.RingFlags)&virtio.RingNoNotify == 0)
+	}
+}
+
+// notify notifies the device, if it wants that.
+func (q *Queue) notify(wanted bool) {
+	if wanted {
+		regQueueNotify.Write(&q.transport.place.Registers, uint32(q.index))
+	}
+}
+
+// serve hands chains back that the device has used, but a few at most. It reports whether there may be more.
+func (q *Queue) serve() bool {
+	for range maxServed {
+		waiting := q.waiting()
+		if waiting == 0 {
+			return false
+		}
+		if waiting > q.inFlight {
+			q.transport.Break("its used index counts chains that it was not given")
+			return false
+		}
+		at := virtio.RingElements + virtio.UsedSize*q.place(q.seen)
+		id, written := q.used.Load32(at), q.used.Load32(at+4)
+		q.seen++
+		if id >= uint32(len(q.slots)) || !q.slots[id].isHead {
+			q.transport.Break("it has used a chain that it was not given")
+			return false
+		}
+		if !q.complete(uint16(id), written) {
+			q.transport.Break("it claims to have written more than it may")
+			return false
+		}
+		q.transport.driver.Used(q, uint16(id), written)
+		if q.transport.state != ready {
+			return false
+		}
+	}
+	return true
+}
+
+// waiting is how many chains the device says that it has used. Before it is 0 the device was asked to interrupt for the next.
+func (q *Queue) waiting() int {
+	n := q.used.Load16(virtio.RingIndex) - q.seen
+	if n == 0 && q.transport.Has(virtio.FeatureEventIndex) {
+		q.available.Store16(int(virtio.UsedEvent(uint16(len(q.slots)))), q.seen)
+		q.available.Fence()
+		n = q.used.Load16(virtio.RingIndex) - q.seen
+	}
+	return int(n)
+}
+
+// complete makes a chain's buffers the driver's, and its descriptors free. It reports false if the device claims to have
+// written more than it may.
+func (q *Queue) complete(head uint16, written uint32) bool {
+	q.slots[head].isHead = false
+	q.inFlight--
+	at := head
+	for {
+		s := &q.slots[at]
+		n := min(written, s.writable)
+		written -= n
+		s.buffer.Complete(n)
+		q.freeCount++
+		if !s.more {
+			s.next, q.free = q.free, head
+			return written == 0
+		}
+		at = s.next
+	}
+}
+
+// reclaim makes all buffers the driver's, after a reset.
+func (q *Queue) reclaim() {
+	for i := range q.slots {
+		q.slots[i].buffer.Reclaim()
+	}
+}

@@ -1,0 +1,52 @@
+package virtio
+
+// A device that does not answer is found by an alarm, which is set while a chain is in flight that the device owes an answer
+// to: one that stays through answerRounds rounds of the alarm. In each round the device is looked at as if it had
+// interrupted, because interrupts get lost on the way: QEMU's line stays up, without another edge, if the configuration
+// changes between a look at the status and its acknowledgement.
+const (
+	roundSeconds = 1
+	answerRounds = 30
+)
+
+// watch sets the alarm, unless it is set.
+func (t *Transport) watch() {
+	a := t.place.Alarm
+	if a == nil || t.watched {
+		return
+	}
+	t.watched = true
+	a.SetAlarm(a.Now() + roundSeconds*uint64(a.Frequency()))
+}
+
+// AlarmFired implements hil.AlarmClient.
+func (t *Transport) AlarmFired() {
+	t.watched = false
+	t.round++
+	t.HandleInterrupt()
+	t.HandleDeferredCall()
+	if t.state != ready {
+		return
+	}
+	for _, q := range t.queues[:t.count] {
+		switch {
+		case !q.owes:
+		case q.late():
+			t.Break("it does not answer")
+			return
+		case q.inFlight != 0:
+			t.watch()
+		}
+	}
+}
+
+// late reports whether a chain is in flight for longer than a device may take.
+func (q *Queue) late() bool {
+	for i := range q.slots {
+		s := &q.slots[i]
+		if s.isHead && q.transport.round-s.round > answerRounds {
+			return true
+		}
+	}
+	return false
+}
