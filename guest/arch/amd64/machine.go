@@ -131,6 +131,16 @@ func (m *Machine) MapDevice(physical uint64) uintptr {
 	return uintptr(abi.DirectMap + physical)
 }
 
+// DeviceMemory takes so many bytes, whole pages, of the memory that nobody has yet, for devices to read and write: in one
+// piece, with whatever is in it. It returns them and their physical address, or nil if there is no such piece.
+func (m *Machine) DeviceMemory(size uint64) (memory []byte, physical uint64) {
+	memory = m.TaskRAM.Take(size)
+	if memory == nil {
+		return nil, 0
+	}
+	return memory, physicalOf(memory)
+}
+
 // Ticks is the time-stamp counter. It may be read before Boot.
 func Ticks() uint64 { return rdtsc() }
 

@@ -61,6 +61,7 @@ type board struct {
 	readOnlyState  readonlystate.State
 	processConsole processconsole.Console
 	instruments    instruments
+	devices        devices
 }
 
 var system board
@@ -117,7 +118,7 @@ func (b *board) wire(can capability.Set) {
 	}
 	b.debug.Init(k, &b.debugShare)
 	b.console.Init(k, &b.consoleShare, can.MemoryAllocation)
-	b.alarm.Init(k, b.instruments.alarmFor(&b.machine.Timer), can.MemoryAllocation)
+	b.alarm.Init(k, b.devices.wire(b.instruments.alarmFor(&b.machine.Timer), can), can.MemoryAllocation)
 	b.lowLevelDebug.Init(b.debug.Tasks())
 	b.ipc.Init(k, can.MemoryAllocation, can.MemorySharing)
 	b.readOnlyState.Init(k, &b.machine.Timer, can.MemoryAllocation)
@@ -141,6 +142,8 @@ func (b *board) Interrupt(line int) {
 		b.machine.Timer.Interrupt()
 	case abi.IRQCOM1:
 		b.uart.HandleInterrupt()
+	default:
+		b.devices.interrupt(line)
 	}
 }
 

@@ -1,0 +1,105 @@
+package virtio
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"kapsel/guest/abi"
+)
+
+// TestWordsOfTheCommandLine: as Linux, QEMU's microvm and Firecracker have them, and hostile ones.
+func TestWordsOfTheCommandLine(t *testing.T) {
+	const (
+		form  = "want <size>@<base>:<irq>[:<id>], as in 4K@0xd0000000:5"
+		where = "the registers are not between 0xc0000000 and 0x100000000"
+		small = "the registers take 512 bytes at the least, at a multiple of 512"
+		line  = "the interrupt is not from 5 to 15"
+		other = "the registers are another device's"
+	)
+	for _, tt := range []struct {
+		text    string
+		want    Window
+		problem string
+	}{
+		{"4K@0xd0000000:5", Window{0xd000_0000, 4096, 5}, ""},
+		{"512@0xfeb00e00:12", Window{0xfeb0_0e00, 512, 12}, ""},
+		{"0x200@0xFEB00000:15:3", Window{0xfeb0_0000, 512, 15}, ""},
+		{"4k@3328M:6", Window{3328 << 20, 4096, 6}, ""},
+		{"512@4294966784:6", Window{1<<32 - 512, 512, 6}, ""},
+		{"1M@3g:6", Window{3 << 30, 1 << 20, 6}, ""},
+		{"", Window{}, form},
+		{"4K", Window{}, form},
+		{"4K@0xd0000000", Window{}, form},
+		{"4K@0xd0000000:", Window{}, form},
+		{"@0xd0000000:5", Window{}, form},
+		{"4K@:5", Window{}, form},
+		{"K@0xd0000000:5", Window{}, form},
+		{"0x@0xd0000000:5", Window{}, form},
+		{"4KK@0xd0000000:5", Window{}, form},
+		{"-1@0xd0000000:5", Window{}, form},
+		{"4K@0xd000000g0:5", Window{}, form},
+		{"4K@0xd0000000:5:", Window{0xd000_0000, 4096, 5}, ""},
+		{"4K@0xd0000000:5:x", Window{}, form},
+		{"4K@0xd0000000:5:1:2", Window{}, form},
+		{"4K@0xd0000000:4294967301", Window{}, form},
+		{"4K@0x1ffffffffd0000000:5", Window{}, form},
+		{"99999999999999999999@0xd0000000:5", Window{}, form},
+		{"0x7fffffffffffffffK@0xd0000000:5", Window{}, form},
+		{"0x7fffffffffffffff@0xd0000000:5", Window{}, where},
+		{"511@0xd0000000:5", Window{}, small},
+		{"0@0xd0000000:5", Window{}, small},
+		{"4K@0xd0000100:5", Window{}, small},
+		{"4K@0xbffff000:5", Window{}, where},
+		{"4K@0:5", Window{}, where},
+		{"4K@0x100000000:5", Window{}, where},
+		{"1K@0xfffffe00:5", Window{}, where},
+		{"4K@0xd0000000:4", Window{}, line},
+		{"4K@0xd0000000:0", Window{}, line},
+		{"4K@0xd0000000:16", Window{}, line},
+		{"4K@0xd0000000:2147483648", Window{}, line},
+		{"4K@0xfec00000:5", Window{}, other},
+		{"512@0xfee00e00:5", Window{}, other},
+		{"1G@0xc0000000:5", Window{}, other},
+	} {
+		var w Windows
+		assert.Equal(t, tt.problem, w.Add([]byte(tt.text)), "%q", tt.text)
+		if tt.problem == "" {
+			assert.Equal(t, []Window{tt.want}, w.All(), "%q", tt.text)
+		} else {
+			assert.Empty(t, w.All(), "%q", tt.text)
+		}
+	}
+}
+
+// TestWindowsAreTheDevicesOwn: several words, of which none takes what another has, and no more than there is room for.
+func TestWindowsAreTheDevicesOwn(t *testing.T) {
+	var w Windows
+	assert.Empty(t, w.Add([]byte("512@0xfeb00000:5")))
+	assert.Empty(t, w.Add([]byte("512@0xfeb00200:6")))
+	assert.Equal(t, "the registers are another device's", w.Add([]byte("512@0xfeb00000:7")))
+	assert.Equal(t, "the registers are another device's", w.Add([]byte("4K@0xfeb00000:7")))
+	assert.Equal(t, "the interrupt is another device's", w.Add([]byte("512@0xfeb00400:6")))
+	for i := len(w.All()); i < abi.VirtioPlaces; i++ {
+		assert.Empty(t, w.Add(fmt.Appendf(nil, "512@%#x:%d", 0xfeb0_0000+512*i, 5+i)))
+	}
+	assert.Equal(t, "there are more than 8", w.Add([]byte("512@0xfeb01000:13")))
+}
+
+func FuzzWindow(f *testing.F) {
+	for _, text := range []string{"4K@0xd0000000:5", "512@0xfeb00e00:12:3", "1G@0xffffffffffffffff:1"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var w Windows
+		if w.Add(text) != "" {
+			return
+		}
+		at := w.All()[0]
+		assert.GreaterOrEqual(t, at.Base, uint64(abi.MMIOHole))
+		assert.Greater(t, at.Base+at.Size, at.Base)
+		assert.LessOrEqual(t, at.Base+at.Size, uint64(abi.MMIOHoleEnd))
+		assert.Less(t, at.Line, uint32(endLine))
+	})
+}
