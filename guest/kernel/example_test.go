@@ -62,7 +62,7 @@ func Example() {
 	consoleLine.Init(&exampleMux)
 	debugLine.Init(&exampleMux)
 	exampleDebug.Init(&exampleKernel, &debugLine)
-	exampleConsole.Init(&exampleKernel, &consoleLine, caps.MemoryAllocation)
+	exampleConsole.Init(&exampleKernel, &consoleLine, make([]byte, 256), caps.MemoryAllocation)
 	exampleAlarm.Init(&exampleKernel, &exampleMachine.Alarm, caps.MemoryAllocation)
 	exampleLLDB.Init(&exampleDebug)
 	exampleKernel.AddDriver(abi.DriverConsole, &exampleConsole)

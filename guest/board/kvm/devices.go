@@ -8,6 +8,7 @@ import (
 	"kapsel/guest/capsules/alarmmux"
 	"kapsel/guest/capsules/rng"
 	"kapsel/guest/capsules/virtio"
+	"kapsel/guest/capsules/virtioconsole"
 	"kapsel/guest/capsules/virtiorng"
 	"kapsel/guest/dma"
 	"kapsel/guest/kernel"
@@ -31,6 +32,8 @@ type devices struct {
 
 	entropy virtiorng.RNG
 	rng     rng.RNG
+	console virtioconsole.Console
+	chunk   []byte // for the console capsule, where the console is one that takes much at once
 }
 
 // interrupted is a driver whose device interrupts.
@@ -143,8 +146,23 @@ func (d *devices) drive(id uint32, place virtio.Place, can capability.Set) (driv
 		d.rng.Init(k, &d.entropy, can.MemoryAllocation)
 		k.AddDriver(abi.DriverRNG, &d.rng)
 		return &d.entropy, ""
+	case spec.IDConsole:
+		chunk, _ := system.machine.DeviceMemory(abi.PageSize)
+		if chunk == nil || d.console.Init(k, place, &system.uart) != abi.OK {
+			return nil, ""
+		}
+		d.chunk = chunk
+		return &d.console, ""
 	}
 	return nil, "there is no driver for its kind"
+}
+
+// wiredConsole is the driver of the console, or nil if there is none.
+func (d *devices) wiredConsole() *virtioconsole.Console {
+	if d.chunk == nil {
+		return nil
+	}
+	return &d.console
 }
 
 // interrupt has a device's driver serve its interrupt.

@@ -20,6 +20,7 @@ import (
 	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
 	"kapsel/guest/kernel/format"
+	"kapsel/guest/kernel/hil"
 	"kapsel/guest/mmio"
 )
 
@@ -48,6 +49,7 @@ type board struct {
 
 	ports        mmio.Ports
 	uart         uart16550.UART
+	line         line // what the kernel and tasks print by: the UART, or a virtio console
 	mux          uartmux.Mux
 	consoleShare uartmux.Device
 	debugShare   uartmux.Device
@@ -55,6 +57,7 @@ type board struct {
 
 	debug          debugwriter.Writer
 	console        console.Console
+	chunk          [256]byte // what it sends at once
 	alarm          alarm.Alarm
 	lowLevelDebug  lowleveldebug.LowLevelDebug
 	ipc            ipc.IPC
@@ -62,6 +65,14 @@ type board struct {
 	processConsole processconsole.Console
 	instruments    instruments
 	devices        devices
+}
+
+// A line is what everything is printed by.
+type line interface {
+	hil.UART
+	hil.PollingTransmitter
+	// MidLine reports whether the last transmission that ended has begun a line and not ended it.
+	MidLine() bool
 }
 
 var system board
@@ -112,13 +123,19 @@ func (b *board) wire(can capability.Set) {
 	b.ports = mmio.NewPorts(abi.PortCOM1, 8, can.Hardware)
 	b.uart.Init(k, &b.ports)
 	b.machine.Route(abi.IRQCOM1)
-	b.mux.Init(k, &b.uart)
+	b.line = &b.uart
+	chunk := b.chunk[:]
+	alarm := b.devices.wire(b.instruments.alarmFor(&b.machine.Timer), can)
+	if c := b.devices.wiredConsole(); c != nil {
+		b.line, chunk = c, b.devices.chunk
+	}
+	b.mux.Init(k, b.line)
 	for _, share := range [...]*uartmux.Device{&b.consoleShare, &b.debugShare, &b.processShare} {
 		share.Init(&b.mux)
 	}
 	b.debug.Init(k, &b.debugShare)
-	b.console.Init(k, &b.consoleShare, can.MemoryAllocation)
-	b.alarm.Init(k, b.devices.wire(b.instruments.alarmFor(&b.machine.Timer), can), can.MemoryAllocation)
+	b.console.Init(k, &b.consoleShare, chunk, can.MemoryAllocation)
+	b.alarm.Init(k, alarm, can.MemoryAllocation)
 	b.lowLevelDebug.Init(b.debug.Tasks())
 	b.ipc.Init(k, can.MemoryAllocation, can.MemorySharing)
 	b.readOnlyState.Init(k, &b.machine.Timer, can.MemoryAllocation)
@@ -167,14 +184,14 @@ func (b *board) Reset() {
 
 // drain sends by polling what still waits to be printed.
 func (b *board) drain() {
-	b.mux.Drain(&b.uart)
-	b.debug.Drain(&b.uart)
+	b.mux.Drain(b.line)
+	b.debug.Drain(b.line)
 }
 
 // printTasks sends all that still waits, and writes the table of tasks on lines of its own.
 func (b *board) printTasks(w kernel.Writer) {
 	b.drain()
-	if b.uart.MidLine() {
+	if b.line.MidLine() {
 		w.WriteString("\n")
 	}
 	b.kernel.PrintTasks(w)

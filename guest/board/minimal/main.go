@@ -34,6 +34,7 @@ type board struct {
 	ports         mmio.Ports
 	uart          uart16550.UART
 	console       console.Console
+	chunk         [256]byte // what it sends at once
 	alarm         alarm.Alarm
 	lowLevelDebug lowleveldebug.LowLevelDebug
 	ipc           ipc.IPC
@@ -76,7 +77,7 @@ func (b *board) wire(can capability.Set) {
 	b.ports = mmio.NewPorts(abi.PortCOM1, 8, can.Hardware)
 	b.uart.Init(k, &b.ports)
 	b.machine.Route(abi.IRQCOM1)
-	b.console.Init(k, &b.uart, can.MemoryAllocation)
+	b.console.Init(k, &b.uart, b.chunk[:], can.MemoryAllocation)
 	b.alarm.Init(k, &b.machine.Timer, can.MemoryAllocation)
 	b.lowLevelDebug.Init(b.machine.Serial())
 	b.ipc.Init(k, can.MemoryAllocation, can.MemorySharing)

@@ -19,20 +19,21 @@ const (
 
 // Subscribe and allow numbers; number 0 is not used.
 const (
-	wrote        = 1 // upcall: bytes written, 0, 0
-	readDone     = 2 // upcall: status, bytes read, 0
-	writeBuffer  = 1 // read-only
-	readBuffer   = 1 // read-write
-	chunkSize    = 256
-	maxReadBytes = 64
+	wrote       = 1 // upcall: bytes written, 0, 0
+	readDone    = 2 // upcall: status, bytes read, 0
+	writeBuffer = 1 // read-only
+	readBuffer  = 1 // read-write
 )
+
+// maxReadBytes is how many bytes a task reads at once at most.
+const maxReadBytes = 64
 
 // Console is the driver.
 type Console struct {
 	line  hil.UART
 	grant kernel.Grant[session]
 
-	chunk   [chunkSize]byte // what the line is sending
+	chunk   []byte // what the line is sending
 	busy    bool
 	writer  kernel.TaskID // whose chunk it is, while busy
 	tickets uint64        // writes ever begun
@@ -53,9 +54,9 @@ type session struct {
 	sent   uint64
 }
 
-// Init ties the driver to its line, of which it is the only client.
-func (c *Console) Init(k *kernel.Kernel, line hil.UART, m capability.MemoryAllocation) {
-	c.line = line
+// Init ties the driver to its line, of which it is the only client, and gives it memory for what is sent at once.
+func (c *Console) Init(k *kernel.Kernel, line hil.UART, chunk []byte, m capability.MemoryAllocation) {
+	c.line, c.chunk = line, chunk
 	counts := kernel.SlotCounts{Upcalls: readDone + 1, ReadOnly: writeBuffer + 1, ReadWrite: readBuffer + 1}
 	c.grant.Init(k, abi.DriverConsole, counts, m)
 	line.SetTransmitClient(c)
@@ -136,7 +137,7 @@ func (c *Console) oldest() (id kernel.TaskID, ok bool) {
 func (c *Console) sendChunk(id kernel.TaskID) {
 	n := 0
 	c.grant.Enter(id, func(s *session, task *kernel.TaskData) {
-		most := min(s.length-s.sent, chunkSize)
+		most := min(s.length-s.sent, uint64(len(c.chunk)))
 		n = task.ReadOnly(writeBuffer).ReadAt(c.chunk[:most], s.sent)
 		if n == 0 {
 			finish(s, task)
@@ -145,7 +146,7 @@ func (c *Console) sendChunk(id kernel.TaskID) {
 	if n == 0 {
 		return
 	}
-	if c.line.Transmit(c.chunk[:], n) != abi.OK {
+	if c.line.Transmit(c.chunk, n) != abi.OK {
 		c.grant.Enter(id, finish)
 		return
 	}

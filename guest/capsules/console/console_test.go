@@ -13,10 +13,13 @@ import (
 
 const driver = abi.DriverConsole
 
+// chunkSize is how much the console sends at once here.
+const chunkSize = 256
+
 func newMachine(t *testing.T) *kerneltest.Machine {
 	m := kerneltest.New(t, capability.Mint())
 	c := new(Console)
-	c.Init(&m.Kernel, &m.Line, m.Capabilities.MemoryAllocation)
+	c.Init(&m.Kernel, &m.Line, make([]byte, chunkSize), m.Capabilities.MemoryAllocation)
 	m.Drivers[driver] = c
 	return m
 }

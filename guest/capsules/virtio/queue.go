@@ -101,6 +101,11 @@ func (q *Queue) Room() int { return q.freeCount }
 // InFlight is how many chains the device has.
 func (q *Queue) InFlight() int { return q.inFlight }
 
+// Done reports whether the device says that it has used all that it was given, for who waits for that without interrupts.
+func (q *Queue) Done() bool {
+	return q.inFlight == 0 || q.used.Load16(virtio.RingIndex)-q.seen >= uint16(q.inFlight)
+}
+
 // Add lends the buffers of a chain to the device, what it reads before what it writes (2.7.4.2), and returns the number by
 // which Driver.Used hands them back: below Size, and of no other chain in flight. The device learns of it by Kick. Else no
 // buffer is lent, and Add returns

@@ -175,12 +175,20 @@ func (t *Transport) readConfig(p []byte, at uint16) {
 	}
 }
 
-// HandleInterrupt serves the device's interrupt: it acknowledges what the device tells, then looks at the rings.
+// HandleInterrupt serves the device's interrupt: it acknowledges what the device tells, then looks at the rings. Where a ring
+// tells already why the device interrupts its status is not read, which in a virtual machine is an exit. Whether the
+// configuration changed besides is then looked at by the next interrupt, or the alarm.
 func (t *Transport) HandleInterrupt() {
 	if t.state != ready {
 		return
 	}
 	r := &t.place.Registers
+	if t.used() {
+		regInterruptACK.Write(r, virtio.InterruptUsed)
+		t.watch()
+		t.HandleDeferredCall()
+		return
+	}
 	why := regInterruptStatus.Read(r) & (virtio.InterruptUsed | virtio.InterruptConfig)
 	if why == 0 {
 		return
@@ -196,6 +204,16 @@ func (t *Transport) HandleInterrupt() {
 	if why&virtio.InterruptUsed != 0 {
 		t.HandleDeferredCall()
 	}
+}
+
+// used reports whether the device has used a chain that was not handed back.
+func (t *Transport) used() bool {
+	for _, q := range t.queues[:t.count] {
+		if q.used.Load16(virtio.RingIndex) != q.seen {
+			return true
+		}
+	}
+	return false
 }
 
 // HandleDeferredCall implements kernel.DeferredClient: it hands chains back that the device has used, a few of each queue.

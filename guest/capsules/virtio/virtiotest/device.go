@@ -179,7 +179,7 @@ func (d *Device) Write32(offset uint16, v uint32) {
 	case virtio.RegStatus:
 		d.setStatus(v)
 	case virtio.RegInterruptACK:
-		if v == 0 || v&^d.Interrupt != 0 {
+		if v&^(d.Interrupt|virtio.InterruptUsed) != 0 || v == 0 { // used chains are seen in the ring, too
 			d.breach("acknowledges %#x of the interrupts %#x", v, d.Interrupt)
 		}
 		d.Interrupt &^= v
