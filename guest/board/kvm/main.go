@@ -49,7 +49,8 @@ type board struct {
 
 	ports        mmio.Ports
 	uart         uart16550.UART
-	line         line // what the kernel and tasks print by: the UART, or a virtio console
+	line         hil.UART // what the kernel and tasks print by: the UART, or a virtio console
+	polling      hil.PollingTransmitter
 	mux          uartmux.Mux
 	consoleShare uartmux.Device
 	debugShare   uartmux.Device
@@ -65,14 +66,6 @@ type board struct {
 	processConsole processconsole.Console
 	instruments    instruments
 	devices        devices
-}
-
-// A line is what everything is printed by.
-type line interface {
-	hil.UART
-	hil.PollingTransmitter
-	// MidLine reports whether the last transmission that ended has begun a line and not ended it.
-	MidLine() bool
 }
 
 var system board
@@ -123,11 +116,11 @@ func (b *board) wire(can capability.Set) {
 	b.ports = mmio.NewPorts(abi.PortCOM1, 8, can.Hardware)
 	b.uart.Init(k, &b.ports)
 	b.machine.Route(abi.IRQCOM1)
-	b.line = &b.uart
+	b.line, b.polling = &b.uart, &b.uart
 	chunk := b.chunk[:]
 	alarm := b.devices.wire(b.instruments.alarmFor(&b.machine.Timer), can)
 	if c := b.devices.wiredConsole(); c != nil {
-		b.line, chunk = c, b.devices.chunk
+		b.line, b.polling, chunk = c, c, b.devices.chunk
 	}
 	b.mux.Init(k, b.line)
 	for _, share := range [...]*uartmux.Device{&b.consoleShare, &b.debugShare, &b.processShare} {
@@ -184,14 +177,14 @@ func (b *board) Reset() {
 
 // drain sends by polling what still waits to be printed.
 func (b *board) drain() {
-	b.mux.Drain(b.line)
-	b.debug.Drain(b.line)
+	b.mux.Drain(b.polling)
+	b.debug.Drain(b.polling)
 }
 
 // printTasks sends all that still waits, and writes the table of tasks on lines of its own.
 func (b *board) printTasks(w kernel.Writer) {
 	b.drain()
-	if b.line.MidLine() {
+	if b.polling.MidLine() {
 		w.WriteString("\n")
 	}
 	b.kernel.PrintTasks(w)

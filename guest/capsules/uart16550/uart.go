@@ -233,7 +233,7 @@ func (u *UART) sent(b []byte) {
 	}
 }
 
-// MidLine reports whether the last transmission that ended has begun a line and not ended it.
+// MidLine implements hil.PollingTransmitter.
 func (u *UART) MidLine() bool { return u.midLine }
 
 // enable turns interrupts of the device on or off.

@@ -226,7 +226,7 @@ func (c *Console) sent(b []byte) {
 	}
 }
 
-// MidLine reports whether the last transmission that ended has begun a line and not ended it.
+// MidLine implements hil.PollingTransmitter.
 func (c *Console) MidLine() bool { return c.midLine }
 
 // ConfigChanged implements virtio.Driver: the size of a terminal is nobody's business.

@@ -60,6 +60,7 @@ func (s *standBy) Receive(buf []byte, n int) abi.ErrorCode {
 
 func (s *standBy) AbortReceive() abi.ErrorCode { return abi.ALREADY }
 func (s *standBy) TransmitPolling(b []byte)    { s.polled.Write(b) }
+func (s *standBy) MidLine() bool               { return false }
 
 // rig is a driver, its device, the line that stands by, and its client.
 type rig struct {

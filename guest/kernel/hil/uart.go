@@ -49,4 +49,6 @@ type PollingTransmitter interface {
 	// TransmitPolling sends what is left of a transmission that goes on, then buf. It
 	// waits for the device, but not forever.
 	TransmitPolling(buf []byte)
+	// MidLine reports whether the last transmission that ended, of whatever kind, has begun a line and not ended it.
+	MidLine() bool
 }

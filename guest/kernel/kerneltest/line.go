@@ -1,6 +1,8 @@
 package kerneltest
 
 import (
+	"strings"
+
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel/hil"
 )
@@ -91,6 +93,15 @@ func (l *Line) TransmitPolling(buf []byte) {
 		l.out = nil
 	}
 	l.Polled += string(buf)
+}
+
+// MidLine implements hil.PollingTransmitter.
+func (l *Line) MidLine() bool {
+	last := l.Polled
+	if last == "" && len(l.Sent) != 0 {
+		last = l.Sent[len(l.Sent)-1]
+	}
+	return last != "" && !strings.HasSuffix(last, "\n")
 }
 
 // serve is the line's interrupt.
