@@ -35,6 +35,7 @@ type Console struct {
 
 	chunk   []byte // what the line is sending
 	busy    bool
+	waiting bool          // perhaps: a write waits for the line
 	writer  kernel.TaskID // whose chunk it is, while busy
 	tickets uint64        // writes ever begun
 
@@ -87,7 +88,7 @@ func (c *Console) Command(id kernel.TaskID, command, a0, _ uint32) kernel.Result
 // once: its upcall says 0 bytes.
 func (c *Console) write(id kernel.TaskID, length uint64) abi.ErrorCode {
 	c.tickets++
-	busy := false
+	busy, n := false, 0
 	e := c.grant.Enter(id, func(s *session, task *kernel.TaskData) {
 		busy = s.ticket != 0
 		if busy {
@@ -99,12 +100,19 @@ func (c *Console) write(id kernel.TaskID, length uint64) abi.ErrorCode {
 			return
 		}
 		*s = session{ticket: c.tickets, length: length}
+		if c.busy || c.waiting {
+			c.waiting = true
+			return
+		}
+		n = c.fillChunk(s, task)
 	})
 	switch {
 	case e != abi.OK:
 		return e
 	case busy:
 		return abi.BUSY
+	case n != 0:
+		c.sendChunk(id, n)
 	}
 	c.sendOldest()
 	return abi.OK
@@ -112,12 +120,17 @@ func (c *Console) write(id kernel.TaskID, length uint64) abi.ErrorCode {
 
 // sendOldest gives the line, if it is free, the first chunk of the write that waits longest.
 func (c *Console) sendOldest() {
-	for !c.busy {
+	for c.waiting && !c.busy {
 		id, ok := c.oldest()
 		if !ok {
+			c.waiting = false
 			return
 		}
-		c.sendChunk(id)
+		n := 0
+		c.grant.Enter(id, func(s *session, task *kernel.TaskData) { n = c.fillChunk(s, task) })
+		if n != 0 {
+			c.sendChunk(id, n)
+		}
 	}
 }
 
@@ -132,20 +145,19 @@ func (c *Console) oldest() (id kernel.TaskID, ok bool) {
 	return id, ok
 }
 
-// sendChunk sends the next part of the task's write. If nothing is left, or the task took
-// its buffer back, the write is done.
-func (c *Console) sendChunk(id kernel.TaskID) {
-	n := 0
-	c.grant.Enter(id, func(s *session, task *kernel.TaskData) {
-		most := min(s.length-s.sent, uint64(len(c.chunk)))
-		n = task.ReadOnly(writeBuffer).ReadAt(c.chunk[:most], s.sent)
-		if n == 0 {
-			finish(s, task)
-		}
-	})
+// fillChunk copies the next part of the task's write, and returns how much that is. If nothing is left,
+// or the task took its buffer back, the write is done.
+func (c *Console) fillChunk(s *session, task *kernel.TaskData) int {
+	most := min(s.length-s.sent, uint64(len(c.chunk)))
+	n := task.ReadOnly(writeBuffer).ReadAt(c.chunk[:most], s.sent)
 	if n == 0 {
-		return
+		finish(s, task)
 	}
+	return n
+}
+
+// sendChunk gives the line the n bytes of the chunk, which are the task's.
+func (c *Console) sendChunk(id kernel.TaskID, n int) {
 	if c.line.Transmit(c.chunk, n) != abi.OK {
 		c.grant.Enter(id, finish)
 		return
@@ -164,12 +176,18 @@ func finish(s *session, task *kernel.TaskData) {
 // Transmitted implements hil.TransmitClient.
 func (c *Console) Transmitted(_ []byte, n int, e abi.ErrorCode) {
 	c.busy = false
+	next := 0
 	c.grant.Enter(c.writer, func(s *session, task *kernel.TaskData) {
 		s.sent += uint64(n)
 		if e != abi.OK || s.sent == s.length {
 			finish(s, task)
+			return
 		}
+		next = c.fillChunk(s, task)
 	})
+	if next != 0 {
+		c.sendChunk(c.writer, next)
+	}
 	c.sendOldest()
 }
 

@@ -15,6 +15,7 @@ type Mux struct {
 	devices [maxDevices]*Device
 	count   int
 	sending int // the device whose buffer the line has, or -1
+	waiting int // devices whose buffer waits for the line
 	byte    [1]byte
 	listens bool // the line has byte
 	abort   kernel.DeferredCall
@@ -74,6 +75,8 @@ func (d *Device) Transmit(buf []byte, n int) abi.ErrorCode {
 			return e
 		}
 		d.mux.sending = d.index
+	} else {
+		d.mux.waiting++
 	}
 	d.out, d.outN = buf, n
 	return abi.OK
@@ -92,7 +95,7 @@ func (m *Mux) Transmitted(buf []byte, n int, e abi.ErrorCode) {
 // sendNext gives the line to the first device after index that wants to send. One that
 // the line refuses is told.
 func (m *Mux) sendNext(index int) {
-	for range m.count {
+	for m.waiting != 0 && m.sending < 0 {
 		index++
 		if index == m.count {
 			index = 0
@@ -101,6 +104,7 @@ func (m *Mux) sendNext(index int) {
 		if d.out == nil {
 			continue
 		}
+		m.waiting--
 		e := m.line.Transmit(d.out, d.outN)
 		if e == abi.OK {
 			m.sending = d.index
@@ -199,6 +203,7 @@ func (m *Mux) Drain(line hil.PollingTransmitter) {
 		if d := m.devices[i]; d.out != nil && i != m.sending {
 			line.TransmitPolling(d.out[:d.outN])
 			d.out = nil
+			m.waiting--
 		}
 	}
 }
