@@ -18,6 +18,9 @@ import (
 // Physical is the address of the memory that driver and device share.
 const Physical = 0x1_2345_0000
 
+// memorySize is how much of it there is, in bytes.
+const memorySize = 256 << 10
+
 // Base is where messages say that the device is.
 const Base = 0xd000_0000
 
@@ -56,7 +59,7 @@ type Device struct {
 func New(tb testing.TB, id uint32, features uint64, queueMax ...uint32) *Device {
 	d := &Device{ID: id, Magic: virtio.Magic, Version: virtio.Version, QueueMax: queueMax, tb: tb,
 		Offered: features | virtio.FeatureVersion1 | virtio.FeatureEventIndex}
-	d.memory = bytes.Repeat([]byte{0xa5}, 1<<20)
+	d.memory = bytes.Repeat([]byte{0xa5}, memorySize)
 	d.region = dma.NewRegion(new(dma.Store), d.memory, Physical, capability.Mint().Hardware)
 	for i := range queueMax {
 		d.Queues = append(d.Queues, &Queue{device: d, number: i})
