@@ -21,12 +21,15 @@ type Bus interface {
 
 // Device is the registers of one device of kind D. A driver declares a type of its own for D, so that what it declares as
 // registers of D are registers of no other device.
-type Device[D any] struct{ bus Bus }
+type Device[D any] struct {
+	_   [0]*D // so that the device of one kind does not convert to one of another
+	bus Bus
+}
 
 // NewDevice makes a device of the registers behind a bus.
 func NewDevice[D any](bus Bus, c capability.Hardware) Device[D] {
 	c.Require()
-	return Device[D]{bus}
+	return Device[D]{bus: bus}
 }
 
 // Value is what a register holds: a type of the register's own, whose constants are its fields. Its width is the register's.

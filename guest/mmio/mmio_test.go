@@ -38,24 +38,6 @@ func TestPortRanges(t *testing.T) {
 // memory stands in for a device. It is no local variable, as Go moves stacks.
 var memory [4]uint32
 
-func TestRegisters32(t *testing.T) {
-	c := capability.Mint().Hardware
-	base := uintptr(unsafe.Pointer(&memory))
-	r := NewRegisters32(base, 16, c)
-	r.Write(12, 0x1234_5678)
-	assert.Equal(t, [4]uint32{3: 0x1234_5678}, memory)
-	memory[1] = 0x8765_4321
-	assert.Equal(t, uint32(0x8765_4321), r.Read(4))
-	for _, offset := range []uintptr{16, 1, 2, ^uintptr(3)} {
-		assert.Panics(t, func() { r.Read(offset) }, "offset %#x", offset)
-		assert.Panics(t, func() { r.Write(offset, 0) }, "offset %#x", offset)
-	}
-	assert.Panics(t, func() { NewRegisters32(base+1, 16, c) }, "base not aligned")
-	assert.Panics(t, func() { NewRegisters32(base, 15, c) }, "size not aligned")
-	assert.Panics(t, func() { NewRegisters32(^uintptr(7), 16, c) }, "range wraps")
-	assert.Panics(t, func() { NewRegisters32(base, 16, capability.Hardware{}) }, "without a capability")
-}
-
 // A model is a Bus that keeps what was written, and says by which width.
 type model struct {
 	values [8]uint32

@@ -62,7 +62,8 @@ var layers = []layer{
 		library: []string{"math/bits"}},
 
 	{packages: "guest/mmio", kind: trusted,
-		imports: []string{"guest/abi", "guest/kernel/capability"}},
+		imports: []string{"guest/abi", "guest/kernel/capability"},
+		library: []string{"math/bits"}},
 	{packages: "guest/dma", kind: trusted,
 		imports: []string{"guest/abi", "guest/kernel/capability"}},
 	{packages: "guest/arch/amd64/mitigation", kind: kernel,
