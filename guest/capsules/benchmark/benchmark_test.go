@@ -16,12 +16,12 @@ import (
 type device struct {
 	mmio.Bus                     // none: there are no other accesses
 	values   map[uint16][]uint32 // by offset
-	reads    int                 // of the register at 0
+	reads    int
 }
 
-func (d *device) Write32(offset uint16, v uint32) { d.values[offset] = append(d.values[offset], v) }
+func (d *device) Write(offset, _ uint16, v uint32) { d.values[offset] = append(d.values[offset], v) }
 
-func (d *device) Read32(offset uint16) uint32 {
+func (d *device) Read(offset, _ uint16) uint32 {
 	d.reads++
 	return uint32(offset)
 }

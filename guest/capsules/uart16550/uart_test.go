@@ -16,13 +16,12 @@ import (
 // device models the registers of an 8250 with or without a FIFO. Its interrupt line is
 // level; the test stands in for the edge-triggered controller.
 type device struct {
-	mmio.Bus // none: there are no accesses of other widths
-	t        *testing.T
-	fifo     bool
+	t    *testing.T
+	fifo bool
 
 	enabled interrupts
 	line    line
-	divisor [2]uint8
+	divisor [2]divisor
 	modem   modem
 	queue   []byte // given to the transmitter, not yet on the wire
 	wire    []byte
@@ -37,12 +36,13 @@ func (d *device) size() int {
 	return 1
 }
 
-func (d *device) Read8(offset uint16) uint8 {
+func (d *device) Read(offset, width uint16) uint32 {
+	assert.EqualValues(d.t, 1, width)
 	switch offset {
 	case uint16(receiverBuffer):
 		b := d.input[0]
 		d.input = d.input[1:]
-		return b
+		return uint32(b)
 	case uint16(interruptIdentity):
 		id := identity(0)
 		if d.fifo {
@@ -51,7 +51,7 @@ func (d *device) Read8(offset uint16) uint8 {
 		if !d.asserted() {
 			id |= noInterrupt
 		}
-		return uint8(id)
+		return uint32(id)
 	case uint16(lineStatus):
 		s := status(0)
 		if len(d.input) > 0 {
@@ -60,16 +60,17 @@ func (d *device) Read8(offset uint16) uint8 {
 		if len(d.queue) == 0 {
 			s |= transmitterEmpty
 		}
-		return uint8(s)
+		return uint32(s)
 	}
 	d.t.Errorf("read of register %d", offset)
 	return 0
 }
 
-func (d *device) Write8(offset uint16, v uint8) {
+func (d *device) Write(offset, width uint16, v uint32) {
+	assert.EqualValues(d.t, 1, width)
 	switch {
 	case offset <= 1 && d.line&divisorLatch != 0:
-		d.divisor[offset] = v
+		d.divisor[offset] = divisor(v)
 	case offset == uint16(interruptEnable):
 		d.enabled = interrupts(v)
 	case offset == uint16(lineControl):
@@ -164,7 +165,7 @@ func eachDevice(t *testing.T, test func(t *testing.T, r *rig)) {
 
 func TestInit(t *testing.T) {
 	eachDevice(t, func(t *testing.T, r *rig) {
-		assert.Equal(t, [2]uint8{1, 0}, r.device.divisor)
+		assert.Equal(t, [2]divisor{1, 0}, r.device.divisor)
 		assert.Equal(t, line(3), r.device.line, "8 data bits, no parity, one stop bit")
 		assert.Equal(t, dataTerminalReady|requestToSend|out2, r.device.modem)
 		assert.Zero(t, r.device.enabled, "no interrupts")
@@ -228,11 +229,11 @@ func TestServiceIsBounded(t *testing.T) {
 // asking are the registers of a device that always asks to be served.
 type asking struct{ *device }
 
-func (a asking) Read8(offset uint16) uint8 {
+func (a asking) Read(offset, width uint16) uint32 {
 	if offset == uint16(interruptIdentity) {
 		return 0
 	}
-	return a.device.Read8(offset)
+	return a.device.Read(offset, width)
 }
 
 // TestDeviceThatAlwaysAsks: it keeps nobody busy.
@@ -333,9 +334,9 @@ func TestMidLine(t *testing.T) {
 // sendingRegisters is a device that sends its queue whenever it is asked for its status.
 type sendingRegisters struct{ *device }
 
-func (s *sendingRegisters) Read8(offset uint16) uint8 {
+func (s *sendingRegisters) Read(offset, width uint16) uint32 {
 	s.sendQueue()
-	return s.device.Read8(offset)
+	return s.device.Read(offset, width)
 }
 
 func TestPollingGivesUp(t *testing.T) {
