@@ -56,8 +56,13 @@ func (r ReadWrite[D, V]) Write(d *Device[D], v V) { d.bus.Write(uint16(r), width
 // Write writes the register, by one access of its width.
 func (r WriteOnly[D, V]) Write(d *Device[D], v V) { d.bus.Write(uint16(r), width[V](), uint32(v)) }
 
-// WriteBytes writes values of 8 bits one after another to the register.
-func (r WriteOnly[D, V]) WriteBytes(d *Device[D], b []byte) { d.bus.WriteBytes(uint16(r), b) }
+// WriteBytes writes values one after another to the register, which is of 8 bits: else it panics.
+func (r WriteOnly[D, V]) WriteBytes(d *Device[D], b []byte) {
+	if width[V]() != 1 {
+		panic("mmio: bytes for a register of more than 8 bits")
+	}
+	d.bus.WriteBytes(uint16(r), b)
+}
 
 // width is that of a register of V, in bytes.
 func width[V Value]() uint16 { return uint16(unsafe.Sizeof(V(0))) }

@@ -87,7 +87,31 @@ func TestRegistersAreOfTheirValuesWidth(t *testing.T) {
 	assert.Equal(t, serial(0x1234_5678), lampSerial.Read(&d))
 	lampMorse.WriteBytes(&d, []byte("sos"))
 	assert.Equal(t, []string{"write 0 of 1: 0xc8", "read 0 of 1", "write 2 of 2: 0xabcd", "read 4 of 4", `write 1: "sos"`}, m.log)
+	assert.Panics(t, func() { lampColour.WriteBytes(&d, []byte("sos")) }, "a register of 16 bits")
 	assert.Panics(t, func() { NewDevice[lamp](&m, capability.Hardware{}) }, "without a capability")
+}
+
+// A lamp's register of 32 bits, in fields.
+const (
+	lampDate  Field[serial, uint16] = 0xffff_0000
+	lampPlant Field[serial, plant]  = 0x0000_f000
+	lampRest  Field[serial, uint32] = 0xffff_ffff
+)
+
+type plant uint8
+
+func TestFields(t *testing.T) {
+	const s serial = 0x1234_5678
+	assert.Equal(t, uint16(0x1234), lampDate.Of(s))
+	assert.Equal(t, plant(5), lampPlant.Of(s))
+	assert.Equal(t, uint32(0x1234_5678), lampRest.Of(s))
+	assert.Equal(t, serial(0xffff_5678), lampDate.With(s, 0xffff))
+	assert.Equal(t, serial(0x1234_0678), lampPlant.With(s, 0))
+	assert.Equal(t, serial(0x1234_f678), lampPlant.With(s, 15))
+	assert.Equal(t, serial(0xffff_ffff), lampRest.With(s, 0xffff_ffff))
+	assert.PanicsWithValue(t, "mmio: a number that its field has no room for", func() { lampPlant.With(s, 16) },
+		"it would change the field beside it")
+	assert.Panics(t, func() { lampPlant.With(s, 255) })
 }
 
 func TestMemory(t *testing.T) {
