@@ -22,15 +22,23 @@ const (
 // Commands of the benchmark capsule, driver DriverBenchmark. Command 0 does nothing, as
 // everywhere. All others fail with NOSUPPORT.
 const (
-	BenchmarkEnter    = 1 // -> u32: how often the task called this; kept in its grant
-	BenchmarkEvent    = 2 // the event of subscribe number 0 happens at once: argument 0, argument 1, 0
-	BenchmarkMark     = 3 // writes argument 0 to PortMark
-	BenchmarkExitPIO  = 4 // writes argument 0 times to PortExit
-	BenchmarkExitMMIO = 5 // likewise to BenchmarkMMIO
-	BenchmarkExitFD   = 6 // likewise to PortEvent
-	BenchmarkFired    = 7 // -> u64: time-stamp counter when the alarm's handler was last entered
-	BenchmarkDeadline = 8 // -> u64: time-stamp counter at the deadline that the alarm was last set to
-	BenchmarkBoot     = 9 // -> u64: time-stamp counter at the stage of booting in argument 0
+	BenchmarkEnter    = 1  // -> u32: how often the task called this; kept in its grant
+	BenchmarkEvent    = 2  // the event of subscribe number 0 happens at once: argument 0, argument 1, 0
+	BenchmarkMark     = 3  // writes argument 0 to PortMark
+	BenchmarkExitPIO  = 4  // writes argument 0 times to PortExit
+	BenchmarkExitMMIO = 5  // likewise to BenchmarkMMIO
+	BenchmarkExitFD   = 6  // likewise to PortEvent
+	BenchmarkFired    = 7  // -> u64: time-stamp counter when the alarm's handler was last entered
+	BenchmarkDeadline = 8  // -> u64: time-stamp counter at the deadline that the alarm was last set to
+	BenchmarkBoot     = 9  // -> u64: time-stamp counter at the stage of booting in argument 0
+	BenchmarkRepeat   = 10 // does argument 0 times what argument 1 says: one of those below
+)
+
+// What BenchmarkRepeat does. The result of each goes into a sum that nobody reads.
+const (
+	RepeatPlain    = 0 // reads a variable
+	RepeatRegister = 1 // reads a register, by guest/mmio, in memory that is no device's
+	RepeatCall     = 2 // calls another capsule, by an interface of guest/kernel/hil
 )
 
 // Stages of booting.
@@ -41,5 +49,5 @@ const (
 	BootStages  = 3
 )
 
-// BenchmarkMaxExits is the most exits that one command makes; for more it fails with INVAL.
-const BenchmarkMaxExits = 1000
+// BenchmarkMost is how often one command does something at the most; for more it fails with INVAL.
+const BenchmarkMost = 1000

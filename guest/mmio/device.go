@@ -6,27 +6,30 @@ import (
 	"kapsel/guest/kernel/capability"
 )
 
-// Bus carries accesses to the registers of one device: Ports, Memory, or in tests a model of the device. Offsets count bytes
-// from its first register.
+// Bus carries accesses to the registers of one device: Ports, Memory, or in tests a model of the device. Offsets and widths
+// count bytes; a width is 1, 2 or 4.
 type Bus interface {
-	Read8(offset uint16) uint8
-	Write8(offset uint16, v uint8)
-	Read16(offset uint16) uint16
-	Write16(offset uint16, v uint16)
-	Read32(offset uint16) uint32
-	Write32(offset uint16, v uint32)
-	// WriteBytes writes the bytes of b, one after another, to the register at offset.
+	// Read reads the register of a width at offset.
+	Read(offset, width uint16) uint32
+	// Write writes the register of a width at offset, which has room for v.
+	Write(offset, width uint16, v uint32)
+	// WriteBytes writes the bytes of b, one after another, to the register of 8 bits at offset.
 	WriteBytes(offset uint16, b []byte)
 }
 
+const noWidth = "mmio: a register is of 1, 2 or 4 bytes"
+
 // Device is the registers of one device of kind D. A driver declares a type of its own for D, so that what it declares as
 // registers of D are registers of no other device.
-type Device[D any] struct{ bus Bus }
+type Device[D any] struct {
+	_   [0]*D // so that the device of one kind does not convert to one of another
+	bus Bus
+}
 
 // NewDevice makes a device of the registers behind a bus.
 func NewDevice[D any](bus Bus, c capability.Hardware) Device[D] {
 	c.Require()
-	return Device[D]{bus}
+	return Device[D]{bus: bus}
 }
 
 // Value is what a register holds: a type of the register's own, whose constants are its fields. Its width is the register's.
@@ -42,39 +45,24 @@ type (
 )
 
 // Read reads the register, by one access of its width.
-func (r ReadOnly[D, V]) Read(d *Device[D]) V { return read[V](d.bus, uint16(r)) }
+func (r ReadOnly[D, V]) Read(d *Device[D]) V { return V(d.bus.Read(uint16(r), width[V]())) }
 
 // Read reads the register, by one access of its width.
-func (r ReadWrite[D, V]) Read(d *Device[D]) V { return read[V](d.bus, uint16(r)) }
+func (r ReadWrite[D, V]) Read(d *Device[D]) V { return V(d.bus.Read(uint16(r), width[V]())) }
 
 // Write writes the register, by one access of its width.
-func (r ReadWrite[D, V]) Write(d *Device[D], v V) { write(d.bus, uint16(r), v) }
+func (r ReadWrite[D, V]) Write(d *Device[D], v V) { d.bus.Write(uint16(r), width[V](), uint32(v)) }
 
 // Write writes the register, by one access of its width.
-func (r WriteOnly[D, V]) Write(d *Device[D], v V) { write(d.bus, uint16(r), v) }
+func (r WriteOnly[D, V]) Write(d *Device[D], v V) { d.bus.Write(uint16(r), width[V](), uint32(v)) }
 
-// WriteBytes writes values of 8 bits one after another to the register.
-func (r WriteOnly[D, V]) WriteBytes(d *Device[D], b []byte) { d.bus.WriteBytes(uint16(r), b) }
-
-// read reads a register of the width of V.
-func read[V Value](b Bus, offset uint16) V {
-	switch unsafe.Sizeof(V(0)) {
-	case 1:
-		return V(b.Read8(offset))
-	case 2:
-		return V(b.Read16(offset))
+// WriteBytes writes values one after another to the register, which is of 8 bits: else it panics.
+func (r WriteOnly[D, V]) WriteBytes(d *Device[D], b []byte) {
+	if width[V]() != 1 {
+		panic("mmio: bytes for a register of more than 8 bits")
 	}
-	return V(b.Read32(offset))
+	d.bus.WriteBytes(uint16(r), b)
 }
 
-// write writes a register of the width of V.
-func write[V Value](b Bus, offset uint16, v V) {
-	switch unsafe.Sizeof(v) {
-	case 1:
-		b.Write8(offset, uint8(v))
-	case 2:
-		b.Write16(offset, uint16(v))
-	default:
-		b.Write32(offset, uint32(v))
-	}
-}
+// width is that of a register of V, in bytes.
+func width[V Value]() uint16 { return uint16(unsafe.Sizeof(V(0))) }

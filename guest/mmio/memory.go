@@ -18,25 +18,38 @@ func NewMemory(base uintptr, size uint16, c capability.Hardware) Memory {
 	return Memory{base, size}
 }
 
-// Read8 reads the register of 8 bits at offset.
-func (m *Memory) Read8(offset uint16) uint8 { return load8(m.address(offset, 1)) }
+// Read implements Bus. The offset is a multiple of the width.
+//
+//go:nosplit
+func (m *Memory) Read(offset, width uint16) uint32 {
+	switch width {
+	case 4:
+		return load32(m.address(offset, 4))
+	case 2:
+		return uint32(load16(m.address(offset, 2)))
+	case 1:
+		return uint32(load8(m.address(offset, 1)))
+	}
+	panic(noWidth)
+}
 
-// Write8 writes the register of 8 bits at offset.
-func (m *Memory) Write8(offset uint16, v uint8) { store8(m.address(offset, 1), v) }
+// Write implements Bus. The offset is a multiple of the width.
+//
+//go:nosplit
+func (m *Memory) Write(offset, width uint16, v uint32) {
+	switch width {
+	case 4:
+		store32(m.address(offset, 4), v)
+	case 2:
+		store16(m.address(offset, 2), uint16(v))
+	case 1:
+		store8(m.address(offset, 1), uint8(v))
+	default:
+		panic(noWidth)
+	}
+}
 
-// Read16 reads the register of 16 bits at offset, a multiple of 2.
-func (m *Memory) Read16(offset uint16) uint16 { return load16(m.address(offset, 2)) }
-
-// Write16 writes the register of 16 bits at offset, a multiple of 2.
-func (m *Memory) Write16(offset uint16, v uint16) { store16(m.address(offset, 2), v) }
-
-// Read32 reads the register of 32 bits at offset, a multiple of 4.
-func (m *Memory) Read32(offset uint16) uint32 { return load32(m.address(offset, 4)) }
-
-// Write32 writes the register of 32 bits at offset, a multiple of 4.
-func (m *Memory) Write32(offset uint16, v uint32) { store32(m.address(offset, 4), v) }
-
-// WriteBytes writes the bytes of b, one after another, to the register of 8 bits at offset.
+// WriteBytes implements Bus.
 func (m *Memory) WriteBytes(offset uint16, b []byte) {
 	address := m.address(offset, 1)
 	for _, v := range b {
@@ -44,9 +57,10 @@ func (m *Memory) WriteBytes(offset uint16, b []byte) {
 	}
 }
 
-// address is where the register of so many bytes at offset is, if it is the device's.
-func (m *Memory) address(offset, size uint16) uintptr {
-	if offset%size != 0 || offset >= m.size || m.size-offset < size {
+// address is where the register of a width at offset is, if it is the device's. A register that begins within the range ends
+// there, as both are aligned.
+func (m *Memory) address(offset, width uint16) uintptr {
+	if offset%width != 0 || offset >= m.size {
 		panic("mmio: access outside the device's registers")
 	}
 	return m.base + uintptr(offset)

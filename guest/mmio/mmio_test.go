@@ -1,6 +1,7 @@
 package mmio
 
 import (
+	"fmt"
 	"testing"
 	"unsafe"
 
@@ -15,16 +16,18 @@ func TestPortsOutsideTheDeviceAreRefused(t *testing.T) {
 	assert.Equal(t, uint16(0x3ff), p.port(7, 1))
 	assert.Equal(t, uint16(0x3fc), p.port(4, 4))
 	for name, access := range map[string]func(){
-		"read 8":   func() { p.Read8(8) },
-		"write 8":  func() { p.Write8(8, 0) },
-		"read 16":  func() { p.Read16(7) },
-		"write 16": func() { p.Write16(7, 0) },
-		"read 32":  func() { p.Read32(5) },
-		"write 32": func() { p.Write32(0xffff, 0) },
+		"read 8":   func() { p.Read(8, 1) },
+		"write 8":  func() { p.Write(8, 1, 0) },
+		"read 16":  func() { p.Read(7, 2) },
+		"write 16": func() { p.Write(7, 2, 0) },
+		"read 32":  func() { p.Read(5, 4) },
+		"write 32": func() { p.Write(0xffff, 4, 0) },
 		"string":   func() { p.WriteBytes(8, []byte{1}) },
 	} {
 		assert.PanicsWithValue(t, "mmio: access outside the device's ports", access, name)
 	}
+	assert.PanicsWithValue(t, noWidth, func() { p.Read(0, 3) })
+	assert.PanicsWithValue(t, noWidth, func() { p.Write(0, 8, 0) })
 	assert.NotPanics(t, func() { p.WriteBytes(0, nil) }, "no bytes, no instruction")
 }
 
@@ -38,63 +41,24 @@ func TestPortRanges(t *testing.T) {
 // memory stands in for a device. It is no local variable, as Go moves stacks.
 var memory [4]uint32
 
-func TestRegisters32(t *testing.T) {
-	c := capability.Mint().Hardware
-	base := uintptr(unsafe.Pointer(&memory))
-	r := NewRegisters32(base, 16, c)
-	r.Write(12, 0x1234_5678)
-	assert.Equal(t, [4]uint32{3: 0x1234_5678}, memory)
-	memory[1] = 0x8765_4321
-	assert.Equal(t, uint32(0x8765_4321), r.Read(4))
-	for _, offset := range []uintptr{16, 1, 2, ^uintptr(3)} {
-		assert.Panics(t, func() { r.Read(offset) }, "offset %#x", offset)
-		assert.Panics(t, func() { r.Write(offset, 0) }, "offset %#x", offset)
-	}
-	assert.Panics(t, func() { NewRegisters32(base+1, 16, c) }, "base not aligned")
-	assert.Panics(t, func() { NewRegisters32(base, 15, c) }, "size not aligned")
-	assert.Panics(t, func() { NewRegisters32(^uintptr(7), 16, c) }, "range wraps")
-	assert.Panics(t, func() { NewRegisters32(base, 16, capability.Hardware{}) }, "without a capability")
-}
-
-// A model is a Bus that keeps what was written, and says by which width.
+// A model is a Bus that keeps what was written, and a log of all accesses.
 type model struct {
 	values [8]uint32
-	widths []string
+	log    []string
 }
 
-func (m *model) Read8(offset uint16) uint8 {
-	m.widths = append(m.widths, "read 8")
-	return uint8(m.values[offset])
-}
-
-func (m *model) Write8(offset uint16, v uint8) {
-	m.widths = append(m.widths, "write 8")
-	m.values[offset] = uint32(v)
-}
-
-func (m *model) Read16(offset uint16) uint16 {
-	m.widths = append(m.widths, "read 16")
-	return uint16(m.values[offset])
-}
-
-func (m *model) Write16(offset uint16, v uint16) {
-	m.widths = append(m.widths, "write 16")
-	m.values[offset] = uint32(v)
-}
-
-func (m *model) Read32(offset uint16) uint32 {
-	m.widths = append(m.widths, "read 32")
+func (m *model) Read(offset, width uint16) uint32 {
+	m.log = append(m.log, fmt.Sprintf("read %d of %d", offset, width))
 	return m.values[offset]
 }
 
-func (m *model) Write32(offset uint16, v uint32) {
-	m.widths = append(m.widths, "write 32")
+func (m *model) Write(offset, width uint16, v uint32) {
+	m.log = append(m.log, fmt.Sprintf("write %d of %d: %#x", offset, width, v))
 	m.values[offset] = v
 }
 
 func (m *model) WriteBytes(offset uint16, b []byte) {
-	m.widths = append(m.widths, "write bytes")
-	m.values[offset] = uint32(b[len(b)-1])
+	m.log = append(m.log, fmt.Sprintf("write %d: %q", offset, b))
 }
 
 // A lamp is a device for tests.
@@ -122,9 +86,32 @@ func TestRegistersAreOfTheirValuesWidth(t *testing.T) {
 	m.values[4] = 0x1234_5678
 	assert.Equal(t, serial(0x1234_5678), lampSerial.Read(&d))
 	lampMorse.WriteBytes(&d, []byte("sos"))
-	assert.Equal(t, []string{"write 8", "read 8", "write 16", "read 32", "write bytes"}, m.widths)
-	assert.Equal(t, [8]uint32{200, 's', 0xabcd, 0, 0x1234_5678}, m.values)
+	assert.Equal(t, []string{"write 0 of 1: 0xc8", "read 0 of 1", "write 2 of 2: 0xabcd", "read 4 of 4", `write 1: "sos"`}, m.log)
+	assert.Panics(t, func() { lampColour.WriteBytes(&d, []byte("sos")) }, "a register of 16 bits")
 	assert.Panics(t, func() { NewDevice[lamp](&m, capability.Hardware{}) }, "without a capability")
+}
+
+// A lamp's register of 32 bits, in fields.
+const (
+	lampDate  Field[serial, uint16] = 0xffff_0000
+	lampPlant Field[serial, plant]  = 0x0000_f000
+	lampRest  Field[serial, uint32] = 0xffff_ffff
+)
+
+type plant uint8
+
+func TestFields(t *testing.T) {
+	const s serial = 0x1234_5678
+	assert.Equal(t, uint16(0x1234), lampDate.Of(s))
+	assert.Equal(t, plant(5), lampPlant.Of(s))
+	assert.Equal(t, uint32(0x1234_5678), lampRest.Of(s))
+	assert.Equal(t, serial(0xffff_5678), lampDate.With(s, 0xffff))
+	assert.Equal(t, serial(0x1234_0678), lampPlant.With(s, 0))
+	assert.Equal(t, serial(0x1234_f678), lampPlant.With(s, 15))
+	assert.Equal(t, serial(0xffff_ffff), lampRest.With(s, 0xffff_ffff))
+	assert.PanicsWithValue(t, "mmio: a number that its field has no room for", func() { lampPlant.With(s, 16) },
+		"it would change the field beside it")
+	assert.Panics(t, func() { lampPlant.With(s, 255) })
 }
 
 func TestMemory(t *testing.T) {
@@ -132,20 +119,22 @@ func TestMemory(t *testing.T) {
 	base := uintptr(unsafe.Pointer(&memory))
 	memory = [4]uint32{}
 	m := NewMemory(base, 16, c)
-	m.Write32(12, 0x1234_5678)
-	m.Write16(2, 0xabcd)
-	m.Write8(1, 0xef)
+	m.Write(12, 4, 0x1234_5678)
+	m.Write(2, 2, 0xabcd)
+	m.Write(1, 1, 0xef)
 	m.WriteBytes(8, []byte{1, 2})
 	assert.Equal(t, [4]uint32{0: 0xabcd_ef00, 2: 2, 3: 0x1234_5678}, memory)
-	assert.Equal(t, uint32(0x1234_5678), m.Read32(12))
-	assert.Equal(t, uint16(0xabcd), m.Read16(2))
-	assert.Equal(t, uint8(0xef), m.Read8(1))
+	assert.Equal(t, uint32(0x1234_5678), m.Read(12, 4))
+	assert.Equal(t, uint32(0xabcd), m.Read(2, 2))
+	assert.Equal(t, uint32(0xef), m.Read(1, 1))
 	for name, access := range map[string]func(){
-		"beyond":         func() { m.Read8(16) },
-		"across the end": func() { m.Read32(14) },
-		"not aligned 16": func() { m.Write16(1, 0) },
-		"not aligned 32": func() { m.Write32(2, 0) },
-		"far away":       func() { m.Write8(0xffff, 0) },
+		"beyond":         func() { m.Read(16, 1) },
+		"across the end": func() { m.Read(14, 4) },
+		"not aligned 16": func() { m.Write(1, 2, 0) },
+		"not aligned 32": func() { m.Write(2, 4, 0) },
+		"no width":       func() { m.Read(0, 0) },
+		"too wide":       func() { m.Write(0, 8, 0) },
+		"far away":       func() { m.Write(0xffff, 1, 0) },
 	} {
 		assert.Panics(t, access, name)
 	}

@@ -17,26 +17,40 @@ func NewPorts(base, count uint16, c capability.Hardware) Ports {
 	return Ports{base, count}
 }
 
-// Read8 reads a byte from port offset of the device.
-func (p *Ports) Read8(offset uint16) uint8 { return in8(p.port(offset, 1)) }
+// Read implements Bus.
+//
+//go:nosplit
+func (p *Ports) Read(offset, width uint16) uint32 {
+	switch width {
+	case 1:
+		return uint32(in8(p.port(offset, 1)))
+	case 2:
+		return uint32(in16(p.port(offset, 2)))
+	case 4:
+		return in32(p.port(offset, 4))
+	}
+	panic(noWidth)
+}
 
-// Write8 writes a byte to port offset of the device.
-func (p *Ports) Write8(offset uint16, v uint8) { out8(p.port(offset, 1), v) }
+// Write implements Bus.
+//
+//go:nosplit
+func (p *Ports) Write(offset, width uint16, v uint32) {
+	switch width {
+	case 1:
+		out8(p.port(offset, 1), uint8(v))
+	case 2:
+		out16(p.port(offset, 2), uint16(v))
+	case 4:
+		out32(p.port(offset, 4), v)
+	default:
+		panic(noWidth)
+	}
+}
 
-// Read16 reads 16 bits from the ports at offset.
-func (p *Ports) Read16(offset uint16) uint16 { return in16(p.port(offset, 2)) }
-
-// Write16 writes 16 bits to the ports at offset.
-func (p *Ports) Write16(offset uint16, v uint16) { out16(p.port(offset, 2), v) }
-
-// Read32 reads 32 bits from the ports at offset.
-func (p *Ports) Read32(offset uint16) uint32 { return in32(p.port(offset, 4)) }
-
-// Write32 writes 32 bits to the ports at offset.
-func (p *Ports) Write32(offset uint16, v uint32) { out32(p.port(offset, 4), v) }
-
-// WriteBytes writes the bytes of b, one after another, to port offset of the device: one
-// string instruction, which a monitor may serve at once.
+// WriteBytes implements Bus, by one string instruction, which a monitor may serve at once.
+//
+//go:nosplit
 func (p *Ports) WriteBytes(offset uint16, b []byte) {
 	port := p.port(offset, 1)
 	if len(b) != 0 {
@@ -44,9 +58,9 @@ func (p *Ports) WriteBytes(offset uint16, b []byte) {
 	}
 }
 
-// port is the number of the port at offset, if size ports from there are the device's.
-func (p *Ports) port(offset, size uint16) uint16 {
-	if offset >= p.count || p.count-offset < size {
+// port is the number of the port at offset, if so many ports from there as an access is wide are the device's.
+func (p *Ports) port(offset, width uint16) uint16 {
+	if offset >= p.count || p.count-offset < width {
 		panic("mmio: access outside the device's ports")
 	}
 	return p.base + offset

@@ -74,7 +74,8 @@ var layers = []layer{
 	{packages: "guest/capsules/...", kind: capsule, imports: anyCapsule, library: bits},
 
 	{packages: "guest/mmio", kind: trusted,
-		imports: []string{"guest/abi", "guest/kernel/capability"}},
+		imports: []string{"guest/abi", "guest/kernel/capability"},
+		library: []string{"math/bits"}},
 	{packages: "guest/dma", kind: trusted,
 		imports: []string{"guest/abi", "guest/kernel/capability"}},
 	{packages: "guest/arch/amd64/mitigation", kind: kernel,

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"unsafe"
+
 	"kapsel/guest/abi"
 	"kapsel/guest/arch/amd64"
 	"kapsel/guest/capsules/benchmark"
@@ -17,10 +19,13 @@ const benchmarking = true
 
 // instruments are what measures the kernel from within.
 type instruments struct {
-	ports     mmio.Ports
-	registers mmio.Registers32
-	alarm     benchmark.Alarm
-	driver    benchmark.Benchmark
+	ports   mmio.Ports
+	page    mmio.Memory
+	memory  mmio.Memory // word, as if it were a device's
+	word    uint32
+	counter benchmark.Counter
+	alarm   benchmark.Alarm
+	driver  benchmark.Benchmark
 }
 
 // alarmFor is the alarm that the alarm capsule gets.
@@ -32,8 +37,14 @@ func (i *instruments) alarmFor(t *amd64.Timer) hil.Alarm {
 // wire connects the benchmark capsule.
 func (i *instruments) wire(k *kernel.Kernel, m *amd64.Machine, can capability.Set) {
 	i.ports = mmio.NewPorts(abi.PortMark, 12, can.Hardware)
-	i.registers = mmio.NewRegisters32(m.MapDevice(abi.BenchmarkMMIO), abi.PageSize, can.Hardware)
-	i.driver.Init(k, &i.ports, &i.registers, &i.alarm, can.MemoryAllocation)
+	i.page = mmio.NewMemory(m.MapDevice(abi.BenchmarkMMIO), abi.PageSize, can.Hardware)
+	i.memory = mmio.NewMemory(uintptr(unsafe.Pointer(&i.word)), 4, can.Hardware)
+	i.driver.Init(k, benchmark.Devices{
+		Ports:  mmio.NewDevice[benchmark.Ports](&i.ports, can.Hardware),
+		Page:   mmio.NewDevice[benchmark.Page](&i.page, can.Hardware),
+		Memory: mmio.NewDevice[benchmark.Memory](&i.memory, can.Hardware),
+		Other:  &i.counter,
+	}, &i.alarm, can.MemoryAllocation)
 	k.AddDriver(abi.DriverBenchmark, &i.driver)
 	for n := range uint32(idleDrivers) {
 		k.AddDriver(abi.DriverBenchmark+1+n, idleDriver{})

@@ -12,6 +12,7 @@
 //	7  returns the cycle count when the alarm's handler was last entered
 //	8  returns the cycle count at the deadline that the alarm was last set to
 //	9  returns the cycle count at a stage of booting, the argument
+//	10 does argument 0 times what argument 1 says: what drivers do in ring 0
 //
 // Read-only and read-write allow number 0 are buffers that nothing is done with.
 package benchmark
@@ -20,23 +21,8 @@ import (
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
-)
-
-// Ports are the benchmark device's ports, from abi.PortMark on. mmio.Ports is one.
-type Ports interface {
-	Write32(offset uint16, v uint32)
-}
-
-// Registers are the benchmark device's registers in memory. mmio.Registers32 is one.
-type Registers interface {
-	Write(offset uintptr, v uint32)
-}
-
-// Offsets of ports.
-const (
-	portMark  = 0
-	portExit  = abi.PortExit - abi.PortMark
-	portEvent = abi.PortEvent - abi.PortMark
+	"kapsel/guest/kernel/hil"
+	"kapsel/guest/mmio"
 )
 
 // event is the subscribe number.
@@ -46,18 +32,28 @@ const event = 0
 type Benchmark struct {
 	Boot [abi.BootStages]uint64 // cycle counts, by the board
 
-	ports     Ports
-	registers Registers
-	alarm     *Alarm
-	grant     kernel.Grant[session]
+	devices Devices
+	alarm   *Alarm
+	grant   kernel.Grant[session]
+
+	word uint32
+	sum  uint64
+}
+
+// Devices is what the driver uses.
+type Devices struct {
+	Ports  mmio.Device[Ports]
+	Page   mmio.Device[Page]
+	Memory mmio.Device[Memory]
+	Other  hil.CycleCounter // another capsule: Counter
 }
 
 // session is what the driver keeps for a task.
 type session struct{ calls uint32 }
 
-// Init ties the driver to the benchmark device, and to the alarm that it watches.
-func (b *Benchmark) Init(k *kernel.Kernel, p Ports, r Registers, a *Alarm, c capability.MemoryAllocation) {
-	b.ports, b.registers, b.alarm = p, r, a
+// Init ties the driver to its devices, and to the alarm that it watches.
+func (b *Benchmark) Init(k *kernel.Kernel, d Devices, a *Alarm, c capability.MemoryAllocation) {
+	b.devices, b.alarm = d, a
 	b.grant.Init(k, abi.DriverBenchmark, kernel.SlotCounts{Upcalls: event + 1, ReadOnly: 1, ReadWrite: 1}, c)
 }
 
@@ -74,10 +70,12 @@ func (b *Benchmark) Command(id kernel.TaskID, command, a0, a1 uint32) kernel.Res
 	case abi.BenchmarkEvent:
 		return kernel.Outcome(b.grant.Slots().ScheduleUpcall(id, event, a0, a1, 0))
 	case abi.BenchmarkMark:
-		b.ports.Write32(portMark, a0)
+		mark.Write(&b.devices.Ports, a0)
 		return kernel.Done()
 	case abi.BenchmarkExitPIO, abi.BenchmarkExitMMIO, abi.BenchmarkExitFD:
 		return kernel.Outcome(b.exits(command, a0))
+	case abi.BenchmarkRepeat:
+		return kernel.Outcome(b.repeat(a1, a0))
 	case abi.BenchmarkFired:
 		return kernel.Value64(b.alarm.fired)
 	case abi.BenchmarkDeadline:
@@ -106,18 +104,42 @@ func (b *Benchmark) enter(id kernel.TaskID) kernel.Result {
 
 // exits leaves the machine n times in the command's way.
 func (b *Benchmark) exits(command, n uint32) abi.ErrorCode {
-	if n > abi.BenchmarkMaxExits {
+	if n > abi.BenchmarkMost {
 		return abi.INVAL
 	}
 	for i := range n {
 		switch command {
 		case abi.BenchmarkExitPIO:
-			b.ports.Write32(portExit, i)
+			exit.Write(&b.devices.Ports, i)
 		case abi.BenchmarkExitMMIO:
-			b.registers.Write(0, i)
+			pageExit.Write(&b.devices.Page, i)
 		case abi.BenchmarkExitFD:
-			b.ports.Write32(portEvent, i)
+			eventFD.Write(&b.devices.Ports, i)
 		}
+	}
+	return abi.OK
+}
+
+// repeat does n times what drivers do in ring 0. Each is a loop of its own, as it would stand in a driver.
+func (b *Benchmark) repeat(what, n uint32) abi.ErrorCode {
+	if n > abi.BenchmarkMost {
+		return abi.INVAL
+	}
+	switch what {
+	case abi.RepeatPlain:
+		for range n {
+			b.sum += uint64(b.word)
+		}
+	case abi.RepeatRegister:
+		for range n {
+			b.sum += uint64(word.Read(&b.devices.Memory))
+		}
+	case abi.RepeatCall:
+		for range n {
+			b.sum += b.devices.Other.Cycles()
+		}
+	default:
+		return abi.INVAL
 	}
 	return abi.OK
 }

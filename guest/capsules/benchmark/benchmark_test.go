@@ -9,20 +9,21 @@ import (
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel/capability"
 	"kapsel/guest/kernel/kerneltest"
+	"kapsel/guest/mmio"
 )
 
-// device collects what is written to the benchmark device.
+// device collects what is written to a device.
 type device struct {
-	ports     map[uint16][]uint32 // values by port
-	registers map[uintptr][]uint32
+	mmio.Bus                     // none: there are no other accesses
+	values   map[uint16][]uint32 // by offset
+	reads    int
 }
 
-func (d *device) Write32(offset uint16, v uint32) {
-	d.ports[abi.PortMark+offset] = append(d.ports[abi.PortMark+offset], v)
-}
+func (d *device) Write(offset, _ uint16, v uint32) { d.values[offset] = append(d.values[offset], v) }
 
-func (d *device) Write(offset uintptr, v uint32) {
-	d.registers[offset] = append(d.registers[offset], v)
+func (d *device) Read(offset, _ uint16) uint32 {
+	d.reads++
+	return uint32(offset)
 }
 
 // cycles counts a thousand for each tick of the machine's alarm.
@@ -38,18 +39,24 @@ func (u *alarmUser) AlarmFired() { u.fired++ }
 
 type testMachine struct {
 	*kerneltest.Machine
-	device device
-	alarm  Alarm
-	user   alarmUser
+	ports, page, memory device
+	counter             Counter
+	alarm               Alarm
+	user                alarmUser
 }
 
 func newMachine(t *testing.T) *testMachine {
 	m := &testMachine{Machine: kerneltest.New(t, capability.Mint())}
-	m.device = device{ports: map[uint16][]uint32{}, registers: map[uintptr][]uint32{}}
+	m.ports.values, m.page.values = map[uint16][]uint32{}, map[uint16][]uint32{}
 	m.alarm.Init(&m.Alarm, cycles{&m.Alarm})
 	m.alarm.SetAlarmClient(&m.user)
 	driver := new(Benchmark)
-	driver.Init(&m.Kernel, &m.device, &m.device, &m.alarm, m.Capabilities.MemoryAllocation)
+	driver.Init(&m.Kernel, Devices{
+		Ports:  mmio.NewDevice[Ports](&m.ports, m.Capabilities.Hardware),
+		Page:   mmio.NewDevice[Page](&m.page, m.Capabilities.Hardware),
+		Memory: mmio.NewDevice[Memory](&m.memory, m.Capabilities.Hardware),
+		Other:  &m.counter,
+	}, &m.alarm, m.Capabilities.MemoryAllocation)
 	m.Drivers[abi.DriverBenchmark] = driver
 	return m
 }
@@ -74,7 +81,7 @@ func TestCommands(t *testing.T) {
 	m.run(t, func(k *kerneltest.Task) {
 		const driver = abi.DriverBenchmark
 		assert.Equal(t, success, k.Command(driver, 0, 0, 0))
-		assert.Equal(t, nosupport, k.Command(driver, abi.BenchmarkBoot+1, 0, 0))
+		assert.Equal(t, nosupport, k.Command(driver, abi.BenchmarkRepeat+1, 0, 0))
 		assert.Equal(t, [4]uint64{uint64(abi.SuccessU64), 12}, k.Command(driver, abi.BenchmarkBoot, abi.BootLoaded, 0))
 		assert.Equal(t, inval, k.Command(driver, abi.BenchmarkBoot, abi.BootStages, 0))
 		for call := range uint64(3) {
@@ -83,7 +90,7 @@ func TestCommands(t *testing.T) {
 		assert.Equal(t, success, k.Command(driver, abi.BenchmarkMark, abi.MarkBegin, 9))
 		assert.Equal(t, success, k.Command(driver, abi.BenchmarkMark, abi.MarkEnd, 9))
 	})
-	assert.Equal(t, map[uint16][]uint32{abi.PortMark: {abi.MarkBegin, abi.MarkEnd}}, m.device.ports)
+	assert.Equal(t, map[uint16][]uint32{0: {abi.MarkBegin, abi.MarkEnd}}, m.ports.values)
 }
 
 func TestEnterCountsForEachTask(t *testing.T) {
@@ -126,27 +133,41 @@ func TestEvent(t *testing.T) {
 
 func TestExits(t *testing.T) {
 	for _, tt := range []struct {
-		name      string
-		command   uint64
-		ports     map[uint16][]uint32
-		registers map[uintptr][]uint32
+		name        string
+		command     uint64
+		ports, page map[uint16][]uint32
 	}{
-		{"by port I/O", abi.BenchmarkExitPIO, map[uint16][]uint32{abi.PortExit: {0, 1, 2}}, map[uintptr][]uint32{}},
-		{"by device memory", abi.BenchmarkExitMMIO, map[uint16][]uint32{}, map[uintptr][]uint32{0: {0, 1, 2}}},
-		{"by ioeventfd", abi.BenchmarkExitFD, map[uint16][]uint32{abi.PortEvent: {0, 1, 2}}, map[uintptr][]uint32{}},
+		{"by port I/O", abi.BenchmarkExitPIO, map[uint16][]uint32{abi.PortExit - abi.PortMark: {0, 1, 2}}, map[uint16][]uint32{}},
+		{"by device memory", abi.BenchmarkExitMMIO, map[uint16][]uint32{}, map[uint16][]uint32{0: {0, 1, 2}}},
+		{"by ioeventfd", abi.BenchmarkExitFD, map[uint16][]uint32{abi.PortEvent - abi.PortMark: {0, 1, 2}}, map[uint16][]uint32{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t)
 			m.run(t, func(k *kerneltest.Task) {
 				assert.Equal(t, success, k.Command(abi.DriverBenchmark, tt.command, 3, 0))
 				assert.Equal(t, success, k.Command(abi.DriverBenchmark, tt.command, 0, 0))
-				assert.Equal(t, inval, k.Command(abi.DriverBenchmark, tt.command, abi.BenchmarkMaxExits+1, 0), "ring 0 would not come to an end")
+				assert.Equal(t, inval, k.Command(abi.DriverBenchmark, tt.command, abi.BenchmarkMost+1, 0), "ring 0 would not come to an end")
 				assert.Equal(t, inval, k.Command(abi.DriverBenchmark, tt.command, 1<<32-1, 0))
 			})
-			assert.Equal(t, tt.ports, m.device.ports)
-			assert.Equal(t, tt.registers, m.device.registers)
+			assert.Equal(t, tt.ports, m.ports.values)
+			assert.Equal(t, tt.page, m.page.values)
 		})
 	}
+}
+
+func TestRepeat(t *testing.T) {
+	m := newMachine(t)
+	m.run(t, func(k *kerneltest.Task) {
+		repeat := func(n, what uint64) [4]uint64 { return k.Command(abi.DriverBenchmark, abi.BenchmarkRepeat, n, what) }
+		assert.Equal(t, success, repeat(5, abi.RepeatPlain))
+		assert.Zero(t, m.memory.reads)
+		assert.Equal(t, success, repeat(6, abi.RepeatRegister))
+		assert.Equal(t, 6, m.memory.reads)
+		assert.Equal(t, success, repeat(abi.BenchmarkMost, abi.RepeatCall))
+		assert.EqualValues(t, abi.BenchmarkMost, m.counter.calls)
+		assert.Equal(t, inval, repeat(abi.BenchmarkMost+1, abi.RepeatCall), "ring 0 would not come to an end")
+		assert.Equal(t, inval, repeat(1, abi.RepeatCall+1))
+	})
 }
 
 // The alarm does what it would do without the capsule, and its times can be read.

@@ -9,52 +9,25 @@ import (
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/hil"
+	"kapsel/guest/mmio"
 )
 
-// Registers are the device's eight byte-wide registers. mmio.Ports is one.
-type Registers interface {
-	Read8(offset uint16) uint8
-	Write8(offset uint16, v uint8)
-	// WriteBytes writes the bytes of b, one after another, to one register.
-	WriteBytes(offset uint16, b []byte)
-}
-
-// Register offsets.
+// Limits of the driver.
 const (
-	data             = 0 // receiver buffer when read, transmitter holding when written
-	divisorLow       = 0 // while lineDivisor is set
-	divisorHigh      = 1 // likewise
-	interruptEnable  = 1
-	interruptID      = 2 // when read
-	fifoControl      = 2 // when written
-	lineControl      = 3
-	modemControl     = 4
-	lineStatus       = 5
 	fifoSize         = 16
-	divisor115200    = 1
-	lineDivisor      = 0x80
-	line8N1          = 0x03
-	fifoEnableClear  = 0x07 // enable, clear both; interrupt at the first byte
-	fifoEnabled      = 0xc0 // both bits of interruptID: there is a FIFO
-	modemReady       = 0x0b // DTR, RTS, and OUT2, which lets interrupts through on a PC
-	noInterrupt      = 0x01 // in interruptID
-	enableReceive    = 0x01 // in interruptEnable
-	enableTransmit   = 0x02 // in interruptEnable
-	statusDataReady  = 0x01 // in lineStatus
-	statusTransmit   = 0x20 // in lineStatus: the transmitter takes bytes
 	maxPolls         = 1 << 20
 	maxInterruptRuns = 4 // of service at once: 64 bytes with a FIFO
 )
 
 // UART is the driver of one device.
 type UART struct {
-	registers Registers
-	burst     int // bytes that the empty transmitter takes at once
-	enabled   uint8
-	early     byte // came before Init, if hasEarly
-	hasEarly  bool
-	midLine   bool // the last byte that was sent was no newline
-	deferred  kernel.DeferredCall
+	device   mmio.Device[Registers]
+	burst    int // bytes that the empty transmitter takes at once
+	enabled  interrupts
+	early    byte // came before Init, if hasEarly
+	hasEarly bool
+	midLine  bool // the last byte that was sent was no newline
+	deferred kernel.DeferredCall
 
 	transmitClient hil.TransmitClient
 	transmit       transfer
@@ -82,20 +55,20 @@ func (t *transfer) start(buf []byte, n int) abi.ErrorCode {
 
 // Init sets the device to 115200 baud, 8 data bits, no parity, one stop bit, and ties the
 // driver to it. Its interrupt goes to HandleInterrupt.
-func (u *UART) Init(k *kernel.Kernel, registers Registers) {
-	u.registers = registers
-	registers.Write8(interruptEnable, 0)
-	registers.Write8(lineControl, lineDivisor)
-	registers.Write8(divisorLow, divisor115200)
-	registers.Write8(divisorHigh, 0)
-	registers.Write8(lineControl, line8N1)
-	if registers.Read8(lineStatus)&statusDataReady != 0 {
-		u.early, u.hasEarly = registers.Read8(data), true // switching the FIFO on would drop it
+func (u *UART) Init(k *kernel.Kernel, device mmio.Device[Registers]) {
+	u.device = device
+	interruptEnable.Write(&u.device, 0)
+	lineControl.Write(&u.device, divisorLatch)
+	divisorLow.Write(&u.device, divisor115200)
+	divisorHigh.Write(&u.device, 0)
+	lineControl.Write(&u.device, wordLength.With(0, word8))
+	if lineStatus.Read(&u.device)&dataReady != 0 {
+		u.early, u.hasEarly = receiverBuffer.Read(&u.device), true // switching the FIFO on would drop it
 	}
-	registers.Write8(fifoControl, fifoEnableClear)
-	registers.Write8(modemControl, modemReady)
+	fifoControl.Write(&u.device, fifoEnable|fifoClearReceiver|fifoClearTransmitter)
+	modemControl.Write(&u.device, dataTerminalReady|requestToSend|out2)
 	u.burst = 1
-	if registers.Read8(interruptID)&fifoEnabled == fifoEnabled {
+	if fifos.Of(interruptIdentity.Read(&u.device)) == fifosWork {
 		u.burst = fifoSize
 	}
 	u.deferred.Register(k, u)
@@ -112,10 +85,10 @@ func (u *UART) Transmit(buf []byte, n int) abi.ErrorCode {
 	if e := u.transmit.start(buf, n); e != abi.OK {
 		return e
 	}
-	if u.registers.Read8(lineStatus)&statusTransmit != 0 {
+	if lineStatus.Read(&u.device)&transmitterEmpty != 0 {
 		u.sendBurst()
 	}
-	u.enable(enableTransmit, true)
+	u.enable(transmitterReady, true)
 	return abi.OK
 }
 
@@ -125,7 +98,7 @@ func (u *UART) Receive(buf []byte, n int) abi.ErrorCode {
 	if e := u.receive.start(buf, n); e != abi.OK {
 		return e
 	}
-	u.enable(enableReceive, true)
+	u.enable(receivedData, true)
 	if u.hasEarly {
 		u.deferred.Set() // no interrupt tells of it
 	}
@@ -137,7 +110,7 @@ func (u *UART) AbortReceive() abi.ErrorCode {
 	if u.receive.buf == nil {
 		return abi.ALREADY
 	}
-	u.enable(enableReceive, false)
+	u.enable(receivedData, false)
 	u.deferred.Set()
 	return abi.OK
 }
@@ -147,7 +120,7 @@ func (u *UART) AbortReceive() abi.ErrorCode {
 func (u *UART) HandleDeferredCall() {
 	switch {
 	case u.receive.buf == nil:
-	case u.enabled&enableReceive == 0:
+	case u.enabled&receivedData == 0:
 		u.received(abi.CANCEL)
 	case u.hasEarly:
 		u.receiveByte()
@@ -161,7 +134,7 @@ func (u *UART) HandleDeferredCall() {
 // always asks, is left alone.
 func (u *UART) HandleInterrupt() {
 	for range maxInterruptRuns {
-		if u.registers.Read8(interruptID)&noInterrupt != 0 || !u.serve() {
+		if interruptIdentity.Read(&u.device)&noInterrupt != 0 || !u.serve() {
 			return
 		}
 	}
@@ -170,9 +143,9 @@ func (u *UART) HandleInterrupt() {
 
 // serve moves what can be moved, and reports whether that was anything.
 func (u *UART) serve() bool {
-	status := u.registers.Read8(lineStatus)
-	receives := u.enabled&enableReceive != 0 && status&statusDataReady != 0
-	transmits := u.enabled&enableTransmit != 0 && status&statusTransmit != 0
+	status := lineStatus.Read(&u.device)
+	receives := u.enabled&receivedData != 0 && status&dataReady != 0
+	transmits := u.enabled&transmitterReady != 0 && status&transmitterEmpty != 0
 	if receives {
 		u.receiveByte()
 	}
@@ -188,11 +161,11 @@ func (u *UART) receiveByte() {
 	if u.hasEarly {
 		r.buf[r.done], u.hasEarly = u.early, false
 	} else {
-		r.buf[r.done] = u.registers.Read8(data)
+		r.buf[r.done] = receiverBuffer.Read(&u.device)
 	}
 	r.done++
 	if r.done == r.n {
-		u.enable(enableReceive, false)
+		u.enable(receivedData, false)
 		u.received(abi.OK)
 	}
 }
@@ -212,7 +185,7 @@ func (u *UART) transmitReady() {
 		u.sendBurst()
 		return
 	}
-	u.enable(enableTransmit, false)
+	u.enable(transmitterReady, false)
 	u.transmit = transfer{}
 	u.sent(t.buf[:t.n])
 	u.transmitClient.Transmitted(t.buf, t.n, abi.OK)
@@ -222,7 +195,7 @@ func (u *UART) transmitReady() {
 func (u *UART) sendBurst() {
 	t := &u.transmit
 	end := min(t.done+u.burst, t.n)
-	u.registers.WriteBytes(data, t.buf[t.done:end])
+	transmitterHolding.WriteBytes(&u.device, t.buf[t.done:end])
 	t.done = end
 }
 
@@ -237,21 +210,21 @@ func (u *UART) sent(b []byte) {
 func (u *UART) MidLine() bool { return u.midLine }
 
 // enable turns interrupts of the device on or off.
-func (u *UART) enable(interrupts uint8, on bool) {
-	enabled := u.enabled &^ interrupts
+func (u *UART) enable(which interrupts, on bool) {
+	enabled := u.enabled &^ which
 	if on {
-		enabled |= interrupts
+		enabled |= which
 	}
 	if enabled != u.enabled {
 		u.enabled = enabled
-		u.registers.Write8(interruptEnable, enabled)
+		interruptEnable.Write(&u.device, enabled)
 	}
 }
 
 // TransmitPolling implements hil.PollingTransmitter. The buffer of a transmission that
 // goes on is not handed back.
 func (u *UART) TransmitPolling(buf []byte) {
-	u.enable(enableReceive|enableTransmit, false)
+	u.enable(receivedData|transmitterReady, false)
 	t := &u.transmit
 	u.poll(t.buf[t.done:t.n])
 	t.done = t.n
@@ -265,14 +238,14 @@ func (u *UART) TransmitPolling(buf []byte) {
 func (u *UART) poll(b []byte) {
 	for len(b) > 0 {
 		polls := 0
-		for u.registers.Read8(lineStatus)&statusTransmit == 0 {
+		for lineStatus.Read(&u.device)&transmitterEmpty == 0 {
 			polls++
 			if polls == maxPolls {
 				return
 			}
 		}
 		n := min(u.burst, len(b))
-		u.registers.WriteBytes(data, b[:n])
+		transmitterHolding.WriteBytes(&u.device, b[:n])
 		b = b[n:]
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
 	"kapsel/guest/kernel/kerneltest"
+	"kapsel/guest/mmio"
 )
 
 // device models the registers of an 8250 with or without a FIFO. Its interrupt line is
@@ -18,13 +19,14 @@ type device struct {
 	t    *testing.T
 	fifo bool
 
-	enabled, line uint8
-	divisor       [2]uint8
-	modem         uint8
-	queue         []byte // given to the transmitter, not yet on the wire
-	wire          []byte
-	input         []byte
-	jammed        bool // the transmitter never empties
+	enabled interrupts
+	line    line
+	divisor [2]divisor
+	modem   modem
+	queue   []byte // given to the transmitter, not yet on the wire
+	wire    []byte
+	input   []byte
+	jammed  bool // the transmitter never empties
 }
 
 func (d *device) size() int {
@@ -34,46 +36,48 @@ func (d *device) size() int {
 	return 1
 }
 
-func (d *device) Read8(offset uint16) uint8 {
+func (d *device) Read(offset, width uint16) uint32 {
+	assert.EqualValues(d.t, 1, width)
 	switch offset {
-	case data:
+	case uint16(receiverBuffer):
 		b := d.input[0]
 		d.input = d.input[1:]
-		return b
-	case interruptID:
-		id := uint8(0)
+		return uint32(b)
+	case uint16(interruptIdentity):
+		id := identity(0)
 		if d.fifo {
-			id = fifoEnabled
+			id = fifos.With(0, fifosWork)
 		}
 		if !d.asserted() {
 			id |= noInterrupt
 		}
-		return id
-	case lineStatus:
-		s := uint8(0)
+		return uint32(id)
+	case uint16(lineStatus):
+		s := status(0)
 		if len(d.input) > 0 {
-			s |= statusDataReady
+			s |= dataReady
 		}
 		if len(d.queue) == 0 {
-			s |= statusTransmit
+			s |= transmitterEmpty
 		}
-		return s
+		return uint32(s)
 	}
 	d.t.Errorf("read of register %d", offset)
 	return 0
 }
 
-func (d *device) Write8(offset uint16, v uint8) {
+func (d *device) Write(offset, width uint16, v uint32) {
+	assert.EqualValues(d.t, 1, width)
 	switch {
-	case offset <= 1 && d.line&lineDivisor != 0:
-		d.divisor[offset] = v
-	case offset == interruptEnable:
-		d.enabled = v
-	case offset == lineControl:
-		d.line = v
-	case offset == modemControl:
-		d.modem = v
-	case offset == fifoControl:
+	case offset <= 1 && d.line&divisorLatch != 0:
+		d.divisor[offset] = divisor(v)
+	case offset == uint16(interruptEnable):
+		d.enabled = interrupts(v)
+	case offset == uint16(lineControl):
+		d.line = line(v)
+	case offset == uint16(modemControl):
+		d.modem = modem(v)
+	case offset == uint16(fifoControl):
 		if d.fifo {
 			d.input = nil
 		}
@@ -83,14 +87,14 @@ func (d *device) Write8(offset uint16, v uint8) {
 }
 
 func (d *device) WriteBytes(offset uint16, b []byte) {
-	assert.Equal(d.t, uint16(data), offset)
+	assert.EqualValues(d.t, transmitterHolding, offset)
 	assert.LessOrEqual(d.t, len(d.queue)+len(b), d.size(), "the transmitter overflows")
 	d.queue = append(d.queue, b...)
 }
 
 func (d *device) asserted() bool {
-	return d.enabled&enableReceive != 0 && len(d.input) > 0 ||
-		d.enabled&enableTransmit != 0 && len(d.queue) == 0
+	return d.enabled&receivedData != 0 && len(d.input) > 0 ||
+		d.enabled&transmitterReady != 0 && len(d.queue) == 0
 }
 
 // sendQueue puts what the transmitter has on the wire.
@@ -99,6 +103,11 @@ func (d *device) sendQueue() {
 		d.wire = append(d.wire, d.queue...)
 		d.queue = nil
 	}
+}
+
+// on are the registers behind a bus.
+func on(b mmio.Bus) mmio.Device[Registers] {
+	return mmio.NewDevice[Registers](b, capability.Mint().Hardware)
 }
 
 // client records what it is told.
@@ -131,7 +140,7 @@ type rig struct {
 
 func newRig(t *testing.T, fifo bool) *rig {
 	r := &rig{device: device{t: t, fifo: fifo}}
-	r.Init(&r.kernel, &r.device)
+	r.Init(&r.kernel, on(&r.device))
 	r.SetTransmitClient(&r.client)
 	r.SetReceiveClient(&r.client)
 	return r
@@ -156,9 +165,9 @@ func eachDevice(t *testing.T, test func(t *testing.T, r *rig)) {
 
 func TestInit(t *testing.T) {
 	eachDevice(t, func(t *testing.T, r *rig) {
-		assert.Equal(t, [2]uint8{1, 0}, r.device.divisor)
-		assert.Equal(t, uint8(line8N1), r.device.line)
-		assert.Equal(t, uint8(modemReady), r.device.modem)
+		assert.Equal(t, [2]divisor{1, 0}, r.device.divisor)
+		assert.Equal(t, line(3), r.device.line, "8 data bits, no parity, one stop bit")
+		assert.Equal(t, dataTerminalReady|requestToSend|out2, r.device.modem)
 		assert.Zero(t, r.device.enabled, "no interrupts")
 	})
 }
@@ -200,7 +209,7 @@ func TestServiceIsBounded(t *testing.T) {
 		quick := &sendingRegisters{d}
 		var u UART
 		c := client{}
-		u.Init(&m.Kernel, quick)
+		u.Init(&m.Kernel, on(quick))
 		u.SetTransmitClient(&c)
 		const chunk = 20
 		c.again = func() {
@@ -220,18 +229,18 @@ func TestServiceIsBounded(t *testing.T) {
 // asking are the registers of a device that always asks to be served.
 type asking struct{ *device }
 
-func (a asking) Read8(offset uint16) uint8 {
-	if offset == interruptID {
+func (a asking) Read(offset, width uint16) uint32 {
+	if offset == uint16(interruptIdentity) {
 		return 0
 	}
-	return a.device.Read8(offset)
+	return a.device.Read(offset, width)
 }
 
 // TestDeviceThatAlwaysAsks: it keeps nobody busy.
 func TestDeviceThatAlwaysAsks(t *testing.T) {
 	m := kerneltest.New(t, capability.Mint())
 	var u UART
-	u.Init(&m.Kernel, asking{&device{t: t}})
+	u.Init(&m.Kernel, on(asking{&device{t: t}}))
 	u.HandleInterrupt()
 	m.AddTask("task", func(k *kerneltest.Task) { k.Wait() }, nil)
 	assert.True(t, m.Run(), "the machine sleeps")
@@ -258,7 +267,7 @@ func TestReceive(t *testing.T) {
 func TestByteBeforeInit(t *testing.T) {
 	for _, fifo := range []bool{false, true} {
 		r := &rig{device: device{t: t, fifo: fifo, input: []byte("a")}}
-		r.Init(&r.kernel, &r.device)
+		r.Init(&r.kernel, on(&r.device))
 		r.SetReceiveClient(&r.client)
 		r.device.input = []byte("bc")
 		r.Receive(make([]byte, 2), 2)
@@ -268,7 +277,7 @@ func TestByteBeforeInit(t *testing.T) {
 		r.HandleDeferredCall()
 
 		r = &rig{device: device{t: t, fifo: fifo, input: []byte("a")}}
-		r.Init(&r.kernel, &r.device)
+		r.Init(&r.kernel, on(&r.device))
 		r.SetReceiveClient(&r.client)
 		r.Receive(make([]byte, 1), 1)
 		r.HandleDeferredCall() // nothing else comes
@@ -296,8 +305,7 @@ func TestTransmitPolling(t *testing.T) {
 	eachDevice(t, func(t *testing.T, r *rig) {
 		r.device.sendQueue()
 		r.Transmit([]byte("begun by interrupt; "), 20)
-		sender := &sendingRegisters{&r.device}
-		r.registers = sender
+		r.UART.device = on(&sendingRegisters{&r.device})
 		r.TransmitPolling([]byte("ended by polling, more than a FIFO takes"))
 		r.device.sendQueue()
 		assert.Equal(t, "begun by interrupt; ended by polling, more than a FIFO takes", string(r.device.wire))
@@ -314,7 +322,7 @@ func TestMidLine(t *testing.T) {
 			r.interrupts()
 			assert.Equal(t, text[len(text)-1] != '\n', r.MidLine(), "%q", text)
 		}
-		r.registers = &sendingRegisters{&r.device}
+		r.UART.device = on(&sendingRegisters{&r.device})
 		for _, text := range []string{"polled", "", "to its end\n", ""} {
 			before := r.MidLine()
 			r.TransmitPolling([]byte(text))
@@ -326,9 +334,9 @@ func TestMidLine(t *testing.T) {
 // sendingRegisters is a device that sends its queue whenever it is asked for its status.
 type sendingRegisters struct{ *device }
 
-func (s *sendingRegisters) Read8(offset uint16) uint8 {
+func (s *sendingRegisters) Read(offset, width uint16) uint32 {
 	s.sendQueue()
-	return s.device.Read8(offset)
+	return s.device.Read(offset, width)
 }
 
 func TestPollingGivesUp(t *testing.T) {

@@ -67,6 +67,7 @@ func main() {
 	interrupts()
 	console()
 	exits()
+	drivers()
 	tasks32()
 	if peered {
 		page.Role = measure.RoleEnd
@@ -292,6 +293,25 @@ func exits() {
 	path{name: "ExitPIO", n: n, needs: capsule, op: once(measure.Command(driver, abi.BenchmarkExitPIO, 1, 0))}.run()
 	path{name: "ExitMMIO", n: n, needs: capsule, op: once(measure.Command(driver, abi.BenchmarkExitMMIO, 1, 0))}.run()
 	path{name: "ExitIOEventFD", n: n, needs: capsule, op: once(measure.Command(driver, abi.BenchmarkExitFD, 1, 0))}.run()
+}
+
+// drivers measures what drivers do in ring 0: each the difference of a command that does it a hundred times more than
+// another, divided. That is the thing itself and a loop around it, which PlainGo shows alone.
+func drivers() {
+	for _, d := range [...]struct {
+		name string
+		what uint64
+	}{{"PlainGo", abi.RepeatPlain}, {"RegisterRead", abi.RepeatRegister}, {"CapsuleCall", abi.RepeatCall}} {
+		const more = 100
+		often := measure.Command(abi.DriverBenchmark, abi.BenchmarkRepeat, 1+more, d.what)
+		once := measure.Command(abi.DriverBenchmark, abi.BenchmarkRepeat, 1, d.what)
+		path{name: d.name, n: 100, base: none, needs: capsule, op: func() bool {
+			measure.Once(&often)
+			measure.Once(&once)
+			return often.Succeeded() && once.Succeeded() && often.Ticks() > once.Ticks() &&
+				record((often.Ticks()-once.Ticks())/more)
+		}}.run()
+	}
 }
 
 // tasks32 lets bench32 measure. It prints its paths by itself, if the kernel has the capsule.

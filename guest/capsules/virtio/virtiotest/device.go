@@ -104,9 +104,12 @@ func (d *Device) at(address, n uint64) []byte {
 	return d.memory[offset : offset+n]
 }
 
-// Read32 implements mmio.Bus.
-func (d *Device) Read32(offset uint16) uint32 {
-	v := d.register(offset)
+// Read implements mmio.Bus. Only the configuration has registers of less than 32 bits.
+func (d *Device) Read(offset, width uint16) uint32 {
+	if offset < virtio.RegConfig && width != 4 {
+		d.breach("reads register %#x by %d bytes", offset, width)
+	}
+	v := d.register(offset) & (1<<(8*width) - 1)
 	if d.OnRead != nil {
 		v = d.OnRead(offset, v)
 	}
@@ -168,8 +171,15 @@ func (d *Device) field(offset uint16) []byte {
 	return d.Config[at:]
 }
 
-// Write32 implements mmio.Bus.
-func (d *Device) Write32(offset uint16, v uint32) {
+// Write implements mmio.Bus.
+func (d *Device) Write(offset, width uint16, v uint32) {
+	if offset >= virtio.RegConfig {
+		copy(d.field(offset), binary.LittleEndian.AppendUint32(nil, v)[:width])
+		return
+	}
+	if width != 4 {
+		d.breach("writes register %#x by %d bytes", offset, width)
+	}
 	switch offset {
 	case virtio.RegDeviceFeaturesSel:
 		d.selected.device = v & 1
@@ -251,38 +261,7 @@ func (d *Device) notify(queue int) {
 	}
 }
 
-// Read8 implements mmio.Bus.
-func (d *Device) Read8(offset uint16) uint8 { return uint8(d.narrow(offset)) }
-
-// Read16 implements mmio.Bus.
-func (d *Device) Read16(offset uint16) uint16 { return uint16(d.narrow(offset)) }
-
-// narrow reads less than 32 bits, which only the configuration has.
-func (d *Device) narrow(offset uint16) uint32 {
-	if offset < virtio.RegConfig {
-		d.breach("reads register %#x by less than 32 bits", offset)
-	}
-	return d.Read32(offset)
-}
-
-// Write8 implements mmio.Bus.
-func (d *Device) Write8(offset uint16, v uint8) { d.writeConfig(offset, []byte{v}) }
-
-// Write16 implements mmio.Bus.
-func (d *Device) Write16(offset uint16, v uint16) {
-	d.writeConfig(offset, binary.LittleEndian.AppendUint16(nil, v))
-}
-
 // WriteBytes implements mmio.Bus.
 func (d *Device) WriteBytes(offset uint16, b []byte) {
 	d.breach("writes a string to register %#x", offset)
-}
-
-// writeConfig writes to the configuration.
-func (d *Device) writeConfig(offset uint16, b []byte) {
-	if offset < virtio.RegConfig {
-		d.breach("writes register %#x by less than 32 bits", offset)
-		return
-	}
-	copy(d.field(offset), b)
 }
