@@ -24,6 +24,7 @@ type Queue struct {
 	added     uint16 // the available ring's index, with what was added
 	published uint16 // likewise, as the device sees it
 	seen      uint16 // the used ring's index, up to which chains were handed back
+	asked     uint16 // likewise, for the chain behind which the device was asked to interrupt
 }
 
 // Slot is what the driver knows of a descriptor of a queue. The board, or the driver, has an array of them for each queue.
@@ -166,9 +167,7 @@ func (q *Queue) describe(at uint16, element *Element, more, afterWritable bool) 
 	}
 	offset := int(at) * virtio.DescriptorSize
 	q.descriptors.Store64(offset, address)
-	q.descriptors.Store32(offset+8, uint32(element.Length))
-	q.descriptors.Store16(offset+12, flags)
-	q.descriptors.Store16(offset+14, next)
+	q.descriptors.Store64(offset+8, uint64(element.Length)|uint64(flags)<<32|uint64(next)<<48)
 	return abi.OK
 }
 
@@ -209,45 +208,56 @@ func (q *Queue) notify(wanted bool) {
 	}
 }
 
-// serve hands chains back that the device has used, but a few at most. It reports whether there may be more.
-func (q *Queue) serve() bool {
-	for range maxServed {
-		waiting := q.waiting()
+// serve hands chains back that the device has used, but maxServed at most, and returns how many.
+func (q *Queue) serve() int {
+	waiting := 0
+	for served := range maxServed {
 		if waiting == 0 {
-			return false
+			waiting = q.waiting()
 		}
-		if waiting > q.inFlight {
-			q.transport.Break("its used index counts chains that it was not given")
-			return false
+		if waiting == 0 {
+			return served
 		}
-		at := virtio.RingElements + virtio.UsedSize*q.place(q.seen)
-		id, written := q.used.Load32(at), q.used.Load32(at+4)
-		q.seen++
-		if id >= uint32(len(q.slots)) || !q.slots[id].isHead {
-			q.transport.Break("it has used a chain that it was not given")
-			return false
-		}
-		if !q.complete(uint16(id), written) {
-			q.transport.Break("it claims to have written more than it may")
-			return false
-		}
-		q.transport.driver.Used(q, uint16(id), written)
-		if q.transport.state != ready {
-			return false
+		waiting--
+		if !q.handBack() {
+			return served
 		}
 	}
-	return true
+	return maxServed
 }
 
 // waiting is how many chains the device says that it has used. Before it is 0 the device was asked to interrupt for the next.
 func (q *Queue) waiting() int {
 	n := q.used.Load16(virtio.RingIndex) - q.seen
-	if n == 0 && q.transport.Has(virtio.FeatureEventIndex) {
+	if n == 0 && q.asked != q.seen && q.transport.Has(virtio.FeatureEventIndex) {
+		q.asked = q.seen
 		q.available.Store16(int(virtio.UsedEvent(uint16(len(q.slots)))), q.seen)
 		q.available.Fence()
 		n = q.used.Load16(virtio.RingIndex) - q.seen
 	}
+	if int(n) > q.inFlight {
+		q.transport.Break("its used index counts chains that it was not given")
+		return 0
+	}
 	return int(n)
+}
+
+// handBack hands the next chain that the device has used back, and reports whether the device works still.
+func (q *Queue) handBack() bool {
+	t := q.transport
+	at := virtio.RingElements + virtio.UsedSize*q.place(q.seen)
+	id, written := q.used.Load32(at), q.used.Load32(at+4)
+	q.seen++
+	if id >= uint32(len(q.slots)) || !q.slots[id].isHead {
+		t.Break("it has used a chain that it was not given")
+		return false
+	}
+	if !q.complete(uint16(id), written) {
+		t.Break("it claims to have written more than it may")
+		return false
+	}
+	t.driver.Used(q, uint16(id), written)
+	return t.state == ready
 }
 
 // complete makes a chain's buffers the driver's, and its descriptors free. It reports false if the device claims to have

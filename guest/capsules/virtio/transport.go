@@ -175,54 +175,48 @@ func (t *Transport) readConfig(p []byte, at uint16) {
 	}
 }
 
-// HandleInterrupt serves the device's interrupt: it acknowledges what the device tells, then looks at the rings. Where a ring
-// tells already why the device interrupts its status is not read, which in a virtual machine is an exit. Whether the
-// configuration changed besides is then looked at by the next interrupt, or the alarm.
+// HandleInterrupt serves the device's interrupt. It acknowledges first that chains were used: for one that is used behind that the
+// device interrupts again. Only where the rings do not tell why the device interrupts is its status read, which in a virtual
+// machine is an exit. Whether its configuration changed besides is looked at by the next interrupt, or the alarm.
 func (t *Transport) HandleInterrupt() {
 	if t.state != ready {
 		return
 	}
 	r := &t.place.Registers
-	if t.used() {
-		regInterruptACK.Write(r, virtio.InterruptUsed)
+	regInterruptACK.Write(r, virtio.InterruptUsed)
+	if t.serve() {
 		t.watch()
-		t.HandleDeferredCall()
 		return
 	}
-	why := regInterruptStatus.Read(r) & (virtio.InterruptUsed | virtio.InterruptConfig)
-	if why == 0 {
+	if t.state != ready || regInterruptStatus.Read(r)&virtio.InterruptConfig == 0 {
 		return
 	}
-	regInterruptACK.Write(r, why)
-	if why&virtio.InterruptConfig != 0 {
-		if regStatus.Read(r)&virtio.StatusNeedsReset != 0 {
-			t.Break("it says that it needs a reset")
-			return
-		}
-		t.driver.ConfigChanged()
+	regInterruptACK.Write(r, virtio.InterruptConfig)
+	if regStatus.Read(r)&virtio.StatusNeedsReset != 0 {
+		t.Break("it says that it needs a reset")
+		return
 	}
-	if why&virtio.InterruptUsed != 0 {
-		t.HandleDeferredCall()
-	}
+	t.driver.ConfigChanged()
 }
 
-// used reports whether the device has used a chain that was not handed back.
-func (t *Transport) used() bool {
-	for _, q := range t.queues[:t.count] {
-		if q.used.Load16(virtio.RingIndex) != q.seen {
-			return true
-		}
-	}
-	return false
-}
+// HandleDeferredCall implements kernel.DeferredClient.
+func (t *Transport) HandleDeferredCall() { t.serve() }
 
-// HandleDeferredCall implements kernel.DeferredClient: it hands chains back that the device has used, a few of each queue.
-func (t *Transport) HandleDeferredCall() {
+// serve hands chains back that the device has used, a few of each queue: for more it sets the deferred call. It reports whether
+// there were any.
+func (t *Transport) serve() bool {
+	any := false
 	for _, q := range t.queues[:t.count] {
-		if t.state == ready && q.serve() {
+		if t.state != ready {
+			break
+		}
+		n := q.serve()
+		any = any || n != 0
+		if n == maxServed {
 			t.deferred.Set()
 		}
 	}
+	return any
 }
 
 // Break ends the use of a device that broke the protocol, which a driver calls for its kind's part of it: from interrupts,

@@ -24,7 +24,6 @@ func (t *Transport) AlarmFired() {
 	t.watched = false
 	t.round++
 	t.HandleInterrupt()
-	t.HandleDeferredCall()
 	if t.state != ready {
 		return
 	}
