@@ -7,7 +7,8 @@ import "unsafe"
 // the piece panics. x86 keeps loads in their order, and stores in theirs (Intel SDM vol. 3, "Memory Ordering"): only a load
 // behind a store needs a Fence between them. What is loaded is what the device wants it to be.
 type Shared struct {
-	bytes    []byte
+	base     unsafe.Pointer
+	size     int
 	physical uint64
 }
 
@@ -15,7 +16,7 @@ type Shared struct {
 func (r Region) Shared(n int) Shared {
 	s := r.store
 	at := s.take(n)
-	return Shared{s.bytes[at : at+n], s.physical + uint64(at)}
+	return Shared{unsafe.Pointer(&s.bytes[at]), n, s.physical + uint64(at)}
 }
 
 // Address is the physical address of the piece.
@@ -44,10 +45,10 @@ func (s *Shared) Fence() { fence() }
 
 // at is where so many bytes at an offset are, if they are the piece's.
 func (s *Shared) at(offset, width int) unsafe.Pointer {
-	if offset%width != 0 || offset < 0 || offset > len(s.bytes)-width {
+	if offset&(width-1) != 0 || offset < 0 || offset > s.size-width {
 		panic("dma: access outside shared memory, or not aligned")
 	}
-	return unsafe.Pointer(&s.bytes[offset])
+	return unsafe.Add(s.base, offset)
 }
 
 // A function that is not inlined makes its access by one instruction, each time that it is called.

@@ -94,7 +94,8 @@ func (c *Console) write(id kernel.TaskID, length uint64) abi.ErrorCode {
 		if busy {
 			return
 		}
-		length = min(length, task.ReadOnly(writeBuffer).Len())
+		buffer := task.ReadOnly(writeBuffer)
+		length = min(length, buffer.Len())
 		if length == 0 {
 			task.ScheduleUpcall(wrote, 0, 0, 0)
 			return
@@ -104,7 +105,7 @@ func (c *Console) write(id kernel.TaskID, length uint64) abi.ErrorCode {
 			c.waiting = true
 			return
 		}
-		n = c.fillChunk(s, task)
+		n = buffer.ReadAt(c.chunk[:min(length, uint64(len(c.chunk)))], 0)
 	})
 	switch {
 	case e != abi.OK:
