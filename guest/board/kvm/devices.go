@@ -8,6 +8,7 @@ import (
 	"kapsel/guest/capsules/alarmmux"
 	"kapsel/guest/capsules/rng"
 	"kapsel/guest/capsules/virtio"
+	"kapsel/guest/capsules/virtioblk"
 	"kapsel/guest/capsules/virtiorng"
 	"kapsel/guest/dma"
 	"kapsel/guest/kernel"
@@ -31,7 +32,20 @@ type devices struct {
 
 	entropy virtiorng.RNG
 	rng     rng.RNG
+	disk    disk
 }
+
+// A disk is a block device's driver and what it needs for as many requests at once as the board lets it have.
+type disk struct {
+	virtioblk.Disk
+	requests [diskRequests]virtioblk.Request
+	slots    [16]virtio.Slot // at least virtioblk.Parts for each request
+}
+
+const (
+	diskRequests = 4
+	diskBytes    = 4096 // in a request
+)
 
 // interrupted is a driver whose device interrupts.
 type interrupted interface{ HandleInterrupt() }
@@ -143,6 +157,13 @@ func (d *devices) drive(id uint32, place virtio.Place, can capability.Set) (driv
 		d.rng.Init(k, &d.entropy, can.MemoryAllocation)
 		k.AddDriver(abi.DriverRNG, &d.rng)
 		return &d.entropy, ""
+	case spec.IDBlock:
+		disk := &d.disk
+		system.instruments.wireDisk(k, disk, can)
+		if disk.Init(k, place, disk.requests[:], disk.slots[:], diskBytes) != abi.OK {
+			return nil, ""
+		}
+		return disk, ""
 	}
 	return nil, "there is no driver for its kind"
 }
