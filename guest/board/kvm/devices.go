@@ -11,7 +11,6 @@ import (
 	"kapsel/guest/capsules/virtioblk"
 	"kapsel/guest/capsules/virtiorng"
 	"kapsel/guest/dma"
-	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
 	"kapsel/guest/kernel/format"
 	"kapsel/guest/kernel/hil"
@@ -53,22 +52,6 @@ type interrupted interface{ HandleInterrupt() }
 // deviceMemory is how much memory devices and drivers share, in bytes.
 const deviceMemory = 64 << 10
 
-// obey takes a word of the command line that tells of a device, and says what is wrong with it, or reports false.
-func (d *devices) obey(word []byte, w kernel.Writer) bool {
-	const begin = len(abi.VirtioWord)
-	if len(word) < begin || string(word[:begin]) != abi.VirtioWord {
-		return false
-	}
-	if problem := d.windows.Add(word[begin:]); problem != "" {
-		w.WriteString("command line: ")
-		format.Text(w, word)
-		w.WriteString(": ")
-		w.WriteString(problem)
-		w.WriteString("; the device is not used\n")
-	}
-	return true
-}
-
 // wire finds out what the devices are, and connects their drivers. It returns the alarm for the alarm capsule: where there
 // are devices, a share of the hardware's.
 func (d *devices) wire(alarm hil.Alarm, can capability.Set) hil.Alarm {
@@ -109,14 +92,12 @@ func (d *devices) connect(i int, can capability.Set) {
 		d.refuse(w, problem)
 		return
 	}
+	system.machine.Route(w.Line) // no interrupt is served, nor lost, before the main loop
 	driver, problem := d.drive(id, place, can)
 	if problem != "" {
 		d.refuse(w, problem)
 	}
-	if driver != nil {
-		d.lines[w.Line] = driver
-		system.machine.Route(w.Line)
-	}
+	d.lines[w.Line] = driver
 }
 
 // mapped maps the page that a window's registers are in, if no earlier window's are there, and returns its virtual address.
