@@ -13,4 +13,5 @@ const (
 // Driver numbers of Kapsel's own, which Tock leaves free.
 const (
 	DriverBenchmark = 0xf0000 // on boards built for benchmarks alone
+	DriverRawBlock  = 0xf0100 // likewise
 )

@@ -8,6 +8,7 @@ import (
 	"kapsel/guest/abi"
 	"kapsel/guest/arch/amd64"
 	"kapsel/guest/capsules/benchmark"
+	"kapsel/guest/capsules/rawblock"
 	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
 	"kapsel/guest/kernel/hil"
@@ -19,13 +20,14 @@ const benchmarking = true
 
 // instruments are what measures the kernel from within.
 type instruments struct {
-	ports   mmio.Ports
-	page    mmio.Memory
-	memory  mmio.Memory // word, as if it were a device's
-	word    uint32
-	counter benchmark.Counter
-	alarm   benchmark.Alarm
-	driver  benchmark.Benchmark
+	ports    mmio.Ports
+	page     mmio.Memory
+	memory   mmio.Memory // word, as if it were a device's
+	word     uint32
+	counter  benchmark.Counter
+	alarm    benchmark.Alarm
+	driver   benchmark.Benchmark
+	rawBlock rawblock.RawBlock
 }
 
 // alarmFor is the alarm that the alarm capsule gets.
@@ -49,6 +51,12 @@ func (i *instruments) wire(k *kernel.Kernel, m *amd64.Machine, can capability.Se
 	for n := range uint32(idleDrivers) {
 		k.AddDriver(abi.DriverBenchmark+1+n, idleDriver{})
 	}
+}
+
+// wireDisk lets tasks at a block device as it is.
+func (i *instruments) wireDisk(k *kernel.Kernel, d hil.BlockDevice, can capability.Set) {
+	i.rawBlock.Init(k, d, can.MemoryAllocation)
+	k.AddDriver(abi.DriverRawBlock, &i.rawBlock)
 }
 
 // An idleDriver answers no command. Such ones show what the number of drivers costs.

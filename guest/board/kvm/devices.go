@@ -8,10 +8,10 @@ import (
 	"kapsel/guest/capsules/alarmmux"
 	"kapsel/guest/capsules/rng"
 	"kapsel/guest/capsules/virtio"
+	"kapsel/guest/capsules/virtioblk"
 	"kapsel/guest/capsules/virtioconsole"
 	"kapsel/guest/capsules/virtiorng"
 	"kapsel/guest/dma"
-	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
 	"kapsel/guest/kernel/format"
 	"kapsel/guest/kernel/hil"
@@ -34,29 +34,26 @@ type devices struct {
 	rng     rng.RNG
 	console virtioconsole.Console
 	chunk   []byte // for the console capsule, where the console is one that takes much at once
+	disk    disk
 }
+
+// A disk is a block device's driver and what it needs for as many requests at once as the board lets it have.
+type disk struct {
+	virtioblk.Disk
+	requests [diskRequests]virtioblk.Request
+	slots    [16]virtio.Slot // at least virtioblk.Parts for each request
+}
+
+const (
+	diskRequests = 4
+	diskBytes    = 4096 // in a request
+)
 
 // interrupted is a driver whose device interrupts.
 type interrupted interface{ HandleInterrupt() }
 
 // deviceMemory is how much memory devices and drivers share, in bytes.
 const deviceMemory = 64 << 10
-
-// obey takes a word of the command line that tells of a device, and says what is wrong with it, or reports false.
-func (d *devices) obey(word []byte, w kernel.Writer) bool {
-	const begin = len(abi.VirtioWord)
-	if len(word) < begin || string(word[:begin]) != abi.VirtioWord {
-		return false
-	}
-	if problem := d.windows.Add(word[begin:]); problem != "" {
-		w.WriteString("command line: ")
-		format.Text(w, word)
-		w.WriteString(": ")
-		w.WriteString(problem)
-		w.WriteString("; the device is not used\n")
-	}
-	return true
-}
 
 // wire finds out what the devices are, and connects their drivers. It returns the alarm for the alarm capsule: where there
 // are devices, a share of the hardware's.
@@ -98,14 +95,12 @@ func (d *devices) connect(i int, can capability.Set) {
 		d.refuse(w, problem)
 		return
 	}
+	system.machine.Route(w.Line) // no interrupt is served, nor lost, before the main loop
 	driver, problem := d.drive(id, place, can)
 	if problem != "" {
 		d.refuse(w, problem)
 	}
-	if driver != nil {
-		d.lines[w.Line] = driver
-		system.machine.Route(w.Line)
-	}
+	d.lines[w.Line] = driver
 }
 
 // mapped maps the page that a window's registers are in, if no earlier window's are there, and returns its virtual address.
@@ -153,6 +148,13 @@ func (d *devices) drive(id uint32, place virtio.Place, can capability.Set) (driv
 		}
 		d.chunk = chunk
 		return &d.console, ""
+	case spec.IDBlock:
+		disk := &d.disk
+		system.instruments.wireDisk(k, disk, can)
+		if disk.Init(k, place, disk.requests[:], disk.slots[:], diskBytes) != abi.OK {
+			return nil, ""
+		}
+		return disk, ""
 	}
 	return nil, "there is no driver for its kind"
 }

@@ -15,6 +15,7 @@ const benchmarking = false
 // instruments are what measures the kernel from within: here nothing.
 type instruments struct{}
 
-func (*instruments) alarmFor(t *amd64.Timer) hil.Alarm                   { return t }
-func (*instruments) wire(*kernel.Kernel, *amd64.Machine, capability.Set) {}
-func (*instruments) booted(entered, main, loaded uint64)                 {}
+func (*instruments) alarmFor(t *amd64.Timer) hil.Alarm                        { return t }
+func (*instruments) wire(*kernel.Kernel, *amd64.Machine, capability.Set)      {}
+func (*instruments) wireDisk(*kernel.Kernel, hil.BlockDevice, capability.Set) {}
+func (*instruments) booted(entered, main, loaded uint64)                      {}

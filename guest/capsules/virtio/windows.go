@@ -3,6 +3,8 @@ package virtio
 import (
 	"kapsel/guest/abi"
 	"kapsel/guest/abi/virtio"
+	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/format"
 )
 
 // Window is where the registers of a device are, and by which line it interrupts.
@@ -27,10 +29,26 @@ const (
 	endLine   = 16
 )
 
-// Add adds the window that a word of the command line tells of: what stands behind abi.VirtioWord, <size>@<base>:<irq>[:<id>],
-// as Linux reads it (Documentation/admin-guide/kernel-parameters, virtio_mmio.device=). The id is of no use. Or Add says what
+// Obey takes a word of the command line that tells of a device, or reports false. What is wrong with the word it writes.
+func (w *Windows) Obey(word []byte, to kernel.Writer) bool {
+	const begin = len(abi.VirtioWord)
+	if len(word) < begin || string(word[:begin]) != abi.VirtioWord {
+		return false
+	}
+	if problem := w.add(word[begin:]); problem != "" {
+		to.WriteString("command line: ")
+		format.Text(to, word)
+		to.WriteString(": ")
+		to.WriteString(problem)
+		to.WriteString("; the device is not used\n")
+	}
+	return true
+}
+
+// add adds the window that a word of the command line tells of: what stands behind abi.VirtioWord, <size>@<base>:<irq>[:<id>],
+// as Linux reads it (Documentation/admin-guide/kernel-parameters, virtio_mmio.device=). The id is of no use. Or add says what
 // is wrong with it.
-func (w *Windows) Add(text []byte) (problem string) {
+func (w *Windows) add(text []byte) (problem string) {
 	at, problem := parse(text)
 	switch {
 	case problem != "":

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"kapsel/guest/abi"
+	"kapsel/guest/kernel/kerneltest"
 )
 
 // TestWordsOfTheCommandLine: as Linux, QEMU's microvm and Firecracker have them, and hostile ones.
@@ -64,7 +65,7 @@ func TestWordsOfTheCommandLine(t *testing.T) {
 		{"1G@0xc0000000:5", Window{}, other},
 	} {
 		var w Windows
-		assert.Equal(t, tt.problem, w.Add([]byte(tt.text)), "%q", tt.text)
+		assert.Equal(t, tt.problem, w.add([]byte(tt.text)), "%q", tt.text)
 		if tt.problem == "" {
 			assert.Equal(t, []Window{tt.want}, w.All(), "%q", tt.text)
 		} else {
@@ -76,15 +77,29 @@ func TestWordsOfTheCommandLine(t *testing.T) {
 // TestWindowsAreTheDevicesOwn: several words, of which none takes what another has, and no more than there is room for.
 func TestWindowsAreTheDevicesOwn(t *testing.T) {
 	var w Windows
-	assert.Empty(t, w.Add([]byte("512@0xfeb00000:5")))
-	assert.Empty(t, w.Add([]byte("512@0xfeb00200:6")))
-	assert.Equal(t, "the registers are another device's", w.Add([]byte("512@0xfeb00000:7")))
-	assert.Equal(t, "the registers are another device's", w.Add([]byte("4K@0xfeb00000:7")))
-	assert.Equal(t, "the interrupt is another device's", w.Add([]byte("512@0xfeb00400:6")))
+	assert.Empty(t, w.add([]byte("512@0xfeb00000:5")))
+	assert.Empty(t, w.add([]byte("512@0xfeb00200:6")))
+	assert.Equal(t, "the registers are another device's", w.add([]byte("512@0xfeb00000:7")))
+	assert.Equal(t, "the registers are another device's", w.add([]byte("4K@0xfeb00000:7")))
+	assert.Equal(t, "the interrupt is another device's", w.add([]byte("512@0xfeb00400:6")))
 	for i := len(w.All()); i < abi.VirtioPlaces; i++ {
-		assert.Empty(t, w.Add(fmt.Appendf(nil, "512@%#x:%d", 0xfeb0_0000+512*i, 5+i)))
+		assert.Empty(t, w.add(fmt.Appendf(nil, "512@%#x:%d", 0xfeb0_0000+512*i, 5+i)))
 	}
-	assert.Equal(t, "there are more than 8", w.Add([]byte("512@0xfeb01000:13")))
+	assert.Equal(t, "there are more than 8", w.add([]byte("512@0xfeb01000:13")))
+}
+
+// TestObey: words of devices alone are taken, and what is wrong with one is said.
+func TestObey(t *testing.T) {
+	var w Windows
+	var log kerneltest.Log
+	for _, word := range []string{"", "virtio_mmio", "virtio_mmio.device", "virtio_mmio.devices=", "boot-ticks"} {
+		assert.False(t, w.Obey([]byte(word), &log), "%q", word)
+	}
+	assert.True(t, w.Obey([]byte("virtio_mmio.device=4K@0xd0000000:5"), &log))
+	assert.Empty(t, log.String())
+	assert.True(t, w.Obey([]byte("virtio_mmio.device=\x1b[2J"), &log))
+	assert.Equal(t, "command line: virtio_mmio.device=?[2J: want <size>@<base>:<irq>[:<id>], as in 4K@0xd0000000:5; the device is not used\n", log.String())
+	assert.Len(t, w.All(), 1)
 }
 
 func FuzzWindow(f *testing.F) {
@@ -93,7 +108,7 @@ func FuzzWindow(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var w Windows
-		if w.Add(text) != "" {
+		if w.add(text) != "" {
 			return
 		}
 		at := w.All()[0]
