@@ -14,4 +14,5 @@ const (
 const (
 	DriverBenchmark = 0xf0000 // on boards built for benchmarks alone
 	DriverRawBlock  = 0xf0100 // likewise
+	DriverRawNet    = 0xf0101 // likewise
 )

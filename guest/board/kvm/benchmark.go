@@ -9,6 +9,7 @@ import (
 	"kapsel/guest/arch/amd64"
 	"kapsel/guest/capsules/benchmark"
 	"kapsel/guest/capsules/rawblock"
+	"kapsel/guest/capsules/rawnet"
 	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
 	"kapsel/guest/kernel/hil"
@@ -28,6 +29,7 @@ type instruments struct {
 	alarm    benchmark.Alarm
 	driver   benchmark.Benchmark
 	rawBlock rawblock.RawBlock
+	rawNet   rawnet.RawNet
 }
 
 // alarmFor is the alarm that the alarm capsule gets.
@@ -57,6 +59,12 @@ func (i *instruments) wire(k *kernel.Kernel, m *amd64.Machine, can capability.Se
 func (i *instruments) wireDisk(k *kernel.Kernel, d hil.BlockDevice, can capability.Set) {
 	i.rawBlock.Init(k, d, can.MemoryAllocation)
 	k.AddDriver(abi.DriverRawBlock, &i.rawBlock)
+}
+
+// wireNetwork lets tasks at a network device as it is.
+func (i *instruments) wireNetwork(k *kernel.Kernel, n hil.Ethernet, can capability.Set) {
+	i.rawNet.Init(k, n, can.MemoryAllocation)
+	k.AddDriver(abi.DriverRawNet, &i.rawNet)
 }
 
 // An idleDriver answers no command. Such ones show what the number of drivers costs.

@@ -10,6 +10,7 @@ import (
 	"kapsel/guest/capsules/virtio"
 	"kapsel/guest/capsules/virtioblk"
 	"kapsel/guest/capsules/virtioconsole"
+	"kapsel/guest/capsules/virtionet"
 	"kapsel/guest/capsules/virtiorng"
 	"kapsel/guest/dma"
 	"kapsel/guest/kernel/capability"
@@ -35,6 +36,7 @@ type devices struct {
 	console virtioconsole.Console
 	chunk   []byte // for the console capsule, where the console is one that takes much at once
 	disk    disk
+	network network
 }
 
 // A disk is a block device's driver and what it needs for as many requests at once as the board lets it have.
@@ -42,6 +44,13 @@ type disk struct {
 	virtioblk.Disk
 	requests [diskRequests]virtioblk.Request
 	slots    [16]virtio.Slot // at least virtioblk.Parts for each request
+}
+
+// A network is a network device's driver and room for frames that come before anybody takes them.
+type network struct {
+	virtionet.Network
+	frames [16]virtionet.Frame
+	slots  [16]virtio.Slot // one for each
 }
 
 const (
@@ -155,6 +164,13 @@ func (d *devices) drive(id uint32, place virtio.Place, can capability.Set) (driv
 			return nil, ""
 		}
 		return disk, ""
+	case spec.IDNet:
+		network := &d.network
+		system.instruments.wireNetwork(k, network, can)
+		if network.Init(k, place, network.frames[:], network.slots[:]) != abi.OK {
+			return nil, ""
+		}
+		return network, ""
 	}
 	return nil, "there is no driver for its kind"
 }

@@ -235,7 +235,7 @@ func (n *Network) sent(e abi.ErrorCode) {
 // ConfigChanged implements virtio.Driver.
 func (n *Network) ConfigChanged() {
 	was := n.linkUp
-	if n.readLink() == abi.OK && n.linkUp != was {
+	if n.readLink() == abi.OK && n.linkUp != was && n.client != nil {
 		n.client.LinkChanged()
 	}
 }
