@@ -40,6 +40,14 @@ const (
 	dumpTime   = 400 * time.Millisecond // to tell the registers of a machine that was told to end
 )
 
+// The machines that QEMU can be (QEMU manual, "System Emulator Targets", x86): microvm, as bare as our own
+// monitor's, with slots for virtio devices in memory; and, of a QEMU that was built without that, q35,
+// which has none.
+const (
+	microvm = "microvm,acpi=off,pic=off,pit=off,rtc=off,x-option-roms=off"
+	q35     = "q35"
+)
+
 // Machine is a virtual machine under QEMU.
 type Machine struct {
 	command string
@@ -51,6 +59,10 @@ type Machine struct {
 	close   context.CancelFunc
 	run     sync.Mutex // held by Run
 	ran     bool
+
+	// What this QEMU is asked for, until it turns out not to have it. Run's.
+	kind        string   // for -machine: microvm or q35
+	confinement []string // sandbox or none
 
 	// Of the QEMU that was started last. Run's.
 	cmd     *exec.Cmd
@@ -80,7 +92,7 @@ func New(ctx context.Context, c vmm.Config, options ...string) (*Machine, error)
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{config: c, options: options}
+	m := &Machine{config: c, options: options, kind: microvm, confinement: sandbox}
 	if m.command, err = find(); err != nil {
 		return nil, err
 	}
@@ -161,12 +173,12 @@ func parseVersion(out string) (string, error) {
 // process's own files and no new programs or rights.
 var sandbox = []string{"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"}
 
-// arguments is QEMU's command line. The machine starts stopped, so that an early failure
-// of QEMU (exit code 1) is not taken for the guest's status 0 (exit code 1 as well).
+// arguments is QEMU's command line, but for kind and confinement. The machine starts stopped, so
+// that an early failure of QEMU (exit code 1) is not taken for the guest's status 0 (exit code 1 as well).
 func arguments(c vmm.Config) []string {
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S",
-		"-machine", "q35", "-accel", "tcg", "-cpu", "max,la57=off",
+		"-accel", "tcg", "-cpu", "max,la57=off",
 		"-m", fmt.Sprintf("%dk", c.Memory>>10),
 		"-kernel", fdImage,
 		"-chardev", "stdio,id=com1,signal=off", "-serial", "chardev:com1",
@@ -201,10 +213,9 @@ func (m *Machine) Run(ctx context.Context) (vmm.Exit, error) {
 	defer stop()
 	defer context.AfterFunc(m.closing, stop)()
 
-	err := m.start(ctx, sandbox)
-	if err != nil && ctx.Err() == nil && cannotConfine(m.said()) {
-		m.config.Warn("QEMU cannot confine itself, and runs with all rights of this command: %s", m.said())
-		err = m.start(ctx, nil)
+	err := m.start(ctx)
+	for err != nil && ctx.Err() == nil && m.concede() {
+		err = m.start(ctx)
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -219,15 +230,35 @@ func (m *Machine) Run(ctx context.Context) (vmm.Exit, error) {
 	return exit, err
 }
 
+// concede gives up what a QEMU that has ended said that it does not have, and reports whether
+// there is such a thing: then another may start.
+func (m *Machine) concede() bool {
+	said := m.said()
+	switch {
+	case m.confinement != nil && cannotConfine(said):
+		m.config.Warn("QEMU cannot confine itself, and runs with all rights of this command: %s", said)
+		m.confinement = nil
+	case m.kind == microvm && hasNoMicrovm(said):
+		m.config.Log("this QEMU has no machine microvm, and is q35 instead: %s", said)
+		m.kind = q35
+	default:
+		return false
+	}
+	return true
+}
+
 // start starts QEMU, and the machine in it. If that fails QEMU has ended.
-func (m *Machine) start(ctx context.Context, confinement []string) error {
+func (m *Machine) start(ctx context.Context) error {
 	conn, theirs, err := newSocket("monitor")
 	if err != nil {
 		return err
 	}
 	monitor := newMonitor(conn)
 	m.monitor = monitor
-	args := slices.Concat(confinement, arguments(m.config), m.options)
+	args := slices.Concat(m.confinement, arguments(m.config), m.options)
+	if !slices.Contains(m.options, "-machine") {
+		args = append(args, "-machine", m.kind)
+	}
 	m.cmd = exec.Command(m.command, args...)
 	m.cmd.ExtraFiles = append([]*os.File{theirs}, m.files...)
 	m.stderr = words{}
@@ -388,6 +419,12 @@ func (m *Machine) said() string { return strings.Join(strings.Fields(string(m.st
 // built without, or that this host's kernel refuses it.
 func cannotConfine(said string) bool {
 	return strings.Contains(said, "-sandbox support is not enabled") || strings.Contains(said, "seccomp")
+}
+
+// hasNoMicrovm reports whether QEMU's last words are that it was built without the machine, or
+// that its firmware is not installed.
+func hasNoMicrovm(said string) bool {
+	return strings.Contains(said, "unsupported machine type") || strings.Contains(said, "qboot.rom")
 }
 
 // failure is what QEMU said, which is the cause, with how we noticed.
