@@ -101,7 +101,7 @@ func (c Config) WithDefaults() (Config, error) {
 	if err := CheckBreakpoints(c.Breakpoints); err != nil {
 		return c, err
 	}
-	if err := c.checkDevices(); err != nil {
+	if err := CheckDevices(c.Devices, c.Cmdline); err != nil {
 		return c, err
 	}
 	if c.Console == nil {

@@ -44,18 +44,19 @@ func DeviceWords(n int) string {
 
 func deviceAddress(place int) uint64 { return abi.VirtioBase + uint64(place)*abi.PageSize }
 
-// checkDevices says why a machine cannot have the devices; nil if it can.
-func (c *Config) checkDevices() error {
-	if len(c.Devices) > abi.VirtioPlaces {
-		return fmt.Errorf("%d devices are more than the %d that a machine can have", len(c.Devices), abi.VirtioPlaces)
+// CheckDevices says in words why Config.Devices cannot be these, with a command line; nil if they can.
+func CheckDevices(devices []Device, cmdline string) error {
+	if len(devices) > abi.VirtioPlaces {
+		return fmt.Errorf("%d devices are more than the %d that a machine can have", len(devices), abi.VirtioPlaces)
 	}
-	for i, d := range c.Devices {
+	for i, d := range devices {
 		if d == nil {
 			return fmt.Errorf("device %d is nil", i)
 		}
 	}
-	if n := len(DeviceWords(len(c.Devices))); n > 0 && n+len(c.Cmdline) > abi.CmdlineMax {
-		return fmt.Errorf("a command line of %d bytes, and %d more that tell of devices: %d are possible", len(c.Cmdline), n, abi.CmdlineMax)
+	if words := len(DeviceWords(len(devices))); words > 0 && words+len(cmdline) > abi.CmdlineMax {
+		return fmt.Errorf("a command line of %d bytes, and %d bytes that tell of the devices: the kernel reads at most %d",
+			len(cmdline), words, abi.CmdlineMax)
 	}
 	return nil
 }
