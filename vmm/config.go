@@ -37,6 +37,9 @@ type Config struct {
 	// Cmdline is the guest's command line, at most abi.CmdlineMax bytes.
 	Cmdline string
 
+	// Devices are the machine's virtio devices, at most abi.VirtioPlaces: each in the place of its number.
+	Devices []Device
+
 	// Breakpoints are virtual addresses of instructions, at most MaxBreakpoints. Run ends
 	// before the guest executes one of them, in any address space. They take the debug
 	// registers from the guest. A processor that is emulated itself may not stop at them.
