@@ -5,16 +5,10 @@ import (
 	"sync/atomic"
 
 	"kapsel/guest/abi/virtio"
+	"kapsel/vmm/ethernet"
 )
 
-// Sizes of Ethernet frames in bytes, without preamble and check sequence (IEEE 802.3, 3.1.1).
-const (
-	minFrame = 14 // a header alone
-	mtu      = 1500
-	maxFrame = minFrame + mtu
-)
-
-// Network is what a network device is connected to. None of its calls waits. See ethernet.Port.
+// Network is what a network device is connected to: an ethernet.Port. None of its calls waits.
 type Network interface {
 	// Start begins to carry frames. From then on ready is called when a frame waits for Receive where none waited
 	// before. It may not call the Network.
@@ -22,7 +16,7 @@ type Network interface {
 	// Send takes a copy of a frame. The error says why the frame is lost.
 	Send(frame []byte) error
 	// Receive takes the frame that waits longest and returns its length, or 0 if none waits.
-	Receive(frame *[maxFrame]byte) int
+	Receive(frame *[ethernet.MaxFrame]byte) int
 	Close() error
 }
 
@@ -35,19 +29,19 @@ type Net struct {
 	awake             atomic.Pointer[Queue] // the receive queue of the session, for whoever has a frame; nil without one
 	receive, transmit *Queue
 	room              *Chain // for a frame; nil: none yet
-	frame             [maxFrame]byte
-	sent              [virtio.NetHeaderSize + maxFrame]byte
+	frame             [ethernet.MaxFrame]byte
+	sent              [virtio.NetHeaderSize + ethernet.MaxFrame]byte
 }
 
 // netQueue is how many descriptors each queue of a network device has at the most.
 const netQueue = 256
 
 // NewNet returns a network device that owns its network, and starts it.
-func NewNet(network Network, mac [6]byte) *Net {
+func NewNet(network Network, mac ethernet.MAC) *Net {
 	n := &Net{network: network}
 	copy(n.config[virtio.NetConfigMAC:], mac[:])
 	binary.LittleEndian.PutUint16(n.config[virtio.NetConfigStatus:], virtio.NetStatusLinkUp)
-	binary.LittleEndian.PutUint16(n.config[virtio.NetConfigMTU:], mtu)
+	binary.LittleEndian.PutUint16(n.config[virtio.NetConfigMTU:], ethernet.MTU)
 	network.Start(n.wake)
 	return n
 }
@@ -161,7 +155,7 @@ func (n *Net) send(c *Chain) bool {
 		return false
 	}
 	request := n.sent[:c.Read(n.sent[:])]
-	if len(request) < virtio.NetHeaderSize+minFrame {
+	if len(request) < virtio.NetHeaderSize+ethernet.HeaderSize {
 		return false
 	}
 	if request[headerSegmentation] != 0 || request[headerFlags]&flagNeedsChecksum != 0 {
