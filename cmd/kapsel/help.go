@@ -107,6 +107,7 @@ flags of run, anywhere on the line:
                           it likes
   --cmdline TEXT          the kernel's command line: boot-ticks, console, no-dump, fault=...,
                           scheduler=..., credentials=..., identity=..., mitigations=... (see README.md)
+  --rng                   a virtio entropy device, which gives the guest the host's random bytes
   --break ADDR[,ADDR...]  stop before the instruction at a virtual address, in hexadecimal,
                           and show the processor's state; at most 4. KVM alone does, and
                           not in a machine that is emulated itself. The kernel's addresses

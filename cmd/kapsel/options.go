@@ -21,6 +21,7 @@ type runOptions struct {
 	timeout time.Duration // 0: none
 	cmdline string
 	breaks  addresses
+	devices devices
 	verbose bool
 
 	watchdog time.Duration // 0: none
@@ -45,6 +46,7 @@ func parseRun(args []string) (*runOptions, error) {
 	f.DurationVar(&o.watchdog, "watchdog", defaultWatchdog, "")
 	f.StringVar(&o.cmdline, "cmdline", "", "")
 	f.Var(&o.breaks, "break", "")
+	f.Var(rngFlag{&o.devices}, "rng", "")
 	f.BoolVar(&o.verbose, "v", false, "")
 	files, err := parseMixed(f, args)
 	if err != nil {
@@ -61,6 +63,9 @@ func parseRun(args []string) (*runOptions, error) {
 		return nil, fmt.Errorf("--mem %s: a machine can have at most %dG", &o.memory, vmm.MaxMemory>>30)
 	case len(o.cmdline) > abi.CmdlineMax:
 		return nil, fmt.Errorf("--cmdline of %d bytes: the kernel reads at most %d", len(o.cmdline), abi.CmdlineMax)
+	}
+	if err := vmm.CheckDevices(o.devices, o.cmdline); err != nil {
+		return nil, err
 	}
 	if err := vmm.CheckBreakpoints(o.breaks); err != nil {
 		return nil, fmt.Errorf("--break: %w", err)
@@ -211,5 +216,25 @@ func (a *addresses) Set(text string) error {
 		}
 		*a = append(*a, address)
 	}
+	return nil
+}
+
+// devices are the machine's devices, in the order in which flags named them.
+type devices []vmm.Device
+
+// rngFlag is a flag without a value: an entropy device.
+type rngFlag struct{ devices *devices }
+
+func (f rngFlag) String() string { return "" }
+
+// IsBoolFlag says that the flag stands alone.
+func (f rngFlag) IsBoolFlag() bool { return true }
+
+// Set takes true, which the flag alone means, and makes the device.
+func (f rngFlag) Set(text string) error {
+	if text != "true" {
+		return errors.New("want --rng alone")
+	}
+	*f.devices = append(*f.devices, vmm.Entropy{})
 	return nil
 }

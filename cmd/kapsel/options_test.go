@@ -28,6 +28,8 @@ func TestParseRun(t *testing.T) {
 		{"flags between", "-v|i|--accel=qemu|a.tbf|--mem=16M|-timeout=90s|-watchdog=0|b.tbf|-cmdline=x y", full},
 		{"breakpoints", "--break|ffffffff80200000,0x400028e0|i|--break=0", runOptions{image: "i", tasks: []string{}, accel: accelAuto, memory: vmm.DefaultMemory,
 			watchdog: 10 * time.Second, breaks: addresses{0xffff_ffff_8020_0000, 0x4000_28e0, 0}}},
+		{"a device", "i|--rng", runOptions{image: "i", tasks: []string{}, accel: accelAuto, memory: vmm.DefaultMemory,
+			watchdog: 10 * time.Second, devices: devices{vmm.Entropy{}}}},
 		{"files behind two dashes", "-v|--|-i|--accel", runOptions{image: "-i", tasks: []string{"--accel"}, accel: accelAuto, memory: vmm.DefaultMemory, watchdog: 10 * time.Second, verbose: true}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -64,6 +66,10 @@ func TestParseRunErrors(t *testing.T) {
 		{"hasty watchdog", []string{"--watchdog", "1us", "i"}, "--watchdog 1µs: want 100ms or more, as 10s, or 0 for none"},
 		{"negative time", []string{"--timeout", "-1s", "i"}, "want a positive time"},
 		{"long command line", []string{"--cmdline", strings.Repeat("x", abi.CmdlineMax+1), "i"}, "reads at most 2048"},
+		{"a command line too long beside its devices", []string{"--rng", "--cmdline", strings.Repeat("x", abi.CmdlineMax-34), "i"},
+			"a command line of 2014 bytes, and 35 bytes that tell of the devices: the kernel reads at most 2048"},
+		{"nine devices", strings.Split("i"+strings.Repeat(" --rng", 9), " "), "9 devices are more than the 8"},
+		{"a source of random numbers that is off", []string{"--rng=no", "i"}, "--rng no: want --rng alone"},
 		{"a breakpoint by name", []string{"--break", "main.main", "i"}, `want hexadecimal addresses as ffffffff80200000, found "main.main"`},
 		{"no breakpoint", []string{"--break", "", "i"}, "want hexadecimal addresses"},
 		{"half a list of breakpoints", []string{"--break", "1000,", "i"}, `found ""`},
