@@ -302,7 +302,7 @@ func (b *Block) clearSegment(s []byte, feature uint64) error {
 func (b *Block) lost(verb string, at uint64, err error) error {
 	if !b.failed {
 		b.failed = true
-		b.log("disk %s: %s at byte %d: %v; the guest is told, and later errors are only counted", b.id, verb, at, err)
+		b.log("%s at byte %d: %v; the guest is told, and later errors are only counted", verb, at, err)
 	}
 	return err
 }

@@ -387,7 +387,7 @@ func TestBlockErrorsOfTheHost(t *testing.T) {
 	}
 	assert.EqualValues(t, 5, transport.Counters().Errors)
 	require.Len(t, logged, 1)
-	assert.Equal(t, "disk disk3: write at byte 512: no space left on device; the guest is told, and later errors are only counted", <-logged)
+	assert.Equal(t, "write at byte 512: no space left on device; the guest is told, and later errors are only counted", <-logged)
 }
 
 // 14: the header is read once. A guest that changes it meanwhile changes nothing.
