@@ -20,8 +20,8 @@ import (
 type Device interface {
 	// String returns the device in words, for messages: "disk /tmp/a".
 	String() string
-	// open makes the device, for a machine of a configuration that was checked.
-	open(c *Config) (virtio.Device, error)
+	// open makes the device, for a machine that has its other devices already.
+	open(m *Machine) (virtio.Device, error)
 }
 
 // Entropy is a device that gives the guest random bytes of the host's.
@@ -30,7 +30,7 @@ type Entropy struct{}
 // String returns "entropy".
 func (Entropy) String() string { return "entropy" }
 
-func (Entropy) open(*Config) (virtio.Device, error) { return virtio.NewEntropy(), nil }
+func (Entropy) open(*Machine) (virtio.Device, error) { return virtio.NewEntropy(), nil }
 
 // DeviceWords returns the words of the command line by which the kernel finds n devices, each with a space behind it. A
 // machine under KVM has them in front of Config.Cmdline.
@@ -44,15 +44,30 @@ func DeviceWords(n int) string {
 
 func deviceAddress(place int) uint64 { return abi.VirtioBase + uint64(place)*abi.PageSize }
 
+// DeviceError is why New cannot make one of Config.Devices: what it is to be made of cannot be used.
+type DeviceError struct{ Err error }
+
+func (e *DeviceError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *DeviceError) Unwrap() error { return e.Err }
+
 // CheckDevices says in words why Config.Devices cannot be these, with a command line; nil if they can.
 func CheckDevices(devices []Device, cmdline string) error {
 	if len(devices) > abi.VirtioPlaces {
 		return fmt.Errorf("%d devices are more than the %d that a machine can have", len(devices), abi.VirtioPlaces)
 	}
+	consoles := 0
 	for i, d := range devices {
 		if d == nil {
 			return fmt.Errorf("device %d is nil", i)
 		}
+		if d == (Console{}) {
+			consoles++
+		}
+	}
+	if consoles > 1 {
+		return errors.New("two console devices: a machine has one console")
 	}
 	if words := len(DeviceWords(len(devices))); words > 0 && words+len(cmdline) > abi.CmdlineMax {
 		return fmt.Errorf("a command line of %d bytes, and %d bytes that tell of the devices: the kernel reads at most %d",
@@ -80,9 +95,9 @@ func (m *Machine) openDevices(host *kvm.Device) error {
 		m.config.Log("notifications of devices are exits: %v", noEvents)
 	}
 	for i, description := range m.config.Devices {
-		d, err := description.open(&m.config)
+		d, err := description.open(m)
 		if err != nil {
-			return fmt.Errorf("device %d, %v: %w", i, description, err)
+			return &DeviceError{err}
 		}
 		p := m.addPlace(i, description.String(), d)
 		if noEvents != nil {
@@ -150,6 +165,9 @@ func newEvent() (int, error) {
 // endDevices has the devices serve what the guest, which has ended, left in their queues, and tells of each. A machine that
 // was cancelled waits for none.
 func (m *Machine) endDevices(cancelled bool) {
+	if m.terminal != nil && !cancelled {
+		m.terminal.Flush() // while there is room in the line; Finish does not wait for it
+	}
 	for i, p := range m.places {
 		if !cancelled {
 			p.transport.Finish()

@@ -12,6 +12,7 @@ import (
 	"kapsel/vmm/device"
 	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
+	"kapsel/vmm/virtio"
 )
 
 // Machine is a virtual machine with one processor.
@@ -31,8 +32,10 @@ type Machine struct {
 	ioapic  *device.IOAPIC
 	ports   []portRange
 	mmio    []mmioRange
-	places  []*place  // of virtio devices
-	routes  []kvm.MSI // of the I/O APIC's pins; guarded by the I/O APIC's lock
+	places  []*place // of virtio devices
+
+	terminal *virtio.Console // nil without a console device
+	routes   []kvm.MSI       // of the I/O APIC's pins; guarded by the I/O APIC's lock
 
 	watch   watcher
 	stats   stats

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -46,7 +47,9 @@ func parseRun(args []string) (*runOptions, error) {
 	f.DurationVar(&o.watchdog, "watchdog", defaultWatchdog, "")
 	f.StringVar(&o.cmdline, "cmdline", "", "")
 	f.Var(&o.breaks, "break", "")
+	f.Var(diskFlag{&o.devices}, "disk", "")
 	f.Var(rngFlag{&o.devices}, "rng", "")
+	f.Var(consoleFlag{&o.devices}, "console", "")
 	f.BoolVar(&o.verbose, "v", false, "")
 	files, err := parseMixed(f, args)
 	if err != nil {
@@ -237,4 +240,37 @@ func (f rngFlag) Set(text string) error {
 	}
 	*f.devices = append(*f.devices, vmm.Entropy{})
 	return nil
+}
+
+// diskFlag is a flag that may be repeated: a block device.
+type diskFlag struct{ devices *devices }
+
+func (f diskFlag) String() string { return "" }
+
+// Set reads FILE or FILE,ro.
+func (f diskFlag) Set(text string) error {
+	path, readOnly := strings.CutSuffix(text, ",ro")
+	if path == "" {
+		return errors.New("want FILE, or FILE,ro for one that the guest cannot write to")
+	}
+	*f.devices = append(*f.devices, vmm.Disk{Path: path, ReadOnly: readOnly})
+	return nil
+}
+
+// consoleFlag is a flag: whether there is a console device beside the UART.
+type consoleFlag struct{ devices *devices }
+
+func (f consoleFlag) String() string { return "" }
+
+// Set takes uart or virtio; the last one counts.
+func (f consoleFlag) Set(text string) error {
+	*f.devices = slices.DeleteFunc(*f.devices, func(d vmm.Device) bool { return d == vmm.Console{} })
+	switch text {
+	case "uart":
+		return nil
+	case "virtio":
+		*f.devices = append(*f.devices, vmm.Console{})
+		return nil
+	}
+	return errors.New("want uart or virtio")
 }

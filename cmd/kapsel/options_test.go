@@ -30,6 +30,11 @@ func TestParseRun(t *testing.T) {
 			watchdog: 10 * time.Second, breaks: addresses{0xffff_ffff_8020_0000, 0x4000_28e0, 0}}},
 		{"a device", "i|--rng", runOptions{image: "i", tasks: []string{}, accel: accelAuto, memory: vmm.DefaultMemory,
 			watchdog: 10 * time.Second, devices: devices{vmm.Entropy{}}}},
+		{"all devices, in the order of their flags", "--disk|a,ro|i|--console=virtio|--rng|--disk=b", runOptions{image: "i", tasks: []string{}, accel: accelAuto,
+			memory: vmm.DefaultMemory, watchdog: 10 * time.Second,
+			devices: devices{vmm.Disk{Path: "a", ReadOnly: true}, vmm.Console{}, vmm.Entropy{}, vmm.Disk{Path: "b"}}}},
+		{"the last console counts", "--console|virtio|--console|virtio|--disk|a|--console|uart|i", runOptions{image: "i", tasks: []string{}, accel: accelAuto,
+			memory: vmm.DefaultMemory, watchdog: 10 * time.Second, devices: devices{vmm.Disk{Path: "a"}}}},
 		{"files behind two dashes", "-v|--|-i|--accel", runOptions{image: "-i", tasks: []string{"--accel"}, accel: accelAuto, memory: vmm.DefaultMemory, watchdog: 10 * time.Second, verbose: true}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -70,6 +75,9 @@ func TestParseRunErrors(t *testing.T) {
 			"a command line of 2014 bytes, and 35 bytes that tell of the devices: the kernel reads at most 2048"},
 		{"nine devices", strings.Split("i"+strings.Repeat(" --rng", 9), " "), "9 devices are more than the 8"},
 		{"a source of random numbers that is off", []string{"--rng=no", "i"}, "--rng no: want --rng alone"},
+		{"a disk without a file", []string{"--disk=", "i"}, `--disk "": want FILE, or FILE,ro`},
+		{"a read-only disk without a file", []string{"--disk", ",ro", "i"}, "--disk ,ro: want FILE, or FILE,ro"},
+		{"an unknown console", []string{"--console", "vga", "i"}, "--console vga: want uart or virtio"},
 		{"a breakpoint by name", []string{"--break", "main.main", "i"}, `want hexadecimal addresses as ffffffff80200000, found "main.main"`},
 		{"no breakpoint", []string{"--break", "", "i"}, "want hexadecimal addresses"},
 		{"half a list of breakpoints", []string{"--break", "1000,", "i"}, `found ""`},
