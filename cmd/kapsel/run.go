@@ -79,9 +79,6 @@ func (o *runOptions) run(ctx context.Context, leave context.CancelCauseFunc, std
 	if accel == accelQEMU && len(o.breaks) > 0 {
 		return statusUsage, usageError{fmt.Errorf("--break needs KVM, and QEMU is used here (%s): use gdb instead, as README.md shows under Debug", why)}
 	}
-	if accel == accelQEMU && len(o.devices) > 0 {
-		return statusUsage, usageError{fmt.Errorf("%v: only machines under KVM have devices, and QEMU is used here (%s)", o.devices[0], why)}
-	}
 	out := newGuestOutput(std.out)
 	con, err := openConsole(std.in, out, func() { leave(errLeft) })
 	if err != nil {

@@ -161,6 +161,9 @@ func (d *Image) ReadOnly() bool { return d.readOnly }
 // CanDiscard reports whether Discard and Zero work.
 func (d *Image) CanDiscard() bool { return d.punches }
 
+// File is what is open, for a program that is to use it in the place of this one. The lock goes with it.
+func (d *Image) File() *os.File { return d.file }
+
 // Read fills the pieces with what stands at an offset. It changes the slice of pieces, not the pieces.
 func (d *Image) Read(pieces [][]byte, at uint64) error {
 	return d.transfer(unix.Preadv, pieces, at)

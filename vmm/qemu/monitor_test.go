@@ -81,6 +81,14 @@ func TestMonitorStart(t *testing.T) {
 	assert.Equal(t, []string{"qmp_capabilities", "cont"}, commands())
 }
 
+// TestMonitorStartOfAGuestThatEnds: before QEMU has answered, as one of a few instructions does.
+func TestMonitorStartOfAGuestThatEnds(t *testing.T) {
+	m, commands := fakeQEMU(greeting, `{"return": {}}`, `{"event": "RESUME"}`)
+	require.NoError(t, m.start())
+	assert.True(t, m.started)
+	assert.Equal(t, []string{"qmp_capabilities", "cont"}, commands())
+}
+
 func TestMonitorRegisters(t *testing.T) {
 	m, commands := fakeQEMU("", `{"event": "STOP"} {"return": {}}`, `{"return": "\r\nEAX=1\r\nEIP=2\r\n"}`)
 	text, err := m.registers()
