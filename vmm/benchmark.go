@@ -97,9 +97,9 @@ func openEvent(host *kvm.Device, vm *kvm.VM) (int, error) {
 	if err := wantCapability(host, kvm.CapIOEventFD); err != nil {
 		return -1, err
 	}
-	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	fd, err := newEvent()
 	if err != nil {
-		return -1, fmt.Errorf("eventfd: %w", err)
+		return -1, err
 	}
 	if err := vm.PortEvent(abi.PortEvent, fd); err != nil {
 		unix.Close(fd)

@@ -29,7 +29,7 @@ var capabilities = []struct {
 	{kvm.CapTSCDeadlineTimer, "timers in TSC ticks; the guest counts APIC ticks without", false},
 	{kvm.CapSetGuestDebug, "breakpoints; none can be set without", false},
 	{kvm.CapUserNMI, "the watchdog's NMI; a kernel that hangs is ended without a trace otherwise", false},
-	{kvm.CapIOEventFD, "the benchmark device: an exit that KVM serves by itself", false},
+	{kvm.CapIOEventFD, "notifications of virtio devices, which are exits to the monitor without; the benchmark device", false},
 	{kvm.CapBinaryStatsFD, "counting all exits in benchmarks", false},
 	{kvm.CapTSCKHz, "the frequency of the TSC; the guest measures it without", false},
 }

@@ -37,6 +37,10 @@ type Config struct {
 	// Cmdline is the guest's command line, at most abi.CmdlineMax bytes.
 	Cmdline string
 
+	// Devices are the machine's virtio devices, at most abi.VirtioPlaces. Words of the command line, in front of Cmdline,
+	// tell the guest where each is (DeviceWords).
+	Devices []Device
+
 	// Breakpoints are virtual addresses of instructions, at most MaxBreakpoints. Run ends
 	// before the guest executes one of them, in any address space. They take the debug
 	// registers from the guest. A processor that is emulated itself may not stop at them.
@@ -95,6 +99,9 @@ func (c Config) WithDefaults() (Config, error) {
 		return c, fmt.Errorf("a watchdog of %v: want a positive time, or 0 for none", c.Watchdog)
 	}
 	if err := CheckBreakpoints(c.Breakpoints); err != nil {
+		return c, err
+	}
+	if err := CheckDevices(c.Devices, c.Cmdline); err != nil {
 		return c, err
 	}
 	if c.Console == nil {

@@ -43,6 +43,7 @@ func (m *Machine) dump(w *strings.Builder) error {
 	dumpRegisters(w, r, s)
 	fmt.Fprintf(w, "  code at rip  %s\n", m.bytesAt(r.RIP, 16))
 	fmt.Fprintf(w, "  stack at rsp %s\n", m.wordsAt(r.RSP, 8))
+	m.dumpDevices(w)
 	m.dumpCounters(w)
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"kapsel/vmm/device"
 	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
+	"kapsel/vmm/virtio"
 )
 
 // Machine is a virtual machine with one processor.
@@ -31,7 +32,10 @@ type Machine struct {
 	ioapic  *device.IOAPIC
 	ports   []portRange
 	mmio    []mmioRange
-	routes  []kvm.MSI // of the I/O APIC's pins; guarded by the I/O APIC's lock
+	places  []*place // of virtio devices
+
+	terminal *virtio.Console // nil without a console device
+	routes   []kvm.MSI       // of the I/O APIC's pins; guarded by the I/O APIC's lock
 
 	watch   watcher
 	stats   stats
@@ -78,6 +82,9 @@ func New(ctx context.Context, c Config) (_ *Machine, err error) {
 		return nil, err
 	}
 	m.addDevices()
+	if err := m.openDevices(host); err != nil {
+		return nil, err
+	}
 	m.prepareWatch()
 	if err := context.Cause(ctx); err != nil { // before the image is copied
 		return nil, err
@@ -131,7 +138,7 @@ func (m *Machine) createCPU(host *kvm.Device) (err error) {
 	}
 	entry, err := m.config.Image.Place(m.memory.low, image.Params{
 		RAMHigh: uint64(len(m.memory.high)),
-		Cmdline: m.config.Cmdline,
+		Cmdline: DeviceWords(len(m.config.Devices)) + m.config.Cmdline,
 		Modules: m.config.Modules,
 		TSCHz:   m.tscHz(),
 		LAPICHz: lapicHz,
@@ -217,6 +224,7 @@ func (m *Machine) close() error {
 	errs = append(errs, m.cancel())
 	m.thread.do(func() { errs = append(errs, m.closeCPU()) }) // waits for Run's end
 	m.thread.close()
+	errs = append(errs, m.closeDevices()) // before the VM and the memory that they use
 	if m.serial != nil {
 		m.serial.Drain()
 		m.serial.Close()

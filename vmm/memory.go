@@ -66,6 +66,20 @@ func (m *memory) at(address uint64, n int) []byte {
 	return ram[:min(n, len(ram))]
 }
 
+// At returns n bytes of RAM from a physical address on, or false unless all of them are RAM: the ranges of RAM below the
+// MMIO hole and above it do not join. It makes the guest's memory a virtio.Memory.
+func (m *memory) At(address, n uint64) ([]byte, bool) {
+	ram := m.low
+	if address >= abi.MMIOHoleEnd {
+		ram, address = m.high, address-abi.MMIOHoleEnd
+	}
+	size := uint64(len(ram))
+	if address > size || n > size-address {
+		return nil, false
+	}
+	return ram[address : address+n : address+n], true
+}
+
 // resident counts the pages of abi.PageSize that the host has memory for (mincore(2)).
 func (m *memory) resident() (uint64, error) {
 	var pages uint64

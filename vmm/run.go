@@ -51,6 +51,7 @@ func (m *Machine) Run(ctx context.Context) (exit Exit, err error) {
 	}) {
 		exit, err = Exit{Reason: Failed}, errClosed
 	}
+	m.endDevices(exit.Reason == Cancelled)
 	m.serial.Finish()
 	if !m.serial.Drain() && exit.Reason == GuestExit {
 		exit = Exit{Reason: Cancelled}

@@ -12,6 +12,8 @@ type Stats struct {
 	UnknownPorts, UnknownMMIO uint64
 	// Loaded is the bytes that New wrote into the guest's memory.
 	Loaded uint64
+	// Devices are of Config.Devices, in their order.
+	Devices []DeviceStats
 }
 
 // Exits returns the exits of the guest to the monitor.
@@ -28,6 +30,7 @@ type stats struct {
 func (m *Machine) Stats() Stats {
 	s := m.stats.read()
 	s.Loaded = m.loaded
+	s.Devices = m.deviceStats()
 	return s
 }
 

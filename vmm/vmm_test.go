@@ -44,6 +44,10 @@ func TestConfigRefuses(t *testing.T) {
 		{"a breakpoint nowhere", Config{Image: testImage(t), Breakpoints: []uint64{0, 1 << 47}}, "breakpoint 0x800000000000 is no virtual address"},
 		{"a negative watchdog", Config{Image: testImage(t), Watchdog: -1}, "want a positive time, or 0 for none"},
 		{"part of a page", Config{Image: testImage(t), Memory: 4<<20 + 1}, "4194305 bytes is not a multiple of 4096"},
+		{"too many devices", Config{Image: testImage(t), Devices: make([]Device, 9)}, "9 devices are more than the 8"},
+		{"no device", Config{Image: testImage(t), Devices: []Device{Entropy{}, nil}}, "device 1 is nil"},
+		{"a command line too long beside its devices", Config{Image: testImage(t), Devices: []Device{Entropy{}}, Cmdline: strings.Repeat("x", abi.CmdlineMax-34)},
+			"a command line of 2014 bytes, and 35 bytes that tell of the devices: the kernel reads at most 2048"},
 		{"too much memory", Config{Image: testImage(t), Memory: MaxMemory + abi.PageSize}, "is more than the 1099511627776"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,32 @@ func openConsole(in *os.File, out *guestOutput, leave func()) (*console, error) 
 	}
 	restore := func() { unix.IoctlSetTermios(int(in.Fd()), unix.TCSETS, saved) }
 	return &console{in: newKeyReader(in, leave, helper(out)), restore: restore}, nil
+}
+
+// followSize tells a machine with a console device how large the terminal is, now and whenever that changes, until stop is
+// called.
+func followSize(m machine, terminal *os.File) (stop func()) {
+	sized, ok := m.(interface{ Resize(columns, rows uint16) })
+	if !ok {
+		return func() {}
+	}
+	tell := func() {
+		if size, err := unix.IoctlGetWinsize(int(terminal.Fd()), unix.TIOCGWINSZ); err == nil { // else it is no terminal
+			sized.Resize(size.Col, size.Row)
+		}
+	}
+	tell()
+	changes := make(chan os.Signal, 1)
+	signal.Notify(changes, unix.SIGWINCH)
+	go func() {
+		for range changes {
+			tell()
+		}
+	}()
+	return func() {
+		signal.Stop(changes)
+		close(changes)
+	}
 }
 
 // A guestOutput is where the guest prints to.

@@ -107,6 +107,12 @@ flags of run, anywhere on the line:
                           it likes
   --cmdline TEXT          the kernel's command line: boot-ticks, console, no-dump, fault=...,
                           scheduler=..., credentials=..., identity=..., mitigations=... (see README.md)
+  --disk FILE[,ro]        a virtio block device: a raw image, or a block device of the host;
+                          ro: the guest cannot write to it, and others may read it, too.
+                          May be repeated: docs/devices.md
+  --rng                   a virtio entropy device, which gives the guest the host's random bytes
+  --console uart|virtio   virtio: a virtio console device beside the UART, which takes less
+                          to print much (default uart)
   --break ADDR[,ADDR...]  stop before the instruction at a virtual address, in hexadecimal,
                           and show the processor's state; at most 4. KVM alone does, and
                           not in a machine that is emulated itself. The kernel's addresses
@@ -147,8 +153,8 @@ exit status of run, the guest's own first; tasks that are skipped at load do not
   103        there was no task to run
   104 to 127 reserved for the guest, but 122 to 125 are the monitor's
 exit status of run, the monitor's own:
-  2          the command line or the image cannot be used, which is said in one line; a
-             task's exit code may be 2 as well
+  2          the command line, the image or a device cannot be used, which is said in one
+             line; a task's exit code may be 2 as well
   122        the kernel hung, and did not end when the watchdog told it to; the processor's
              state is on standard error
   123        stopped at a --break; the processor's state is on standard error

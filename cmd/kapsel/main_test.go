@@ -23,6 +23,7 @@ import (
 	"kapsel/guest/kernel/tbf"
 	"kapsel/guest/kernel/tbf/tab/tabtest"
 	"kapsel/vmm"
+	"kapsel/vmm/disk"
 	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
 	"kapsel/vmm/qemu"
@@ -168,6 +169,38 @@ func TestUnusableImages(t *testing.T) {
 				assertOneLine(t, stderr.String(), test.want)
 			})
 		}
+	}
+}
+
+func TestUnusableDisks(t *testing.T) {
+	if err := kvmMissing(); err != nil {
+		t.Skipf("needs KVM: %v", err)
+	}
+	locked := file(t, "locked.img", make([]byte, 4096))
+	image, err := disk.Open(locked, false)
+	require.NoError(t, err)
+	defer image.Close()
+	for _, test := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"missing file", []string{"--disk", "/nowhere/disk.img"}, `disk "/nowhere/disk.img": no such file or directory: truncate -s 64M FILE makes an empty one`},
+		{"folder", []string{"--disk", "/"}, `disk "/": want a raw image or a block device, found a directory`},
+		{"empty file", []string{"--disk", file(t, "empty.img", nil)}, `empty.img": it is empty: truncate -s 64M FILE gives it a size`},
+		{"half a sector", []string{"--disk", file(t, "half.img", make([]byte, 256))}, `half.img": its size, 256 bytes, is no multiple of 512`},
+		{"in use", []string{"--disk", locked}, `locked.img": it is in use by another program, as a machine that runs: only with ,ro can several share one`},
+		{"in use, to read", []string{"--disk", locked + ",ro"}, `locked.img": it is in use: another program, as a machine that runs, writes to it`},
+		{"a character device", []string{"--disk", "/dev/null", "--rng"}, `disk "/dev/null": want a raw image or a block device, found a file of another kind`},
+		{"a name with an end of line and an escape", []string{"--disk", "a\nb\x1b[2J"}, `disk "a\nb\x1b[2J": no such file`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cmd, stdout, stderr := kapsel(t, append([]string{"run", "--accel", "kvm", imageFile(t, codeSpin)}, test.args...)...)
+			cmd.Run()
+			assert.Equal(t, statusUsage, cmd.ProcessState.ExitCode())
+			assert.Empty(t, stdout.String())
+			assertOneLine(t, stderr.String(), test.want)
+		})
 	}
 }
 

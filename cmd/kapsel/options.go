@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ type runOptions struct {
 	timeout time.Duration // 0: none
 	cmdline string
 	breaks  addresses
+	devices devices
 	verbose bool
 
 	watchdog time.Duration // 0: none
@@ -45,6 +47,9 @@ func parseRun(args []string) (*runOptions, error) {
 	f.DurationVar(&o.watchdog, "watchdog", defaultWatchdog, "")
 	f.StringVar(&o.cmdline, "cmdline", "", "")
 	f.Var(&o.breaks, "break", "")
+	f.Var(diskFlag{&o.devices}, "disk", "")
+	f.Var(rngFlag{&o.devices}, "rng", "")
+	f.Var(consoleFlag{&o.devices}, "console", "")
 	f.BoolVar(&o.verbose, "v", false, "")
 	files, err := parseMixed(f, args)
 	if err != nil {
@@ -61,6 +66,9 @@ func parseRun(args []string) (*runOptions, error) {
 		return nil, fmt.Errorf("--mem %s: a machine can have at most %dG", &o.memory, vmm.MaxMemory>>30)
 	case len(o.cmdline) > abi.CmdlineMax:
 		return nil, fmt.Errorf("--cmdline of %d bytes: the kernel reads at most %d", len(o.cmdline), abi.CmdlineMax)
+	}
+	if err := vmm.CheckDevices(o.devices, o.cmdline); err != nil {
+		return nil, err
 	}
 	if err := vmm.CheckBreakpoints(o.breaks); err != nil {
 		return nil, fmt.Errorf("--break: %w", err)
@@ -212,4 +220,57 @@ func (a *addresses) Set(text string) error {
 		*a = append(*a, address)
 	}
 	return nil
+}
+
+// devices are the machine's devices, in the order in which flags named them.
+type devices []vmm.Device
+
+// rngFlag is a flag without a value: an entropy device.
+type rngFlag struct{ devices *devices }
+
+func (f rngFlag) String() string { return "" }
+
+// IsBoolFlag says that the flag stands alone.
+func (f rngFlag) IsBoolFlag() bool { return true }
+
+// Set takes true, which the flag alone means, and makes the device.
+func (f rngFlag) Set(text string) error {
+	if text != "true" {
+		return errors.New("want --rng alone")
+	}
+	*f.devices = append(*f.devices, vmm.Entropy{})
+	return nil
+}
+
+// diskFlag is a flag that may be repeated: a block device.
+type diskFlag struct{ devices *devices }
+
+func (f diskFlag) String() string { return "" }
+
+// Set reads FILE or FILE,ro.
+func (f diskFlag) Set(text string) error {
+	path, readOnly := strings.CutSuffix(text, ",ro")
+	if path == "" {
+		return errors.New("want FILE, or FILE,ro for one that the guest cannot write to")
+	}
+	*f.devices = append(*f.devices, vmm.Disk{Path: path, ReadOnly: readOnly})
+	return nil
+}
+
+// consoleFlag is a flag: whether there is a console device beside the UART.
+type consoleFlag struct{ devices *devices }
+
+func (f consoleFlag) String() string { return "" }
+
+// Set takes uart or virtio; the last one counts.
+func (f consoleFlag) Set(text string) error {
+	*f.devices = slices.DeleteFunc(*f.devices, func(d vmm.Device) bool { return d == vmm.Console{} })
+	switch text {
+	case "uart":
+		return nil
+	case "virtio":
+		*f.devices = append(*f.devices, vmm.Console{})
+		return nil
+	}
+	return errors.New("want uart or virtio")
 }

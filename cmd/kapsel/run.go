@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -87,7 +86,7 @@ func (o *runOptions) run(ctx context.Context, leave context.CancelCauseFunc, std
 	}
 	defer con.restore()
 	config.Input, config.Console = con.in, out
-	status, err := o.boot(ctx, accel, config, std.err)
+	status, err := o.boot(ctx, accel, config, std)
 	if lost := out.failure(); err == nil && lost != nil {
 		return statusFailed, fmt.Errorf("the guest ended with status %d, but what it printed is lost: %w", status, lost)
 	}
@@ -101,6 +100,7 @@ func (o *runOptions) config(ctx context.Context, std stdio) (vmm.Config, error) 
 		Cmdline: o.cmdline,
 		Log:     func(string, ...any) {},
 
+		Devices:     o.devices,
 		Breakpoints: o.breaks,
 		Watchdog:    o.watchdog,
 	}
@@ -159,19 +159,23 @@ func readObjects(ctx context.Context, path string) ([]byte, error) {
 }
 
 // boot runs the machine to its end and returns the command's exit status.
-func (o *runOptions) boot(ctx context.Context, accel accelerator, c vmm.Config, stderr io.Writer) (int, error) {
+func (o *runOptions) boot(ctx context.Context, accel accelerator, c vmm.Config, std stdio) (int, error) {
 	m, err := newMachine(ctx, accel, c)
+	if _, ok := errors.AsType[*vmm.DeviceError](err); ok {
+		return statusUsage, usageError{err}
+	}
 	if err != nil {
 		return statusFailed, err
 	}
 	defer m.Close()
+	defer followSize(m, std.in)()
 	exit, err := m.Run(ctx)
 	c.Log("%v", exit)
 	status, err := outcome(exit, o.advised(accel, err), context.Cause(ctx))
 	switch {
 	case exit.Reason == vmm.Shutdown, exit.Reason == vmm.Hung, exit.Reason == vmm.Breakpoint, exit.Reason == vmm.Failed,
 		errors.Is(err, errTimeout):
-		m.Dump(stderr)
+		m.Dump(std.err)
 	}
 	return status, err
 }

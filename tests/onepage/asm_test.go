@@ -54,13 +54,15 @@ func outString(n int) []byte {
 
 // mapMMIO maps the 2 MiB page at a physical address, uncached, to the last 2 MiB of the GiB at
 // KernelBase, where the boot page tables have nothing, and leaves its virtual address in %rbx.
-func mapMMIO(physical uint64) []byte {
+func mapMMIO(physical uint64) []byte { return join(mapAt(511, physical), rbxMMIO) }
+
+// mapAt maps the 2 MiB page at a physical address, uncached, by an entry of KernelBase's page directory.
+func mapAt(entry uint32, physical uint64) []byte {
 	const present, writable, uncached, large = 1, 2, 0x18, 0x80
-	entry := physical&^(2<<20-1) | present | writable | uncached | large
+	value := physical&^(2<<20-1) | present | writable | uncached | large
 	return join(walkToPD,
-		binary.LittleEndian.AppendUint64([]byte{0x48, 0xb9}, entry), // movabs $entry, %rcx
-		[]byte{0x48, 0x89, 0x88, 0xf8, 0x0f, 0, 0},                  // mov %rcx, 511*8(%rax)
-		rbxMMIO)
+		binary.LittleEndian.AppendUint64([]byte{0x48, 0xb9}, value),         // movabs $value, %rcx
+		binary.LittleEndian.AppendUint32([]byte{0x48, 0x89, 0x88}, entry*8)) // mov %rcx, entry*8(%rax)
 }
 
 // walkToPD leaves the physical address of the page directory of KernelBase in %rax.

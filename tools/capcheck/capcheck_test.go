@@ -56,7 +56,17 @@ func New(p uintptr, c capability.Hardware) Register { return Register{(*uint32)(
 
 func (r Register) Load() uint32
 `,
-	"guest/mmio/mmio_amd64.s": "// Load\nTEXT ·Register·Load(SB), 4, $0-12\n\tRET\n",
+	"guest/dma/dma.go": `package dma
+
+import "kapsel/guest/kernel/capability"
+
+type Region struct{}
+
+func NewRegion(c capability.Hardware) Region { return Region{} }
+`,
+	"guest/capsules/virtio/virtio.go": "package virtio\n\nconst Parts = 3\n",
+	"guest/capsules/virtioblk/blk.go": "package virtioblk\n\nimport \"kapsel/guest/capsules/virtio\"\n\nconst parts = virtio.Parts\n",
+	"guest/mmio/mmio_amd64.s":         "// Load\nTEXT ·Register·Load(SB), 4, $0-12\n\tRET\n",
 	"guest/capsules/led/led.go": `// Package led is a capsule.
 package led
 
@@ -153,6 +163,10 @@ func TestBreaches(t *testing.T) {
 			"guest/capsules/led/more_windows.go:3: guest/capsules/led imports unsafe: " + string(ruleUnsafe)},
 		{"behind a line directive", led, "package led\n\n//line /etc/innocent.go:1\nimport _ \"unsafe\"\n",
 			led + ":4: guest/capsules/led imports unsafe: " + string(ruleUnsafe)},
+		{"capsule that drives no virtio device imports their library", led, "package led\n\nimport _ \"kapsel/guest/capsules/virtio\"\n",
+			led + ":3: guest/capsules/led imports kapsel/guest/capsules/virtio: " + string(ruleImports)},
+		{"virtio's library imports a driver", "guest/capsules/virtio/virtio.go", "package virtio\n\nimport _ \"kapsel/guest/capsules/virtioblk\"\n",
+			"guest/capsules/virtio/virtio.go:3: guest/capsules/virtio imports kapsel/guest/capsules/virtioblk: " + string(ruleImports)},
 		{"capsule imports C", led, "package led\n\nimport \"C\"\n",
 			led + ":3: guest/capsules/led imports C: " + string(ruleUnsafe)},
 		{"capsule imports reflect", led, "package led\n\nimport _ \"reflect\"\n",
@@ -225,6 +239,8 @@ func TestBreaches(t *testing.T) {
 		// Types.
 		{"capsule makes a register", led, "package led\n\nimport (\n\t\"kapsel/guest/kernel/capability\"\n\t\"kapsel/guest/mmio\"\n)\n\nvar _ *int = (*int)(nil)\n\nfunc f(c capability.Hardware) mmio.Register { return mmio.New(0, c) }\n",
 			led + ":10: guest/capsules/led uses guest/mmio.New: " + string(ruleMint)},
+		{"capsule makes memory for devices", led, "package led\n\nimport (\n\t\"kapsel/guest/dma\"\n\t\"kapsel/guest/kernel/capability\"\n)\n\nfunc f(c capability.Hardware) dma.Region { return dma.NewRegion(c) }\n",
+			led + ":8: guest/capsules/led uses guest/dma.NewRegion: " + string(ruleMint)},
 		{"capsule mints, by a dot import", led, "package led\n\nimport . \"kapsel/guest/kernel/capability\"\n\nfunc f() Hardware { return Mint() }\n",
 			led + ":5: guest/capsules/led uses guest/kernel/capability.Mint: " + string(ruleMint)},
 		{"capsule keeps the minting function", led, "package led\n\nimport \"kapsel/guest/kernel/capability\"\n\nfunc f() func() capability.Hardware { return capability.Mint }\n",

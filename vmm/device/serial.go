@@ -22,6 +22,8 @@ type Serial struct {
 	taken    sync.Cond // all output was taken and is written, or the end has come
 	output   []byte    // sent by the guest, not yet taken
 	writing  bool      // what was taken last is being written
+	short    bool      // Offer had no room for all, and other is to be woken when there is
+	other    func()    // wakes the device that has the input in the UART's place; nil: the UART has it
 	polled   bool      // the guest's last access found the transmitter not empty
 	finished bool      // the guest sends no more
 	closed   bool
@@ -104,7 +106,7 @@ func (s *Serial) Feed(p []byte) error {
 	defer s.mu.Unlock()
 	for len(p) > 0 && !s.closed {
 		n := min(len(p), queueSize-len(s.queue))
-		if n == 0 {
+		if n <= 0 { // less after Divert, which adds what was in the FIFO
 			s.space.Wait()
 			continue
 		}
@@ -112,6 +114,7 @@ func (s *Serial) Feed(p []byte) error {
 		p = p[n:]
 		s.receive()
 		s.update()
+		s.wake()
 	}
 	if s.closed {
 		return io.ErrClosedPipe
@@ -137,6 +140,7 @@ func (s *Serial) Take(used []byte) (sent []byte, ok bool) {
 	full := s.full()
 	sent, s.output, s.writing = s.output, used[:0], true
 	s.room.Broadcast()
+	s.wakeShort()
 	if full {
 		s.transmitted()
 	}
@@ -151,6 +155,7 @@ func (s *Serial) Finish() {
 	s.finished = true
 	s.sent.Broadcast()
 	s.room.Broadcast()
+	s.wakeShort()
 }
 
 // Drain waits until all that the guest has sent was taken and written, or until Close. It
@@ -420,9 +425,9 @@ func (s *Serial) push(b byte) {
 }
 
 // receive moves bytes from the queue into the FIFO while it has room: the line never
-// overruns. In loopback the line is disconnected.
+// overruns. In loopback the line is disconnected, and it may have been diverted.
 func (s *Serial) receive() {
-	if s.mcr&mcrLoop != 0 {
+	if s.mcr&mcrLoop != 0 || s.other != nil {
 		return
 	}
 	n := 0

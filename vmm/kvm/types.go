@@ -51,8 +51,11 @@ type ioEvent struct {
 	_         [36]byte
 }
 
-// ioEventPort makes the address of an ioEvent an I/O port (KVM_IOEVENTFD_FLAG_PIO).
-const ioEventPort = 1 << 1
+// Flags of an ioEvent (KVM_IOEVENTFD_FLAG_*).
+const (
+	ioEventMatch = 1 << 0 // only a write of DataMatch is one
+	ioEventPort  = 1 << 1 // the address is an I/O port
+)
 
 // cpuidHeader is the size of struct kvm_cpuid2 without its entries.
 const cpuidHeader = 8

@@ -71,7 +71,16 @@ func (v *VM) Signal(m *MSI) (bool, error) {
 // PortEvent makes KVM signal the eventfd at each 32-bit write to an I/O port; such a write
 // is no exit to the monitor any more. It ends with the VM. The host must have CapIOEventFD.
 func (v *VM) PortEvent(port uint16, eventfd int) error {
-	e := &ioEvent{Address: uint64(port), Length: 4, FD: int32(eventfd), Flags: ioEventPort}
+	return v.addEvent(&ioEvent{Address: uint64(port), Length: 4, FD: int32(eventfd), Flags: ioEventPort})
+}
+
+// MemoryEvent makes KVM signal the eventfd at each 32-bit write of a value to a physical address that is not memory,
+// likewise.
+func (v *VM) MemoryEvent(address uint64, value uint32, eventfd int) error {
+	return v.addEvent(&ioEvent{Address: address, DataMatch: uint64(value), Length: 4, FD: int32(eventfd), Flags: ioEventMatch})
+}
+
+func (v *VM) addEvent(e *ioEvent) error {
 	_, err := ioctlPointer(v.fd, ioeventfd, unsafe.Pointer(e))
 	return err
 }

@@ -236,7 +236,8 @@ func TestSandboxDenies(t *testing.T) {
 			ctx, cancel := context.WithCancel(testContext(t))
 			defer cancel()
 			m := newMachine(t, vmm.Config{}, codeSpin)
-			require.NoError(t, m.start(ctx, confinement))
+			m.confinement = confinement
+			require.NoError(t, m.start(ctx))
 			defer m.drain(ctx)
 			defer m.kill()
 			threads := filterCounts(t, m.cmd.Process.Pid)

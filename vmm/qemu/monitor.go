@@ -23,7 +23,7 @@ import (
 type monitor struct {
 	conn    net.Conn
 	decoder *json.Decoder
-	started bool // the machine
+	started bool // the machine: QEMU has said so
 
 	mu  sync.Mutex
 	end time.Time // of all patience; zero: there is enough
@@ -103,7 +103,8 @@ type message struct {
 	} `json:"error"`
 }
 
-// start waits until QEMU is ready and starts the machine.
+// start waits until QEMU is ready and starts the machine. A guest that ends at once may take QEMU's answer with
+// it, but not the event in front of that.
 func (m *monitor) start() error {
 	m.allow()
 	var greeting message
@@ -116,9 +117,11 @@ func (m *monitor) start() error {
 	if _, err := m.command("qmp_capabilities", nil); err != nil {
 		return err
 	}
-	_, err := m.command("cont", nil)
-	m.started = err == nil
-	return err
+	if _, err := m.command("cont", nil); err != nil && !m.started {
+		return err
+	}
+	m.started = true
+	return nil
 }
 
 // registers stops the machine and returns its registers as text.
@@ -194,6 +197,8 @@ func (m *monitor) command(name string, arguments any) (json.RawMessage, error) {
 			return nil, fmt.Errorf("command %s: %s", name, answer.Error.Description)
 		case answer.Return != nil:
 			return answer.Return, nil
+		case answer.Event == "RESUME":
+			m.started = true
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -54,9 +55,11 @@ func TestMonitorOfAQEMUThatIsGone(t *testing.T) {
 	signal.Notify(signals, syscall.SIGPIPE)
 	defer signal.Stop(signals)
 
-	go theirs.WriteString(`{"return": {}}`)
+	var answered sync.WaitGroup
+	answered.Go(func() { theirs.WriteString(`{"return": {}}`) })
 	_, err = m.command("cont", nil)
 	require.NoError(t, err)
+	answered.Wait() // a file that is still written to is closed later
 	buffer := make([]byte, 100)
 	n, err := theirs.Read(buffer)
 	require.NoError(t, err)
@@ -75,6 +78,14 @@ func TestMonitorOfAQEMUThatIsGone(t *testing.T) {
 func TestMonitorStart(t *testing.T) {
 	m, commands := fakeQEMU(greeting, `{"return": {}}`, `{"event": "RESUME"} {"return": {}}`)
 	require.NoError(t, m.start())
+	assert.Equal(t, []string{"qmp_capabilities", "cont"}, commands())
+}
+
+// TestMonitorStartOfAGuestThatEnds: before QEMU has answered, as one of a few instructions does.
+func TestMonitorStartOfAGuestThatEnds(t *testing.T) {
+	m, commands := fakeQEMU(greeting, `{"return": {}}`, `{"event": "RESUME"}`)
+	require.NoError(t, m.start())
+	assert.True(t, m.started)
 	assert.Equal(t, []string{"qmp_capabilities", "cont"}, commands())
 }
 

@@ -27,12 +27,9 @@ import (
 // Command is the emulator's name, looked up in PATH.
 const Command = "qemu-system-x86_64"
 
-// File descriptors in QEMU: os/exec hands over the first of ExtraFiles at 3.
-const (
-	fdMonitor = "3"
-	fdImage   = "/dev/fd/4"
-	fdModules = "/dev/fd/5"
-)
+// fdMonitor is the descriptor of QEMU's end of the monitor's socket in QEMU: os/exec hands over the first of
+// ExtraFiles at 3. Those of hand are behind it.
+const fdMonitor = 3
 
 // Times for QEMU, on a host that is busy with other things.
 const (
@@ -40,17 +37,35 @@ const (
 	dumpTime   = 400 * time.Millisecond // to tell the registers of a machine that was told to end
 )
 
+// The machines that QEMU can be (QEMU manual, "System Emulator Targets", x86): microvm, as bare as our own
+// monitor's, with slots for virtio devices in memory; and, of a QEMU that was built without that, q35,
+// which has none.
+const (
+	microvm = "microvm,acpi=off,pic=off,pit=off,rtc=off,x-option-roms=off"
+	q35     = "q35"
+)
+
 // Machine is a virtual machine under QEMU.
 type Machine struct {
 	command string
 	config  vmm.Config
 	options []string
-	files   []*os.File // the image, and the modules if there are any
+	files   []*os.File // that QEMU gets: see hand
+
+	// Options of New's.
+	image, modules string   // paths in QEMU; modules may be empty
+	com1           string   // chardev of the UART
+	devices        []string // all options of virtio devices
+	disks          int      // of them
 
 	closing context.Context // ends with Close
 	close   context.CancelFunc
 	run     sync.Mutex // held by Run
 	ran     bool
+
+	// What this QEMU is asked for, until it turns out not to have it. Run's.
+	kind        string   // for -machine: microvm or q35
+	confinement []string // sandbox or none
 
 	// Of the QEMU that was started last. Run's.
 	cmd     *exec.Cmd
@@ -80,35 +95,46 @@ func New(ctx context.Context, c vmm.Config, options ...string) (*Machine, error)
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{config: c, options: options}
+	m := &Machine{config: c, options: options, com1: "stdio,id=com1,signal=off", kind: microvm, confinement: sandbox}
 	if m.command, err = find(); err != nil {
 		return nil, err
 	}
 	m.closing, m.close = context.WithCancel(context.Background())
-	if err := m.addFiles(); err != nil {
+	if err := m.addAll(); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
 }
 
-// addFiles makes the files that QEMU is to load: of the bytes that were checked.
-func (m *Machine) addFiles() error {
-	if err := m.addFile("image", m.config.Image.File()); err != nil || len(m.config.Modules) == 0 {
+// addAll makes the files that QEMU is to load, of the bytes that were checked, and the devices.
+func (m *Machine) addAll() (err error) {
+	if m.image, err = m.addFile("image", m.config.Image.File()); err != nil {
 		return err
 	}
-	return m.addFile("modules", padded(m.config.Modules))
+	if len(m.config.Modules) > 0 {
+		if m.modules, err = m.addFile("modules", padded(m.config.Modules)); err != nil {
+			return err
+		}
+	}
+	return m.addDevices()
 }
 
-// addFile makes a file in memory.
-func (m *Machine) addFile(name string, content []byte) error {
+// addFile makes a file in memory, and returns its path in QEMU.
+func (m *Machine) addFile(name string, content []byte) (path string, err error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
 	if err != nil {
-		return fmt.Errorf("file in memory for the %s: %w", name, err)
+		return "", fmt.Errorf("file in memory for the %s: %w", name, err)
 	}
 	f := os.NewFile(uintptr(fd), name)
-	m.files = append(m.files, f)
+	path = fmt.Sprintf("/dev/fd/%d", m.hand(f))
 	_, err = f.Write(content)
-	return err
+	return path, err
+}
+
+// hand has QEMU get a file, which is closed with the machine, and returns its descriptor there.
+func (m *Machine) hand(f *os.File) int {
+	m.files = append(m.files, f)
+	return fdMonitor + len(m.files)
 }
 
 // padded is the modules back to back, each padded to a page.
@@ -161,25 +187,28 @@ func parseVersion(out string) (string, error) {
 // process's own files and no new programs or rights.
 var sandbox = []string{"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"}
 
-// arguments is QEMU's command line. The machine starts stopped, so that an early failure
-// of QEMU (exit code 1) is not taken for the guest's status 0 (exit code 1 as well).
-func arguments(c vmm.Config) []string {
-	args := []string{
+// arguments is QEMU's command line. The machine starts stopped, so that an early failure of QEMU (exit
+// code 1) is not taken for the guest's status 0 (exit code 1 as well).
+func (m *Machine) arguments() []string {
+	args := slices.Concat(m.confinement, []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S",
-		"-machine", "q35", "-accel", "tcg", "-cpu", "max,la57=off",
-		"-m", fmt.Sprintf("%dk", c.Memory>>10),
-		"-kernel", fdImage,
-		"-chardev", "stdio,id=com1,signal=off", "-serial", "chardev:com1",
+		"-accel", "tcg", "-cpu", "max,la57=off",
+		"-m", fmt.Sprintf("%dk", m.config.Memory>>10),
+		"-kernel", m.image,
+		"-chardev", m.com1, "-serial", "chardev:com1",
 		"-device", fmt.Sprintf("isa-debug-exit,iobase=%#x,iosize=4", abi.PortDebugExit),
-		"-chardev", "socket,id=monitor,fd=" + fdMonitor, "-mon", "chardev=monitor,mode=control",
+		"-chardev", fmt.Sprintf("socket,id=monitor,fd=%d", fdMonitor), "-mon", "chardev=monitor,mode=control",
+	})
+	if !slices.Contains(m.options, "-machine") {
+		args = append(args, "-machine", m.kind)
 	}
-	if c.Cmdline != "" {
-		args = append(args, "-append", c.Cmdline)
+	if m.config.Cmdline != "" {
+		args = append(args, "-append", m.config.Cmdline)
 	}
-	if len(c.Modules) > 0 {
-		args = append(args, "-initrd", fdModules)
+	if m.modules != "" {
+		args = append(args, "-initrd", m.modules)
 	}
-	return args
+	return slices.Concat(args, m.devices, m.options)
 }
 
 // Run runs the machine until the guest ends, ctx does, or QEMU fails, and says which. The
@@ -201,10 +230,9 @@ func (m *Machine) Run(ctx context.Context) (vmm.Exit, error) {
 	defer stop()
 	defer context.AfterFunc(m.closing, stop)()
 
-	err := m.start(ctx, sandbox)
-	if err != nil && ctx.Err() == nil && cannotConfine(m.said()) {
-		m.config.Warn("QEMU cannot confine itself, and runs with all rights of this command: %s", m.said())
-		err = m.start(ctx, nil)
+	err := m.start(ctx)
+	for err != nil && ctx.Err() == nil && m.concede() {
+		err = m.start(ctx)
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -219,16 +247,32 @@ func (m *Machine) Run(ctx context.Context) (vmm.Exit, error) {
 	return exit, err
 }
 
+// concede gives up what a QEMU that has ended said that it does not have, and reports whether
+// there is such a thing: then another may start.
+func (m *Machine) concede() bool {
+	said := m.said()
+	switch {
+	case m.confinement != nil && cannotConfine(said):
+		m.config.Warn("QEMU cannot confine itself, and runs with all rights of this command: %s", said)
+		m.confinement = nil
+	case m.kind == microvm && hasNoMicrovm(said) && len(m.devices) == 0:
+		m.config.Log("this QEMU has no machine microvm, and is q35 instead: %s", said)
+		m.kind = q35
+	default:
+		return false
+	}
+	return true
+}
+
 // start starts QEMU, and the machine in it. If that fails QEMU has ended.
-func (m *Machine) start(ctx context.Context, confinement []string) error {
+func (m *Machine) start(ctx context.Context) error {
 	conn, theirs, err := newSocket("monitor")
 	if err != nil {
 		return err
 	}
 	monitor := newMonitor(conn)
 	m.monitor = monitor
-	args := slices.Concat(confinement, arguments(m.config), m.options)
-	m.cmd = exec.Command(m.command, args...)
+	m.cmd = exec.Command(m.command, m.arguments()...)
 	m.cmd.ExtraFiles = append([]*os.File{theirs}, m.files...)
 	m.stderr = words{}
 	m.cmd.Stderr = &m.stderr
@@ -390,6 +434,12 @@ func cannotConfine(said string) bool {
 	return strings.Contains(said, "-sandbox support is not enabled") || strings.Contains(said, "seccomp")
 }
 
+// hasNoMicrovm reports whether QEMU's last words are that it was built without the machine, or
+// that its firmware is not installed.
+func hasNoMicrovm(said string) bool {
+	return strings.Contains(said, "unsupported machine type") || strings.Contains(said, "qboot.rom")
+}
+
 // failure is what QEMU said, which is the cause, with how we noticed.
 func (m *Machine) failure(err error) error {
 	said := m.said()
@@ -398,6 +448,8 @@ func (m *Machine) failure(err error) error {
 		return err
 	case said == "":
 		return fmt.Errorf("QEMU failed and said nothing: %w", err)
+	case hasNoMicrovm(said) && len(m.devices) > 0:
+		return fmt.Errorf("devices need QEMU's machine microvm, and this QEMU does not have it (QEMU: %s): install one that has, or use KVM", said)
 	case strings.Contains(said, "cannot set up guest memory"):
 		return fmt.Errorf("%w (QEMU: %s): pass less", ErrMemory, strings.TrimPrefix(said, Command+": "))
 	}

@@ -25,15 +25,25 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestArguments(t *testing.T) {
+	stub(t, "exit 1")
+	disk := newDisk(t, 4)
 	for _, test := range []struct {
-		golden string
-		config vmm.Config
+		golden  string
+		config  vmm.Config
+		options []string
 	}{
-		{"testdata/default.golden", vmm.Config{Memory: vmm.DefaultMemory}},
-		{"testdata/full.golden", vmm.Config{Memory: 24 << 20, Cmdline: "a b", Modules: [][]byte{{1}}}},
+		{"testdata/default.golden", vmm.Config{}, nil},
+		{"testdata/full.golden", vmm.Config{Memory: 24 << 20, Cmdline: "a b", Modules: [][]byte{{1}}}, []string{"-option"}},
+		{"testdata/machine.golden", vmm.Config{}, []string{"-machine", "q35"}},
+		{"testdata/devices.golden", vmm.Config{Modules: [][]byte{{1}}, Devices: []vmm.Device{
+			vmm.Disk{Path: disk}, vmm.Entropy{}, vmm.Disk{Path: newDisk(t, 1), ReadOnly: true}, vmm.Console{}}}, nil},
 	} {
 		t.Run(test.golden, func(t *testing.T) {
-			got := strings.Join(append(sandbox, arguments(test.config)...), "\n") + "\n"
+			test.config.Image = flat(t, codeSpin)
+			m, err := New(t.Context(), test.config, test.options...)
+			require.NoError(t, err)
+			defer m.Close()
+			got := strings.Join(m.arguments(), "\n") + "\n"
 			if *update {
 				require.NoError(t, os.WriteFile(test.golden, []byte(got), 0o644))
 			}

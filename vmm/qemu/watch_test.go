@@ -62,7 +62,9 @@ func TestWatcher(t *testing.T) {
 
 // Fragments for guests that are watched.
 var (
-	// mov dword [0xfee00360], 0x10000: LINT1, by which the NMI comes, is masked
+	// mov dword [0xfee000f0], 0x1ff; mov dword [0xfee00360], 0x400: the local APIC is on, and LINT1 is the NMI's
+	codeNMI = []byte{0xc7, 0x05, 0xf0, 0, 0xe0, 0xfe, 0xff, 1, 0, 0, 0xc7, 0x05, 0x60, 3, 0xe0, 0xfe, 0, 4, 0, 0}
+	// mov dword [0xfee00360], 0x10000: LINT1 is masked
 	codeNoNMI = []byte{0xc7, 0x05, 0x60, 0x03, 0xe0, 0xfe, 0, 0, 1, 0}
 	// mov ecx, 1 << 28; l: inc dword [0x201000]; loop l
 	codeBeat = []byte{0xb9, 0, 0, 0, 0x10, 0xff, 0x05, 0, 0x10, 0x20, 0, 0xe2, 0xf8}
@@ -76,7 +78,7 @@ func TestRunWatched(t *testing.T) {
 		want vmm.Exit
 		dump string
 	}{
-		{"a guest without a heart, which the NMI kills", [][]byte{codeSpin}, vmm.Exit{Reason: vmm.Shutdown}, ""},
+		{"a guest without a heart, which the NMI kills", [][]byte{codeNMI, codeSpin}, vmm.Exit{Reason: vmm.Shutdown}, ""},
 		{"one that the NMI does not reach", [][]byte{codeNoNMI, codeSpin}, vmm.Exit{Reason: vmm.Hung}, "EAX=1234abcd"},
 		{"one whose heartbeat goes on", [][]byte{codeBeat, codeExit5}, vmm.Exit{Reason: vmm.GuestExit, Status: 5}, ""},
 	} {

@@ -1,0 +1,189 @@
+package virtio
+
+import (
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+
+	"kapsel/guest/abi/virtio"
+)
+
+// Line is the outer end of a machine's console, which a console device shares with the UART: what both send goes out in
+// turn, and what is typed goes to one of them. See device.Serial.
+type Line interface {
+	// Offer sends as much of p as there is room for, and returns how much.
+	Offer(p []byte) int
+	// Await waits until Offer has room.
+	Await()
+	// Fetch moves what was typed to p, as much as there is, and returns how much.
+	Fetch(p []byte) int
+	// Divert has what is typed go to the device, whose wake is called when there is something to fetch, and when
+	// there is room for what Offer did not take; or to the UART again, if wake is nil.
+	Divert(wake func())
+}
+
+// Console is a console device (5.3) with one port. It has no memory of its own for what is sent and typed: what the line
+// does not take stays in the driver's queue, and what the driver has no room for stays in the line.
+type Console struct {
+	line Line
+	size atomic.Uint32 // columns, and rows in the upper half
+
+	mu                sync.Mutex // holds the rest
+	receive, transmit *Queue     // nil without a session
+	room              *Chain     // for what is typed; nil: none yet
+	sending           *Chain     // nil: none
+	rest              [][]byte   // what the line has not taken of a piece of sending yet
+	flushing          bool       // somebody waits until transmit is empty
+	flushed           sync.Cond
+}
+
+// consoleQueue is how many descriptors each queue of a console has at the most.
+const consoleQueue = 64
+
+// NewConsole returns a console device at a line.
+func NewConsole(line Line) *Console {
+	c := &Console{line: line}
+	c.flushed.L = &c.mu
+	return c
+}
+
+// ID implements Device.
+func (c *Console) ID() uint32 { return virtio.IDConsole }
+
+// Features implements Device.
+func (c *Console) Features() uint64 {
+	return virtio.ConsoleFeatureSize | virtio.ConsoleFeatureEmergencyWrite
+}
+
+// QueueMax implements Device.
+func (c *Console) QueueMax() []uint16 { return []uint16{consoleQueue, consoleQueue} }
+
+// ReadConfig implements Device (5.3.4).
+func (c *Console) ReadConfig(offset uint64, data []byte) {
+	var config [virtio.ConsoleConfigBytes]byte
+	binary.LittleEndian.PutUint32(config[virtio.ConsoleConfigColumns:], c.size.Load())
+	binary.LittleEndian.PutUint32(config[virtio.ConsoleConfigMaxPorts:], 1)
+	readConfig(config[:], offset, data)
+}
+
+// WriteConfig implements Device: a character, to be sent at once, in whatever state the device is.
+func (c *Console) WriteConfig(offset uint64, data []byte) {
+	if offset != virtio.ConsoleConfigEmergencyWrite {
+		return
+	}
+	c.Flush()
+	for c.line.Offer(data[:1]) == 0 {
+		c.line.Await()
+	}
+}
+
+// Resize sets the size that the driver sees, in characters; 0 by 0, as at first, is unknown. It reports whether it is
+// another one: then the driver is to be told, by MMIO.ConfigChanged.
+func (c *Console) Resize(columns, rows uint16) bool {
+	size := uint32(columns) | uint32(rows)<<16
+	return c.size.Swap(size) != size
+}
+
+// Activate implements Device. From now on what is typed is the driver's.
+func (c *Console) Activate(_ uint64, queues []*Queue) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	receive, transmit := queues[virtio.ConsoleReceiveQueue], queues[virtio.ConsoleTransmitQueue]
+	c.receive, c.transmit = receive, transmit
+	c.line.Divert(func() {
+		receive.Wake()
+		transmit.Wake()
+	})
+}
+
+// Reset implements Device.
+func (c *Console) Reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.line.Divert(nil)
+	c.receive, c.transmit, c.room, c.sending, c.rest = nil, nil, nil, nil, nil
+	c.endFlush()
+}
+
+// Close implements Device. The line is another's.
+func (c *Console) Close() error { return nil }
+
+// Notify implements Device.
+func (c *Console) Notify(queue int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if queue == virtio.ConsoleReceiveQueue {
+		c.giveTyped()
+	} else {
+		c.send()
+	}
+	if c.transmit.session.broken() {
+		c.endFlush()
+	}
+}
+
+// giveTyped gives what was typed to the driver. It keeps the request for which there is nothing.
+func (c *Console) giveTyped() {
+	var typed [256]byte
+	for {
+		if c.room == nil {
+			var ok bool
+			if c.room, ok = c.receive.Next(); !ok {
+				return
+			}
+		}
+		room := c.room.Writable()
+		n := c.line.Fetch(typed[:min(room, uint64(len(typed)))])
+		if n == 0 && room > 0 { // one without room goes back as it came
+			return
+		}
+		c.room.Write(typed[:n])
+		c.receive.Use(c.room, uint32(n))
+		c.room = nil
+	}
+}
+
+// send sends what the driver gave, as far as the line has room.
+func (c *Console) send() {
+	for {
+		for ; len(c.rest) > 0; c.rest = c.rest[1:] {
+			p := c.rest[0]
+			if n := c.line.Offer(p); n < len(p) {
+				c.rest[0] = p[n:]
+				return
+			}
+		}
+		if c.sending != nil {
+			c.transmit.Use(c.sending, 0)
+		}
+		var ok bool
+		if c.sending, ok = c.transmit.Next(); !ok {
+			if !c.transmit.more {
+				c.endFlush()
+			}
+			return
+		}
+		c.rest = c.sending.ReadVector(c.sending.Readable())
+	}
+}
+
+// Flush returns when the line has taken all that the driver had given before the call. So what the guest sends by the UART
+// afterwards comes afterwards. It is for the processor's thread: while the guest runs it may have no end.
+func (c *Console) Flush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.transmit == nil || c.transmit.session.broken() {
+		return
+	}
+	c.flushing = true
+	c.transmit.Wake()
+	for c.flushing {
+		c.flushed.Wait()
+	}
+}
+
+// endFlush lets whoever waits in Flush go on.
+func (c *Console) endFlush() {
+	c.flushing = false
+	c.flushed.Broadcast()
+}
