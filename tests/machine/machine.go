@@ -37,6 +37,7 @@ type Guest struct {
 	Options []string
 	Memory  uint64 // bytes, 0 for the default
 	Input   io.Reader
+	Devices []vmm.Device
 
 	// Until ends the machine when the console has shown this; "" lets the guest end by itself.
 	Until string
@@ -143,7 +144,7 @@ func Boot(t testing.TB, g Guest) Outcome {
 	defer cancel()
 	console := &console{until: g.Until, seen: cancel, also: g.Console}
 	m, err := newRunner(t, File(t, g.Image), vmm.Config{
-		Modules: g.Modules, Cmdline: g.Cmdline, Memory: g.Memory, Input: g.Input, Watchdog: g.Watchdog,
+		Modules: g.Modules, Cmdline: g.Cmdline, Devices: g.Devices, Memory: g.Memory, Input: g.Input, Watchdog: g.Watchdog,
 		Console: console, Log: t.Logf,
 	}, g.Options)
 	require.NoError(t, err)
