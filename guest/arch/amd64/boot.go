@@ -24,6 +24,11 @@ var image = abi.ImageInfo{Text: abi.KernelBase}
 // the final ones are in place lies below.
 const doorWindow = 1 << 30
 
+// physical is where a virtual address of the image was loaded.
+func (p *bootParameters) physical(virtual uint64) uint64 {
+	return p.image.start + virtual - image.Text
+}
+
 // fromBootInfo reads the direct door's information. It returns what is wrong with it, or "".
 func (p *bootParameters) fromBootInfo(info *abi.BootInfo) string {
 	const size = 12 * 8 // bytes of the fields known here

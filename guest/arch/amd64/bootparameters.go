@@ -28,11 +28,6 @@ func (p *bootParameters) loadedAt(physical uint64, image *abi.ImageInfo) {
 	p.image = span{physical, physical + abi.PageUp(max(image.DataEnd, image.TasksEnd)) - image.Text}
 }
 
-// physical is where a virtual address of the image was loaded.
-func (p *bootParameters) physical(virtual uint64) uint64 {
-	return p.image.start + virtual - image.Text
-}
-
 // Reasons to refuse what the monitor handed over.
 const (
 	badMagic   = "the boot information does not begin with its magic number"
