@@ -32,9 +32,6 @@ func NewDevice[D any](bus Bus, c capability.Hardware) Device[D] {
 	return Device[D]{bus: bus}
 }
 
-// Value is what a register holds: a type of the register's own, whose constants are its fields. Its width is the register's.
-type Value interface{ ~uint8 | ~uint16 | ~uint32 }
-
 // A register of a device of kind D that holds a V is a constant of one of these types, whose value is the offset:
 //
 //	const lineStatus mmio.ReadOnly[uart, lineStatusBits] = 5

@@ -2,6 +2,9 @@ package mmio
 
 import "math/bits"
 
+// Value is what a register holds: a type of the register's own, whose constants are its fields. Its width is the register's.
+type Value interface{ ~uint8 | ~uint16 | ~uint32 }
+
 // A Field is some neighbouring bits of a register that holds a V, which together are a number: an F. It is a constant of its
 // own, whose value is the mask of the bits:
 //

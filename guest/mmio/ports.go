@@ -24,10 +24,10 @@ func (p *Ports) Read(offset, width uint16) uint32 {
 	switch width {
 	case 1:
 		return uint32(in8(p.port(offset, 1)))
-	case 2:
-		return uint32(in16(p.port(offset, 2)))
 	case 4:
 		return in32(p.port(offset, 4))
+	case 2:
+		return uint32(in16(p.port(offset, 2)))
 	}
 	panic(noWidth)
 }
@@ -39,10 +39,10 @@ func (p *Ports) Write(offset, width uint16, v uint32) {
 	switch width {
 	case 1:
 		out8(p.port(offset, 1), uint8(v))
-	case 2:
-		out16(p.port(offset, 2), uint16(v))
 	case 4:
 		out32(p.port(offset, 4), v)
+	case 2:
+		out16(p.port(offset, 2), uint16(v))
 	default:
 		panic(noWidth)
 	}

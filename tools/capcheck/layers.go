@@ -22,17 +22,20 @@ const (
 	task                // ring 3, confined by page tables: likewise
 	trusted             // ring 0 with unsafe and assembly
 	runtime             // trusted; stands in for Go's runtime and is imported by none
+	board               // ring 0, safe Go that makes privileges
 	kernel              // ring 0, safe Go
 	capsule             // ring 0, safe Go without any state or power of its own
 )
 
-var kindNames = map[kind]string{trusted: "trusted", runtime: "trusted", kernel: "kernel", capsule: "capsule"}
+var kindNames = map[kind]string{trusted: "trusted", runtime: "trusted", board: "board", kernel: "kernel", capsule: "capsule"}
 
 // ring0 reports whether the code is part of the kernel's image.
-func (k kind) ring0() bool { return k == trusted || k == runtime || k == kernel || k == capsule }
+func (k kind) ring0() bool {
+	return k == trusted || k == runtime || k == board || k == kernel || k == capsule
+}
 
 // safe reports whether the code has to do without unsafe and assembly.
-func (k kind) safe() bool { return k == kernel || k == capsule }
+func (k kind) safe() bool { return k == board || k == kernel || k == capsule }
 
 // What capsules may import. Those that drive virtio devices share a library, which is a capsule itself.
 var (
@@ -83,7 +86,7 @@ var layers = []layer{
 	{packages: "guest/arch/...", kind: trusted,
 		imports: []string{"guest/abi", "guest/arch/...", "guest/functab", "guest/kernel", "guest/kernel/format", "guest/kernel/hil/..."},
 		library: []string{"math/bits"}},
-	{packages: "guest/board/...", kind: trusted,
+	{packages: "guest/board/...", kind: board,
 		imports: []string{"guest/abi/...", "guest/arch/...", "guest/board/...", "guest/capsules/...", "guest/dma", "guest/kernel",
 			"guest/kernel/capability", "guest/kernel/format", "guest/kernel/hil/...", "guest/kernel/tbf", "guest/mmio"},
 		library: []string{"math/bits"}},

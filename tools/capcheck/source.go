@@ -61,7 +61,7 @@ func (m *module) checkTypeSwitches(f *file) []breach {
 // directivePrefixes begin the comments that are not for people.
 var directivePrefixes = []string{"//go:", "//line ", "/*line ", "//export ", "//extern "}
 
-// harmless are the directives that packages of the kernel may give, though capsules may not. A
+// harmless are the directives that packages of the kernel and boards may give, though capsules may not. A
 // function without the check of the stack's end is safe: the linker proves that its stack fits.
 var harmless = []string{"//go:build ", "//go:noinline", "//go:nosplit"}
 
@@ -71,7 +71,7 @@ func (m *module) checkDirectives(p *pkg, f *file) []breach {
 	var found []breach
 	for _, group := range f.syntax.Comments {
 		for _, c := range group.List {
-			allowed := p.layer.kind == kernel && hasPrefix(c.Text, harmless)
+			allowed := p.layer.kind != capsule && hasPrefix(c.Text, harmless)
 			if hasPrefix(c.Text, directivePrefixes) && !allowed {
 				found = append(found, m.breach(c.Pos(), ruleDirective, "directive %s", strings.Fields(c.Text)[0]))
 			}

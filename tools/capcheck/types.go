@@ -19,6 +19,20 @@ type typed struct {
 // checkTypes checks the rules that need types, on every package of the kernel's build
 // but the runtime, which only compiles in the place of Go's own.
 func (m *module) checkTypes() ([]breach, error) {
+	all, err := m.typeCheck()
+	if err != nil {
+		return nil, err
+	}
+	var found []breach
+	for _, t := range all {
+		found = append(found, m.checkPrivileges(t)...)
+		found = append(found, m.checkGrants(t)...)
+	}
+	return append(found, m.checkRecursion(all)...), nil
+}
+
+// typeCheck type-checks all of ring 0 but the runtime.
+func (m *module) typeCheck() ([]*typed, error) {
 	c := &typeChecker{
 		module:  m,
 		library: importer.ForCompiler(m.fset, "source", nil),
@@ -35,12 +49,7 @@ func (m *module) checkTypes() ([]breach, error) {
 		}
 		all = append(all, t)
 	}
-	var found []breach
-	for _, t := range all {
-		found = append(found, m.checkPrivileges(t)...)
-		found = append(found, m.checkGrants(t)...)
-	}
-	return append(found, m.checkRecursion(all)...), nil
+	return all, nil
 }
 
 // A typeChecker type-checks packages in the order of their imports.
@@ -112,22 +121,33 @@ func (m *module) dirOf(o types.Object) string {
 // acts for tasks outside the machine layer.
 func (m *module) checkPrivileges(t *typed) []breach {
 	var found []breach
-	for name, o := range t.info.Uses {
-		f, ok := o.(*types.Func)
-		if !ok || f.Signature().Recv() != nil {
-			continue
-		}
-		dir := m.dirOf(f)
-		used := dir + "." + f.Name()
-		switch {
-		case dir == t.dir:
-		case withinAny(dir, mints) && !within(t.dir, minter):
+	for name := range t.info.Uses {
+		if used := m.mintedBy(t, name); used != "" && !within(t.dir, minter) {
 			found = append(found, m.breach(name.Pos(), ruleMint, "%s uses %s", t.dir, used))
-		case used == serves && !within(t.dir, server):
+		}
+		if used := m.functionOf(t, name); used == serves && t.dir != "guest/kernel" && !within(t.dir, server) {
 			found = append(found, m.breach(name.Pos(), ruleServe, "%s uses %s", t.dir, used))
 		}
 	}
 	return found
+}
+
+// mintedBy is the function that a name means if that makes privileges and is of another package, or "".
+func (m *module) mintedBy(t *typed, name *ast.Ident) string {
+	used := m.functionOf(t, name)
+	if used != "" && m.dirOf(t.info.Uses[name]) != t.dir && withinAny(m.dirOf(t.info.Uses[name]), mints) {
+		return used
+	}
+	return ""
+}
+
+// functionOf is the function of this module that a name means, a package's directory in front, or "". Methods are none.
+func (m *module) functionOf(t *typed, name *ast.Ident) string {
+	f, ok := t.info.Uses[name].(*types.Func)
+	if !ok || f.Signature().Recv() != nil || m.dirOf(f) == "" {
+		return ""
+	}
+	return m.dirOf(f) + "." + f.Name()
 }
 
 // checkGrants finds grants of types with pointers: such a value would be read back from

@@ -44,3 +44,17 @@ func (c *clock) tsc(micros uint64) uint64 {
 	t := ticks(micros, c.hz)
 	return c.base + t + t/(c.mult-1) + 1
 }
+
+// clockHz is the frequency of a counter whose ticks are that many nanoseconds, 0 for none that
+// is possible.
+func clockHz(multiplier uint32, shift int8) uint64 {
+	const second = 1_000_000_000
+	if multiplier == 0 || shift < -31 || shift > 31 {
+		return 0
+	}
+	if hz := uint64(second) << 32 / uint64(multiplier); shift >= 0 {
+		return hz >> shift
+	} else {
+		return hz << -shift
+	}
+}

@@ -79,11 +79,3 @@ func (p *bootParameters) fromPVH(info *pvhStartInfo) string {
 	}
 	return p.setCmdline(span{info.cmdline, end})
 }
-
-// larger returns the larger of two spans; one that ends before it starts counts as empty.
-func larger(a, b span) span {
-	if b.start < b.end && (a.start >= a.end || b.size() > a.size()) {
-		return b
-	}
-	return a
-}

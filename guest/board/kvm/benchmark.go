@@ -3,8 +3,6 @@
 package main
 
 import (
-	"unsafe"
-
 	"kapsel/guest/abi"
 	"kapsel/guest/arch/amd64"
 	"kapsel/guest/capsules/benchmark"
@@ -23,8 +21,7 @@ const benchmarking = true
 type instruments struct {
 	ports    mmio.Ports
 	page     mmio.Memory
-	memory   mmio.Memory // word, as if it were a device's
-	word     uint32
+	memory   mmio.Memory // a page of RAM, as if it were a device's
 	counter  benchmark.Counter
 	alarm    benchmark.Alarm
 	driver   benchmark.Benchmark
@@ -42,7 +39,8 @@ func (i *instruments) alarmFor(t *amd64.Timer) hil.Alarm {
 func (i *instruments) wire(k *kernel.Kernel, m *amd64.Machine, can capability.Set) {
 	i.ports = mmio.NewPorts(abi.PortMark, 12, can.Hardware)
 	i.page = mmio.NewMemory(m.MapDevice(abi.BenchmarkMMIO), abi.PageSize, can.Hardware)
-	i.memory = mmio.NewMemory(uintptr(unsafe.Pointer(&i.word)), 4, can.Hardware)
+	ram := m.CPU.Frame(m.TaskRAM.Take(abi.PageSize))
+	i.memory = mmio.NewMemory(uintptr(abi.DirectMap+ram), abi.PageSize, can.Hardware)
 	i.driver.Init(k, benchmark.Devices{
 		Ports:  mmio.NewDevice[benchmark.Ports](&i.ports, can.Hardware),
 		Page:   mmio.NewDevice[benchmark.Page](&i.page, can.Hardware),
