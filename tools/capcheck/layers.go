@@ -36,6 +36,7 @@ func (k kind) safe() bool { return k == kernel || k == capsule }
 
 // layers, the first that fits a package counts.
 var layers = []layer{
+	{packages: "guest/abi/virtio/hostile", kind: host, imports: []string{"guest/abi/virtio"}},
 	{packages: "guest/abi/...", kind: kernel},
 	{packages: "guest/functab", kind: kernel},
 	{packages: "guest/kernel/capability", kind: kernel},
