@@ -44,6 +44,7 @@ var (
 
 // layers, the first that fits a package counts.
 var layers = []layer{
+	{packages: "guest/abi/virtio/hostile", kind: host, imports: []string{"guest/abi/virtio"}},
 	{packages: "guest/abi/...", kind: kernel},
 	{packages: "guest/functab", kind: kernel},
 	{packages: "guest/kernel/capability", kind: kernel},
