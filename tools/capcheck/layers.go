@@ -67,7 +67,7 @@ var layers = []layer{
 		unsafe:  []string{"guest/kernel/memory_unsafe.go"}},
 
 	{packages: "guest/capsules/virtio/virtiotest", kind: host,
-		imports: []string{"guest/abi/virtio", "guest/capsules/virtio", "guest/dma", "guest/kernel/capability", "guest/kernel/kerneltest", "guest/mmio"}},
+		imports: []string{"guest/abi/virtio/...", "guest/capsules/virtio", "guest/dma", "guest/kernel/capability", "guest/kernel/kerneltest", "guest/mmio"}},
 	{packages: "guest/capsules/virtioblk", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtioconsole", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtionet", kind: capsule, imports: virtioDriver, library: bits},
