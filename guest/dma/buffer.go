@@ -7,6 +7,7 @@ import "kapsel/guest/abi"
 type Buffer struct{ piece *piece }
 
 type piece struct {
+	_        [0]func() // not comparable: no function is made for it
 	store    *Store
 	at, size int
 	lent     uint32 // bytes, while isLent

@@ -47,6 +47,7 @@ var (
 
 // layers, the first that fits a package counts.
 var layers = []layer{
+	{packages: "guest/abi/virtio/hostile", kind: host, imports: []string{"guest/abi/virtio"}},
 	{packages: "guest/abi/...", kind: kernel},
 	{packages: "guest/functab", kind: kernel},
 	{packages: "guest/kernel/capability", kind: kernel},
@@ -69,7 +70,7 @@ var layers = []layer{
 		unsafe:  []string{"guest/kernel/memory_unsafe.go"}},
 
 	{packages: "guest/capsules/virtio/virtiotest", kind: host,
-		imports: []string{"guest/abi/virtio", "guest/capsules/virtio", "guest/dma", "guest/kernel/capability", "guest/kernel/kerneltest", "guest/mmio"}},
+		imports: []string{"guest/abi/virtio/...", "guest/capsules/virtio", "guest/dma", "guest/kernel/capability", "guest/kernel/kerneltest", "guest/mmio"}},
 	{packages: "guest/capsules/virtioblk", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtioconsole", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtionet", kind: capsule, imports: virtioDriver, library: bits},

@@ -212,3 +212,17 @@ func TestMapDevice(t *testing.T) {
 	m = &Machine{kernel: *full}
 	assert.Panics(t, func() { m.MapDevice(0xd0000000) }, "no frame for page tables")
 }
+
+// TestDeviceMemory: what devices get is nobody else's, and its physical address is what they are told.
+func TestDeviceMemory(t *testing.T) {
+	r, s := newSpace(t, 4, true)
+	m := &Machine{TaskRAM: *s.ram}
+	memory, physical := m.DeviceMemory(2 * pageSize)
+	assert.Len(t, memory, 2*pageSize)
+	assert.Same(t, &r[physical], &memory[0])
+	after := m.TaskRAM.Take(pageSize)
+	assert.Equal(t, physical+2*pageSize, physicalOf(after))
+	memory, physical = m.DeviceMemory(2 * pageSize)
+	assert.Nil(t, memory, "too little is left")
+	assert.Zero(t, physical)
+}

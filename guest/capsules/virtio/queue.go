@@ -29,6 +29,7 @@ type Queue struct {
 
 // Slot is what the driver knows of a descriptor of a queue. The board, or the driver, has an array of them for each queue.
 type Slot struct {
+	_        [0]func() // not comparable: no function is made for it
 	buffer   dma.Buffer
 	writable uint32 // bytes that the device may write
 	round    uint32 // the transport's, when the chain was added

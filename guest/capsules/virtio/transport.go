@@ -12,6 +12,7 @@ import (
 
 // Place is where a device is, and what the board gives to its driver.
 type Place struct {
+	_         [0]func() // not comparable: no function is made for it
 	Registers mmio.Device[MMIO]
 	Base      uint64 // their physical address, for messages
 	Memory    dma.Region

@@ -9,12 +9,14 @@ import (
 
 // Window is where the registers of a device are, and by which line it interrupts.
 type Window struct {
-	Base, Size uint64 // physical, bytes
-	Line       uint32 // at the I/O APIC
+	_          [0]func() // not comparable: no function is made for it
+	Base, Size uint64    // physical, bytes
+	Line       uint32    // at the I/O APIC
 }
 
 // Windows are those that the command line tells of.
 type Windows struct {
+	_     [0]func() // not comparable: no function is made for it
 	list  [abi.VirtioPlaces]Window
 	count int
 }
@@ -92,7 +94,7 @@ func parse(text []byte) (w Window, problem string) {
 	if !ok1 || !ok2 || !ok3 || len(text) != 0 || line > 1<<31 {
 		return w, "want <size>@<base>:<irq>[:<id>], as in 4K@0xd0000000:5"
 	}
-	return Window{base, size, uint32(line)}, ""
+	return Window{Base: base, Size: size, Line: uint32(line)}, ""
 }
 
 // number reads a number that ends at a character or with the text, and returns what is behind that: decimal or, after 0x,

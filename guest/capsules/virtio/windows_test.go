@@ -24,12 +24,12 @@ func TestWordsOfTheCommandLine(t *testing.T) {
 		want    Window
 		problem string
 	}{
-		{"4K@0xd0000000:5", Window{0xd000_0000, 4096, 5}, ""},
-		{"512@0xfeb00e00:12", Window{0xfeb0_0e00, 512, 12}, ""},
-		{"0x200@0xFEB00000:15:3", Window{0xfeb0_0000, 512, 15}, ""},
-		{"4k@3328M:6", Window{3328 << 20, 4096, 6}, ""},
-		{"512@4294966784:6", Window{1<<32 - 512, 512, 6}, ""},
-		{"1M@3g:6", Window{3 << 30, 1 << 20, 6}, ""},
+		{"4K@0xd0000000:5", Window{Base: 0xd000_0000, Size: 4096, Line: 5}, ""},
+		{"512@0xfeb00e00:12", Window{Base: 0xfeb0_0e00, Size: 512, Line: 12}, ""},
+		{"0x200@0xFEB00000:15:3", Window{Base: 0xfeb0_0000, Size: 512, Line: 15}, ""},
+		{"4k@3328M:6", Window{Base: 3328 << 20, Size: 4096, Line: 6}, ""},
+		{"512@4294966784:6", Window{Base: 1<<32 - 512, Size: 512, Line: 6}, ""},
+		{"1M@3g:6", Window{Base: 3 << 30, Size: 1 << 20, Line: 6}, ""},
 		{"", Window{}, form},
 		{"4K", Window{}, form},
 		{"4K@0xd0000000", Window{}, form},
@@ -41,7 +41,7 @@ func TestWordsOfTheCommandLine(t *testing.T) {
 		{"4KK@0xd0000000:5", Window{}, form},
 		{"-1@0xd0000000:5", Window{}, form},
 		{"4K@0xd000000g0:5", Window{}, form},
-		{"4K@0xd0000000:5:", Window{0xd000_0000, 4096, 5}, ""},
+		{"4K@0xd0000000:5:", Window{Base: 0xd000_0000, Size: 4096, Line: 5}, ""},
 		{"4K@0xd0000000:5:x", Window{}, form},
 		{"4K@0xd0000000:5:1:2", Window{}, form},
 		{"4K@0xd0000000:4294967301", Window{}, form},

@@ -34,6 +34,7 @@ type Disk struct {
 
 // limits are those of a request about a range of sectors.
 type limits struct {
+	_           [0]func() // not comparable: no function is made for it
 	feature     uint64
 	kind        uint32
 	offset      uint16 // of the limit in the configuration
