@@ -78,7 +78,8 @@ func TestCaptureNanoseconds(t *testing.T) {
 	c, err := CreateCapture(path)
 	require.NoError(t, err)
 	when := time.Unix(1_800_000_000, 123_456_789)
-	c.Frame(when, frameOf(60, 1))
+	c.now = func() time.Time { return when }
+	c.Frame(frameOf(60, 1))
 	require.NoError(t, c.Close())
 	assert.Equal(t, when, readCapture(t, path)[0].when)
 }

@@ -194,6 +194,7 @@ func (p *Port) write() {
 		if n == 0 {
 			return
 		}
+		p.record(frame[:n]) // before an answer can come
 		if err := p.backend.WriteFrame(frame[:n]); err != nil {
 			p.stats.sentDropped.Add(1)
 			if !failed && !p.closed.Load() {
@@ -204,13 +205,12 @@ func (p *Port) write() {
 		}
 		p.stats.sent.Add(1)
 		p.stats.sentBytes.Add(uint64(n))
-		p.record(frame[:n])
 	}
 }
 
 // record gives a frame to the capture, if there is one.
 func (p *Port) record(frame []byte) {
 	if p.capture != nil {
-		p.capture.Frame(time.Now(), frame)
+		p.capture.Frame(frame)
 	}
 }
