@@ -46,7 +46,7 @@ func startWire(t *testing.T, c Config, h host) *wire {
 	c.Log = w.lines.log(t)
 	n, err := newNetwork(c, h)
 	require.NoError(t, err)
-	w.Network, w.port = n, ethernet.NewPort(n, nil, t.Logf)
+	w.Network, w.port = n, ethernet.NewPort(guestMAC, n, nil, t.Logf)
 	w.port.Start(func() {
 		select {
 		case w.ready <- struct{}{}:
