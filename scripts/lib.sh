@@ -74,7 +74,7 @@ need_go() {
         die "no Go here: install $(sed -n 's/^toolchain //p' go.mod) from https://go.dev/dl and put it into PATH"
 }
 
-# need_qemu: the full QEMU for x86, with the q35 machine.
+# need_qemu: the full QEMU for x86, with the machine q35, which the rig is. Guests are microvm, which it has too.
 need_qemu() {
     need qemu-system-x86_64 qemu-system-x86 seabios
     [[ $(qemu-system-x86_64 -machine help) == *q35* ]] ||

@@ -11,6 +11,7 @@ import (
 
 	"kapsel/guest/abi"
 	"kapsel/vmm"
+	"kapsel/vmm/ethernet/network"
 )
 
 // runOptions is the command line of "kapsel run".
@@ -23,6 +24,7 @@ type runOptions struct {
 	cmdline string
 	breaks  addresses
 	devices devices
+	net     network.Flag
 	verbose bool
 
 	watchdog time.Duration // 0: none
@@ -48,6 +50,7 @@ func parseRun(args []string) (*runOptions, error) {
 	f.StringVar(&o.cmdline, "cmdline", "", "")
 	f.Var(&o.breaks, "break", "")
 	f.Var(diskFlag{&o.devices}, "disk", "")
+	f.Var(&o.net, "net", "")
 	f.Var(rngFlag{&o.devices}, "rng", "")
 	f.Var(consoleFlag{&o.devices}, "console", "")
 	f.BoolVar(&o.verbose, "v", false, "")
@@ -66,6 +69,9 @@ func parseRun(args []string) (*runOptions, error) {
 		return nil, fmt.Errorf("--mem %s: a machine can have at most %dG", &o.memory, vmm.MaxMemory>>30)
 	case len(o.cmdline) > abi.CmdlineMax:
 		return nil, fmt.Errorf("--cmdline of %d bytes: the kernel reads at most %d", len(o.cmdline), abi.CmdlineMax)
+	}
+	if o.net.Config != nil {
+		o.devices = append(o.devices, vmm.Network{Connection: *o.net.Config})
 	}
 	if err := vmm.CheckDevices(o.devices, o.cmdline); err != nil {
 		return nil, err
@@ -222,7 +228,7 @@ func (a *addresses) Set(text string) error {
 	return nil
 }
 
-// devices are the machine's devices, in the order in which flags named them.
+// devices are the machine's devices, in the order in which flags named them, a network behind the others.
 type devices []vmm.Device
 
 // rngFlag is a flag without a value: an entropy device.

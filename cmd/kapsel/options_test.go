@@ -11,12 +11,14 @@ import (
 
 	"kapsel/guest/abi"
 	"kapsel/vmm"
+	"kapsel/vmm/ethernet/network"
 )
 
 func TestParseRun(t *testing.T) {
 	defaults := runOptions{image: "i", tasks: []string{}, accel: accelAuto, memory: vmm.DefaultMemory, watchdog: 10 * time.Second}
 	full := runOptions{image: "i", tasks: []string{"a.tbf", "b.tbf"}, accel: accelQEMU, memory: 16 << 20,
 		timeout: 90 * time.Second, watchdog: 0, cmdline: "x y", verbose: true}
+	wire := network.Config{Unix: "a", Capture: "b"}
 	for _, test := range []struct {
 		name string
 		args string
@@ -33,6 +35,9 @@ func TestParseRun(t *testing.T) {
 		{"all devices, in the order of their flags", "--disk|a,ro|i|--console=virtio|--rng|--disk=b", runOptions{image: "i", tasks: []string{}, accel: accelAuto,
 			memory: vmm.DefaultMemory, watchdog: 10 * time.Second,
 			devices: devices{vmm.Disk{Path: "a", ReadOnly: true}, vmm.Console{}, vmm.Entropy{}, vmm.Disk{Path: "b"}}}},
+		{"a network, behind the others", "--net|unix=a,pcap=b|--rng|i", runOptions{image: "i", tasks: []string{}, accel: accelAuto,
+			memory: vmm.DefaultMemory, watchdog: 10 * time.Second, net: network.Flag{Config: &wire},
+			devices: devices{vmm.Entropy{}, vmm.Network{Connection: wire}}}},
 		{"the last console counts", "--console|virtio|--console|virtio|--disk|a|--console|uart|i", runOptions{image: "i", tasks: []string{}, accel: accelAuto,
 			memory: vmm.DefaultMemory, watchdog: 10 * time.Second, devices: devices{vmm.Disk{Path: "a"}}}},
 		{"files behind two dashes", "-v|--|-i|--accel", runOptions{image: "-i", tasks: []string{"--accel"}, accel: accelAuto, memory: vmm.DefaultMemory, watchdog: 10 * time.Second, verbose: true}},
@@ -77,6 +82,8 @@ func TestParseRunErrors(t *testing.T) {
 		{"a source of random numbers that is off", []string{"--rng=no", "i"}, "--rng no: want --rng alone"},
 		{"a disk without a file", []string{"--disk=", "i"}, `--disk "": want FILE, or FILE,ro`},
 		{"a read-only disk without a file", []string{"--disk", ",ro", "i"}, "--disk ,ro: want FILE, or FILE,ro"},
+		{"an unknown network", []string{"--net", "bridge", "i"}, `--net bridge: want user, tap=NAME or unix=PATH first, found "bridge"`},
+		{"two networks", []string{"--net", "user", "--net", "user", "i"}, "--net user: a machine has one network device"},
 		{"an unknown console", []string{"--console", "vga", "i"}, "--console vga: want uart or virtio"},
 		{"a breakpoint by name", []string{"--break", "main.main", "i"}, `want hexadecimal addresses as ffffffff80200000, found "main.main"`},
 		{"no breakpoint", []string{"--break", "", "i"}, "want hexadecimal addresses"},

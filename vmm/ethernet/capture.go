@@ -17,6 +17,7 @@ type Capture struct {
 	mu   sync.Mutex
 	file io.Closer
 	out  *bufio.Writer // keeps its first error
+	now  func() time.Time
 }
 
 // Numbers of the file header.
@@ -56,7 +57,7 @@ func CreateCapture(path string) (*Capture, error) {
 
 // NewCapture returns a capture that writes to file and closes it.
 func NewCapture(file io.WriteCloser) *Capture {
-	c := &Capture{file: file, out: bufio.NewWriterSize(file, 64<<10)}
+	c := &Capture{file: file, out: bufio.NewWriterSize(file, 64<<10), now: time.Now}
 	var h [pcapHeaderSize]byte // time zone and accuracy are 0
 	binary.LittleEndian.PutUint32(h[0:], pcapMagic)
 	binary.LittleEndian.PutUint16(h[4:], pcapMajor)
@@ -67,15 +68,16 @@ func NewCapture(file io.WriteCloser) *Capture {
 	return c
 }
 
-// Frame appends a frame that passed at a time. An error is told by Close.
-func (c *Capture) Frame(when time.Time, frame []byte) {
+// Frame appends a frame that passes now. An error is told by Close.
+func (c *Capture) Frame(frame []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	when := c.now()
 	var h [pcapRecordSize]byte
 	binary.LittleEndian.PutUint32(h[0:], uint32(when.Unix()))
 	binary.LittleEndian.PutUint32(h[4:], uint32(when.Nanosecond()))
 	binary.LittleEndian.PutUint32(h[8:], uint32(len(frame)))
 	binary.LittleEndian.PutUint32(h[12:], uint32(len(frame)))
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.out.Write(h[:])
 	c.out.Write(frame)
 }

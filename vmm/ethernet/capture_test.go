@@ -50,7 +50,7 @@ func TestCaptureHasWhatPassed(t *testing.T) {
 	c, err := CreateCapture(path)
 	require.NoError(t, err)
 	one, other := Pair()
-	a := NewPort(one, c, t.Logf)
+	a := NewPort(macs[0], one, c, t.Logf)
 	ready := make(chan struct{}, 10)
 	a.Start(func() { ready <- struct{}{} })
 	b := newDevice(t, other, nil)
@@ -78,7 +78,8 @@ func TestCaptureNanoseconds(t *testing.T) {
 	c, err := CreateCapture(path)
 	require.NoError(t, err)
 	when := time.Unix(1_800_000_000, 123_456_789)
-	c.Frame(when, frameOf(60, 1))
+	c.now = func() time.Time { return when }
+	c.Frame(frameOf(60, 1))
 	require.NoError(t, c.Close())
 	assert.Equal(t, when, readCapture(t, path)[0].when)
 }
@@ -104,7 +105,7 @@ var _ io.WriteCloser = full{}
 
 func TestCaptureTellsOfAFullDiskAndLetsTheMachineBe(t *testing.T) {
 	one, other := Pair()
-	a, b := NewPort(one, NewCapture(full{}), t.Logf), newDevice(t, other, nil)
+	a, b := NewPort(macs[0], one, NewCapture(full{}), t.Logf), newDevice(t, other, nil)
 	a.Start(func() {})
 	for i := range 100 {
 		require.NoError(t, a.Send(frameOf(MaxFrame, i)))

@@ -63,6 +63,7 @@ const lingers = 100 * time.Millisecond
 // network wait in a queue of QueueSize frames; behind that they are dropped. Frames from the
 // network wait in another for the device to have room for them; behind that the backend is not read.
 type Port struct {
+	mac     MAC
 	backend Backend
 	capture *Capture // nil: none
 	log     func(format string, args ...any)
@@ -70,27 +71,39 @@ type Port struct {
 	in, out ring
 	stats   counters
 
-	closed  atomic.Bool
+	mu      sync.Mutex
 	started bool
+	ended   chan struct{} // closed by Close
 	reader  sync.WaitGroup
 	writer  chan struct{} // closed when the writing goroutine has ended
 }
 
-// NewPort returns a Port that owns the backend, and the capture unless that is nil. Log takes a line when the
-// backend fails for the first time in a direction; nil discards it.
-func NewPort(backend Backend, capture *Capture, log func(format string, args ...any)) *Port {
+// NewPort returns the Port of a device with an address. It owns the backend, and the capture unless that is nil. Log takes a
+// line when the backend fails for the first time in a direction; nil discards it.
+func NewPort(mac MAC, backend Backend, capture *Capture, log func(format string, args ...any)) *Port {
 	if log == nil {
 		log = func(string, ...any) {}
 	}
-	p := &Port{backend: backend, capture: capture, log: log, writer: make(chan struct{})}
+	p := &Port{mac: mac, backend: backend, capture: capture, log: log, writer: make(chan struct{}), ended: make(chan struct{})}
 	p.in.init()
 	p.out.init()
 	return p
 }
 
-// Start begins to carry frames. It is called once, before Send. Ready is called on another goroutine when a frame waits
+// MAC is the device's address.
+func (p *Port) MAC() MAC { return p.mac }
+
+// Backend is what the Port was made of, which may have counters of its own. It is the Port that calls it.
+func (p *Port) Backend() Backend { return p.backend }
+
+// Start begins to carry frames; before it they wait. It is called once, and does nothing after Close. Ready is called on another goroutine when a frame waits
 // for Receive where none waited before. It must not wait, and may not call the Port.
 func (p *Port) Start(ready func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isClosed() {
+		return
+	}
 	p.ready, p.started = ready, true
 	p.reader.Go(p.read)
 	go p.write()
@@ -136,19 +149,25 @@ func (p *Port) Stats() Stats {
 // most a tenth of a second. Send and Receive may be called afterwards: they drop and find nothing. The
 // error is the backend's or the capture's. A second Close does nothing.
 func (p *Port) Close() error {
-	if p.closed.Swap(true) {
+	p.mu.Lock()
+	closed, started := p.isClosed(), p.started
+	if !closed {
+		close(p.ended)
+	}
+	p.mu.Unlock()
+	if closed {
 		return nil
 	}
 	p.in.close()
 	p.out.close()
-	if p.started {
+	if started {
 		select {
 		case <-p.writer:
 		case <-time.After(lingers):
 		}
 	}
 	err := p.backend.Close()
-	if p.started {
+	if started {
 		p.reader.Wait()
 		<-p.writer
 	}
@@ -158,13 +177,23 @@ func (p *Port) Close() error {
 	return err
 }
 
+// isClosed reports whether Close was called.
+func (p *Port) isClosed() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // read brings the network's frames to the device until the backend ends.
 func (p *Port) read() {
 	buffer := make([]byte, 1<<16) // more than MaxFrame, so that longer frames are known as such
 	for {
 		n, err := p.backend.ReadFrame(buffer)
 		if err != nil {
-			if !p.closed.Load() {
+			if !p.isClosed() {
 				p.log("network: nothing is received any more: %v", err)
 			}
 			return
@@ -194,9 +223,10 @@ func (p *Port) write() {
 		if n == 0 {
 			return
 		}
+		p.record(frame[:n]) // before an answer can come
 		if err := p.backend.WriteFrame(frame[:n]); err != nil {
 			p.stats.sentDropped.Add(1)
-			if !failed && !p.closed.Load() {
+			if !failed && !p.isClosed() {
 				failed = true
 				p.log("network: a frame is lost, as may be others: %v", err)
 			}
@@ -204,13 +234,12 @@ func (p *Port) write() {
 		}
 		p.stats.sent.Add(1)
 		p.stats.sentBytes.Add(uint64(n))
-		p.record(frame[:n])
 	}
 }
 
 // record gives a frame to the capture, if there is one.
 func (p *Port) record(frame []byte) {
 	if p.capture != nil {
-		p.capture.Frame(time.Now(), frame)
+		p.capture.Frame(frame)
 	}
 }

@@ -31,7 +31,7 @@ type device struct {
 
 // newDevice starts a Port that ends with the test.
 func newDevice(t *testing.T, b Backend, c *Capture) *device {
-	d := &device{NewPort(b, c, t.Logf), make(chan struct{}, 1)}
+	d := &device{NewPort(macs[0], b, c, t.Logf), make(chan struct{}, 1)}
 	d.Start(func() {
 		select {
 		case d.ready <- struct{}{}:
@@ -168,7 +168,7 @@ func TestSendNeverWaits(t *testing.T) {
 
 func TestRefusedFramesAreCountedAndToldOnce(t *testing.T) {
 	var lines atomic.Int64
-	p := NewPort(&scripted{refusal: errors.New("link down")}, nil, func(string, ...any) { lines.Add(1) })
+	p := NewPort(macs[0], &scripted{refusal: errors.New("link down")}, nil, func(string, ...any) { lines.Add(1) })
 	p.Start(func() {})
 	for i := range 10 {
 		require.NoError(t, p.Send(frameOf(64, i)))
@@ -200,7 +200,7 @@ func TestCloseEndsWhateverWaits(t *testing.T) {
 	for i := range 2 * QueueSize {
 		b.reads = append(b.reads, frameOf(100, i))
 	}
-	p := NewPort(b, nil, t.Logf)
+	p := NewPort(macs[0], b, nil, t.Logf)
 	p.Start(func() {})
 	for i := range 2 * QueueSize {
 		p.Send(frameOf(100, i))
@@ -219,13 +219,13 @@ func TestCloseEndsWhateverWaits(t *testing.T) {
 
 func TestCloseOfAPortThatNeverStarted(t *testing.T) {
 	one, _ := Pair()
-	assert.NoError(t, NewPort(one, nil, nil).Close())
+	assert.NoError(t, NewPort(macs[0], one, nil, nil).Close())
 }
 
 // TestLastFramesGoOut: what a guest sends before it ends is not lost.
 func TestLastFramesGoOut(t *testing.T) {
 	one, other := Pair()
-	p := NewPort(one, nil, t.Logf)
+	p := NewPort(macs[0], one, nil, t.Logf)
 	p.Start(func() {})
 	for i := range 10 {
 		require.NoError(t, p.Send(frameOf(64, i)))

@@ -1,12 +1,14 @@
 package qemu
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 
 	"kapsel/guest/abi"
 	"kapsel/vmm"
 	"kapsel/vmm/disk"
+	"kapsel/vmm/ethernet"
 )
 
 // wordSize is how much longer QEMU makes the command line for each device: it tells the guest of them itself,
@@ -32,6 +34,8 @@ func (m *Machine) addDevices() error {
 			m.addEntropy(i)
 		case vmm.Disk:
 			err = m.addDisk(i, d)
+		case vmm.Network:
+			err = m.addNetwork(i, d)
 		case vmm.Console:
 			m.addConsole()
 		default:
@@ -77,6 +81,43 @@ func (m *Machine) addDisk(i int, d vmm.Disk) error {
 		"-device", fmt.Sprintf("virtio-blk-device,drive=image%d,serial=disk%d,werror=report,rerror=report", i, m.disks))
 	m.disks++
 	return nil
+}
+
+// addNetwork adds a network device. QEMU's end of its wire is a socket, and we are the other end: QEMU reaches no
+// network by itself, and what passes is what passes under KVM.
+func (m *Machine) addNetwork(i int, d vmm.Network) error {
+	port, err := d.Connection.Open(m.config.Log)
+	if err != nil {
+		return err
+	}
+	m.ports = append(m.ports, port)
+	wire, theirs, err := ethernet.SocketPair()
+	if err != nil {
+		return fmt.Errorf("%v: %w", d, err)
+	}
+	m.relays.Go(func() {
+		if err := ethernet.Relay(port, wire); err != nil {
+			m.config.Log("network: %v", err)
+		}
+	})
+	m.devices = append(m.devices,
+		"-netdev", fmt.Sprintf("dgram,id=net%d,local.type=fd,local.str=%d", i, m.hand(theirs)),
+		"-device", fmt.Sprintf("virtio-net-device,netdev=net%d,mac=%v", i, port.MAC()))
+	return nil
+}
+
+// closePorts ends the networks, and tells what passed.
+func (m *Machine) closePorts() error {
+	var errs []error
+	for _, port := range m.ports {
+		errs = append(errs, port.Close())
+		s := port.Stats()
+		m.config.Log("network: %d frames sent, %d of them lost, %d received; %d and %d refused for their length",
+			s.Sent+s.SentDropped, s.SentDropped, s.Received, s.SentBad, s.ReceivedBad)
+	}
+	m.relays.Wait()
+	m.ports = nil
+	return errors.Join(errs...)
 }
 
 // addConsole adds a console device with one port, which has the machine's input: the UART gets none. Both print

@@ -19,6 +19,7 @@ import (
 	"kapsel/guest/abi/virtio"
 	"kapsel/vmm"
 	"kapsel/vmm/disk"
+	"kapsel/vmm/ethernet"
 )
 
 // newDisk makes a raw image, of so many sectors, whose bytes are their sectors' numbers.
@@ -221,6 +222,53 @@ func TestConsole(t *testing.T) {
 	c.Input = strings.NewReader("typed")
 	got = runDevices(t, c, startDevice(base, receive), ask(base, receive, 1, buffer{answer, 5, virtio.DescWrite}), printBytes(answer, 5))
 	assert.Equal(t, "typed", got)
+}
+
+// TestNetwork: a frame of the guest's comes out at the port's network, and one from there at the guest, whose address
+// is the port's.
+func TestNetwork(t *testing.T) {
+	const base, receive, transmit = 0xfeb0_0e00, virtio.NetReceiveQueue, virtio.NetTransmitQueue
+	mac := ethernet.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x56}
+	network, far := ethernet.Pair()
+	defer far.Close()
+	c := vmm.Config{Devices: []vmm.Device{vmm.Network{Connection: connection{mac, network}}}}
+	frame := append(slices.Concat([]byte{1, 2, 3, 4, 5, 6}, mac[:]), bytes.Repeat([]byte{'x'}, 52)...)
+
+	var code [][]byte
+	for i := range uint32(len(frame) / 4) {
+		code = append(code, store(answer+virtio.NetHeaderSize+4*i, le.Uint32(frame[4*i:])))
+	}
+	code = append(code, startDevice(base, transmit), ask(base, transmit, 1, buffer{answer, virtio.NetHeaderSize + uint32(len(frame)), 0}), printByte(base+virtio.RegConfig+5))
+	sent := make(chan []byte, 1)
+	go func() {
+		buffer := make([]byte, ethernet.MaxFrame)
+		n, _ := far.ReadFrame(buffer)
+		sent <- buffer[:n]
+	}()
+	assert.Equal(t, "V", runDevices(t, c, code...)) // 0x56
+	assert.Equal(t, frame, <-sent)
+
+	network, far = ethernet.Pair()
+	go func() {
+		for far.WriteFrame(frame) == nil { // what comes before the driver is up may be lost
+		}
+	}()
+	c.Devices = []vmm.Device{vmm.Network{Connection: connection{mac, network}}}
+	got := runDevices(t, c, startDevice(base, receive), ask(base, receive, 1, buffer{answer, 1600, virtio.DescWrite}),
+		printBytes(answer+virtio.NetHeaderSize, uint32(len(frame))))
+	assert.Equal(t, string(frame), got)
+}
+
+// A connection is a port of a backend, for a device with an address.
+type connection struct {
+	mac     ethernet.MAC
+	backend ethernet.Backend
+}
+
+func (connection) String() string { return "of a test" }
+
+func (c connection) Open(log func(string, ...any)) (*ethernet.Port, error) {
+	return ethernet.NewPort(c.mac, c.backend, nil, log), nil
 }
 
 // An unknownDevice is none that this package knows.

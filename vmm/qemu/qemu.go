@@ -21,6 +21,7 @@ import (
 
 	"kapsel/guest/abi"
 	"kapsel/vmm"
+	"kapsel/vmm/ethernet"
 	"kapsel/vmm/watchdog"
 )
 
@@ -57,6 +58,8 @@ type Machine struct {
 	com1           string   // chardev of the UART
 	devices        []string // all options of virtio devices
 	disks          int      // of them
+	ports          []*ethernet.Port
+	relays         sync.WaitGroup // between ports and QEMU
 
 	closing context.Context // ends with Close
 	close   context.CancelFunc
@@ -478,8 +481,9 @@ func (m *Machine) Close() error {
 		f.Close()
 	}
 	m.files = nil
+	err := m.closePorts()
 	if m.monitor != nil {
 		m.monitor.close()
 	}
-	return nil
+	return err
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"kapsel/vmm"
+	"kapsel/vmm/ethernet"
 	"kapsel/vmm/image"
 )
 
@@ -27,6 +28,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func TestArguments(t *testing.T) {
 	stub(t, "exit 1")
 	disk := newDisk(t, 4)
+	network, _ := ethernet.Pair()
 	for _, test := range []struct {
 		golden  string
 		config  vmm.Config
@@ -36,7 +38,8 @@ func TestArguments(t *testing.T) {
 		{"testdata/full.golden", vmm.Config{Memory: 24 << 20, Cmdline: "a b", Modules: [][]byte{{1}}}, []string{"-option"}},
 		{"testdata/machine.golden", vmm.Config{}, []string{"-machine", "q35"}},
 		{"testdata/devices.golden", vmm.Config{Modules: [][]byte{{1}}, Devices: []vmm.Device{
-			vmm.Disk{Path: disk}, vmm.Entropy{}, vmm.Disk{Path: newDisk(t, 1), ReadOnly: true}, vmm.Console{}}}, nil},
+			vmm.Disk{Path: disk}, vmm.Entropy{}, vmm.Disk{Path: newDisk(t, 1), ReadOnly: true}, vmm.Console{},
+			vmm.Network{Connection: connection{ethernet.MAC{2, 0, 0, 0, 0, 1}, network}}}}, nil},
 	} {
 		t.Run(test.golden, func(t *testing.T) {
 			test.config.Image = flat(t, codeSpin)

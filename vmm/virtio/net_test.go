@@ -353,8 +353,8 @@ func TestNetFramesAcrossAReset(t *testing.T) {
 // Through a real port: what one device sends another receives.
 func TestNetTwoDevices(t *testing.T) {
 	a, b := ethernet.Pair()
-	left, _ := start(t, virtio.NewNet(ethernet.NewPort(a, nil, t.Logf), testMAC))
-	right, _ := start(t, virtio.NewNet(ethernet.NewPort(b, nil, t.Logf), testMAC))
+	left, _ := start(t, virtio.NewNet(ethernet.NewPort(testMAC, a, nil, t.Logf), testMAC))
+	right, _ := start(t, virtio.NewNet(ethernet.NewPort(testMAC, b, nil, t.Logf), testMAC))
 	left.StartWith(netFeatures, 2, 64)
 	right.StartWith(netFeatures, 2, 64)
 	giveRoom(right, 8, rxBuffer)
