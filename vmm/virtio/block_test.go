@@ -288,6 +288,25 @@ func TestBlockHostileRequests(t *testing.T) {
 	}
 }
 
+// hugeMedium says that it has 1 TiB.
+type hugeMedium struct{ *medium }
+
+func (hugeMedium) Size() uint64 { return 1 << 40 }
+
+// 11: a segment is bounded although the disk is larger.
+func TestBlockSegmentsAreBounded(t *testing.T) {
+	m := newMedium()
+	d, _ := start(t, virtio.NewBlock(hugeMedium{m}, "disk0", t.Logf))
+	d.StartWith(allBlockFeatures, 1, 64)
+	const most = 1 << 21
+	assert.EqualValues(t, most, binary.LittleEndian.Uint32(d.Config(abi.BlockConfigMaxDiscardSectors, 4)))
+	_, status, _ := request(d, abi.BlockDiscard, 0, segments(0, most+1, 0), 0)
+	assert.EqualValues(t, abi.BlockIOError, status)
+	_, status, _ = request(d, abi.BlockDiscard, 0, segments(1<<30, most, 0), 0)
+	assert.EqualValues(t, abi.BlockOK, status)
+	assert.Equal(t, []string{"discard 1073741824 at 549755813888"}, m.took())
+}
+
 // 10: a request whose status has no place breaks the device, until it is reset.
 func TestBlockWithoutStatus(t *testing.T) {
 	for _, tt := range []struct {

@@ -268,6 +268,8 @@ func TestConsoleTyped(t *testing.T) {
 	assert.Equal(t, "bc", c.typed())
 	assert.Zero(t, read())
 	c.room(4)
+	c.print(virtiotest.Buffers, "x")
+	c.transmit().WaitUsed() // by now the device has the room, and found nothing
 	require.NoError(t, c.serial.Feed([]byte("defghi")))
 	assert.Equal(t, "defg", c.typed())
 	c.Write(abi.RegStatus, 0)
