@@ -25,6 +25,11 @@ type Kernel struct {
 	initrdEnd  uint64 // what is handed over ends here at the latest
 }
 
+// Cmdline is what the command line of a Linux in this machine begins with: the console, a reboot by triple fault
+// that a panic leads to at once, and no search for hardware that is not there.
+const Cmdline = "console=ttyS0 reboot=t panic=-1 pci=off i8042.noaux i8042.nomux i8042.dumbkbd i8042.nopnp " +
+	"tsc=reliable random.trust_cpu=on"
+
 // Offsets of the setup header's fields, in a bzImage and in the zero page (boot.rst, "The Real-Mode Kernel
 // Header").
 const (
