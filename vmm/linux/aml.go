@@ -10,9 +10,9 @@ func name(segment string, value []byte) []byte {
 	return slices.Concat([]byte{0x08}, []byte(segment), value)
 }
 
-// scope opens a name of the root's.
+// scope opens a name that is there already.
 func scope(segment string, content []byte) []byte {
-	return sized([]byte{0x10}, []byte(`\`+segment), content)
+	return sized([]byte{0x10}, []byte(segment), content)
 }
 
 // deviceNode is a device with its objects.
