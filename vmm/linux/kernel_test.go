@@ -165,10 +165,10 @@ func TestFits(t *testing.T) {
 		want string // "" if it fits
 	}{
 		{"just", 24 << 20, Params{}, ""},
-		{"a page less", 24<<20 - abi.PageSize, Params{}, "need at least 24 MiB of memory, 23 MiB given"},
-		{"hardly any memory", abi.PageSize, Params{}, "need at least 24 MiB"},
+		{"a page less", 24<<20 - abi.PageSize, Params{}, "the kernel needs at least 24 MiB of memory, 23 MiB given"},
+		{"hardly any memory", abi.PageSize, Params{}, "needs at least 24 MiB"},
 		{"just, with an initial file system", 25 << 20, Params{Initrd: make([]byte, 1<<20)}, ""},
-		{"a byte more", 25 << 20, Params{Initrd: make([]byte, 1<<20+1)}, "need at least 26 MiB"},
+		{"a byte more", 25 << 20, Params{Initrd: make([]byte, 1<<20+1)}, "of 1028 KiB does not fit between the kernel, which ends at 24576 KiB, and 25600 KiB"},
 		{"the longest command line", 64 << 20, Params{Cmdline: string(make([]byte, 2047))}, ""},
 		{"a longer one", 64 << 20, Params{Cmdline: string(make([]byte, 2048))}, "a command line of 2048 bytes, this kernel takes 2047"},
 		{"a device", 64 << 20, Params{Devices: []Device{{0xd000_0000, 4096, 5}}}, ""},

@@ -114,14 +114,17 @@ func (k *Kernel) fit(ramLow uint64, p Params) (initrd uint64, err error) {
 	if err := checkDevices(p.Devices); err != nil {
 		return 0, err
 	}
-	size := abi.PageUp(uint64(len(p.Initrd)))
 	end := k.address + k.size
-	top := abi.PageDown(min(ramLow, k.initrdEnd))
-	if end > ramLow || size > top || top-size < end {
-		return 0, fmt.Errorf("kernel and initial file system need at least %d MiB of memory, %d MiB given: want more, as --mem 256M",
-			(abi.PageUp(end)+size+1<<20-1)>>20, ramLow>>20)
+	if end > ramLow {
+		return 0, fmt.Errorf("the kernel needs at least %d MiB of memory, %d MiB given: pass more, as --mem 256M", (end+1<<20-1)>>20, ramLow>>20)
 	}
-	return top - size, nil
+	size := abi.PageUp(uint64(len(p.Initrd)))
+	top := abi.PageDown(min(ramLow, k.initrdEnd))
+	if size > 0 && (size > top || top-size < end) {
+		return 0, fmt.Errorf("the initial file system of %d KiB does not fit between the kernel, which ends at %d KiB, and %d KiB: pass more memory, as --mem 256M",
+			size>>10, (end+1<<10-1)>>10, top>>10)
+	}
+	return top - min(size, top), nil
 }
 
 // placeZeroPage writes what Linux calls boot_params, and returns how many bytes.
