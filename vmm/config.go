@@ -1,6 +1,7 @@
 package vmm
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -8,12 +9,15 @@ import (
 	"kapsel/guest/abi"
 	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
+	"kapsel/vmm/linux"
 )
 
 // Memory sizes in bytes.
 const (
 	// DefaultMemory is the RAM of a machine whose Config does not say.
 	DefaultMemory = 64 << 20
+	// DefaultLinuxMemory is the same for a machine that boots Linux.
+	DefaultLinuxMemory = 256 << 20
 	// MaxMemory is the most RAM that a machine can have.
 	MaxMemory = 1 << 40
 )
@@ -24,17 +28,22 @@ const MaxBreakpoints = kvm.MaxBreakpoints
 // DefaultKVM is the path of the KVM device.
 const DefaultKVM = "/dev/kvm"
 
-// Config says what machine New is to make. Only Image is required.
+// Config says what machine New is to make. Only Image is required, or Linux in its place.
 type Config struct {
 	// Image is what to boot.
 	Image *image.Image
+	// Linux is a Linux kernel to boot in the place of an image, with Initrd as its initial file
+	// system. It powers the machine off and resets it as ACPI has it. There are no modules and no watchdog.
+	Linux *linux.Kernel
+	// Initrd is an archive that Linux unpacks, or empty.
+	Initrd []byte
 	// Modules are handed to the guest behind the image, each padded to a page: further
 	// tasks in Tock Binary Format. The monitor does not look into them.
 	Modules [][]byte
 	// Memory is the guest's RAM in bytes, a multiple of abi.PageSize and at most
-	// MaxMemory; 0 means DefaultMemory.
+	// MaxMemory; 0 means DefaultMemory, or DefaultLinuxMemory.
 	Memory uint64
-	// Cmdline is the guest's command line, at most abi.CmdlineMax bytes.
+	// Cmdline is the guest's command line, at most abi.CmdlineMax bytes; for Linux as many as it takes.
 	Cmdline string
 
 	// Devices are the machine's virtio devices, at most abi.VirtioPlaces. Words of the command line, in front of Cmdline,
@@ -83,11 +92,14 @@ type Config struct {
 
 // WithDefaults checks c, for any accelerator, and fills in what it leaves open.
 func (c Config) WithDefaults() (Config, error) {
-	if c.Image == nil {
-		return c, fmt.Errorf("no image to boot: set Config.Image")
+	if err := c.checkGuest(); err != nil {
+		return c, err
 	}
 	if c.Memory == 0 {
 		c.Memory = DefaultMemory
+		if c.Linux != nil {
+			c.Memory = DefaultLinuxMemory
+		}
 	}
 	if c.Memory%abi.PageSize != 0 {
 		return c, fmt.Errorf("memory of %d bytes is not a multiple of %d", c.Memory, abi.PageSize)
@@ -117,6 +129,23 @@ func (c Config) WithDefaults() (Config, error) {
 		c.KVM = DefaultKVM
 	}
 	return c, nil
+}
+
+// checkGuest says in words why c names no guest, or two; nil if it names one.
+func (c *Config) checkGuest() error {
+	switch {
+	case c.Image == nil && c.Linux == nil:
+		return errors.New("no image to boot: set Config.Image, or Config.Linux")
+	case c.Image != nil && c.Linux != nil:
+		return errors.New("an image and Linux: a machine boots one of them")
+	case c.Linux == nil && len(c.Initrd) > 0:
+		return errors.New("an initial file system is for Linux: set Config.Linux")
+	case c.Linux != nil && len(c.Modules) > 0:
+		return errors.New("Linux takes no modules: those are tasks for an image")
+	case c.Linux != nil && c.Watchdog != 0:
+		return errors.New("Linux has no heartbeat for the watchdog")
+	}
+	return nil
 }
 
 // CheckBreakpoints says in words why Config.Breakpoints cannot be the addresses; nil if

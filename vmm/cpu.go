@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"kapsel/guest/arch/amd64/mitigation"
-	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
 )
 
@@ -33,29 +32,36 @@ const (
 // (APIC_BUS_CYCLE_NS in linux/arch/x86/kvm/lapic.h).
 const lapicHz = 1_000_000_000
 
-// enterLongMode gives the processor the state of abi's direct door, on top of what it has
-// after reset.
-func enterLongMode(cpu *kvm.VCPU, entry image.Entry) error {
+// entry is the state in which the processor enters the guest, in 64-bit mode.
+type entry struct {
+	rip, rdi, rsi uint64
+	cr3           uint64
+	code, data    uint16         // selectors of flat segments
+	gdt           kvm.Descriptor // none: an exception before the guest has tables is a triple fault
+}
+
+// enterLongMode gives the processor the state of abi's direct door or of Linux's 64-bit entry, on top of
+// what it has after reset.
+func enterLongMode(cpu *kvm.VCPU, e entry) error {
 	s, err := cpu.Sregs()
 	if err != nil {
 		return err
 	}
 	s.CR0 = cr0PE | cr0MP | cr0ET | cr0NE | cr0WP | cr0PG
-	s.CR3 = entry.CR3
+	s.CR3 = e.cr3
 	s.CR4 = cr4PAE | cr4OSFXSR | cr4OSXMMEXCPT
 	s.EFER = eferSCE | eferLME | eferLMA | eferNXE
-	s.CS = kvm.Segment{Selector: 0x08, Limit: 0xffff_ffff, Typ: 11, Present: 1, S: 1, L: 1, G: 1}
-	data := kvm.Segment{Selector: 0x10, Limit: 0xffff_ffff, Typ: 3, Present: 1, S: 1, DB: 1, G: 1}
+	s.CS = kvm.Segment{Selector: e.code, Limit: 0xffff_ffff, Typ: 11, Present: 1, S: 1, L: 1, G: 1}
+	data := kvm.Segment{Selector: e.data, Limit: 0xffff_ffff, Typ: 3, Present: 1, S: 1, DB: 1, G: 1}
 	s.DS, s.ES, s.FS, s.GS, s.SS = data, data, data, data, data
 	// VM entry demands a busy 64-bit TSS (Intel SDM vol. 3, section 28.3.1.2).
 	s.TR = kvm.Segment{Limit: 0x67, Typ: 11, Present: 1}
 	s.LDT = kvm.Segment{Unusable: 1}
-	// No descriptor tables: an exception before the guest has its own is a triple fault.
-	s.GDT, s.IDT = kvm.Descriptor{}, kvm.Descriptor{}
+	s.GDT, s.IDT = e.gdt, kvm.Descriptor{}
 	if err := cpu.SetSregs(s); err != nil {
 		return err
 	}
-	return cpu.SetRegs(&kvm.Regs{RIP: entry.RIP, RDI: entry.RDI, RFLAGS: rflagsReserved})
+	return cpu.SetRegs(&kvm.Regs{RIP: e.rip, RDI: e.rdi, RSI: e.rsi, RFLAGS: rflagsReserved})
 }
 
 // CPUID leaves and bits that depend on the machine (Intel SDM vol. 2, CPUID; AMD APM vol. 3,

@@ -7,7 +7,7 @@ type Reason int
 
 // Reasons.
 const (
-	// GuestExit: the guest wrote a status to the debug exit port.
+	// GuestExit: the guest wrote a status to the debug exit port, or Linux powered the machine off.
 	GuestExit Reason = iota + 1
 	// Shutdown: the processor shut down, as after a triple fault.
 	Shutdown
@@ -21,6 +21,8 @@ const (
 	// Hung: the kernel does not return to its main loop, and the watchdog's NMI did not make
 	// it end either.
 	Hung
+	// Reset: Linux reset the machine by ACPI's register. A machine runs once.
+	Reset
 )
 
 // String returns the reason in words.
@@ -38,6 +40,8 @@ func (r Reason) String() string {
 		return "KVM failed"
 	case Hung:
 		return "the kernel hangs, and the watchdog's NMI did not end it"
+	case Reset:
+		return "the guest reset the machine, which is not booted again"
 	}
 	return fmt.Sprintf("unknown reason %d", int(r))
 }
@@ -46,7 +50,7 @@ func (r Reason) String() string {
 type Exit struct {
 	Reason Reason
 	// Status is what the guest wrote, 0 to abi.ExitStatusMax; larger values count as
-	// abi.ExitStatusMax. Only a GuestExit has one.
+	// abi.ExitStatusMax. Power off is 0. Only a GuestExit has one.
 	Status int
 	// Address is the breakpoint that was reached. Only a Breakpoint has one.
 	Address uint64

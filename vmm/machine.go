@@ -12,6 +12,7 @@ import (
 	"kapsel/vmm/device"
 	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
+	"kapsel/vmm/linux"
 	"kapsel/vmm/virtio"
 )
 
@@ -26,7 +27,8 @@ type Machine struct {
 	cpu  *kvm.VCPU
 
 	exit    device.DebugExit
-	bench   *benchmark // nil without Config.Mark
+	power   device.Power // Linux's
+	bench   *benchmark   // nil without Config.Mark
 	serial  *device.Serial
 	console *console
 	ioapic  *device.IOAPIC
@@ -109,6 +111,11 @@ func (m *Machine) createVM(host *kvm.Device) (err error) {
 	if err := m.memory.attach(m.vm); err != nil {
 		return err
 	}
+	if m.config.Linux != nil {
+		if err := m.vm.SetTSSAddress(tssAddress); err != nil {
+			return err
+		}
+	}
 	return m.vm.SplitIRQChip(device.Pins)
 }
 
@@ -136,18 +143,27 @@ func (m *Machine) createCPU(host *kvm.Device) (err error) {
 	if err := m.setBreakpoints(); err != nil {
 		return err
 	}
-	entry, err := m.config.Image.Place(m.memory.low, image.Params{
+	entry, err := m.place()
+	if err != nil {
+		return err
+	}
+	return enterLongMode(m.cpu, entry)
+}
+
+// place lays the guest out in memory.
+func (m *Machine) place() (entry, error) {
+	if m.config.Linux != nil {
+		return m.placeLinux()
+	}
+	e, err := m.config.Image.Place(m.memory.low, image.Params{
 		RAMHigh: uint64(len(m.memory.high)),
 		Cmdline: DeviceWords(len(m.config.Devices)) + m.config.Cmdline,
 		Modules: m.config.Modules,
 		TSCHz:   m.tscHz(),
 		LAPICHz: lapicHz,
 	})
-	if err != nil {
-		return err
-	}
-	m.loaded = entry.Written
-	return enterLongMode(m.cpu, entry)
+	m.loaded = e.Written
+	return entry{rip: e.RIP, cr3: e.CR3, rdi: e.RDI, code: 0x08, data: 0x10}, err
 }
 
 // setBreakpoints leaves a machine without breakpoints as KVM made it, so that debug
@@ -185,6 +201,9 @@ func (m *Machine) addDevices() {
 	}
 	m.mmio = []mmioRange{
 		{abi.IOAPICBase, device.IOAPICSize, m.ioapic},
+	}
+	if m.config.Linux != nil {
+		m.ports = append(m.ports, portRange{linux.PortPower, device.PowerSize, &m.power})
 	}
 	if m.config.Mark != nil {
 		m.addBenchmark()

@@ -163,10 +163,15 @@ func (m *Machine) servePort() (Exit, error) {
 	} else {
 		d.ReadPort(io.Port, io.Size, io.Data)
 	}
-	if !m.exit.Done {
-		return Exit{}, nil
+	switch {
+	case m.exit.Done:
+		return Exit{Reason: GuestExit, Status: m.exitStatus()}, m.cpu.Complete()
+	case m.power.Off:
+		return Exit{Reason: GuestExit}, m.cpu.Complete()
+	case m.power.Reset:
+		return Exit{Reason: Reset}, m.cpu.Complete()
 	}
-	return Exit{Reason: GuestExit, Status: m.exitStatus()}, m.cpu.Complete()
+	return Exit{}, nil
 }
 
 // exitStatus returns the guest's status, brought into its range.

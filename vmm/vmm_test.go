@@ -14,6 +14,7 @@ import (
 	"kapsel/vmm/device"
 	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
+	"kapsel/vmm/linux"
 )
 
 func testImage(t *testing.T) *image.Image {
@@ -40,6 +41,10 @@ func TestConfigRefuses(t *testing.T) {
 		err    string
 	}{
 		{"no image", Config{}, "no image to boot"},
+		{"an image and Linux", Config{Image: testImage(t), Linux: &linux.Kernel{}}, "a machine boots one of them"},
+		{"an initial file system for an image", Config{Image: testImage(t), Initrd: []byte{1}}, "an initial file system is for Linux"},
+		{"Linux with modules", Config{Linux: &linux.Kernel{}, Modules: [][]byte{{1}}}, "Linux takes no modules"},
+		{"Linux with a watchdog", Config{Linux: &linux.Kernel{}, Watchdog: 1}, "Linux has no heartbeat"},
 		{"too many breakpoints", Config{Image: testImage(t), Breakpoints: make([]uint64, 5)}, "5 breakpoints are more than the 4"},
 		{"a breakpoint nowhere", Config{Image: testImage(t), Breakpoints: []uint64{0, 1 << 47}}, "breakpoint 0x800000000000 is no virtual address"},
 		{"a negative watchdog", Config{Image: testImage(t), Watchdog: -1}, "want a positive time, or 0 for none"},

@@ -28,10 +28,10 @@ type watcher struct {
 // prepareWatch makes the watcher, if there is a period and the image has a heartbeat.
 func (m *Machine) prepareWatch() {
 	period := m.config.Watchdog
-	address, ok := m.config.Image.Heartbeat(image.Direct)
 	if period == 0 {
 		return
 	}
+	address, ok := m.config.Image.Heartbeat(image.Direct)
 	if !ok {
 		m.config.Log("no watchdog: the image has no heartbeat")
 		return

@@ -12,6 +12,7 @@ import (
 	"kapsel/guest/abi"
 	"kapsel/vmm"
 	"kapsel/vmm/image"
+	"kapsel/vmm/linux"
 	"kapsel/vmm/qemu"
 )
 
@@ -33,14 +34,17 @@ func newMachine(ctx context.Context, a accelerator, c vmm.Config, options ...str
 	return vmm.New(ctx, c)
 }
 
-// fits says in words why an image, with what p adds, does not fit into a machine's memory of so
-// many bytes; nil if it does.
-func (a accelerator) fits(img *image.Image, memory uint64, p image.Params) error {
+// fits says in words why the guest of a machine does not fit into its memory; nil if it does.
+func (a accelerator) fits(c vmm.Config) error {
+	low := min(c.Memory, abi.MMIOHole)
+	if c.Linux != nil {
+		return c.Linux.Fits(low, linux.Params{Cmdline: c.Cmdline, Initrd: c.Initrd})
+	}
 	door := image.Direct
 	if a == accelQEMU {
 		door = image.PVH
 	}
-	return img.Fits(door, min(memory, abi.MMIOHole), p)
+	return c.Image.Fits(door, low, image.Params{Cmdline: c.Cmdline, Modules: c.Modules})
 }
 
 // probe says why this host cannot run the kernel under KVM; nil if it can.

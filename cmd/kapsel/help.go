@@ -89,6 +89,8 @@ const helpText = `kapsel boots Kapsel images in a virtual machine.
 usage:
   kapsel run [flags] IMAGE [TASK...]       boot IMAGE; further tasks ride along: .tbf files,
                                            and .tab files with an object for x86
+  kapsel run [flags] --linux VMLINUZ       boot a stock Linux in the same machine, to test its
+                                           devices, and to compare system calls
   kapsel bench [flags] [IMAGE]             measure an image built for it (default bench.elf
                                            beside kapsel), in Go benchmark format
   kapsel bench --compare OLD NEW           compare two files of results, of either form
@@ -124,6 +126,11 @@ flags of run, anywhere on the line:
                           and show the processor's state; at most 4. KVM alone does, and
                           not in a machine that is emulated itself. The kernel's addresses
                           are in "go tool nm build/kernel.elf"
+  --linux VMLINUZ         boot this kernel (a bzImage, as Debian's) in the place of an image.
+                          KVM alone does. It has 256M unless --mem says otherwise, and no
+                          watchdog; --cmdline comes behind "console=ttyS0 reboot=t panic=-1
+                          pci=off ..."; power off is status 0, a reboot or panic 125
+  --initrd FILE           with --linux: the archive that becomes its first file system
   -v                      say what is going on, on standard error
 
 flags of bench:

@@ -64,7 +64,7 @@ func (o *benchOptions) measurer(ctx context.Context, stderr io.Writer) (*measure
 		return nil, statusFailed, err
 	}
 	m.log("accelerator %s: %s", m.accel, why)
-	if err := m.accel.fits(m.image, uint64(o.memory), image.Params{}); err != nil {
+	if err := m.accel.fits(vmm.Config{Image: m.image, Memory: uint64(o.memory)}); err != nil {
 		return nil, statusUsage, usageError{fmt.Errorf("--mem %s: %w", &o.memory, err)}
 	}
 	if err := m.header(ctx); err != nil {
@@ -383,7 +383,7 @@ const smallTimeout = time.Minute
 // runsWith says why the image's two tasks do not run to their ends with so much memory; nil
 // if they do. A kernel that cannot boot, or has no room for a task, may end in any way.
 func (m *measurer) runsWith(ctx context.Context, img *image.Image, memory uint64) error {
-	if err := m.accel.fits(img, memory, image.Params{}); err != nil {
+	if err := m.accel.fits(vmm.Config{Image: img, Memory: memory}); err != nil {
 		return err
 	}
 	var console bytes.Buffer

@@ -28,6 +28,9 @@ type runOptions struct {
 	verbose bool
 
 	watchdog time.Duration // 0: none
+
+	linux  string // a Linux kernel in the place of image and tasks
+	initrd string // with linux: its initial file system, "" for none
 }
 
 // defaultWatchdog is far longer than the kernel works on anything before it returns to its
@@ -54,12 +57,17 @@ func parseRun(args []string) (*runOptions, error) {
 	f.Var(rngFlag{&o.devices}, "rng", "")
 	f.Var(consoleFlag{&o.devices}, "console", "")
 	f.BoolVar(&o.verbose, "v", false, "")
+	f.StringVar(&o.linux, "linux", "", "")
+	f.StringVar(&o.initrd, "initrd", "", "")
 	files, err := parseMixed(f, args)
 	if err != nil {
 		return nil, err
 	}
+	if err := o.forLinux(f, files); err != nil {
+		return nil, err
+	}
 	switch {
-	case len(files) == 0:
+	case len(files) == 0 && o.linux == "":
 		return nil, errors.New("no image given: kapsel run [flags] IMAGE [TASK...]")
 	case o.timeout < 0:
 		return nil, fmt.Errorf("--timeout %s: want a positive time, as 30s", o.timeout)
@@ -67,7 +75,7 @@ func parseRun(args []string) (*runOptions, error) {
 		return nil, fmt.Errorf("--watchdog %s: want %s or more, as 10s, or 0 for none", o.watchdog, leastWatchdog)
 	case o.memory > vmm.MaxMemory:
 		return nil, fmt.Errorf("--mem %s: a machine can have at most %dG", &o.memory, vmm.MaxMemory>>30)
-	case len(o.cmdline) > abi.CmdlineMax:
+	case len(o.cmdline) > abi.CmdlineMax && o.linux == "":
 		return nil, fmt.Errorf("--cmdline of %d bytes: the kernel reads at most %d", len(o.cmdline), abi.CmdlineMax)
 	}
 	if o.net.Config != nil {
@@ -79,8 +87,39 @@ func parseRun(args []string) (*runOptions, error) {
 	if err := vmm.CheckBreakpoints(o.breaks); err != nil {
 		return nil, fmt.Errorf("--break: %w", err)
 	}
-	o.image, o.tasks = files[0], files[1:]
+	if o.linux == "" {
+		o.image, o.tasks = files[0], files[1:]
+	}
 	return o, nil
+}
+
+// forLinux sets what is otherwise when Linux is booted, and refuses what Linux cannot have.
+func (o *runOptions) forLinux(f *flag.FlagSet, files []string) error {
+	given := map[string]bool{}
+	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if !given["linux"] {
+		if given["initrd"] {
+			return errors.New("--initrd is for a Linux kernel: kapsel run --linux VMLINUZ --initrd FILE")
+		}
+		return nil
+	}
+	switch {
+	case o.linux == "":
+		return errors.New(`--linux "": want the file of a Linux kernel, as /boot/vmlinuz-...`)
+	case given["initrd"] && o.initrd == "":
+		return errors.New(`--initrd "": want the file of an initial file system`)
+	case len(files) > 0:
+		return fmt.Errorf("--linux boots a Linux kernel alone: %q would be an image or a task", files[0])
+	case given["watchdog"]:
+		return errors.New("--watchdog watches Kapsel's kernel: it cannot be given with --linux")
+	case o.accel == accelQEMU:
+		return errors.New("--linux needs KVM, and --accel qemu forbids it: QEMU boots Linux without Kapsel, by -kernel and -initrd")
+	}
+	o.accel, o.watchdog = accelKVM, 0
+	if !given["mem"] {
+		o.memory = vmm.DefaultLinuxMemory
+	}
+	return nil
 }
 
 // parseDoctor reads the arguments of "kapsel doctor".

@@ -40,6 +40,8 @@ func TestParseRun(t *testing.T) {
 			devices: devices{vmm.Entropy{}, vmm.Network{Connection: wire}}}},
 		{"the last console counts", "--console|virtio|--console|virtio|--disk|a|--console|uart|i", runOptions{image: "i", tasks: []string{}, accel: accelAuto,
 			memory: vmm.DefaultMemory, watchdog: 10 * time.Second, devices: devices{vmm.Disk{Path: "a"}}}},
+		{"Linux", "--linux|k|--initrd|f|--cmdline|a b", runOptions{linux: "k", initrd: "f", accel: accelKVM, memory: vmm.DefaultLinuxMemory, cmdline: "a b"}},
+		{"Linux with more memory", "--mem=1G|--linux=k|--accel|kvm|-v", runOptions{linux: "k", accel: accelKVM, memory: 1 << 30, verbose: true}},
 		{"files behind two dashes", "-v|--|-i|--accel", runOptions{image: "-i", tasks: []string{"--accel"}, accel: accelAuto, memory: vmm.DefaultMemory, watchdog: 10 * time.Second, verbose: true}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -93,6 +95,12 @@ func TestParseRunErrors(t *testing.T) {
 		{"a breakpoint nowhere", []string{"--break", "8000000000000000", "i"}, "--break: breakpoint 0x8000000000000000 is no virtual address"},
 		{"five breakpoints", []string{"--break", "1,2,3", "--break", "4,5", "i"}, "--break: 5 breakpoints are more than the 4"},
 		{"a flag without its value", []string{"i", "--mem"}, "--mem wants a value"},
+		{"Linux beside an image", []string{"i", "--linux", "k"}, `--linux boots a Linux kernel alone: "i" would be an image or a task`},
+		{"Linux without a name", []string{"--linux", ""}, `--linux "": want the file of a Linux kernel`},
+		{"Linux under QEMU", []string{"--accel", "qemu", "--linux", "k"}, "--linux needs KVM, and --accel qemu forbids it"},
+		{"Linux with a watchdog", []string{"--linux", "k", "--watchdog", "10s"}, "--watchdog watches Kapsel's kernel"},
+		{"an initial file system for an image", []string{"--initrd", "f", "i"}, "--initrd is for a Linux kernel"},
+		{"an initial file system without a name", []string{"--linux", "k", "--initrd", ""}, `--initrd "": want the file`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := parseRun(test.args)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"kapsel/guest/kernel/tbf/tbfbuild"
 	"kapsel/vmm"
 	"kapsel/vmm/image"
+	"kapsel/vmm/linux"
 	"kapsel/vmm/qemu"
 )
 
@@ -73,8 +75,8 @@ func (o *runOptions) run(ctx context.Context, leave context.CancelCauseFunc, std
 	if accel != o.accel && accel == accelQEMU {
 		config.Warn("%s; QEMU's emulator runs the machine, which its authors call no security boundary", why)
 	}
-	if err := accel.fits(config.Image, config.Memory, image.Params{Cmdline: config.Cmdline, Modules: config.Modules}); err != nil {
-		return statusUsage, usageError{fmt.Errorf("%q: %w", o.image, err)}
+	if err := accel.fits(config); err != nil {
+		return statusUsage, usageError{fmt.Errorf("%q: %w", cmp.Or(o.linux, o.image), err)}
 	}
 	if accel == accelQEMU && len(o.breaks) > 0 {
 		return statusUsage, usageError{fmt.Errorf("--break needs KVM, and QEMU is used here (%s): use gdb instead, as README.md shows under Debug", why)}
@@ -111,6 +113,9 @@ func (o *runOptions) config(ctx context.Context, std stdio) (vmm.Config, error) 
 	if o.verbose {
 		c.Log = say
 	}
+	if o.linux != "" {
+		return o.linuxConfig(ctx, c)
+	}
 	var err error
 	if c.Image, err = openImage(ctx, o.image, "kapsel.elf"); err != nil {
 		return c, err
@@ -123,6 +128,21 @@ func (o *runOptions) config(ctx context.Context, std stdio) (vmm.Config, error) 
 		c.Modules = append(c.Modules, objects)
 	}
 	return c, nil
+}
+
+// linuxConfig completes the configuration of a machine that boots Linux: it reads and checks the kernel, and
+// reads its initial file system.
+func (o *runOptions) linuxConfig(ctx context.Context, c vmm.Config) (vmm.Config, error) {
+	c.Cmdline = strings.TrimSpace(linux.Cmdline + " " + o.cmdline)
+	var err error
+	if c.Linux, err = linux.Open(ctx, o.linux); err != nil || o.initrd == "" {
+		return c, err
+	}
+	c.Initrd, err = image.ReadFile(ctx, o.initrd)
+	if err == nil && len(c.Initrd) == 0 {
+		err = fmt.Errorf("%q: want an initial file system, found an empty file", o.initrd)
+	}
+	return c, err
 }
 
 // readObjects reads a file of task objects, each from a multiple of 4 KiB on, or of a .tab file the
@@ -185,6 +205,8 @@ func (o *runOptions) advised(accel accelerator, failure error) error {
 	switch {
 	case errors.Is(failure, qemu.ErrMemory):
 		return fmt.Errorf("--mem %s: %w", &o.memory, failure)
+	case failure != nil && o.linux != "":
+		return fmt.Errorf("%w: see kapsel doctor", failure)
 	case failure != nil && accel == accelKVM:
 		return fmt.Errorf("%w: see kapsel doctor, or use --accel qemu", failure)
 	}
@@ -197,7 +219,7 @@ func outcome(exit vmm.Exit, failure, cause error) (int, error) {
 	switch exit.Reason {
 	case vmm.GuestExit:
 		return exit.Status, nil
-	case vmm.Shutdown:
+	case vmm.Shutdown, vmm.Reset:
 		return statusFailed, errors.New(exit.String())
 	case vmm.Hung:
 		return statusHung, errors.New(exit.String())

@@ -7,10 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"kapsel/tools/initramfs"
 )
 
 // guestMain is the machine's init: it runs the job, reports and ends the machine.
@@ -25,7 +26,7 @@ func guestMain() {
 }
 
 func guestRun() error {
-	if err := mountAll(); err != nil {
+	if err := initramfs.Mount(); err != nil {
 		return err
 	}
 	content, err := os.ReadFile(jobFile)
@@ -36,10 +37,8 @@ func guestRun() error {
 	if err := json.Unmarshal(content, &j); err != nil {
 		return fmt.Errorf("%s: %w", jobFile, err)
 	}
-	for _, m := range j.Modules {
-		if err := loadModule(filepath.Join(modulesDir, m)); err != nil {
-			return err
-		}
+	if err := initramfs.LoadModules(); err != nil {
+		return err
 	}
 	output, err := openLine(ttyOutput)
 	if err != nil {
@@ -50,32 +49,6 @@ func guestRun() error {
 		r = report{Status: statusFailed, Error: "send files back: " + err.Error()}
 	}
 	return errors.Join(drain(output), sendReport(r))
-}
-
-func mountAll() error {
-	for _, m := range []struct{ kind, dir string }{
-		{"devtmpfs", "/dev"}, {"devpts", "/dev/pts"}, {"proc", "/proc"}, {"sysfs", "/sys"},
-	} {
-		if err := os.MkdirAll(m.dir, 0o755); err != nil {
-			return err
-		}
-		if err := unix.Mount(m.kind, m.dir, m.kind, 0, ""); err != nil {
-			return fmt.Errorf("mount %s: %w", m.dir, err)
-		}
-	}
-	return nil
-}
-
-func loadModule(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil {
-		return fmt.Errorf("load %s: %w", path, err)
-	}
-	return nil
 }
 
 // openLine opens a serial line for bytes as they are: no newline conversion, no echo.
@@ -120,16 +93,16 @@ func runProgram(j *job, output *os.File) report {
 
 // sendFiles sends those of the paths that exist and says how many bytes that took.
 func sendFiles(paths []string) (int, error) {
-	a := newArchive()
+	a := initramfs.New()
 	for _, path := range paths {
-		if err := a.tree(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := a.Tree(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return 0, err
 		}
 	}
-	if a.buf.Len() == 0 {
+	if a.Empty() {
 		return 0, nil
 	}
-	content, err := a.bytes()
+	content, err := a.Bytes()
 	if err != nil {
 		return 0, err
 	}

@@ -9,9 +9,6 @@ import (
 // jobFile is where init finds its job in the machine.
 const jobFile = "/vmexec.json"
 
-// modulesDir holds the kernel modules that init loads.
-const modulesDir = "/modules"
-
 // The serial lines between the machine and vmexec; ttyS0 is the Linux console.
 const (
 	ttyOutput = "/dev/ttyS1" // standard output and error of the program
@@ -21,8 +18,7 @@ const (
 
 // A job is what init shall do: its input, as JSON in jobFile.
 type job struct {
-	Modules []string // to load, in this order: names in modulesDir
-	Dir     string   // working directory
+	Dir     string // working directory
 	Program string
 	Args    []string
 	Env     []string
@@ -37,8 +33,8 @@ type report struct {
 }
 
 // newJob makes the job for o in the working directory dir with the host's environment env.
-func newJob(o *options, dir string, env, modules []string) *job {
-	j := &job{Modules: modules, Dir: dir, Program: o.program, Args: o.args}
+func newJob(o *options, dir string, env []string) *job {
+	j := &job{Dir: dir, Program: o.program, Args: o.args}
 	j.Back = resultPaths(o.args, dir)
 	for _, v := range env {
 		if wanted(v) {

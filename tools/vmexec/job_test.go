@@ -10,10 +10,10 @@ func TestNewJob(t *testing.T) {
 	o := &options{program: "/p/x.test", out: "/o", args: []string{"-test.v=true", "-test.gocoverdir=/cov"}}
 	env := []string{"GOMAXPROCS=2", "KAPSEL_BUILD=/b", "VMEXEC_X=1", "GOCOVERDIR=cov2", "SECRET=x", "PATH=/bin", "HOME=/root"}
 
-	j := newJob(o, "/src/pkg", env, []string{"kvm.ko"})
+	j := newJob(o, "/src/pkg", env)
 
 	assert.Equal(t, &job{
-		Modules: []string{"kvm.ko"}, Dir: "/src/pkg", Program: "/p/x.test", Args: o.args,
+		Dir: "/src/pkg", Program: "/p/x.test", Args: o.args,
 		Env: []string{"GOMAXPROCS=2", "KAPSEL_BUILD=/b", "VMEXEC_X=1", "GOCOVERDIR=cov2",
 			"HOME=/", "PATH=/", "TMPDIR=/tmp", "PWD=/src/pkg"},
 		Back: []string{"/cov", "/o", "/src/pkg/cov2"},

@@ -58,16 +58,12 @@ func prepare(o *options) (*job, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	modules, err := rigModules(o.rig)
-	if err != nil {
-		return nil, nil, err
-	}
 	if o.out != "" {
 		if err := os.MkdirAll(o.out, 0o755); err != nil {
 			return nil, nil, err
 		}
 	}
-	j := newJob(o, dir, os.Environ(), modules)
+	j := newJob(o, dir, os.Environ())
 	image, err := buildInitramfs(o, j)
 	return j, image, err
 }

@@ -1,6 +1,6 @@
-// Package device models the machine's devices: a 16550 UART, an I/O APIC and the debug exit
-// port. Each is a small state machine that needs no KVM. Everything a guest writes is
-// defined to do something or nothing; nothing it does is an error.
+// Package device models the machine's devices: a 16550 UART, an I/O APIC, the debug exit
+// port, and what Linux powers off by. Each is a small state machine that needs no KVM.
+// Everything a guest writes is defined to do something or nothing; nothing it does is an error.
 package device
 
 // Ports is a device behind I/O ports. The data of an access to port holds one or more

@@ -28,6 +28,7 @@ const (
 	getSupportedCPUID   request = dirRead | dirWrite | cpuidHeader<<sizePos | kvmio | 0x05
 	createVCPU          request = kvmio | 0x41
 	setUserMemoryRegion request = dirWrite | request(unsafe.Sizeof(MemoryRegion{}))<<sizePos | kvmio | 0x46
+	setTSSAddr          request = kvmio | 0x47
 	ioeventfd           request = dirWrite | request(unsafe.Sizeof(ioEvent{}))<<sizePos | kvmio | 0x79
 	setGSIRouting       request = dirWrite | routingHeader<<sizePos | kvmio | 0x6a
 	runVCPU             request = kvmio | 0x80
@@ -56,6 +57,7 @@ var requestNames = map[request]string{
 	getSupportedCPUID:   "KVM_GET_SUPPORTED_CPUID",
 	createVCPU:          "KVM_CREATE_VCPU",
 	setUserMemoryRegion: "KVM_SET_USER_MEMORY_REGION",
+	setTSSAddr:          "KVM_SET_TSS_ADDR",
 	ioeventfd:           "KVM_IOEVENTFD",
 	setGSIRouting:       "KVM_SET_GSI_ROUTING",
 	runVCPU:             "KVM_RUN",

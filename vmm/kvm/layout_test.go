@@ -132,6 +132,7 @@ func TestRequests(t *testing.T) {
 		getSupportedCPUID:   0xc008ae05,
 		createVCPU:          0xae41,
 		setUserMemoryRegion: 0x4020ae46,
+		setTSSAddr:          0xae47,
 		ioeventfd:           0x4040ae79,
 		setGSIRouting:       0x4008ae6a,
 		runVCPU:             0xae80,

@@ -34,6 +34,13 @@ func (v *VM) SetMemory(slot uint32, address uint64, mem []byte) error {
 	return err
 }
 
+// SetTSSAddress gives KVM three pages of physical addresses, where the guest has nothing, for its own use: VT-x
+// wants them for real mode if it cannot run that by itself. It comes before the processor.
+func (v *VM) SetTSSAddress(address uint64) error {
+	_, err := ioctl(v.fd, setTSSAddr, uintptr(address))
+	return err
+}
+
 // SplitIRQChip gives every processor made from now on a local APIC in the host's kernel;
 // the I/O APIC, with the given number of pins, remains the monitor's.
 func (v *VM) SplitIRQChip(pins int) error {

@@ -470,7 +470,7 @@ func TestBlockResetDuringARead(t *testing.T) {
 	<-reset
 	d.Memory.Snapshot()
 	assert.Zero(t, d.Status())
-	assert.False(t, d.Memory.Changed(nil))
+	assert.False(t, d.Memory.Changed())
 	d.StartWith(allBlockFeatures, 1, 64)
 	go func() { m.leave <- <-m.entered }()
 	_, status, _ := request(d, abi.BlockIn, 0, nil, 512)
@@ -487,7 +487,7 @@ func TestBlockResetStorm(t *testing.T) {
 		}
 		d.Write(abi.RegStatus, 0)
 		d.Memory.Snapshot()
-		assert.False(t, d.Memory.Changed(nil))
+		assert.False(t, d.Memory.Changed())
 		d.StartWith(allBlockFeatures, 1, 64)
 	}
 	assert.Zero(t, transport.Counters().Broken)
@@ -539,7 +539,7 @@ func FuzzBlock(f *testing.F) {
 		status := d.Memory.Bytes(t, inAt+uint64(room)-1, 1)[0]
 		assert.LessOrEqual(t, status, byte(abi.BlockUnsupported))
 		assert.Equal(t, status != abi.BlockOK, transport.Counters().Errors == 1)
-		assert.False(t, d.Memory.Changed([]virtiotest.Range{{Address: inAt, Size: uint64(room)}, {Address: virtiotest.QueueBase, Size: virtiotest.QueueStride}}))
+		assert.False(t, d.Memory.Changed(virtiotest.Range{Address: inAt, Size: uint64(room)}, virtiotest.Range{Address: virtiotest.QueueBase, Size: virtiotest.QueueStride}))
 		assert.False(t, d.Broken())
 	})
 }

@@ -59,8 +59,16 @@ func (m *Memory) Clear() {
 // Snapshot remembers the memory for Changed.
 func (m *Memory) Snapshot() { m.old = append(append(m.old[:0], m.low...), m.high...) }
 
-// Changed reports whether a byte differs from the snapshot.
-func (m *Memory) Changed() bool {
+// Changed reports whether a byte differs from the snapshot that is in none of the ranges, which lie in one piece of memory each.
+func (m *Memory) Changed(but ...Range) bool {
+	for _, r := range but {
+		p, _ := m.At(r.Address, r.Size)
+		at := r.Address
+		if at >= High {
+			at += uint64(len(m.low)) - High
+		}
+		copy(m.old[at:], p)
+	}
 	return !bytes.Equal(m.old[:len(m.low)], m.low) || !bytes.Equal(m.old[len(m.low):], m.high)
 }
 

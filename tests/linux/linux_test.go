@@ -1,0 +1,137 @@
+// Package linux boots a stock Linux, Debian's kernel for clouds, with an init that checks the machine's devices:
+// a driver of each that knows nothing of ours. The kernel and its modules are the rig's (scripts/rig).
+package linux
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"kapsel/tools/initramfs"
+	"kapsel/vmm"
+	"kapsel/vmm/linux"
+)
+
+// patience is far more than any Linux here takes, even one that is emulated twice.
+const patience = 3 * time.Minute
+
+// modules are the drivers that Debian's kernel does not have built in, in the order of loading.
+var modules = []string{"virtio_ring.ko", "virtio.ko", "virtio_mmio.ko", "virtio-rng.ko", "virtio_blk.ko",
+	"failover.ko", "net_failover.ko", "virtio_net.ko", "virtio_console.ko"}
+
+// buildFolder is what scripts/test fills.
+func buildFolder() string {
+	if dir := os.Getenv("KAPSEL_BUILD"); dir != "" {
+		return dir
+	}
+	return filepath.Join("..", "..", "build")
+}
+
+// kernelPath returns the kernel's file and skips the test where there is none.
+func kernelPath(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(buildFolder(), "rig", "vmlinuz")
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("no Linux kernel: %v; scripts/rig fetches one", err)
+	}
+	return path
+}
+
+// initrd makes the first file system: the init of package tests/linux/init and the modules.
+func initrd(t testing.TB) []byte {
+	t.Helper()
+	a := initramfs.New()
+	err := a.AddSystem(filepath.Join(buildFolder(), "test", "linux-init"), filepath.Join(buildFolder(), "rig"), modules)
+	require.NoError(t, err, "scripts/test builds the init, and scripts/rig fetches the modules")
+	content, err := a.Bytes()
+	require.NoError(t, err)
+	return content
+}
+
+// cmdline is the command line that has init carry out checks.
+func cmdline(checks []string) string {
+	words := linux.Cmdline + " quiet"
+	for _, c := range checks {
+		words += " check=" + c
+	}
+	return words
+}
+
+// boot runs Linux in a machine of c's, with the checks, until it powers off, and returns what it printed. A test
+// that fails afterwards shows that.
+func boot(t testing.TB, c vmm.Config, checks ...string) string {
+	t.Helper()
+	var console output
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the console:\n%s", console.String())
+		}
+	})
+	kernel, err := linux.Open(t.Context(), kernelPath(t))
+	require.NoError(t, err)
+	c.Linux, c.Initrd, c.Cmdline = kernel, initrd(t), cmdline(checks)
+	c.Console, c.Log = &console, t.Logf
+	m, err := vmm.New(t.Context(), c)
+	require.NoError(t, err)
+	defer m.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	exit, err := m.Run(ctx)
+	if err != nil || exit != (vmm.Exit{Reason: vmm.GuestExit}) {
+		var dump bytes.Buffer
+		m.Dump(&dump)
+		require.FailNow(t, "Linux did not power off", "%v, error: %v\n%s", exit, err, &dump)
+	}
+	t.Logf("%+v", m.Stats())
+	return console.String()
+}
+
+// output keeps what a guest prints.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+// String returns it with the line ends of a Unix file.
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return strings.ReplaceAll(o.text.String(), "\r\n", "\n")
+}
+
+// assertChecks wants each of the checks to have passed.
+func assertChecks(t testing.TB, console string, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		assert.Contains(t, console, "\ncheck "+name+": ok\n")
+	}
+}
+
+// TestLinuxBoots has no device but the UART.
+func TestLinuxBoots(t *testing.T) {
+	if os.Getenv("KAPSEL_ACCEL") == "qemu" {
+		t.Skip("Linux needs KVM under our monitor")
+	}
+	if err := vmm.Probe(t.Context()); err != nil {
+		t.Skip(err)
+	}
+	started := time.Now()
+	console := boot(t, vmm.Config{}, "boot", "devices:count=0")
+	t.Logf("%.1f s", time.Since(started).Seconds())
+	assert.Regexp(t, `\nboot: Linux \d+\.\d+\.\S+ x86_64\n`, console)
+	assertChecks(t, console, "boot", "devices")
+}
