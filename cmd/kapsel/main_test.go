@@ -5,11 +5,13 @@ import (
 	"context"
 	"debug/elf"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -202,6 +204,26 @@ func TestUnusableDisks(t *testing.T) {
 			assertOneLine(t, stderr.String(), test.want)
 		})
 	}
+}
+
+// A machine with one of each device runs as one without, and -v tells of each at the end.
+func TestRunWithDevices(t *testing.T) {
+	if err := kvmMissing(); err != nil {
+		t.Skipf("needs KVM: %v", err)
+	}
+	image := file(t, "disk.img", make([]byte, 4096))
+	socket := filepath.Join(t.TempDir(), "socket")
+	cmd, stdout, stderr := kapsel(t, "run", "--accel", "kvm", "-v", "--console", "virtio", "--disk", image+",ro", "--rng", "--net", "unix="+socket,
+		imageFile(t, codePrompt, codeEcho, codeExit42))
+	cmd.Stdin = strings.NewReader("x")
+	cmd.Run()
+	assert.Equal(t, 42, cmd.ProcessState.ExitCode(), stderr)
+	assert.Equal(t, ">x", stdout.String())
+	for i, name := range []string{"console", "disk " + strconv.Quote(image), "entropy", "network unix=" + socket} {
+		assert.Contains(t, stderr.String(), fmt.Sprintf("kapsel: device %d, %s: 0 requests", i, name))
+	}
+	assert.Contains(t, stderr.String(), "kapsel: network: 0 frames sent")
+	assert.NoFileExists(t, socket)
 }
 
 // TestTaskFiles: what of a file of tasks the machine gets.

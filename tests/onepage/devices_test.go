@@ -13,6 +13,7 @@ import (
 
 	"kapsel/guest/abi/virtio"
 	"kapsel/vmm"
+	"kapsel/vmm/ethernet"
 )
 
 // Where a guest has the parts of its i-th queue, of 8, and its data.
@@ -160,6 +161,48 @@ func TestVirtioConsoleTyped(t *testing.T) {
 	r := run(t, code, vmm.Config{Devices: []vmm.Device{vmm.Console{}}, Input: strings.NewReader("typed")})
 	assert.Equal(t, guestExit(0), r.Exit)
 	assert.Equal(t, "> typed", r.console)
+}
+
+// wire is a network of the test's.
+type wire struct{ end ethernet.Backend }
+
+func (w wire) String() string { return "wire" }
+
+func (w wire) Open(log func(string, ...any)) (*ethernet.Port, error) {
+	return ethernet.NewPort(ethernet.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x56}, w.end, nil, log), nil
+}
+
+// A guest sends a frame, and receives the answer.
+func TestVirtioNetwork(t *testing.T) {
+	sent := bytes.Repeat([]byte("ping"), 15)
+	answer := bytes.Repeat([]byte("pong"), 16)
+	here, there := ethernet.Pair()
+	got := make(chan []byte, 1)
+	go func() {
+		frame := make([]byte, ethernet.MaxFrame)
+		n, err := there.ReadFrame(frame)
+		if err == nil {
+			got <- frame[:n]
+			there.WriteFrame(answer)
+		}
+	}()
+	code := join(mapDevice(),
+		load(register(virtio.RegDeviceID)), expect(virtio.IDNet, 1),
+		load(register(virtio.RegConfig)), expect(0x1200_5452, 2),
+		startDevice(virtio.NetFeatureMAC|virtio.NetFeatureStatus, 2),
+		offer(virtio.NetReceiveQueue, 1, virtio.Descriptor{Address: data, Length: 2048, Flags: virtio.DescWrite}),
+		memory(data+0x1000, append(make([]byte, virtio.NetHeaderSize), sent...)),
+		offer(virtio.NetTransmitQueue, 1, virtio.Descriptor{Address: data + 0x1000, Length: uint32(virtio.NetHeaderSize + len(sent))}),
+		served(virtio.NetReceiveQueue, 1),
+		load(queueAt(virtio.NetReceiveQueue)+0x2008), expect(uint32(virtio.NetHeaderSize+len(answer)), 3),
+		imm32(0xbe, data+virtio.NetHeaderSize), outString(len(answer)),
+		exit(0))
+	r := run(t, code, vmm.Config{Devices: []vmm.Device{vmm.Network{Connection: wire{here}}}})
+	assert.Equal(t, guestExit(0), r.Exit)
+	assert.Equal(t, string(sent), string(<-got))
+	assert.Equal(t, string(answer), r.console)
+	assert.Equal(t, "network wire", r.stats.Devices[0].Name)
+	assert.EqualValues(t, 2, r.stats.Devices[0].Counters.Requests)
 }
 
 func TestVirtioConsoleSize(t *testing.T) {
