@@ -24,7 +24,7 @@ func (m *Machine) placeLinux() (entry, error) {
 func (m *Machine) linuxParams() linux.Params {
 	var devices []linux.Device
 	for i := range m.config.Devices {
-		devices = append(devices, linux.Device{Base: deviceAddress(i), Size: abi.PageSize, IRQ: abi.VirtioIRQ + i})
+		devices = append(devices, linux.Device{Base: uint32(deviceAddress(i)), Size: abi.PageSize, IRQ: abi.VirtioIRQ + i})
 	}
 	return linux.Params{
 		RAMHigh: uint64(len(m.memory.high)),
