@@ -55,6 +55,21 @@ func TestDemo(t *testing.T) {
 	assert.GreaterOrEqual(t, changes, 8, "lines of hello and counter are not interleaved")
 }
 
+// TestQEMUMachines: the image runs on both of QEMU's machines that a PVH loader gives: microvm has nothing that the
+// kernel does not use, and q35 has a firmware that leaves its devices running.
+func TestQEMUMachines(t *testing.T) {
+	if machine.Accelerator(t) != "qemu" {
+		t.Skip("the machines are QEMU's")
+	}
+	for _, kind := range []string{"microvm", "q35"} {
+		t.Run(kind, func(t *testing.T) {
+			out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "counter.tbf")}, Options: []string{"-machine", kind}})
+			ended(t, out, abi.ExitOK)
+			assert.Regexp(t, `(?m)^ *1 +counter +Terminated .* exit with code 0$`, out.Console)
+		})
+	}
+}
+
 // TestIntruder: each attempt is named, and stopped for the reason and at the address it should be.
 func TestIntruder(t *testing.T) {
 	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "intruder.tbf")}})

@@ -53,11 +53,11 @@ type Machine struct {
 	options []string
 	files   []*os.File // that QEMU gets: see hand
 
-	// Options of New's.
+	// What New made.
 	image, modules string   // paths in QEMU; modules may be empty
 	com1           string   // chardev of the UART
-	devices        []string // all options of virtio devices
-	disks          int      // of them
+	devices        []string // options of all virtio devices
+	disks          int      // how many of them are disks
 	ports          []*ethernet.Port
 	relays         sync.WaitGroup // between ports and QEMU
 
@@ -88,8 +88,9 @@ var Deterministic = []string{
 }
 
 // New prepares a machine; nothing runs yet. Of c it takes all but Breakpoints, ConsoleInStep
-// and what is KVM's alone; options are handed to QEMU behind its own. Close it after use. If
-// ctx has ended the error is its cause.
+// and what is KVM's alone; options are handed to QEMU behind its own, and a -machine among them takes
+// the place of ours. Close it after use. If ctx has ended the error is its cause; if a device cannot
+// be had it is a *vmm.DeviceError.
 func New(ctx context.Context, c vmm.Config, options ...string) (*Machine, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
