@@ -9,11 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"kapsel/guest/abi"
 	"kapsel/tests/machine"
 	"kapsel/vmm"
 )
@@ -135,11 +137,16 @@ func TestWordsOfTheCommandLine(t *testing.T) {
 	assert.Regexp(t, many, o.Console)
 }
 
-// TestSecondOfAKind: the first is used, of the other it is said that it is not.
-func TestSecondOfAKind(t *testing.T) {
-	o := boot(t, "dice", "", []vmm.Device{vmm.Entropy{}, vmm.Entropy{}})
+// TestAllPlaces: as many devices as there are places for. The first of a kind is used, of the others it is said that they are not.
+func TestAllPlaces(t *testing.T) {
+	devices := make([]vmm.Device, abi.VirtioPlaces)
+	for i := range devices {
+		devices[i] = vmm.Entropy{}
+	}
+	o := boot(t, "dice", "", devices)
 	assertEnded(t, o, 0)
-	assert.Contains(t, o.Console, ": there is another of its kind; it is not used\n")
+	assert.Regexp(t, many, o.Console)
+	assert.Equal(t, abi.VirtioPlaces-1, strings.Count(o.Console, ": there is another of its kind; it is not used\n"))
 }
 
 // TestAllDevices: one of each kind, side by side, and the console behind virtio, which is printed by in order.

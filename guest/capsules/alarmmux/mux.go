@@ -4,7 +4,7 @@ package alarmmux
 import "kapsel/guest/kernel/hil"
 
 // maxShares is how many capsules can share an alarm.
-const maxShares = 8
+const maxShares = 16
 
 // never is a deadline that does not come.
 const never = ^uint64(0)
@@ -34,10 +34,10 @@ type Share struct {
 	deadline uint64
 }
 
-// Init makes the alarm one of m's. More than 8 are a wiring error.
+// Init makes the alarm one of m's. More than 16 are a wiring error.
 func (s *Share) Init(m *Mux) {
 	if m.count == maxShares {
-		panic("alarmmux: more than 8 shares: raise maxShares")
+		panic("alarmmux: more than 16 shares: raise maxShares")
 	}
 	s.mux, s.deadline = m, never
 	m.shares[m.count] = s

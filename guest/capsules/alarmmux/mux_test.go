@@ -90,5 +90,5 @@ func TestTooManyShares(t *testing.T) {
 	for range maxShares {
 		new(Share).Init(&mux)
 	}
-	assert.PanicsWithValue(t, "alarmmux: more than 8 shares: raise maxShares", func() { new(Share).Init(&mux) })
+	assert.PanicsWithValue(t, "alarmmux: more than 16 shares: raise maxShares", func() { new(Share).Init(&mux) })
 }
