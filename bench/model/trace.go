@@ -196,6 +196,7 @@ type shape struct {
 	reads   int  // of the counter by tasks between
 	idle    bool // it begins when the processor is woken, which is some ticks behind a deadline
 	kernel  bool // it ends with a read of the counter by the kernel
+	none    bool // a sample is the difference of two operations: there is none to model
 }
 
 // shapes are those of paths that are not one sample, from one read to the next.
@@ -205,7 +206,13 @@ var shapes = map[string]shape{
 	"InterruptToTask":    {reads: 2},   // when it goes on, and before it asks
 	"InterruptToCapsule": {kernel: true},
 	"AlarmLatency":       {idle: true},
+	"PlainGo":            {none: true},
+	"RegisterRead":       {none: true},
+	"CapsuleCall":        {none: true},
 }
+
+// Modelled reports whether the path has operations that can be found.
+func (p Path) Modelled() bool { return !shapes[p.Name].none }
 
 // slack is by how many instructions the two ends of an operation may lie farther apart, or nearer,
 // than its ticks say: an interrupt comes between two of them.

@@ -85,20 +85,24 @@ func delay(dir string) (begin, end uint64, err error) {
 	return 0, 0, fmt.Errorf("%q: %w", path, errors.Join(err, fmt.Errorf("no symbol %s", name)))
 }
 
-// figures are the results of all paths: of one sample its instructions, how many of these the model
+// figures are the results of all paths that can be modelled: of one sample its instructions, how many of these the model
 // leaves out, and the cycles on each processor.
 func figures(ctx context.Context, medians []bench.Median, trace *model.Trace) ([]bench.Result, error) {
 	if len(medians) != len(trace.Paths) {
 		return nil, fmt.Errorf("the image set %d pairs of marks for %d paths", len(trace.Paths), len(medians))
 	}
 	var operations []model.Operation
+	var names []string
 	for i, median := range medians {
 		path := model.Path{Name: median.Name, Ticks: int(median.Ticks), Calls: median.Calls}
+		if !path.Modelled() {
+			continue
+		}
 		operation, err := path.Find(trace.Paths[i])
 		if err != nil {
 			return nil, err
 		}
-		operations = append(operations, operation)
+		operations, names = append(operations, operation), append(names, median.Name)
 	}
 	modelled, err := model.Cycles(ctx, operations)
 	if err != nil {
@@ -106,7 +110,7 @@ func figures(ctx context.Context, medians []bench.Median, trace *model.Trace) ([
 	}
 	var results []bench.Result
 	for i, f := range modelled {
-		r := bench.Result{Name: medians[i].Name, Ops: 1, Metrics: []bench.Metric{
+		r := bench.Result{Name: names[i], Ops: 1, Metrics: []bench.Metric{
 			{Unit: "traced-instructions/op", Value: f.Instructions}, {Unit: "left-out/op", Value: f.LeftOut}}}
 		for n, processor := range model.Processors {
 			r.Metrics = append(r.Metrics, bench.Metric{Unit: processor + "-cycles/op", Value: f.Cycles[n]})

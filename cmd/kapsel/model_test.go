@@ -35,11 +35,13 @@ func symbolFile(t *testing.T, path, name string) {
 	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
 }
 
-// modelImage writes an image that marks one path, of six instructions between two reads of the counter.
+// modelImage writes an image that marks two paths: one of six instructions between two reads of the counter, and one whose
+// samples are differences, of which nothing is modelled.
 func modelImage(t *testing.T) string {
 	rdtsc, add, out := []byte{0x0f, 0x31}, []byte{0x01, 0xd0}, []byte{0xe6, 0x80}
 	return imageFile(t, codeOut(abi.PortMark, abi.MarkBegin), rdtsc, add, add, out, add, add, rdtsc, codeOut(abi.PortMark, abi.MarkEnd),
-		codePrint("bench-boot entered 1 main 2 loaded 3\nbench-boot first-task 4\nbench Empty 1 unit=ticks 6*1\nbench done\n"), codeSpin)
+		codeOut(abi.PortMark, abi.MarkBegin), add, codeOut(abi.PortMark, abi.MarkEnd),
+		codePrint("bench-boot entered 1 main 2 loaded 3\nbench-boot first-task 4\nbench Empty 1 unit=ticks 6*1\nbench PlainGo 1 unit=ticks base=none 6*1\nbench done\n"), codeSpin)
 }
 
 // TestBenchModel has a small image traced by QEMU and modelled by llvm-mca.
@@ -73,5 +75,6 @@ func TestBenchModel(t *testing.T) {
 		require.Len(t, cycles, 1)
 		assert.Greater(t, cycles[0], 3.0, "four instructions, one behind another")
 	}
+	assert.NotContains(t, run.Names(), "PlainGo", "the difference of two operations")
 	assert.Empty(t, run.Values("Empty", "instructions/op"), "nothing for a golden file")
 }
