@@ -293,3 +293,35 @@ func TestDumpOfAClosedMachine(t *testing.T) {
 	m.Dump(&text)
 	assert.Equal(t, "the processor's state cannot be read: the machine is closed\n", text.String())
 }
+
+// What devices reach of memory: whole ranges of RAM, in one piece.
+func TestMemoryOfDevices(t *testing.T) {
+	ram := make([]byte, 0x3000)
+	m := &memory{low: ram[:0x2000:0x2000], high: ram[0x2000:]}
+	for _, tt := range []struct {
+		name       string
+		address, n uint64
+		ok         bool
+	}{
+		{"all that is low", 0, 0x2000, true},
+		{"one more", 0, 0x2001, false},
+		{"the last byte", 0x1fff, 1, true},
+		{"two there", 0x1fff, 2, false},
+		{"nothing at the end", 0x2000, 0, true},
+		{"in the hole", abi.MMIOHole, 1, false},
+		{"from the hole into RAM", abi.MMIOHoleEnd - 1, 2, false},
+		{"all that is high", abi.MMIOHoleEnd, 0x1000, true},
+		{"one more there", abi.MMIOHoleEnd, 0x1001, false},
+		{"behind all", abi.MMIOHoleEnd + 0x1000, 1, false},
+		{"round the end of addresses", 1<<64 - 1, 2, false},
+		{"all addresses", 0, 1<<64 - 1, false},
+		{"from RAM round to it", 0x1000, 1<<64 - 0x1000, false},
+	} {
+		p, ok := m.At(tt.address, tt.n)
+		assert.Equal(t, tt.ok, ok, tt.name)
+		if ok {
+			assert.EqualValues(t, tt.n, len(p), tt.name)
+			assert.Equal(t, len(p), cap(p), tt.name)
+		}
+	}
+}
