@@ -153,6 +153,19 @@ func TestVirtioInterrupt(t *testing.T) {
 	assert.Equal(t, guestExit(0), run(t, code, withEntropy()).Exit)
 }
 
+// A dump tells how far driver and device are.
+func TestVirtioInADump(t *testing.T) {
+	console, said := says(1)
+	c := withEntropy()
+	c.Console = console
+	m := newMachine(t, join(mapDevice(), startEntropy(), askEntropy(), until(used, 1<<16), hello, spin), c)
+	stop := start(t, m)
+	<-said
+	assert.Equal(t, vmm.Exit{Reason: vmm.Cancelled}, stop())
+	assert.Contains(t, dump(m), "Device 0, entropy, at 0xd0000000, line 5: status 0xf (acknowledged, driver, features ok, driver ok), "+
+		"features 0x100000000, interrupt status 0x1; queue 0 of 8, available index 1, used index 1; 1 requests, 0 bytes read, 16 written")
+}
+
 // A machine that is closed while its devices work leaves nothing behind: no goroutine, no file, no mapping.
 func TestVirtioLeavesNothing(t *testing.T) {
 	life := func() {
