@@ -14,6 +14,7 @@ import (
 	"kapsel/vmm/device"
 	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
+	"kapsel/vmm/virtio"
 )
 
 func testImage(t *testing.T) *image.Image {
@@ -324,4 +325,25 @@ func TestMemoryOfDevices(t *testing.T) {
 			assert.Equal(t, len(p), cap(p), tt.name)
 		}
 	}
+}
+
+// Each device has its place, of which its word tells, and its line.
+func TestPlacesOfDevices(t *testing.T) {
+	assert.Empty(t, DeviceWords(0))
+	words := strings.Fields(DeviceWords(abi.VirtioPlaces))
+	require.Len(t, words, 8)
+	assert.Equal(t, "virtio_mmio.device=4K@0xd0000000:5", words[0])
+	assert.Equal(t, "virtio_mmio.device=4K@0xd0007000:12", words[7])
+
+	m := machineWithDevices(func(string, ...any) {})
+	m.memory = &memory{}
+	p := m.addPlace(7, "entropy", virtio.NewEntropy())
+	for address, want := range map[uint64]device.MMIO{
+		0xd000_6ffc: device.Nothing, 0xd000_7000: p.transport, 0xd000_7ffc: p.transport, 0xd000_7ffd: device.Nothing, 0xd000_8000: device.Nothing,
+	} {
+		d, _ := m.mmioDevice(address, 4)
+		assert.Equal(t, want, d, "%#x", address)
+	}
+	assert.Equal(t, []DeviceStats{{Name: "entropy"}}, m.Stats().Devices)
+	assert.NoError(t, m.closeDevices())
 }
