@@ -148,8 +148,21 @@ func TestSparseStaysSparse(t *testing.T) {
 	assert.LessOrEqual(t, allocated(t, path), int64(1<<20))
 }
 
+// A file system that can zero a range in one step, as ext4, and one that cannot, as tmpfs.
 func TestDiscardAndZero(t *testing.T) {
-	path := file(t, "", 8<<20)
+	folders := []string{t.TempDir()}
+	if shm, err := os.MkdirTemp("/dev/shm", "kapsel"); err == nil {
+		t.Cleanup(func() { os.RemoveAll(shm) })
+		folders = append(folders, shm)
+	}
+	for _, folder := range folders {
+		t.Run(folder, func(t *testing.T) { discardAndZero(t, filepath.Join(folder, "image")) })
+	}
+}
+
+func discardAndZero(t *testing.T, path string) {
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	require.NoError(t, os.Truncate(path, 8<<20))
 	d := open(t, path, false)
 	if !d.CanDiscard() {
 		t.Skip("the file system of " + path + " takes nothing back")
