@@ -10,30 +10,33 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"kapsel/tests/machine"
+	"kapsel/vmm"
+	"kapsel/vmm/ethernet"
+	"kapsel/vmm/ethernet/network"
 )
 
-// peer is what QEMU's network device is connected to: a datagram socket of ours, with a frame in each datagram.
-func peer(t *testing.T) (conn *net.UnixConn, device []string) {
-	dir := t.TempDir()
-	ours, theirs := filepath.Join(dir, "ours"), filepath.Join(dir, "theirs")
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: ours, Net: "unixgram"})
+// mac is the guest's address.
+var mac = ethernet.MAC{2, 0, 0, 0, 0, 7}
+
+// peer is what the network device is connected to: a datagram socket of ours, with a frame in each datagram.
+func peer(t *testing.T) (conn *net.UnixConn, device vmm.Device) {
+	path := filepath.Join(t.TempDir(), "peer")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
-	return conn, []string{
-		"-netdev", "dgram,id=net,local.type=unix,local.path=" + theirs + ",remote.type=unix,remote.path=" + ours,
-		"-device", "virtio-net-device,netdev=net,mac=02:00:00:00:00:07",
-	}
+	return conn, vmm.Network{Connection: network.Config{Unix: path, MAC: mac}}
 }
 
 // echo sends frames of many lengths to the task frames, with waits for no more than it keeps, and checks what it sends back.
 func echo(conn *net.UnixConn) error {
-	request := make([]byte, 2000)
-	_, guest, err := conn.ReadFromUnix(request) // who is the gateway?
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(request[:14], []byte("\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x07\x08\x06")) {
-		return fmt.Errorf("want an ARP request, got % x", request[:14])
+	var guest *net.UnixAddr
+	for request := make([]byte, 2000); !bytes.HasPrefix(request, []byte("\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x07\x08\x06")); {
+		var err error
+		if _, guest, err = conn.ReadFromUnix(request); err != nil { // the socket's announcement, then: who is the gateway?
+			return err
+		}
 	}
 	header := []byte("\x02\x00\x00\x00\x00\x07\x02\x00\x00\x00\x00\x01\x88\xb5")
 	for n := 64; n <= 1514; n += 25 {
@@ -51,7 +54,7 @@ func echo(conn *net.UnixConn) error {
 			return fmt.Errorf("a frame of %d bytes came back as one of %d: % x", n, got, back[:min(got, 20)])
 		}
 	}
-	_, err = conn.WriteToUnix(append(append(header, "end"...), make([]byte, 50)...), guest)
+	_, err := conn.WriteToUnix(append(append(header, "end"...), make([]byte, 50)...), guest)
 	return err
 }
 
@@ -60,10 +63,20 @@ func TestNetwork(t *testing.T) {
 	conn, device := peer(t)
 	echoed := make(chan error, 1)
 	go func() { echoed <- echo(conn) }()
-	needQEMU(t)
-	o := boot(t, "frames", "", nil, append(device, "-global", version2)...)
+	o := boot(t, "frames", "", []vmm.Device{device})
 	conn.Close() // ends echo, if the machine ended early
 	require.NoError(t, <-echoed, o.Console)
 	assertEnded(t, o, 0)
 	assert.Contains(t, o.Console, "frames: 59 sent back\n")
+}
+
+// TestUserNetwork: the gateway of user mode answers.
+func TestUserNetwork(t *testing.T) {
+	o := machine.Boot(t, machine.Guest{
+		Image:   image,
+		Modules: [][]byte{machine.Object(t, "test/frames.tbf")},
+		Devices: []vmm.Device{vmm.Network{Connection: network.Config{User: true, MAC: mac}}},
+		Until:   "frames: the gateway is at 0x",
+	})
+	assert.Equal(t, vmm.Cancelled, o.Exit.Reason)
 }
