@@ -209,6 +209,9 @@ func (q *Queue) Offer(head uint16) {
 	q.SetIndex(q.filled)
 }
 
+// Index is the available index that was written last.
+func (q *Queue) Index() uint16 { return q.filled }
+
 // SetIndex writes the available index.
 func (q *Queue) SetIndex(index uint16) {
 	q.filled = index
