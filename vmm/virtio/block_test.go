@@ -506,6 +506,19 @@ func TestBlockNotifiedEarly(t *testing.T) {
 	assert.EqualValues(t, 513, q.WaitUsed().Length)
 }
 
+// What a guest that has ended left in the queue is done.
+func TestBlockFinishes(t *testing.T) {
+	m := newMedium()
+	d, transport := startBlock(t, m, 0)
+	d.Put(headerAt, append(blockHeader(abi.BlockOut, 5), bytes.Repeat([]byte{0xcc}, 512)...))
+	q := d.Queues[0]
+	q.Offer(q.Chain(abi.Descriptor{Address: headerAt, Length: 16 + 512}, abi.Descriptor{Address: inAt, Length: 1, Flags: abi.DescWrite}))
+	transport.Finish()
+	assert.Equal(t, []string{"write 512 at 2560"}, m.took())
+	assert.Equal(t, bytes.Repeat([]byte{0xcc}, 512), m.content(2560, 512))
+	assert.Zero(t, transport.Counters().Errors)
+}
+
 var errMedium = errors.New("a fault of the medium")
 
 // FuzzBlock has a driver make requests of any header, of any lengths of both parts: each is answered, within its room.
