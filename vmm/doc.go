@@ -11,6 +11,6 @@
 // event or a line in the log, never a panic.
 //
 // The machine: RAM from 0 (and from 4 GiB, if there is more than 3 GiB), a local APIC in
-// the host's kernel, an I/O APIC, a 16550 UART at COM1, and a debug exit port. The
+// the host's kernel, an I/O APIC, a 16550 UART at COM1, a debug exit port, and the virtio devices of Config.Devices. The
 // contract with the guest is package kapsel/guest/abi.
 package vmm

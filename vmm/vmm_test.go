@@ -14,6 +14,7 @@ import (
 	"kapsel/vmm/device"
 	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
+	"kapsel/vmm/virtio"
 )
 
 func testImage(t *testing.T) *image.Image {
@@ -292,4 +293,57 @@ func TestDumpOfAClosedMachine(t *testing.T) {
 	var text bytes.Buffer
 	m.Dump(&text)
 	assert.Equal(t, "the processor's state cannot be read: the machine is closed\n", text.String())
+}
+
+// What devices reach of memory: whole ranges of RAM, in one piece.
+func TestMemoryOfDevices(t *testing.T) {
+	ram := make([]byte, 0x3000)
+	m := &memory{low: ram[:0x2000:0x2000], high: ram[0x2000:]}
+	for _, tt := range []struct {
+		name       string
+		address, n uint64
+		ok         bool
+	}{
+		{"all that is low", 0, 0x2000, true},
+		{"one more", 0, 0x2001, false},
+		{"the last byte", 0x1fff, 1, true},
+		{"two there", 0x1fff, 2, false},
+		{"nothing at the end", 0x2000, 0, true},
+		{"in the hole", abi.MMIOHole, 1, false},
+		{"from the hole into RAM", abi.MMIOHoleEnd - 1, 2, false},
+		{"all that is high", abi.MMIOHoleEnd, 0x1000, true},
+		{"one more there", abi.MMIOHoleEnd, 0x1001, false},
+		{"behind all", abi.MMIOHoleEnd + 0x1000, 1, false},
+		{"round the end of addresses", 1<<64 - 1, 2, false},
+		{"all addresses", 0, 1<<64 - 1, false},
+		{"from RAM round to it", 0x1000, 1<<64 - 0x1000, false},
+	} {
+		p, ok := m.At(tt.address, tt.n)
+		assert.Equal(t, tt.ok, ok, tt.name)
+		if ok {
+			assert.EqualValues(t, tt.n, len(p), tt.name)
+			assert.Equal(t, len(p), cap(p), tt.name)
+		}
+	}
+}
+
+// Each device has its place, of which its word tells, and its line.
+func TestPlacesOfDevices(t *testing.T) {
+	assert.Empty(t, DeviceWords(0))
+	words := strings.Fields(DeviceWords(abi.VirtioPlaces))
+	require.Len(t, words, 8)
+	assert.Equal(t, "virtio_mmio.device=4K@0xd0000000:5", words[0])
+	assert.Equal(t, "virtio_mmio.device=4K@0xd0007000:12", words[7])
+
+	m := machineWithDevices(func(string, ...any) {})
+	m.memory = &memory{}
+	p := m.addPlace(7, "entropy", virtio.NewEntropy())
+	for address, want := range map[uint64]device.MMIO{
+		0xd000_6ffc: device.Nothing, 0xd000_7000: p.transport, 0xd000_7ffc: p.transport, 0xd000_7ffd: device.Nothing, 0xd000_8000: device.Nothing,
+	} {
+		d, _ := m.mmioDevice(address, 4)
+		assert.Equal(t, want, d, "%#x", address)
+	}
+	assert.Equal(t, []DeviceStats{{Name: "entropy"}}, m.Stats().Devices)
+	assert.NoError(t, m.closeDevices())
 }

@@ -1,8 +1,12 @@
 package onepage
 
 import (
+	"context"
 	"encoding/binary"
+	"runtime"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -147,6 +151,49 @@ func TestVirtioInterrupt(t *testing.T) {
 		load(used), expect(1<<16, 3),
 		exit(0))
 	assert.Equal(t, guestExit(0), run(t, code, withEntropy()).Exit)
+}
+
+// A dump tells how far driver and device are.
+func TestVirtioInADump(t *testing.T) {
+	console, said := says(1)
+	c := withEntropy()
+	c.Console = console
+	m := newMachine(t, join(mapDevice(), startEntropy(), askEntropy(), until(used, 1<<16), hello, spin), c)
+	stop := start(t, m)
+	<-said
+	assert.Equal(t, vmm.Exit{Reason: vmm.Cancelled}, stop())
+	assert.Contains(t, dump(m), "Device 0, entropy, at 0xd0000000, line 5: status 0xf (acknowledged, driver, features ok, driver ok), "+
+		"features 0x100000000, interrupt status 0x1; queue 0 of 8, available index 1, used index 1; 1 requests, 0 bytes read, 16 written")
+}
+
+// A machine that is closed while its devices work leaves nothing behind: no goroutine, no file, no mapping.
+func TestVirtioLeavesNothing(t *testing.T) {
+	life := func() {
+		console, said := says(1)
+		c := withEntropy()
+		c.Console = console
+		loop := join(put(virtio.RegQueueNotify, 0), put(virtio.RegInterruptACK, 1))
+		code := join(mapDevice(), startEntropy(), askEntropy(), hello,
+			loop, []byte{0xeb, byte(-len(loop) - 2)}) // jmp loop
+		m := newMachine(t, code, c)
+		var wg sync.WaitGroup
+		wg.Go(func() { m.Run(context.Background()) })
+		<-said
+		require.NoError(t, m.Close())
+		wg.Wait()
+	}
+	life() // what is made once
+	fds, mappings := resources(t)
+	goroutines := runtime.NumGoroutine()
+	for range 10 {
+		life()
+	}
+	fdsAfter, mappingsAfter := resources(t)
+	assert.Equal(t, fds, fdsAfter, "file descriptors")
+	assert.Equal(t, mappings, mappingsAfter, "mappings of kvm_run")
+	for end := time.Now().Add(patience); runtime.NumGoroutine() > goroutines; runtime.Gosched() { // the machines' threads are about to end
+		require.True(t, time.Now().Before(end), "%d goroutines, %d before", runtime.NumGoroutine(), goroutines)
+	}
 }
 
 // What a driver leaves in a queue is served when the guest has ended, and a guest that breaks the rules goes on.

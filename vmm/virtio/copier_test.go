@@ -118,6 +118,8 @@ type rig struct {
 	device    *copier
 	transport *virtio.MMIO
 
+	onEdge func() // if not nil
+
 	mu    sync.Mutex
 	edges int
 }
@@ -130,6 +132,9 @@ func newRig(t testing.TB) *rig {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.edges++
+		if r.onEdge != nil {
+			r.onEdge()
+		}
 	}, func(format string, args ...any) { t.Logf("log: "+format, args...) })
 	r.Driver = virtiotest.NewDriver(t, memory, r.transport)
 	t.Cleanup(func() { assert.NoError(t, r.transport.Close()) })

@@ -50,22 +50,38 @@ func (m *Memory) Bytes(t testing.TB, address, n uint64) []byte {
 	return p
 }
 
+// Clear makes all bytes 0.
+func (m *Memory) Clear() {
+	clear(m.low)
+	clear(m.high)
+}
+
 // Snapshot remembers the memory for Changed.
 func (m *Memory) Snapshot() { m.old = append(append(m.old[:0], m.low...), m.high...) }
+
+// Changed reports whether a byte differs from the snapshot.
+func (m *Memory) Changed() bool {
+	return !bytes.Equal(m.old[:len(m.low)], m.low) || !bytes.Equal(m.old[len(m.low):], m.high)
+}
 
 // Range is the physical addresses [Address, Address+Size).
 type Range struct{ Address, Size uint64 }
 
-// Changed reports whether a byte differs from the snapshot that is in none of the ranges.
-func (m *Memory) Changed(but []Range) bool {
+// Differs reports whether a byte differs from another memory's, of the same size, that is in none of the ranges. What of them
+// is no memory does not count. The other memory is overwritten.
+func (m *Memory) Differs(other *Memory, but []Range) bool {
 	for _, r := range but {
 		if p, ok := m.At(r.Address, r.Size); ok {
-			at := r.Address
-			if at >= High {
-				at = at - High + uint64(len(m.low))
-			}
-			copy(m.old[at:], p)
+			copy(other.at(r.Address), p)
 		}
 	}
-	return !bytes.Equal(m.old[:len(m.low)], m.low) || !bytes.Equal(m.old[len(m.low):], m.high)
+	return !bytes.Equal(m.low, other.low) || !bytes.Equal(m.high, other.high)
+}
+
+// at returns the memory from an address on that is there.
+func (m *Memory) at(address uint64) []byte {
+	if address >= High {
+		return m.high[address-High:]
+	}
+	return m.low[address:]
 }
