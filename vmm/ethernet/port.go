@@ -76,6 +76,7 @@ type Port struct {
 	ended   chan struct{} // closed by Close
 	reader  sync.WaitGroup
 	writer  chan struct{} // closed when the writing goroutine has ended
+	linger  time.Duration // lingers
 }
 
 // NewPort returns the Port of a device with an address. It owns the backend, and the capture unless that is nil. Log takes a
@@ -84,7 +85,7 @@ func NewPort(mac MAC, backend Backend, capture *Capture, log func(format string,
 	if log == nil {
 		log = func(string, ...any) {}
 	}
-	p := &Port{mac: mac, backend: backend, capture: capture, log: log, writer: make(chan struct{}), ended: make(chan struct{})}
+	p := &Port{mac: mac, backend: backend, capture: capture, log: log, writer: make(chan struct{}), ended: make(chan struct{}), linger: lingers}
 	p.in.init()
 	p.out.init()
 	return p
@@ -163,7 +164,7 @@ func (p *Port) Close() error {
 	if started {
 		select {
 		case <-p.writer:
-		case <-time.After(lingers):
+		case <-time.After(p.linger):
 		}
 	}
 	err := p.backend.Close()

@@ -226,6 +226,7 @@ func TestCloseOfAPortThatNeverStarted(t *testing.T) {
 func TestLastFramesGoOut(t *testing.T) {
 	one, other := Pair()
 	p := NewPort(macs[0], one, nil, t.Logf)
+	p.linger = patience
 	p.Start(func() {})
 	for i := range 10 {
 		require.NoError(t, p.Send(frameOf(64, i)))

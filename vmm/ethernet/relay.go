@@ -7,9 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A socketEnd is one of two connected datagram sockets.
-type socketEnd struct{ file *os.File }
-
 // SocketPair returns a backend and the file of its peer, for a process to inherit: each datagram there is a frame. QEMU takes
 // it as -netdev dgram,id=ID,local.type=fd,local.str=NUMBER (7.2 and later). Who has started the process closes the file.
 func SocketPair() (Backend, *os.File, error) {
@@ -17,20 +14,8 @@ func SocketPair() (Backend, *os.File, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return &socketEnd{os.NewFile(uintptr(fds[0]), "network socket")}, os.NewFile(uintptr(fds[1]), "network socket of the peer"), nil
+	return &frameFile{os.NewFile(uintptr(fds[0]), "network socket")}, os.NewFile(uintptr(fds[1]), "network socket of the peer"), nil
 }
-
-// ReadFrame implements Backend.
-func (s *socketEnd) ReadFrame(buffer []byte) (int, error) { return s.file.Read(buffer) }
-
-// WriteFrame implements Backend.
-func (s *socketEnd) WriteFrame(frame []byte) error {
-	_, err := s.file.Write(frame)
-	return err
-}
-
-// Close implements Backend.
-func (s *socketEnd) Close() error { return s.file.Close() }
 
 // Relay stands at a Port in place of a device's model, and carries frames between the Port's network and the device behind another
 // backend, until the Port is closed or that backend ends. Then it closes both. It starts the Port.

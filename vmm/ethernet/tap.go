@@ -13,9 +13,6 @@ import (
 // tunDevice is where Linux offers TAP interfaces (Linux, Documentation/networking/tuntap.rst).
 const tunDevice = "/dev/net/tun"
 
-// A tap is the file of a TAP interface, which gives and takes a frame with each call.
-type tap struct{ file *os.File }
-
 // OpenTAP connects to a TAP interface of the host that exists and that nobody else uses. The host
 // decides what is reached by it. An interface of another user, or none, needs CAP_NET_ADMIN.
 func OpenTAP(name string) (Backend, error) {
@@ -36,7 +33,7 @@ func OpenTAP(name string) (Backend, error) {
 		unix.Close(fd)
 		return nil, tapError(name, err)
 	}
-	return &tap{os.NewFile(uintptr(fd), tunDevice)}, nil
+	return &frameFile{os.NewFile(uintptr(fd), tunDevice)}, nil
 }
 
 // tunError says what to do where tunDevice cannot be opened.
@@ -67,15 +64,3 @@ func tapError(name string, err error) error {
 func makeTAP(name string) string {
 	return fmt.Sprintf("make it by ip tuntap add dev %s mode tap user %d && ip link set %[1]s up, as root", name, os.Getuid())
 }
-
-// ReadFrame implements Backend.
-func (t *tap) ReadFrame(buffer []byte) (int, error) { return t.file.Read(buffer) }
-
-// WriteFrame implements Backend.
-func (t *tap) WriteFrame(frame []byte) error {
-	_, err := t.file.Write(frame)
-	return err
-}
-
-// Close implements Backend.
-func (t *tap) Close() error { return t.file.Close() }

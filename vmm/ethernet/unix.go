@@ -114,7 +114,7 @@ func (b *boundSocket) Close() error { return errors.Join(os.Remove(b.path), b.co
 
 // A connectedSocket has a peer that it found at a path.
 type connectedSocket struct {
-	file *os.File
+	frameFile
 	path string
 }
 
@@ -132,7 +132,7 @@ func connectUnix(path string, mac MAC) (Backend, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	c := &connectedSocket{os.NewFile(uintptr(fd), strconv.Quote(path)), path}
+	c := &connectedSocket{frameFile{os.NewFile(uintptr(fd), strconv.Quote(path))}, path}
 	if err := c.WriteFrame(announcement(mac)); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -142,7 +142,7 @@ func connectUnix(path string, mac MAC) (Backend, error) {
 // ReadFrame implements Backend.
 func (c *connectedSocket) ReadFrame(buffer []byte) (int, error) {
 	for {
-		n, err := c.file.Read(buffer)
+		n, err := c.Read(buffer)
 		if !errors.Is(err, unix.ECONNRESET) { // the peer went, another may come
 			return n, err
 		}
@@ -151,20 +151,19 @@ func (c *connectedSocket) ReadFrame(buffer []byte) (int, error) {
 
 // WriteFrame implements Backend. A peer that is gone may have a successor at its path.
 func (c *connectedSocket) WriteFrame(frame []byte) error {
-	_, err := c.file.Write(frame)
+	err := c.frameFile.WriteFrame(frame)
 	if err == nil || errors.Is(err, os.ErrClosed) {
 		return err
 	}
 	if err := c.connect(); err != nil {
 		return err
 	}
-	_, err = c.file.Write(frame)
-	return err
+	return c.frameFile.WriteFrame(frame)
 }
 
 // connect connects the socket to whoever has the path now.
 func (c *connectedSocket) connect() error {
-	raw, err := c.file.SyscallConn()
+	raw, err := c.SyscallConn()
 	if err != nil {
 		return err
 	}
@@ -172,9 +171,6 @@ func (c *connectedSocket) connect() error {
 	err = raw.Control(func(fd uintptr) { failure = unix.Connect(int(fd), &unix.SockaddrUnix{Name: c.path}) })
 	return errors.Join(err, failure)
 }
-
-// Close implements Backend.
-func (c *connectedSocket) Close() error { return c.file.Close() }
 
 // Numbers of a RARP request (RFC 903, RFC 826).
 const (

@@ -343,7 +343,7 @@ func TestConsoleTypedAcrossAReset(t *testing.T) {
 	c.Write(abi.RegStatus, 0)
 	c.Memory.Snapshot()
 	require.NoError(t, c.serial.Feed([]byte("abc")))
-	assert.False(t, c.Memory.Changed(nil))
+	assert.False(t, c.Memory.Changed())
 	c.start()
 	c.room(100)
 	assert.Equal(t, "abc", c.typed())

@@ -353,7 +353,7 @@ func TestNetFramesAcrossAReset(t *testing.T) {
 	d.Write(abi.RegStatus, 0)
 	d.Memory.Snapshot()
 	w.put(frame(60, 1), frame(60, 2))
-	assert.False(t, d.Memory.Changed(nil))
+	assert.False(t, d.Memory.Changed())
 	assert.Equal(t, 2, w.waiting())
 	d.StartWith(netFeatures, 2, 64)
 	giveRoom(d, 2, rxBuffer)

@@ -128,6 +128,7 @@ func TestLease(t *testing.T) {
 
 // TestGuestConnects: TCP from the guest to what rules allow, by each kind of rule.
 func TestGuestConnects(t *testing.T) {
+	t.Parallel()
 	port := echo(t, "tcp")
 	for _, test := range []struct{ name, rule, to string }{
 		{"the host's loopback, by the gateway", "127.0.0.1:" + port, "10.0.2.2:" + port},
@@ -206,6 +207,7 @@ func deniedWire(t *testing.T, rule string) *wire {
 
 // TestIndependentGuestIsDenied: lneto fails to connect.
 func TestIndependentGuestIsDenied(t *testing.T) {
+	t.Parallel()
 	port := echo(t, "tcp")
 	g := startGuest(t, Config{}, testHost())
 	g.lease(t)
@@ -239,6 +241,7 @@ func TestGuestIsAnsweredAfterTheOutside(t *testing.T) {
 
 // TestAllowedButNobodyThere: the guest's connection is reset, as the host's was.
 func TestAllowedButNobodyThere(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	port := portOf(l.Addr())
@@ -253,6 +256,7 @@ func TestAllowedButNobodyThere(t *testing.T) {
 
 // TestNamesOpenTheirAddresses: a rule with a name lets the guest look it up, and reach what it was told, at the rule's ports alone.
 func TestNamesOpenTheirAddresses(t *testing.T) {
+	t.Parallel()
 	port := echo(t, "tcp")
 	for _, rule := range []string{"www.example.com:" + port, "*.example.com:" + port} {
 		g := startGuest(t, Config{Allow: rules(t, rule)}, testHost())
@@ -425,6 +429,7 @@ func TestHalfClose(t *testing.T) {
 
 // TestManyConnections: one after another and side by side, in both directions.
 func TestManyConnections(t *testing.T) {
+	t.Parallel()
 	g := startSecondGuest(t, Config{Allow: rules(t, "*:*"), Forwards: []Forward{forward(t, "tcp", 80)}}, testHost())
 	go echoAll(g.listen(t, 80))
 	to := netip.AddrPortFrom(outside, port(echo(t, "tcp")))
@@ -451,6 +456,7 @@ func TestManyConnections(t *testing.T) {
 
 // TestBulk: much data at full speed, both ways at once.
 func TestBulk(t *testing.T) {
+	t.Parallel()
 	size := 32 << 20
 	if testing.Short() {
 		size = 4 << 20
