@@ -125,6 +125,43 @@ func TestLineDivertsAFullQueue(t *testing.T) {
 	require.NoError(t, <-fed)
 }
 
+// A line that the other device has filled and that is taken is no interrupt of a UART which has sent nothing; one whose guest
+// found the transmitter not empty, or enables the interrupt meanwhile, gets it.
+func TestLineTakenInterruptsWhoWaits(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		waits func(s *Serial)
+		edges int
+	}{
+		{"nobody", func(*Serial) {}, 0},
+		{"a look at the line status", func(s *Serial) { s.ReadPort(com1+regLineStatus, 1, []byte{0}) }, 1},
+		{"the interrupt enabled anew", func(s *Serial) {
+			s.WritePort(com1+regIntEnable, 1, []byte{0})
+			s.WritePort(com1+regIntEnable, 1, []byte{ierTransmitted})
+		}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			edges := 0
+			s := NewSerial(nil, func(level bool) {
+				if level {
+					edges++
+				}
+			})
+			s.WritePort(com1+regIntEnable, 1, []byte{ierTransmitted})
+			s.ReadPort(com1+regIntID, 1, []byte{0}) // which clears it
+			edges = 0
+			s.Offer(make([]byte, outputSize))
+			tt.waits(s)
+			assert.Zero(t, edges)
+			s.Take(nil)
+			assert.Equal(t, tt.edges, edges)
+			s.Offer(make([]byte, outputSize))
+			s.Take(nil)
+			assert.Equal(t, tt.edges, edges, "once")
+		})
+	}
+}
+
 // In loopback the FIFO has what the guest sent itself, which is nobody else's.
 func TestLineKeepsTheLoopback(t *testing.T) {
 	u := newUART()

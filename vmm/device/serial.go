@@ -24,6 +24,7 @@ type Serial struct {
 	writing  bool      // what was taken last is being written
 	short    bool      // Offer had no room for all, and other is to be woken when there is
 	other    func()    // wakes the device that has the input in the UART's place; nil: the UART has it
+	held     bool      // the guest is owed the transmitter-empty interrupt when there is room
 	polled   bool      // the guest's last access found the transmitter not empty
 	finished bool      // the guest sends no more
 	closed   bool
@@ -137,11 +138,10 @@ func (s *Serial) Take(used []byte) (sent []byte, ok bool) {
 		s.taken.Broadcast()
 		return nil, false
 	}
-	full := s.full()
 	sent, s.output, s.writing = s.output, used[:0], true
 	s.room.Broadcast()
 	s.wakeShort()
-	if full {
+	if s.held {
 		s.transmitted()
 	}
 	return sent, true
@@ -243,7 +243,7 @@ func (s *Serial) transmitted() {
 	if s.thre && s.ier&ierTransmitted != 0 {
 		s.lower()
 	}
-	s.thre = !s.full()
+	s.thre, s.held = !s.full(), s.full()
 	s.update()
 }
 
@@ -322,6 +322,7 @@ func (s *Serial) readLineStatus() byte {
 	}
 	s.polled = s.full()
 	var status byte
+	s.held = s.held || s.polled
 	if !s.polled {
 		status = lsrTransmitted
 	}
@@ -392,8 +393,8 @@ func (s *Serial) writeIntEnable(b byte) {
 		s.divisor[1] = b
 		return
 	}
-	if b&^s.ier&ierTransmitted != 0 && !s.full() {
-		s.thre = true
+	if b&^s.ier&ierTransmitted != 0 {
+		s.thre, s.held = s.thre || !s.full(), s.held || s.full()
 	}
 	s.ier = b & ierImplemented
 }

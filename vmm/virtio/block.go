@@ -124,7 +124,7 @@ func (b *Block) Notify(int) {
 var (
 	errRequest     = errors.New("the request is not as the specification has it")
 	errUnsupported = errors.New("the request is none that the driver may make")
-	errEnding      = errors.New("the driver resets the device")
+	errEnding      = errors.New("the session ends")
 	errNoStatus    = errors.New("a request without room for its status")
 )
 
@@ -176,7 +176,8 @@ func (b *Block) execute(c *Chain, room uint64) error {
 	return errUnsupported
 }
 
-// chunk is the most that is read or written between two looks at whether the driver resets the device.
+// chunk is the most that is read or written without a look at whether the session is to end. So what a guest that ends
+// leaves in the queue is done, and what it leaves there to hold the monitor up is not.
 const chunk = 1 << 20
 
 // transfer moves n bytes between storage and the pieces that next takes of the request, which has other bytes the wrong
@@ -186,14 +187,14 @@ func (b *Block) transfer(verb string, move func([][]byte, uint64) error, next fu
 		return errRequest
 	}
 	for at := sector * virtio.SectorSize; n > 0; {
-		if b.queue.ending() {
-			return errEnding
-		}
 		size := min(n, chunk)
 		if err := move(next(size), at); err != nil {
 			return b.lost(verb, at, err)
 		}
 		at, n = at+size, n-size
+		if n > 0 && b.queue.ending() {
+			return errEnding
+		}
 	}
 	return nil
 }

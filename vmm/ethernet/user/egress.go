@@ -36,21 +36,23 @@ func ParseRule(text string) (Rule, error) {
 	if r.First, r.Last, err = parsePorts(text[at+1:]); err != nil {
 		return Rule{}, err
 	}
-	switch hosts := text[:at]; {
+	hosts := text[:at]
+	name := strings.TrimSuffix(hosts, ".")
+	switch {
 	case hosts == "*":
 		r.Hosts = everything
 	case strings.Contains(hosts, ":"):
 		return Rule{}, fmt.Errorf("%q: want an IPv4 address or a name; a guest has no IPv6", hosts)
 	case strings.Contains(hosts, "/"):
 		r.Hosts, err = parseNetwork(hosts)
-	case isAddress(hosts):
+	case isAddress(name):
 		var address netip.Addr
 		if address, err = netip.ParseAddr(hosts); err != nil {
 			return Rule{}, fmt.Errorf("want an IPv4 address as 10.1.2.3, found %q", hosts)
 		}
 		r.Hosts = netip.PrefixFrom(address, address.BitLen())
 	default:
-		r.Name = strings.ToLower(strings.TrimSuffix(hosts, "."))
+		r.Name = strings.ToLower(name)
 		err = checkName(strings.TrimPrefix(r.Name, "*."))
 	}
 	if err != nil {

@@ -53,6 +53,8 @@ func TestParseRule(t *testing.T) {
 		{text: "-x.com:80", failure: "want a host's name"},
 		{text: "x..com:80", failure: "want a host's name"},
 		{text: "*.:80", failure: "want a host's name"},
+		{text: "example.com..:80", failure: "want a host's name"},
+		{text: "10.1.2.:80", failure: "want an IPv4 address"},
 		{text: "a.*.com:80", failure: "want a host's name"},
 		{text: "**:80", failure: "want a host's name"},
 	} {
