@@ -51,6 +51,7 @@ var paths = []measured{
 	{name: "PlainGo", operations: 100},
 	{name: "RegisterRead", operations: 100},
 	{name: "CapsuleCall", operations: 100},
+	{name: "BufferLend", operations: 100},
 	{name: "Empty32", operations: 1000},
 	{name: "NullCommand32", operations: 1000},
 	{name: "YieldNoWait32", operations: 1000},
