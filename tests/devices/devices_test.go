@@ -18,6 +18,7 @@ import (
 	"kapsel/guest/abi"
 	"kapsel/tests/machine"
 	"kapsel/vmm"
+	"kapsel/vmm/ethernet"
 )
 
 // image is a kernel with the raw drivers, by which tasks use devices as they are.
@@ -163,4 +164,22 @@ func TestAllDevices(t *testing.T) {
 	assert.Contains(t, o.Console, "disk: read "+before+"\n")
 	assert.Regexp(t, `^Kapsel .*\n(?s:.*)\nPID .*\n.*exit with code 0\n.*exit with code 0\n$`, o.Console)
 	assert.NotContains(t, o.Console, "broken")
+}
+
+// A cable that ends nowhere.
+type cable struct{}
+
+func (cable) String() string { return "nowhere" }
+
+func (cable) Open(log func(string, ...any)) (*ethernet.Port, error) {
+	end, _ := ethernet.Pair()
+	return ethernet.NewPort(ethernet.MAC{2, 0, 0, 0, 0, 1}, end, nil, log), nil
+}
+
+// TestOneOfEachKind: all of them have room beside each other.
+func TestOneOfEachKind(t *testing.T) {
+	o := boot(t, "dice", "", []vmm.Device{vmm.Entropy{}, vmm.Disk{Path: newDisk(t, 64)}, vmm.Console{}, vmm.Network{Connection: cable{}}})
+	assertEnded(t, o, 0)
+	assert.Regexp(t, many, o.Console)
+	assert.NotContains(t, o.Console, "not used")
 }

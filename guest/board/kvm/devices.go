@@ -134,13 +134,16 @@ func (d *devices) refuse(w *virtio.Window, problem string) {
 // drive gives a device to the driver of its kind, or says why it does not. A driver that is nil has no use for interrupts: an
 // empty place, or a device that is broken.
 func (d *devices) drive(id uint32, place virtio.Place, can capability.Set) (driver interrupted, problem string) {
-	if id == 0 {
+	const unknown = "there is no driver for its kind"
+	switch {
+	case id == 0:
 		return nil, ""
-	}
-	if d.kinds>>(id&31)&1 != 0 {
+	case id >= 32: // kinds has a bit for each below
+		return nil, unknown
+	case d.kinds>>id&1 != 0:
 		return nil, "there is another of its kind"
 	}
-	d.kinds |= 1 << (id & 31)
+	d.kinds |= 1 << id
 	k := &system.kernel
 	switch id {
 	case spec.IDEntropy:
@@ -172,7 +175,7 @@ func (d *devices) drive(id uint32, place virtio.Place, can capability.Set) (driv
 		}
 		return network, ""
 	}
-	return nil, "there is no driver for its kind"
+	return nil, unknown
 }
 
 // wiredConsole is the driver of the console, or nil if there is none.

@@ -301,7 +301,8 @@ func drivers() {
 	for _, d := range [...]struct {
 		name string
 		what uint64
-	}{{"PlainGo", abi.RepeatPlain}, {"RegisterRead", abi.RepeatRegister}, {"CapsuleCall", abi.RepeatCall}} {
+	}{{"PlainGo", abi.RepeatPlain}, {"RegisterRead", abi.RepeatRegister}, {"CapsuleCall", abi.RepeatCall},
+		{"BufferLend", abi.RepeatLend}} {
 		const more = 100
 		often := measure.Command(abi.DriverBenchmark, abi.BenchmarkRepeat, 1+more, d.what)
 		once := measure.Command(abi.DriverBenchmark, abi.BenchmarkRepeat, 1, d.what)
