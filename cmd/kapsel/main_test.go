@@ -171,6 +171,30 @@ func TestUnusableImages(t *testing.T) {
 	}
 }
 
+// TestUnusableLinux: what is no kernel, and what does not fit, is said in one line before there is a machine.
+func TestUnusableLinux(t *testing.T) {
+	text := file(t, "text", []byte("hello, this is no kernel at all\n"))
+	for _, test := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"missing file", []string{"--linux", "/nonexistent/vmlinuz"}, `"/nonexistent/vmlinuz": no such file`},
+		{"text file", []string{"--linux", text}, `text": not a bzImage: want a Linux kernel for x86-64`},
+		{"an image", []string{"--linux", file(t, "good.elf", image.Flat(codeSpin, 0))}, `good.elf": an ELF file, not a bzImage`},
+		{"a device", []string{"--linux", "/dev/zero"}, `"/dev/zero": a device: want a file or a pipe`},
+		{"with an image", []string{"--linux", text, "kapsel.elf"}, `"kapsel.elf" would be an image or a task`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cmd, stdout, stderr := kapsel(t, append([]string{"run"}, test.args...)...)
+			cmd.Run()
+			assert.Equal(t, statusUsage, cmd.ProcessState.ExitCode())
+			assert.Empty(t, stdout.String())
+			assertOneLine(t, stderr.String(), test.want)
+		})
+	}
+}
+
 // TestTaskFiles: what of a file of tasks the machine gets.
 func TestTaskFiles(t *testing.T) {
 	two := append(object(4096), object(8192)...)
