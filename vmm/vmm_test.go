@@ -62,6 +62,7 @@ func TestExitInWords(t *testing.T) {
 	for exit, want := range map[Exit]string{
 		{Reason: GuestExit, Status: 3}:             "the guest ended with status 3",
 		{Reason: Shutdown}:                         "the guest's processor shut down (triple fault)",
+		{Reason: Reset}:                            "the guest reset the machine, which is not booted again",
 		{Reason: Cancelled}:                        "cancelled",
 		{Reason: Breakpoint, Address: 0x4000_0000}: "breakpoint at 0x40000000",
 		{Reason: Failed}:                           "KVM failed",
