@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,8 +24,10 @@ import (
 	"kapsel/guest/kernel/tbf"
 	"kapsel/guest/kernel/tbf/tab/tabtest"
 	"kapsel/vmm"
+	"kapsel/vmm/device"
 	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
+	"kapsel/vmm/linux/linuxtest"
 	"kapsel/vmm/qemu"
 )
 
@@ -410,6 +413,33 @@ func TestRunTripleFault(t *testing.T) {
 		assert.Equal(t, statusFailed, cmd.ProcessState.ExitCode())
 		assert.Contains(t, stderr.String(), "kapsel: the guest's processor shut down (triple fault)\n")
 	})
+}
+
+// TestRunLinux boots kernels of a few instructions by --linux: one prints and powers off, one resets.
+func TestRunLinux(t *testing.T) {
+	if err := kvmMissing(); err != nil {
+		t.Skip(err)
+	}
+	powerOff := []byte{0x66, 0xba, 0x00, 0x06, 0xb0, device.SleepS5<<2 | 1<<5, 0xee} // mov dx, 0x600; mov al, ...; out dx, al
+	reset := []byte{0x66, 0xba, 0x02, 0x06, 0xb0, device.ResetValue, 0xee}
+	for _, test := range []struct {
+		name           string
+		end            []byte
+		status         int
+		stdout, stderr string
+	}{
+		{"power off", powerOff, 0, ">", ""},
+		{"reset", reset, statusFailed, ">", "kapsel: the guest reset the machine, which is not booted again\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			kernel := linuxtest.Kernel(slices.Concat(codePrompt, test.end, codeExit42))
+			cmd, stdout, stderr := kapsel(t, "run", "--linux", file(t, "vmlinuz", kernel), "--initrd", file(t, "initrd", []byte("x")), "--mem", "32M")
+			cmd.Run()
+			assert.Equal(t, test.status, cmd.ProcessState.ExitCode())
+			assert.Equal(t, test.stdout, stdout.String())
+			assert.Equal(t, test.stderr, stderr.String())
+		})
+	}
 }
 
 // TestRunFromPipes: image and tasks come from wherever they can be read once.

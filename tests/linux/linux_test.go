@@ -56,8 +56,8 @@ func initrd(t testing.TB) []byte {
 	return content
 }
 
-// cmdline is the command line that has init carry out checks. Without XSAVE, for QEMU's nested SVM lets a guest
-// change XCR0 without KVM's knowledge.
+// cmdline is the command line that has init carry out checks. There is no XSAVE: under QEMU's nested SVM, CPUID does
+// not follow what Linux writes to XCR0, and Linux warns of it.
 func cmdline(checks []string) string {
 	words := linux.Cmdline + " quiet noxsave"
 	for _, c := range checks {
