@@ -141,9 +141,9 @@ func (c *Config) checkGuest() error {
 	case c.Linux == nil && len(c.Initrd) > 0:
 		return errors.New("an initial file system is for Linux: set Config.Linux")
 	case c.Linux != nil && len(c.Modules) > 0:
-		return errors.New("Linux takes no modules: those are tasks for an image")
+		return errors.New("modules for Linux: they are tasks for an image")
 	case c.Linux != nil && c.Watchdog != 0:
-		return errors.New("Linux has no heartbeat for the watchdog")
+		return errors.New("a watchdog for Linux, which has no heartbeat")
 	}
 	return nil
 }

@@ -44,8 +44,8 @@ func TestConfigRefuses(t *testing.T) {
 		{"no image", Config{}, "no image to boot"},
 		{"an image and Linux", Config{Image: testImage(t), Linux: &linux.Kernel{}}, "a machine boots one of them"},
 		{"an initial file system for an image", Config{Image: testImage(t), Initrd: []byte{1}}, "an initial file system is for Linux"},
-		{"Linux with modules", Config{Linux: &linux.Kernel{}, Modules: [][]byte{{1}}}, "Linux takes no modules"},
-		{"Linux with a watchdog", Config{Linux: &linux.Kernel{}, Watchdog: 1}, "Linux has no heartbeat"},
+		{"Linux with modules", Config{Linux: &linux.Kernel{}, Modules: [][]byte{{1}}}, "modules for Linux"},
+		{"Linux with a watchdog", Config{Linux: &linux.Kernel{}, Watchdog: 1}, "which has no heartbeat"},
 		{"too many breakpoints", Config{Image: testImage(t), Breakpoints: make([]uint64, 5)}, "5 breakpoints are more than the 4"},
 		{"a breakpoint nowhere", Config{Image: testImage(t), Breakpoints: []uint64{0, 1 << 47}}, "breakpoint 0x800000000000 is no virtual address"},
 		{"a negative watchdog", Config{Image: testImage(t), Watchdog: -1}, "want a positive time, or 0 for none"},
@@ -67,6 +67,7 @@ func TestExitInWords(t *testing.T) {
 	for exit, want := range map[Exit]string{
 		{Reason: GuestExit, Status: 3}:             "the guest ended with status 3",
 		{Reason: Shutdown}:                         "the guest's processor shut down (triple fault)",
+		{Reason: Reset}:                            "the guest reset the machine, which is not booted again",
 		{Reason: Cancelled}:                        "cancelled",
 		{Reason: Breakpoint, Address: 0x4000_0000}: "breakpoint at 0x40000000",
 		{Reason: Failed}:                           "KVM failed",

@@ -173,7 +173,7 @@ exit status of run, the monitor's own:
              state is on standard error
   123        stopped at a --break; the processor's state is on standard error
   124        ended by --timeout; the processor's state is on standard error
-  125        the monitor, QEMU or the host failed, or the guest's processor shut down
+  125        the monitor, QEMU or the host failed, or the guest's processor shut down or was reset
   130        left with Ctrl-A x; in general 128+n when ended by signal n
 exit status of bench:
   0, or 1 if a path does not stand as in the golden file; 2, 124, 125 and 128+n as of run

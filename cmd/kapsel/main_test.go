@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,9 +26,11 @@ import (
 	"kapsel/guest/kernel/tbf"
 	"kapsel/guest/kernel/tbf/tab/tabtest"
 	"kapsel/vmm"
+	"kapsel/vmm/device"
 	"kapsel/vmm/disk"
 	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
+	"kapsel/vmm/linux/linuxtest"
 	"kapsel/vmm/qemu"
 )
 
@@ -224,6 +227,30 @@ func TestRunWithDevices(t *testing.T) {
 	}
 	assert.Contains(t, stderr.String(), "kapsel: network: 0 frames sent")
 	assert.NoFileExists(t, socket)
+}
+
+// TestUnusableLinux: what is no kernel, and what does not fit, is said in one line before there is a machine.
+func TestUnusableLinux(t *testing.T) {
+	text := file(t, "text", []byte("hello, this is no kernel at all\n"))
+	for _, test := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"missing file", []string{"--linux", "/nonexistent/vmlinuz"}, `"/nonexistent/vmlinuz": no such file`},
+		{"text file", []string{"--linux", text}, `text": not a bzImage: want a Linux kernel for x86-64`},
+		{"an image", []string{"--linux", file(t, "good.elf", image.Flat(codeSpin, 0))}, `good.elf": an ELF file, not a bzImage`},
+		{"a device", []string{"--linux", "/dev/zero"}, `"/dev/zero": a device: want a file or a pipe`},
+		{"with an image", []string{"--linux", text, "kapsel.elf"}, `"kapsel.elf" would be an image or a task`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cmd, stdout, stderr := kapsel(t, append([]string{"run"}, test.args...)...)
+			cmd.Run()
+			assert.Equal(t, statusUsage, cmd.ProcessState.ExitCode())
+			assert.Empty(t, stdout.String())
+			assertOneLine(t, stderr.String(), test.want)
+		})
+	}
 }
 
 // TestTaskFiles: what of a file of tasks the machine gets.
@@ -441,6 +468,33 @@ func TestRunTripleFault(t *testing.T) {
 		assert.Equal(t, statusFailed, cmd.ProcessState.ExitCode())
 		assert.Contains(t, stderr.String(), "kapsel: the guest's processor shut down (triple fault)\n")
 	})
+}
+
+// TestRunLinux boots kernels of a few instructions by --linux: one prints and powers off, one resets.
+func TestRunLinux(t *testing.T) {
+	if err := kvmMissing(); err != nil {
+		t.Skip(err)
+	}
+	powerOff := []byte{0x66, 0xba, 0x00, 0x06, 0xb0, device.SleepS5<<2 | 1<<5, 0xee} // mov dx, 0x600; mov al, ...; out dx, al
+	reset := []byte{0x66, 0xba, 0x02, 0x06, 0xb0, device.ResetValue, 0xee}
+	for _, test := range []struct {
+		name           string
+		end            []byte
+		status         int
+		stdout, stderr string
+	}{
+		{"power off", powerOff, 0, ">", ""},
+		{"reset", reset, statusFailed, ">", "kapsel: the guest reset the machine, which is not booted again\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			kernel := linuxtest.Kernel(slices.Concat(codePrompt, test.end, codeExit42))
+			cmd, stdout, stderr := kapsel(t, "run", "--linux", file(t, "vmlinuz", kernel), "--initrd", file(t, "initrd", []byte("x")), "--mem", "32M")
+			cmd.Run()
+			assert.Equal(t, test.status, cmd.ProcessState.ExitCode())
+			assert.Equal(t, test.stdout, stdout.String())
+			assert.Equal(t, test.stderr, stderr.String())
+		})
+	}
 }
 
 // TestRunFromPipes: image and tasks come from wherever they can be read once.

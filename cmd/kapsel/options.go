@@ -105,7 +105,7 @@ func (o *runOptions) forLinux(f *flag.FlagSet, files []string) error {
 	}
 	switch {
 	case o.linux == "":
-		return errors.New(`--linux "": want the file of a Linux kernel, as /boot/vmlinuz-...`)
+		return errors.New(`--linux "": want the file of a Linux kernel, as /boot/vmlinuz`)
 	case given["initrd"] && o.initrd == "":
 		return errors.New(`--initrd "": want the file of an initial file system`)
 	case len(files) > 0:

@@ -12,31 +12,14 @@ import (
 	"kapsel/vmm"
 	"kapsel/vmm/device"
 	"kapsel/vmm/linux"
+	"kapsel/vmm/linux/linuxtest"
 )
-
-// bzImage makes a Linux kernel of code that is entered as one, at 16 MiB (Linux,
-// Documentation/arch/x86/boot.rst).
-func bzImage(code []byte) []byte {
-	const realMode, entryOffset, size = 1024, 0x200, 4096
-	file := make([]byte, realMode+size)
-	copy(file[realMode+entryOffset:], code)
-	little := binary.LittleEndian
-	file[0x1f1] = 1                            // setup_sects
-	little.PutUint32(file[0x1f4:], size/16)    // syssize
-	little.PutUint16(file[0x1fe:], 0xaa55)     // boot_flag
-	copy(file[0x200:], "\xeb\x66HdrS\x0f\x02") // jump, header, version
-	little.PutUint16(file[0x236:], 1)          // xloadflags
-	little.PutUint32(file[0x238:], 2047)       // cmdline_size
-	little.PutUint64(file[0x258:], 16<<20)     // pref_address
-	little.PutUint32(file[0x260:], size)       // init_size
-	return file
-}
 
 // runLinux runs code as a Linux kernel to its end.
 func runLinux(t *testing.T, code []byte) vmm.Exit {
 	t.Helper()
 	needKVM(t)
-	k, err := linux.Parse(bzImage(code))
+	k, err := linux.Parse(linuxtest.Kernel(code))
 	require.NoError(t, err)
 	m, err := vmm.New(t.Context(), vmm.Config{Linux: k, Memory: 32 << 20, Log: t.Logf})
 	require.NoError(t, err)

@@ -17,15 +17,16 @@ const defaultCPU = "EPYC-v1,+svm,+npt,rdseed=off,sha-ni=off,fxsr-opt=off,misalig
 
 // options is what the command line asks for.
 type options struct {
-	rig     string        // folder with vmlinuz and KVM's modules
-	cpu     string        // QEMU's -cpu
-	mem     int           // MiB of memory
-	icount  bool          // one instruction is one nanosecond, and every run is the same
-	timeout time.Duration // end the machine after this
-	console string        // keep the machine's console in this file
-	add     pathList      // files and folders the program needs
-	out     string        // folder that comes back
-	verbose bool
+	rig      string        // folder with vmlinuz and KVM's modules
+	cpu      string        // QEMU's -cpu
+	mem      int           // MiB of memory
+	icount   bool          // one instruction is one nanosecond, and every run is the same
+	hostTime bool          // time is the host's
+	timeout  time.Duration // end the machine after this
+	console  string        // keep the machine's console in this file
+	add      pathList      // files and folders the program needs
+	out      string        // folder that comes back
+	verbose  bool
 
 	program string
 	args    []string
@@ -55,6 +56,7 @@ func parseOptions(args []string, w io.Writer) (*options, error) {
 	f.StringVar(&o.cpu, "cpu", defaultCPU, "QEMU's processor `model`")
 	f.IntVar(&o.mem, "mem", 768, "memory in `MiB`; huge pages need 768")
 	f.BoolVar(&o.icount, "icount", false, "repeat exactly: one instruction is one nanosecond and one TSC tick")
+	f.BoolVar(&o.hostTime, "host-time", false, "let time pass as on the host: for a nested guest with a timer that ticks, which may lose interrupts all the same")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "end the machine after this `time`")
 	f.StringVar(&o.console, "console", "", "keep the machine's console in this `file`")
 	f.Var(&o.add, "add", "put this `file` or folder into the machine, at the same path (repeatable)")
@@ -68,6 +70,9 @@ func parseOptions(args []string, w io.Writer) (*options, error) {
 	}
 	if o.mem < 128 || o.mem > 1<<20 {
 		return nil, fmt.Errorf("-mem %d: want 128 to %d MiB", o.mem, 1<<20)
+	}
+	if o.icount && o.hostTime {
+		return nil, errors.New("-icount and -host-time: time is either counted or the host's")
 	}
 	o.args = f.Args()[1:]
 	return o, o.makeAbsolute(f.Arg(0))

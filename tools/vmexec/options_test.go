@@ -40,6 +40,7 @@ func TestParseOptionsErrors(t *testing.T) {
 		{"no program", nil, "no program given"},
 		{"only flags", []string{"-v"}, "no program given"},
 		{"unknown flag", []string{"-x", "p"}, "-x"},
+		{"time of two kinds", []string{"-icount", "-host-time", "p"}, "either counted or the host's"},
 		{"too little memory", []string{"-mem", "64", "p"}, "-mem 64: want 128"},
 		{"too much memory", []string{"-mem", "9999999", "p"}, "-mem 9999999: want"},
 	} {

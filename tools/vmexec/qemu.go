@@ -37,8 +37,11 @@ func qemuArguments(o *options, initrd, console string) []string {
 		id := "serial" + strconv.Itoa(i)
 		args = append(args, "-chardev", "file,id="+id+",path="+path, "-serial", "chardev:"+id)
 	}
-	if o.icount {
+	switch {
+	case o.icount:
 		return append(args, "-icount", exactTime, "-seed", "1", "-rtc", "base=2024-01-01,clock=vm")
+	case o.hostTime:
+		return args
 	}
 	return append(args, "-icount", defaultTime)
 }

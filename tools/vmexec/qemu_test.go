@@ -19,6 +19,7 @@ func TestQEMUArguments(t *testing.T) {
 	}{
 		{"testdata/qemu.golden", &options{rig: "/rig", cpu: defaultCPU, mem: 768}},
 		{"testdata/qemu-icount.golden", &options{rig: "/rig", cpu: "max", mem: 1024, icount: true}},
+		{"testdata/qemu-host-time.golden", &options{rig: "/rig", cpu: defaultCPU, mem: 768, hostTime: true}},
 	} {
 		t.Run(test.golden, func(t *testing.T) {
 			got := strings.Join(qemuArguments(test.o, "/initrd", "/console"), "\n") + "\n"

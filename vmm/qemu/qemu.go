@@ -100,7 +100,7 @@ func New(ctx context.Context, c vmm.Config, options ...string) (*Machine, error)
 		return nil, err
 	}
 	if c.Linux != nil {
-		return nil, errors.New("Linux needs KVM here: QEMU boots it without Kapsel, by -kernel and -initrd")
+		return nil, errors.New("booting Linux needs KVM here: QEMU boots it without Kapsel, by -kernel and -initrd")
 	}
 	m := &Machine{config: c, options: options, com1: "stdio,id=com1,signal=off", kind: microvm, confinement: sandbox}
 	if m.command, err = find(); err != nil {

@@ -30,7 +30,7 @@ func checkRNG(arguments) error {
 		}
 	}
 	if bytes.Equal(first, second) {
-		return fmt.Errorf("4096 bytes come twice: % x...", first[:16])
+		return fmt.Errorf("4096 bytes come twice, first % x", first[:16])
 	}
 	for _, b := range [][]byte{first, second} {
 		if n := bytes.Count(b, []byte{0}); n > 128 { // 16 are to be expected

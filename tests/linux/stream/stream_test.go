@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"net"
 	"testing"
 
@@ -42,6 +43,7 @@ type spoiled struct{ net.Conn }
 
 func (s spoiled) Write(b []byte) (int, error) {
 	if len(b) == blockSize {
+		b = bytes.Clone(b)
 		b[5]++
 	}
 	return s.Conn.Write(b)
