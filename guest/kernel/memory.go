@@ -50,24 +50,15 @@ func (m *Memory) WriteU32s(addr uint64, words []uint32) bool {
 	return true
 }
 
-// Words are four little-endian words of 32 bits.
-type Words [16]byte
-
-// Word is the word i, from 0 to 3.
-func (w *Words) Word(i int) uint32 { return load32(w[4*i:]) }
-
-// Set makes v the word i, from 0 to 3.
-func (w *Words) Set(i int, v uint32) { store32(w[4*i:], v) }
-
-// Words is the words at addr in the task's RAM below its break, or nil if any of their bytes is
-// not there. They are good until the break or the task's mappings change.
+// Words is the four words of 32 bits at addr in the task's RAM below its break, or nil if any of
+// their bytes is not there. They are good until the break or the task's mappings change.
 //
 //go:nosplit
-func (m *Memory) Words(addr uint64) *Words {
+func (m *Memory) Words(addr uint64) *[4]uint32 {
 	if !m.mayWrite(addr, 16) {
 		return nil
 	}
-	return (*Words)(m.ram[addr-m.ramStart:])
+	return words((*[16]byte)(m.ram[addr-m.ramStart:]))
 }
 
 // ReadU32 reads a little-endian word of the task's RAM below its break. It is 0 if any of
