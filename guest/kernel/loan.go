@@ -29,14 +29,24 @@ const _ = uint(abi.LoanEnd - abi.LoanStart - MaxTasks*abi.LoanSize)
 // loanAddress is where every task finds what t lends to it.
 func loanAddress(t *Task) uint64 { return abi.LoanStart + uint64(t.slot)*abi.LoanSize }
 
-// lend maps a buffer for the borrower, in the place of what the lender lent to it before. With
-// an error, one of those of Notify, nothing has changed.
+// lend lends a buffer to the borrower, as it mostly is already. With an error, one of those of Notify,
+// nothing has changed.
 //
 //go:nosplit
 func (k *Kernel) lend(lender, borrower *Task, of sharedBuffer, addr, size uint64) abi.ErrorCode {
 	l := &lender.loans[borrower.slot]
+	if l.of == of && uint64(l.size)*abi.PageSize == size && uint64(l.start)*abi.PageSize == addr-lender.memory.ramStart {
+		return abi.OK
+	}
+	return k.lendAnew(lender, borrower, of, addr, size)
+}
+
+// lendAnew maps a buffer for the borrower, in the place of what the lender lent to it before.
+//
+//go:nosplit
+func (k *Kernel) lendAnew(lender, borrower *Task, of sharedBuffer, addr, size uint64) abi.ErrorCode {
+	l := &lender.loans[borrower.slot]
 	m := &lender.memory
-	start, pages := uint32((addr-m.ramStart)/abi.PageSize), uint8(size/abi.PageSize)
 	switch {
 	case addr%abi.PageSize != 0 || size%abi.PageSize != 0:
 		k.advise(lender, adviceWholePages, borrower, addr, size)
@@ -44,12 +54,11 @@ func (k *Kernel) lend(lender, borrower *Task, of sharedBuffer, addr, size uint64
 	case size > abi.LoanSize:
 		k.advise(lender, adviceTooLarge, borrower, addr, size)
 		return abi.SIZE
-	case l.of == of && l.start == start && l.size == pages:
-		return abi.OK
 	case !k.makeBlank(borrower) || !k.cpu.Reserve(borrower.slot, loanAddress(lender), size):
 		return abi.NOMEM
 	}
 	k.endLoan(lender, borrower)
+	start, pages := uint32((addr-m.ramStart)/abi.PageSize), uint8(size/abi.PageSize)
 	mem, _ := m.readWrite(addr, size) // the break stays above shared buffers
 	k.cpu.Map(borrower.slot, loanAddress(lender), mem, ReadWrite)
 	*l = loan{of, start, pages, max(pages, l.mapped)}

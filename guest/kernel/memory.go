@@ -105,7 +105,8 @@ func (m *Memory) readOnly(addr, n uint64) ([]byte, bool) {
 
 // within reports whether [addr, addr+n) lies in [start, end). start <= end.
 func within(addr, n, start, end uint64) bool {
-	return addr >= start && addr <= end && n <= end-addr
+	at, size := addr-start, end-start // at is beyond every size if addr is below start
+	return at <= size && n <= size-at
 }
 
 // keepShared makes the break stay above a buffer in RAM that the task shared.

@@ -14,16 +14,10 @@ func sizeOf[T any](*T) int {
 	return int(unsafe.Sizeof(t))
 }
 
-// loadValue copies a T from the start of b.
-func loadValue[T any](t *T, b []byte) { *t = *valueIn[T](b) }
-
-// storeValue copies a T to the start of b.
-func storeValue[T any](b []byte, t *T) { *valueIn[T](b) = *t }
-
-// valueIn is the T at the start of b.
-func valueIn[T any](b []byte) *T {
+// valueIn is the T in b from at on.
+func valueIn[T any](b []byte, at uint64) *T {
 	var t T
-	return (*T)(unsafe.Pointer(unsafe.SliceData(b[:unsafe.Sizeof(t)])))
+	return (*T)(unsafe.Pointer(unsafe.SliceData(b[at : at+uint64(unsafe.Sizeof(t))])))
 }
 
 // words are little-endian words of 32 bits, as the processor has them.

@@ -94,7 +94,7 @@ func release() {
 //     last one of the low half, which Reserve never gives, nor in compatibility mode above 4 GiB;
 //   - to where an interrupt found it, which may be anywhere: classify looks there;
 //   - to an address that the kernel has put into its context: by Upcall, which looks there, or by
-//     Start or Clear, or to where it was before another task ran: prepare looks there.
+//     Start or Clear, or to where it was before another task ran: Switch looks there.
 //
 // Behind any other trap its run is over. The entry code reads it.
 var ready *context

@@ -43,13 +43,25 @@ func (c *CPU) init(m *Machine) {
 // Attach implements kernel.CPU.
 func (c *CPU) Attach(k *kernel.Kernel) { attached = k }
 
-// Switch implements kernel.CPU. The entry code of system calls hands them to the kernel.
+// Switch implements kernel.CPU. The entry code of system calls hands them to the kernel. What is not
+// ready is made so: the processor is to hold all that is the task's, and what it held of another is kept.
 //
 //go:nosplit
 func (c *CPU) Switch(slot int) kernel.TrapReason {
 	x := contexts[uint(slot)%kernel.MaxTasks]
-	if x != ready && !c.prepare(x) {
-		return kernel.TrapFault
+	if x != ready {
+		if (x.rip >= abi.UserMax || x.memory != nil) && !c.permit(x) {
+			return kernel.TrapFault
+		}
+		if x != running {
+			if c.plan.Barrier {
+				c.separate(x)
+			}
+			exchange(x, x.space.load(c.keep))
+		} else if x.space.stale {
+			writeCR3(x.space.load(c.keep))
+		}
+		ready = x
 	}
 	heartbeat++
 	if switchTo() {
@@ -64,30 +76,8 @@ func (c *CPU) Fault() *kernel.Fault { return &c.fault }
 // Results implements kernel.CPU.
 func (c *CPU) Results(slot int) *[4]uint64 { return &contexts[slot].results }
 
-// prepare makes the processor ready to run the task whose context x is: it is to hold all that is the
-// task's, and what it held of another is kept. If that cannot be it reports false, and c.fault says
-// why.
-//
-//go:nosplit
-func (c *CPU) prepare(x *context) bool {
-	if (x.rip >= abi.UserMax || x.memory != nil) && !c.permit(x) {
-		return false
-	}
-	switch {
-	case x != running:
-		exchange(x, x.space.load(c.keep))
-		if c.plan.Barrier {
-			c.separate(x)
-		}
-	case x.space.stale:
-		writeCR3(x.space.load(c.keep))
-	}
-	ready = x
-	return true
-}
-
 // permit reports whether a task may go on where its context says: a 32-bit one gets what its stack
-// lacks.
+// lacks. If not, c.fault says why.
 func (c *CPU) permit(x *context) bool {
 	if x.rip >= abi.UserMax { // SYSRET and IRET would fault in ring 0
 		c.fault = kernel.Fault{Vector: vectorProtection, PC: x.rip, Name: "jump to an address that is not canonical"}
@@ -100,7 +90,7 @@ func (c *CPU) permit(x *context) bool {
 	return true
 }
 
-// unready makes the next Switch prepare the slot anew.
+// unready makes the next Switch look at the slot anew.
 func (c *CPU) unready(slot int) {
 	if ready == contexts[slot] {
 		ready = nil
@@ -272,6 +262,8 @@ func (c *CPU) Unmap(slot int, addr, size uint64) {
 }
 
 // SetSlice implements kernel.CPU.
+//
+//go:nosplit
 func (c *CPU) SetSlice(micros uint64) { c.timer.setSlice(micros) }
 
 // SliceOver implements kernel.CPU.
@@ -289,6 +281,8 @@ func (c *CPU) Interrupts() *uint64 { return &pending }
 func (c *CPU) BeginWork() (sliceOver bool) { return c.timer.stopSlice() }
 
 // EndWork implements kernel.CPU.
+//
+//go:nosplit
 func (c *CPU) EndWork() (began, ended uint64) { return c.timer.goOn() }
 
 // TicksIn implements kernel.CPU.

@@ -447,10 +447,10 @@ saved:
 	ORQ  AX, R8                           // all four selectors
 	MOVQ R8, context_ds(SI)
 	// A base that was 0 can have changed only with its selector: tasks cannot write them.
-	MOVQ R8, AX
-	SHRQ $32, AX                          // FS and GS
-	ORQ  context_fsBase(SI), AX
-	ORQ  context_gsBase(SI), AX
+	MOVQ R8, R9
+	SHRQ $32, R9                          // FS and GS
+	ORQ  context_fsBase(SI), R9
+	ORQ  context_gsBase(SI), R9
 	JEQ  clear
 	READ_MSR(const_msrFSBase, context_fsBase)
 	READ_MSR(const_msrGSBase, context_gsBase)
@@ -468,11 +468,9 @@ clear:
 segments:
 	CMPQ R8, context_ds(DI)
 	JNE  load
-	MOVQ context_fsBase(SI), AX
-	ORQ  context_gsBase(SI), AX
-	ORQ  context_fsBase(DI), AX
-	ORQ  context_gsBase(DI), AX
-	JEQ  returns
+	ORQ  context_fsBase(DI), R9
+	ORQ  context_gsBase(DI), R9
+	JEQ  returns                          // all are 0
 	JMP  bases
 load:
 	MOVW context_ds(DI), DS
