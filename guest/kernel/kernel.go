@@ -112,35 +112,33 @@ func (k *Kernel) begin(c capability.MainLoop) {
 // or was stopped by a fault.
 func (k *Kernel) Run(c capability.MainLoop) {
 	k.begin(c)
-	for k.live > 0 {
-		k.step()
-	}
+	k.loop(false)
 }
 
 // RunForever is the main loop of a board where somebody can boot tasks when none can run.
 func (k *Kernel) RunForever(c capability.MainLoop) {
 	k.begin(c)
-	for {
-		k.step()
-	}
+	k.loop(true)
 }
 
-// step does the most urgent thing: kernel work, if it may go on, else a task's turn, else sleep.
+// loop does the most urgent thing, again and again: kernel work, if it may go on, else turns of
+// tasks, else sleep.
 //
 //go:nosplit
-func (k *Kernel) step() {
-	k.checkReady()
-	if k.workWaits() && k.mayWork() {
-		k.work()
-		return
-	}
-	if k.ready == 0 {
-		k.idle()
-		return
-	}
-	k.turns(k.next())
-	if k.timed {
-		k.last.Left = k.cpu.SliceLeft()
+func (k *Kernel) loop(forever bool) {
+	for forever || k.live > 0 {
+		k.checkReady()
+		switch {
+		case k.workWaits() && k.mayWork():
+			k.work()
+		case k.ready == 0:
+			k.idle()
+		default:
+			k.turns(k.next())
+			if k.timed {
+				k.last.Left = k.cpu.SliceLeft()
+			}
+		}
 	}
 }
 

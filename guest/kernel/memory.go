@@ -74,10 +74,11 @@ func (m *Memory) ReadU32(addr uint64) uint32 {
 // WriteU8 writes a byte to the task's RAM below its break. It reports false if addr is
 // not there.
 func (m *Memory) WriteU8(addr uint64, v uint8) bool {
-	if !m.mayWrite(addr, 1) {
+	at := addr - m.ramStart // beyond every break if addr is below
+	if at >= m.appBreak-m.ramStart {
 		return false
 	}
-	m.ram[addr-m.ramStart] = v
+	m.ram[at] = v
 	return true
 }
 

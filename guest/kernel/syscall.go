@@ -123,7 +123,7 @@ func (k *Kernel) yieldWaitFor(t *Task, e event) (s0, s1, s2, s3 uint64, on bool)
 		n.waits = false
 		return uint64(n.args[0]), uint64(n.args[1]), uint64(n.args[2]), 0, true
 	}
-	if t.queue.count != 0 || t.older != 0 || t.late != 0 {
+	if t.queue.count != 0 || t.older != 0 { // while something is late the queue is full
 		if args, ok := k.take(t, e); ok {
 			return uint64(args[0]), uint64(args[1]), uint64(args[2]), 0, true
 		}
