@@ -259,7 +259,7 @@ func TestSwitchDecodesFaults(t *testing.T) {
 		Name: "page fault: write to a page that it may not write"}, *c.Fault())
 
 	hostCPU.task = func(x *context) { x.vector, x.code = 6, 0 }
-	trap = c.Switch(0)
+	assert.Equal(t, kernel.TrapFault, c.Switch(0))
 	assert.Equal(t, kernel.Fault{Vector: 6, PC: 0x4000_2000, Name: "invalid instruction"}, *c.Fault(),
 		"no address of an earlier page fault")
 }
