@@ -15,7 +15,7 @@ type CPU struct {
 	timer *Timer
 	apic  *localAPIC
 	keep  uint64 // with process-context identifiers the bit of CR3 that says that translations hold, else 0
-	fault kernel.Fault
+	fault kernel.Fault // that the last Switch reported
 
 	plan        mitigation.Plan
 	application uint32 // ShortID of the task that ran last, 0: it is no other's
