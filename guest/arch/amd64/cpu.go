@@ -14,7 +14,7 @@ type CPU struct {
 	_     [0]func() // likewise
 	timer *Timer
 	apic  *localAPIC
-	keep  uint64 // with process-context identifiers the bit of CR3 that says that translations hold, else 0
+	keep  uint64       // with process-context identifiers the bit of CR3 that says that translations hold, else 0
 	fault kernel.Fault // that the last Switch reported
 
 	plan        mitigation.Plan
