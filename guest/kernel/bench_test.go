@@ -14,7 +14,6 @@ import (
 type loopCPU struct {
 	kerneltest.CPU
 	kernel *kernel.Kernel
-	trap   kernel.Trap
 	setup  *systemCall // made once before, if not nil
 	calls  []systemCall
 	next   int
@@ -29,8 +28,7 @@ type systemCall struct {
 
 func (c *loopCPU) Attach(k *kernel.Kernel) { c.kernel = k }
 
-func (c *loopCPU) Switch(int) *kernel.Trap {
-	c.trap.Reason = kernel.TrapSyscall
+func (c *loopCPU) Switch(int) kernel.TrapReason {
 	if s := c.setup; s != nil {
 		c.setup = nil
 		c.call(s)
@@ -42,11 +40,11 @@ func (c *loopCPU) Switch(int) *kernel.Trap {
 			c.next = 0
 		}
 		if !c.call(s) {
-			return &c.trap
+			return kernel.TrapSyscall
 		}
 	}
 	c.call(&systemCall{class: abi.Exit})
-	return &c.trap
+	return kernel.TrapSyscall
 }
 
 func (c *loopCPU) call(s *systemCall) bool {

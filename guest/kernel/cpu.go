@@ -13,10 +13,13 @@ type CPU interface {
 	// Switch runs the task in slot from where it stands until it cannot go on by itself, and
 	// says why. Meanwhile it hands each system call of the task's to SystemCall, and goes
 	// on with the task if that says so, and nothing else was changed of what the task is to go on
-	// with. Where the stack of a 32-bit task cannot take its results, Switch reports a fault.
-	// The trap belongs to the CPU, and holds until the next Switch.
+	// with. A 32-bit task gets what Narrow makes of the results; where its stack cannot take
+	// them, Switch reports a fault.
 	// Precondition: Start was called for slot since it was last Clear.
-	Switch(slot int) *Trap
+	Switch(slot int) TrapReason
+	// Fault is the fault that the last Switch reported. It belongs to the CPU, and holds until the
+	// next Switch.
+	Fault() *Fault
 	// Results are the result words of the system call behind which the task in slot does not go on
 	// at once: from when SystemCall has returned to when the task runs again they may be
 	// changed. They have 32 bits each for a 32-bit task. They are always in the same place.
@@ -100,14 +103,8 @@ type TrapReason uint8
 const (
 	TrapInterrupt TrapReason = iota // a device or the slice timer: the kernel runs first
 	TrapSyscall                     // SystemCall has served one
-	TrapFault                       // Fault is valid
+	TrapFault                       // CPU.Fault says which
 )
-
-// Trap is a task's stop.
-type Trap struct {
-	Reason TrapReason
-	Fault  Fault
-}
 
 // Fault describes an exception that a task caused.
 type Fault struct {

@@ -53,8 +53,11 @@ type driverPlace struct {
 	_      uint64 // to a power of two
 }
 
+// taken is in the key of every place that is taken.
+const taken = 1 << 32
+
 // key is how a place says whose it is.
-func key(number uint32) uint64 { return uint64(number) + 1 }
+func key(number uint32) uint64 { return taken | uint64(number) }
 
 // place is the i-th place to look for a number at. The factor scatters numbers that lie close to
 // each other: 2^32 divided by the golden ratio.

@@ -110,13 +110,17 @@ func (g *Grant[T]) Enter(id TaskID, f func(value *T, task *TaskData)) abi.ErrorC
 
 // Each calls f as Enter does for every task that has the grant allocated. It returns
 // abi.BUSY from within another Enter or Each of the same grant.
+//
+//go:nosplit
 func (g *Grant[T]) Each(f func(value *T, task *TaskData)) abi.ErrorCode {
 	if g.slots.entered.task != nil {
 		g.slots.nested++
 		return abi.BUSY
 	}
-	for t := g.slots.next(1); t != nil; t = g.slots.next(t.bit << 1) {
+	for left := g.slots.holders; left != 0; {
+		t := g.slots.kernel.first(left)
 		g.enter(t, f)
+		left = g.slots.holders & -(t.bit << 1) // those behind it, by now
 	}
 	return abi.OK
 }
@@ -126,12 +130,12 @@ func (g *Grant[T]) Each(f func(value *T, task *TaskData)) abi.ErrorCode {
 //go:nosplit
 func (g *Grant[T]) enter(t *Task, f func(value *T, task *TaskData)) {
 	d := &g.slots.entered
-	value := (*g.slots.of(t))[g.slots.at.value:]
-	loadValue(&g.value, value)
+	value := valueIn[T](*g.slots.of(t), uint64(g.slots.at.value))
+	g.value = *value
 	d.open(t)
 	f(&g.value, d)
 	if d.live() {
-		storeValue(value, &g.value)
+		*value = g.value
 	}
 	d.close()
 }
@@ -149,14 +153,6 @@ func (s *Slots) admit(id TaskID) (*Task, abi.ErrorCode) {
 		return nil, abi.NOMEM
 	}
 	return t, abi.OK
-}
-
-// next is the first task from a slot's bit on that has the grant allocated, or nil.
-func (s *Slots) next(from uint64) *Task {
-	if later := s.holders & -from; later != 0 {
-		return s.kernel.first(later)
-	}
-	return nil
 }
 
 // ScheduleUpcall is TaskData.ScheduleUpcall without an entry, allocating the grant if this

@@ -112,55 +112,119 @@ func (k *Kernel) begin(c capability.MainLoop) {
 // or was stopped by a fault.
 func (k *Kernel) Run(c capability.MainLoop) {
 	k.begin(c)
-	for k.live > 0 {
-		k.step()
-	}
+	k.loop(false)
 }
 
 // RunForever is the main loop of a board where somebody can boot tasks when none can run.
 func (k *Kernel) RunForever(c capability.MainLoop) {
 	k.begin(c)
-	for {
-		k.step()
-	}
+	k.loop(true)
 }
 
-// step does the most urgent thing: kernel work, if it may go on, else a task's turn, else sleep.
+// loop does the most urgent thing, again and again: kernel work, if it may go on, else turns of
+// tasks, else sleep.
 //
 //go:nosplit
-func (k *Kernel) step() {
-	k.checkReady()
-	if (k.deferred.pending != 0 || *k.interrupts != 0) && k.mayWork() {
-		k.work()
-		return
-	}
-	if k.ready == 0 {
-		k.idle()
-		return
-	}
-	slot, slice := k.scheduler.Next(k.ready, k.last)
-	if k.last.Reason != StopPreempted || k.last.Slot != slot {
-		k.startSlice(slice) // else it goes on with the slice it has, which costs no write to the timer
-	}
-	k.turns(k.tasks[slot])
-	if k.timed {
-		k.last.Left = k.cpu.SliceLeft()
+func (k *Kernel) loop(forever bool) {
+	for forever || k.live > 0 {
+		k.checkReady()
+		switch {
+		case k.workWaits() && k.mayWork():
+			k.work()
+		case k.ready == 0:
+			k.idle()
+		default:
+			k.turns(k.next())
+			if k.timed {
+				k.last.Left = k.cpu.SliceLeft()
+			}
+		}
 	}
 }
 
-// turns runs a ready task for a turn, and others that it hands the processor on to.
+// workWaits reports whether there is kernel work.
+func (k *Kernel) workWaits() bool { return k.deferred.pending != 0 || *k.interrupts != 0 }
+
+// next is the ready task that the scheduler chooses. Its slice begins, but if the kernel
+// preempted it: then it goes on with the one that it has, which costs no write to the timer.
+//
+//go:nosplit
+func (k *Kernel) next() *Task {
+	preempted := k.last.Reason == StopPreempted
+	if t := k.running; preempted && k.inTurn && k.ready&t.bit != 0 {
+		return t
+	}
+	slot, slice := k.scheduler.Next(k.ready, k.last)
+	if !preempted || k.last.Slot != slot {
+		k.startSlice(slice)
+	}
+	return k.tasks[slot]
+}
+
+// turns runs a ready task until it waits, ends or is stopped, an interrupt comes, the kernel
+// has work, or it made another task ready. No other system call ends the turn. Whether the
+// slice is over, mayWork or work finds out. A task that waits hands the processor on, if the
+// scheduler would choose the next slot anyway and nothing else is to be done.
 //
 //go:nosplit
 func (k *Kernel) turns(t *Task) {
 	for {
-		reason := k.turn(t)
-		if reason != StopNoWork || !k.inTurn || k.ready == 0 || k.deferred.pending != 0 || *k.interrupts != 0 {
-			k.last.Slot, k.last.Reason = t.slot, reason
+		k.running, k.goesOn = t, true
+		id := t.id
+		if t.state != Running || k.watched(t) {
+			k.beginTurn(t)
+		}
+		trap := TrapSyscall
+		for k.goesOn && trap == TrapSyscall {
+			trap = k.cpu.Switch(t.slot)
+		}
+		if trap == TrapFault {
+			k.fault(t, k.cpu.Fault())
+		}
+		// Running or Growing. One that restarted has had its turn.
+		if t.state <= Growing && t.kept == 0 && t.id == id {
+			k.endTurn(t, StopPreempted)
+			return
+		}
+		if !k.inTurn || k.ready == 0 || k.workWaits() {
+			k.endTurn(t, StopNoWork)
 			return
 		}
 		k.handedOn = true
-		t = k.tasks[atOrAfter(k.ready, uint(t.slot)+1)%MaxTasks]
+		t = k.following(t)
 	}
+}
+
+// watched reports whether a driver is to be told when the task gets the CPU.
+func (k *Kernel) watched(t *Task) bool {
+	s := k.switchSlots
+	return s != nil && s.holders&t.bit != 0
+}
+
+// beginTurn goes on with what a task is in that does not run now, and tells who is to be told.
+//
+//go:nosplit
+func (k *Kernel) beginTurn(t *Task) {
+	switch t.state {
+	case Growing:
+		k.grow(t)
+	case Yielded:
+		k.runUpcall(t)
+	}
+	if k.watched(t) && t.state == Running {
+		k.onSwitch.ContextSwitch(t.id)
+	}
+}
+
+// endTurn keeps how a turn ended.
+func (k *Kernel) endTurn(t *Task, reason StopReason) { k.last.Slot, k.last.Reason = t.slot, reason }
+
+// following is the next ready task behind t, around the end. There is one.
+func (k *Kernel) following(t *Task) *Task {
+	if later := k.ready & -(t.bit << 1); later != 0 {
+		return k.first(later)
+	}
+	return k.first(k.ready)
 }
 
 // idle sleeps until an interrupt. No slice is running then, nor is one to be gone on with.
@@ -207,48 +271,4 @@ func (k *Kernel) update(t *Task) {
 		return
 	}
 	k.ready &^= t.bit
-}
-
-// turn runs a ready task until it waits, ends or is stopped, an interrupt comes, the kernel
-// has work, or it made another task ready. No other system call ends the turn. Whether the
-// slice is over, mayWork or work finds out.
-//
-//go:nosplit
-func (k *Kernel) turn(t *Task) StopReason {
-	k.running, k.goesOn = t, true
-	id := t.id
-	if t.state != Running {
-		k.resume(t)
-	}
-	if s := k.switchSlots; s != nil && *s.of(t) != nil && t.state == Running {
-		k.onSwitch.ContextSwitch(t.id)
-	}
-	for k.goesOn {
-		if trap := k.cpu.Switch(t.slot); trap.Reason != TrapSyscall {
-			return k.trapped(t, trap)
-		}
-	}
-	// Running or Growing. One that restarted itself has had its turn.
-	if t.state <= Growing && t.kept == 0 && t.id == id {
-		return StopPreempted
-	}
-	return StopNoWork
-}
-
-// resume goes on with what a ready task is in that does not run now.
-func (k *Kernel) resume(t *Task) {
-	if t.state == Growing {
-		k.grow(t)
-		return
-	}
-	k.runUpcall(t) // it has yielded
-}
-
-// trapped ends the turn of a task that did not trap for a system call.
-func (k *Kernel) trapped(t *Task, trap *Trap) StopReason {
-	if trap.Reason == TrapFault {
-		k.fault(t, &trap.Fault)
-		return StopNoWork
-	}
-	return StopPreempted
 }

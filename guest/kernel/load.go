@@ -184,7 +184,10 @@ const noRAM = "not enough RAM left for what it asks for"
 // returns what keeps the object from running ever, or "".
 func (k *Kernel) check(t *Task) string {
 	program, _ := t.object.Program()
-	t.restricted, t.bits32 = t.object.Restricted(), !t.object.Is64Bit()
+	t.bits32 = !t.object.Is64Bit()
+	if !t.object.Restricted() {
+		t.anyDriver = taken
+	}
 	t.memory.protected = uint64(program.ProtectedSize)
 	t.ramSize = max(abi.PageUp(uint64(program.MinimumRAM)), abi.InitialRAM) + grantReserve
 	if reason := t.memory.chooseAddresses(&t.object, t.ramSize); reason != "" {

@@ -29,14 +29,27 @@ const _ = uint(abi.LoanEnd - abi.LoanStart - MaxTasks*abi.LoanSize)
 // loanAddress is where every task finds what t lends to it.
 func loanAddress(t *Task) uint64 { return abi.LoanStart + uint64(t.slot)*abi.LoanSize }
 
-// lend maps a buffer for the borrower, in the place of what the lender lent to it before. With
-// an error, one of those of Notify, nothing has changed.
+// loanTo is what the task lends to a borrower.
+func (t *Task) loanTo(borrower *Task) *loan { return &t.loans[uint(borrower.slot)%MaxTasks] }
+
+// lend lends a buffer to the borrower, as it mostly is already. With an error, one of those of Notify,
+// nothing has changed.
 //
 //go:nosplit
 func (k *Kernel) lend(lender, borrower *Task, of sharedBuffer, addr, size uint64) abi.ErrorCode {
-	l := &lender.loans[borrower.slot]
+	l := lender.loanTo(borrower)
+	if l.of == of && uint64(l.size)*abi.PageSize == size && uint64(l.start)*abi.PageSize == addr-lender.memory.ramStart {
+		return abi.OK
+	}
+	return k.lendAnew(lender, borrower, of, addr, size)
+}
+
+// lendAnew maps a buffer for the borrower, in the place of what the lender lent to it before.
+//
+//go:nosplit
+func (k *Kernel) lendAnew(lender, borrower *Task, of sharedBuffer, addr, size uint64) abi.ErrorCode {
+	l := lender.loanTo(borrower)
 	m := &lender.memory
-	start, pages := uint32((addr-m.ramStart)/abi.PageSize), uint8(size/abi.PageSize)
 	switch {
 	case addr%abi.PageSize != 0 || size%abi.PageSize != 0:
 		k.advise(lender, adviceWholePages, borrower, addr, size)
@@ -44,12 +57,11 @@ func (k *Kernel) lend(lender, borrower *Task, of sharedBuffer, addr, size uint64
 	case size > abi.LoanSize:
 		k.advise(lender, adviceTooLarge, borrower, addr, size)
 		return abi.SIZE
-	case l.of == of && l.start == start && l.size == pages:
-		return abi.OK
 	case !k.makeBlank(borrower) || !k.cpu.Reserve(borrower.slot, loanAddress(lender), size):
 		return abi.NOMEM
 	}
 	k.endLoan(lender, borrower)
+	start, pages := uint32((addr-m.ramStart)/abi.PageSize), uint8(size/abi.PageSize)
 	mem, _ := m.readWrite(addr, size) // the break stays above shared buffers
 	k.cpu.Map(borrower.slot, loanAddress(lender), mem, ReadWrite)
 	*l = loan{of, start, pages, max(pages, l.mapped)}
@@ -77,7 +89,7 @@ func (k *Kernel) makeBlank(borrower *Task) bool {
 // page in the place. That holds zeroes, or what the borrower itself wrote there while it was
 // in the place of other loans.
 func (k *Kernel) endLoan(lender, borrower *Task) {
-	l := &lender.loans[borrower.slot]
+	l := lender.loanTo(borrower)
 	if l.size == 0 {
 		return
 	}
@@ -96,7 +108,7 @@ func (k *Kernel) endLoan(lender, borrower *Task) {
 // endLoansOf ends the lender's loans of one buffer.
 func (k *Kernel) endLoansOf(lender *Task, of sharedBuffer) {
 	for set := lender.lends; set != 0; set &= set - 1 {
-		if borrower := k.first(set); lender.loans[borrower.slot].of == of {
+		if borrower := k.first(set); lender.loanTo(borrower).of == of {
 			k.endLoan(lender, borrower)
 		}
 	}
@@ -109,7 +121,7 @@ func (k *Kernel) endLoans(t *Task) {
 	}
 	for set := t.lenders; set != 0; set &= set - 1 {
 		lender := k.first(set)
-		l := &lender.loans[t.slot]
+		l := lender.loanTo(t)
 		*l = loan{mapped: l.mapped}
 		lender.lends &^= t.bit
 		k.dropBlank(lender, t)
@@ -121,7 +133,7 @@ func (k *Kernel) endLoans(t *Task) {
 //
 //go:nosplit
 func (k *Kernel) tellLoan(lender, borrower *Task) (length, addr uint32) {
-	l := &lender.loans[borrower.slot]
+	l := lender.loanTo(borrower)
 	if l.mapped != l.size {
 		k.dropBlank(lender, borrower)
 	}
@@ -133,7 +145,7 @@ func (k *Kernel) tellLoan(lender, borrower *Task) (length, addr uint32) {
 
 // dropBlank takes the borrower's page from the place of what the lender took back.
 func (k *Kernel) dropBlank(lender, borrower *Task) {
-	l := &lender.loans[borrower.slot]
+	l := lender.loanTo(borrower)
 	if l.mapped != l.size {
 		k.cpu.Unmap(borrower.slot, loanAddress(lender)+uint64(l.size)*abi.PageSize, uint64(l.mapped-l.size)*abi.PageSize)
 		l.mapped = l.size

@@ -50,24 +50,15 @@ func (m *Memory) WriteU32s(addr uint64, words []uint32) bool {
 	return true
 }
 
-// Words are four little-endian words of 32 bits.
-type Words [16]byte
-
-// Word is the word i, from 0 to 3.
-func (w *Words) Word(i int) uint32 { return load32(w[4*i:]) }
-
-// Set makes v the word i, from 0 to 3.
-func (w *Words) Set(i int, v uint32) { store32(w[4*i:], v) }
-
-// Words is the words at addr in the task's RAM below its break, or nil if any of their bytes is
-// not there. They are good until the break or the task's mappings change.
+// Words is the four words of 32 bits at addr in the task's RAM below its break, or nil if any of
+// their bytes is not there. They are good until the break or the task's mappings change.
 //
 //go:nosplit
-func (m *Memory) Words(addr uint64) *Words {
+func (m *Memory) Words(addr uint64) *[4]uint32 {
 	if !m.mayWrite(addr, 16) {
 		return nil
 	}
-	return (*Words)(m.ram[addr-m.ramStart:])
+	return words((*[16]byte)(m.ram[addr-m.ramStart:]))
 }
 
 // ReadU32 reads a little-endian word of the task's RAM below its break. It is 0 if any of
@@ -83,10 +74,11 @@ func (m *Memory) ReadU32(addr uint64) uint32 {
 // WriteU8 writes a byte to the task's RAM below its break. It reports false if addr is
 // not there.
 func (m *Memory) WriteU8(addr uint64, v uint8) bool {
-	if !m.mayWrite(addr, 1) {
+	at := addr - m.ramStart // beyond every break if addr is below
+	if at >= m.appBreak-m.ramStart {
 		return false
 	}
-	m.ram[addr-m.ramStart] = v
+	m.ram[at] = v
 	return true
 }
 
@@ -114,7 +106,8 @@ func (m *Memory) readOnly(addr, n uint64) ([]byte, bool) {
 
 // within reports whether [addr, addr+n) lies in [start, end). start <= end.
 func within(addr, n, start, end uint64) bool {
-	return addr >= start && addr <= end && n <= end-addr
+	at, size := addr-start, end-start // at is beyond every size if addr is below start
+	return at <= size && n <= size-at
 }
 
 // keepShared makes the break stay above a buffer in RAM that the task shared.

@@ -5,7 +5,8 @@ import "unsafe"
 // This file is the kernel's only use of unsafe: a grant's value is copied to and from bytes
 // of the task's RAM. T has no pointers (tools/capcheck proves it of every Grant), so any
 // bytes are a T, if perhaps one with a bool that is neither 0 nor 1; and those bytes come
-// from nowhere but an earlier copy of a T or from zeroed memory. x86 has no alignment to keep.
+// from nowhere but an earlier copy of a T or from zeroed memory. Memory.Words has words of a 32-bit
+// task's stack in the same way, which may be any. x86 has no alignment to keep.
 
 // sizeOf is the size of a T in bytes.
 func sizeOf[T any](*T) int {
@@ -13,14 +14,11 @@ func sizeOf[T any](*T) int {
 	return int(unsafe.Sizeof(t))
 }
 
-// loadValue copies a T from the start of b.
-func loadValue[T any](t *T, b []byte) { *t = *valueIn[T](b) }
-
-// storeValue copies a T to the start of b.
-func storeValue[T any](b []byte, t *T) { *valueIn[T](b) = *t }
-
-// valueIn is the T at the start of b.
-func valueIn[T any](b []byte) *T {
+// valueIn is the T in b from at on.
+func valueIn[T any](b []byte, at uint64) *T {
 	var t T
-	return (*T)(unsafe.Pointer(unsafe.SliceData(b[:unsafe.Sizeof(t)])))
+	return (*T)(unsafe.Pointer(unsafe.SliceData(b[at : at+uint64(unsafe.Sizeof(t))])))
 }
+
+// words are little-endian words of 32 bits, as the processor has them.
+func words(b *[16]byte) *[4]uint32 { return (*[4]uint32)(unsafe.Pointer(b)) }

@@ -36,30 +36,55 @@ func (s *Slots) Notify(id TaskID, slot, n, buffer uint32, c capability.MemorySha
 		return abi.INVAL
 	}
 	peer := k.tasks[slot]
-	awaited := s.awaited(peer, n)
-	if !awaited {
-		if e := s.mayWait(t, peer); e != abi.OK {
-			return e
-		}
+	if !s.awaited(peer, n) {
+		return s.notifyLater(t, peer, n, buffer)
 	}
-	if *s.of(t) != nil { // else it never shared anything
-		b := s.readWrite(t, buffer)
-		if length := load64(b[slotLen:]); length != 0 {
-			if e := k.lend(t, peer, s.shared(buffer), load64(b[slotAddr:]), length); e != abi.OK {
-				return e
-			}
-		}
+	if t.loans[slot].mapped != 0 || *s.of(t) != nil && load64(s.readWrite(t, buffer)[slotLen:]) != 0 {
+		return s.notifyLending(t, peer, buffer)
 	}
-	if !awaited {
-		s.leave(t, peer, n)
+	k.answerAwaited(peer, uint32(t.slot), 0, 0)
+	return abi.OK
+}
+
+// notifyLater notifies a peer that does not wait for it.
+//
+//go:nosplit
+func (s *Slots) notifyLater(t, peer *Task, n, buffer uint32) abi.ErrorCode {
+	if e := s.mayWait(t, peer); e != abi.OK {
+		return e
+	}
+	if e := s.lendShared(t, peer, buffer); e != abi.OK {
+		return e
+	}
+	s.leave(t, peer, n)
+	return abi.OK
+}
+
+// notifyLending notifies a peer that waits for it, and to which something is lent or was.
+//
+//go:nosplit
+func (s *Slots) notifyLending(t, peer *Task, buffer uint32) abi.ErrorCode {
+	if e := s.lendShared(t, peer, buffer); e != abi.OK {
+		return e
+	}
+	length, addr := s.kernel.tellLoan(t, peer)
+	s.kernel.answerAwaited(peer, uint32(t.slot), length, addr)
+	return abi.OK
+}
+
+// lendShared lends to the peer what the task shares by that number, if anything.
+//
+//go:nosplit
+func (s *Slots) lendShared(t, peer *Task, buffer uint32) abi.ErrorCode {
+	if *s.of(t) == nil { // it never shared anything
 		return abi.OK
 	}
-	var length, addr uint32
-	if t.loans[slot].mapped != 0 {
-		length, addr = k.tellLoan(t, peer)
+	b := s.readWrite(t, buffer)
+	length := load64(b[slotLen:])
+	if length == 0 {
+		return abi.OK
 	}
-	k.answerAwaited(peer, uint32(t.slot), length, addr)
-	return abi.OK
+	return s.kernel.lend(t, peer, s.shared(buffer), load64(b[slotAddr:]), length)
 }
 
 // mayWait makes sure that a notification can wait for the peer, which does not wait for it.

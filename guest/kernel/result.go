@@ -29,24 +29,30 @@ func Outcome(e abi.ErrorCode) Result {
 	return Failed(e)
 }
 
-// narrow is the result as a 32-bit task gets it: pairs, pointers and addresses under the
-// variants of 32-bit words, and a 64-bit value as two words, the low one first.
+// Wide reports whether the result words of a system call, of which s0 is the first, may be more than
+// words of 32 bits. What Yield returns is not, nor are the first variants of failures and successes.
+func Wide(class abi.Class, s0 uint64) bool {
+	return s0%uint64(abi.Success) > uint64(abi.Failure2U32) && class != abi.Yield
+}
+
+// Narrow is what a 32-bit task gets of result words that may be wide: pairs, pointers and addresses
+// under the variants of 32-bit words, and a 64-bit value as two words, the low one first.
 //
 //go:noinline
-func (r Result) narrow() Result {
-	switch r.variant {
+func Narrow(s0, s1, s2, s3 uint64) (_, _, _, _ uint64) {
+	switch abi.Variant(s0) {
 	case abi.FailureFnUserdata, abi.FailureAddrLen:
-		r.variant = abi.Failure2U32
+		s0 = uint64(abi.Failure2U32)
 	case abi.SuccessFnUserdata, abi.SuccessAddrLen:
-		r.variant = abi.Success2U32
+		s0 = uint64(abi.Success2U32)
 	case abi.SuccessPointer, abi.SuccessAddress:
-		r.variant = abi.SuccessU32
+		s0 = uint64(abi.SuccessU32)
 	case abi.SuccessU64:
-		r.a, r.b = r.a&0xffff_ffff, r.a>>32
+		s1, s2 = s1&0xffff_ffff, s1>>32
 	case abi.FailureU64, abi.SuccessU32U64:
-		r.b, r.c = r.b&0xffff_ffff, r.b>>32
+		s2, s3 = s2&0xffff_ffff, s2>>32
 	}
-	return r
+	return s0, s1, s2, s3
 }
 
 // address is Success with a user address (Memop).

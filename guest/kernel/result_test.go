@@ -29,6 +29,13 @@ func TestNarrow(t *testing.T) {
 		{Result{abi.SuccessPointer, a, 0, 0}, Result{abi.SuccessU32, a, 0, 0}},
 		{Result{abi.SuccessAddress, a, 0, 0}, Result{abi.SuccessU32, a, 0, 0}},
 	} {
-		assert.Equal(t, tt.want, tt.in.narrow(), "variant %d", tt.in.variant)
+		in := [4]uint64{uint64(tt.in.variant), tt.in.a, tt.in.b, tt.in.c}
+		var got [4]uint64
+		got[0], got[1], got[2], got[3] = Narrow(in[0], in[1], in[2], in[3])
+		assert.Equal(t, [4]uint64{uint64(tt.want.variant), tt.want.a, tt.want.b, tt.want.c}, got, "variant %d", tt.in.variant)
+		if tt.in != tt.want {
+			assert.True(t, Wide(abi.Command, in[0]), "variant %d", tt.in.variant)
+		}
+		assert.False(t, Wide(abi.Yield, in[0]), "a Yield returns no variant")
 	}
 }

@@ -32,8 +32,9 @@ type Scheduler interface {
 	// Left is 0, and the clock is not read for it.
 	Timed() bool
 	// InTurn reports whether Next, behind a task that waits or has ended, always chooses the next
-	// ready slot, around the end, for a slice of one length. It is always the same. Then the
-	// kernel goes on with that task itself, as long as it has no other work: in what is left of the
+	// ready slot, around the end, for a slice of one length, and behind a task that the kernel
+	// preempted that one, if it is ready. It is always the same. Then the kernel goes on with that
+	// task itself: behind one that waits as long as it has no other work, in what is left of the
 	// slice, so that the clock need not be read; a task that this preempts gets a slice of its own.
 	InTurn() bool
 	// Preemptive reports whether a task that another wakes may take the CPU from it at once.

@@ -133,7 +133,7 @@ func (s *Slots) bufferSlot(t *Task, class abi.Class, n uint32) (*bufferSlot, abi
 // slots finds the grant of a driver that the task may use: abi.NODEVICE if there is no
 // such driver, abi.NOSUPPORT if it has no grant.
 func (k *Kernel) slots(t *Task, driver uint32) (*Slots, abi.ErrorCode) {
-	if t.restricted && !t.object.AllowsDriver(driver) {
+	if t.restricted() && !t.object.AllowsDriver(driver) {
 		return nil, abi.NODEVICE
 	}
 	d := k.drivers.find(driver)

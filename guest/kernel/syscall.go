@@ -15,33 +15,33 @@ func SystemCall(k *Kernel, class abi.Class, r0, r1, r2, r3 uint64) (s0, s1, s2, 
 	t := k.running
 	t.syscalls++
 	if class == abi.Yield {
-		return k.yield(t, r0, r1, r2)
+		if uint32(r0) == abi.YieldWaitFor {
+			return k.yieldWaitFor(t, event{uint32(r1), uint32(r2)})
+		}
+		return k.yield(t, uint32(r0), r1)
 	}
 	if class != abi.Command {
-		return k.answer(t, k.call(t, class, r0, r1, r2, r3))
+		return k.answer(k.call(t, class, r0, r1, r2, r3))
 	}
-	// Most drivers are in the first place to look at.
+	// Most tasks may use any driver, and most drivers are in the first place to look at.
 	p := k.drivers.place(uint32(r0), 0)
-	if p.key != key(uint32(r0)) || t.restricted {
-		return k.answer(t, k.command(t, uint32(r0), uint32(r1), uint32(r2), uint32(r3)))
+	if p.key != t.anyDriver|uint64(uint32(r0)) {
+		return k.answer(k.command(t, uint32(r0), uint32(r1), uint32(r2), uint32(r3)))
 	}
-	return k.answer(t, p.driver.Command(t.id, uint32(r1), uint32(r2), uint32(r3)))
+	return k.answer(p.driver.Command(t.id, uint32(r1), uint32(r2), uint32(r3)))
 }
 
 // command calls any driver, if the task may.
 func (k *Kernel) command(t *Task, driver, command, a0, a1 uint32) Result {
 	d := k.drivers.find(driver)
-	if d == nil || t.restricted && !t.object.AllowsCommand(driver, command) {
+	if d == nil || t.restricted() && !t.object.AllowsCommand(driver, command) {
 		return Failed(abi.NODEVICE)
 	}
 	return d.Command(t.id, command, a0, a1)
 }
 
 // answer is what SystemCall returns for a result.
-func (k *Kernel) answer(t *Task, r Result) (s0, s1, s2, s3 uint64, on bool) {
-	if t.bits32 {
-		r = r.narrow()
-	}
+func (k *Kernel) answer(r Result) (s0, s1, s2, s3 uint64, on bool) {
 	return uint64(r.variant), r.a, r.b, r.c, k.goesOn
 }
 
@@ -77,19 +77,15 @@ func (k *Kernel) exit(t *Task, kind, code uint32) Result {
 	return Failed(abi.NOSUPPORT)
 }
 
-// yield gives up the CPU for an upcall, or waits for one, or for the event whose driver and number
-// are a and b. NoWait tells in the byte at the address a whether an upcall runs; an address outside
-// the task's RAM is ignored.
+// yield gives up the CPU for an upcall, or waits for one. NoWait tells in the byte at the address
+// told whether an upcall runs; an address outside the task's RAM is ignored.
 //
 //go:nosplit
-func (k *Kernel) yield(t *Task, kind, a, b uint64) (s0, s1, s2, s3 uint64, on bool) {
-	if uint32(kind) == abi.YieldWaitFor {
-		return k.yieldWaitFor(t, event{uint32(a), uint32(b)})
-	}
+func (k *Kernel) yield(t *Task, kind uint32, told uint64) (s0, s1, s2, s3 uint64, on bool) {
 	upcall := t.queue.count != 0
-	switch uint32(kind) {
+	switch kind {
 	case abi.YieldNoWait:
-		t.memory.WriteU8(a, bit(upcall))
+		t.memory.WriteU8(told, bit(upcall))
 	case abi.YieldWait:
 		if !upcall {
 			k.wait(t, Yielded)
@@ -127,7 +123,7 @@ func (k *Kernel) yieldWaitFor(t *Task, e event) (s0, s1, s2, s3 uint64, on bool)
 		n.waits = false
 		return uint64(n.args[0]), uint64(n.args[1]), uint64(n.args[2]), 0, true
 	}
-	if t.queue.count != 0 || t.older != 0 || t.late != 0 {
+	if t.queue.count != 0 || t.older != 0 { // while something is late the queue is full
 		if args, ok := k.take(t, e); ok {
 			return uint64(args[0]), uint64(args[1]), uint64(args[2]), 0, true
 		}

@@ -61,26 +61,26 @@ const (
 
 // Task is a program in ring 3.
 type Task struct {
-	slot       int
-	bit        uint64 // 1 << slot
-	id         TaskID
-	run        uint64 // counts ends: what was entered for a task holds while this is the same
-	state      State
-	kept       keptFrom // running, why: State says what it did before
-	restricted bool     // the object lists what the task may use
-	bits32     bool     // a 32-bit task, by Tock's x86 convention
-	object     tbf.Object
-	offset     int    // of the object in its place
-	ramSize    uint64 // what it gets, in bytes
-	identity   Identity
-	entry      uint64
-	memory     Memory
-	queue      upcallQueue
-	newest     keptEvent // of events kept for a Yield-WaitFor
-	older      uint32    // upcall slots that keep others
-	late       uint32    // upcall slots with what found the queue full
-	turn       lateTurn
-	grants     [maxGrants][]byte // each grant's block in RAM; nil: none
+	slot      int
+	bit       uint64 // 1 << slot
+	id        TaskID
+	run       uint64 // counts ends: what was entered for a task holds while this is the same
+	state     State
+	kept      keptFrom // running, why: State says what it did before
+	bits32    bool     // a 32-bit task, by Tock's x86 convention
+	anyDriver uint64   // taken if it may use any driver, 0 if its object lists what it may use: then no key matches
+	object    tbf.Object
+	offset    int    // of the object in its place
+	ramSize   uint64 // what it gets, in bytes
+	identity  Identity
+	entry     uint64
+	memory    Memory
+	queue     upcallQueue
+	newest    keptEvent // of events kept for a Yield-WaitFor
+	older     uint32    // upcall slots that keep others
+	late      uint32    // upcall slots with what found the queue full
+	turn      lateTurn
+	grants    [maxGrants][]byte // each grant's block in RAM; nil: none
 
 	loans    [MaxTasks]loan // what it lends, by the borrower's slot
 	lends    uint64         // the slots of borrowers
@@ -155,6 +155,9 @@ func (t *Task) initialRAM() uint64 {
 	}
 	return abi.InitialRAM
 }
+
+// restricted reports whether the task's object lists what it may use.
+func (t *Task) restricted() bool { return t.anyDriver == 0 }
 
 // alive reports whether the task may run again by itself.
 func (t *Task) alive() bool { return t.state-Running <= YieldedFor-Running }

@@ -84,7 +84,7 @@ func (s *Slots) awaited(t *Task, n uint32) bool {
 //
 //go:nosplit
 func (k *Kernel) answerAwaited(t *Task, a0, a1, a2 uint32) {
-	*t.results = [4]uint64{uint64(a0), uint64(a1), uint64(a2), 0}
+	*t.results = [4]uint64{uint64(a0), uint64(a1), uint64(a2)}
 	t.state = Running
 	k.wake(t)
 }

@@ -14,13 +14,13 @@ type workShare struct {
 }
 
 // mayWork reports whether kernel work comes before tasks now. It does if none is ready.
+func (k *Kernel) mayWork() bool { return k.ready == 0 || !k.share.rests || k.rested() }
+
+// rested reports whether the kernel's rest is over.
 //
 //go:nosplit
-func (k *Kernel) mayWork() bool {
+func (k *Kernel) rested() bool {
 	s := &k.share
-	if k.ready == 0 || !s.rests {
-		return true
-	}
 	s.rests = k.cpu.Rest(s.even)
 	if s.rests && k.cpu.SliceOver() {
 		k.expire()

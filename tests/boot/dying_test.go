@@ -61,8 +61,8 @@ func TestKernelPanicInASystemCall(t *testing.T) {
 		0xb8, 0x63, 0x00, 0x00, 0x00, // MOV EAX, 99: no class
 	}
 	below := []string{
-		"  kapsel/guest/arch/amd64.(*CPU).Switch\n      kapsel/guest/arch/amd64/cpu.go:", "  kapsel/guest/kernel.(*Kernel).turn\n",
-		"  kapsel/guest/kernel.(*Kernel).step\n", "  main.main\n      kapsel/guest/board/kvm/main.go:",
+		"  kapsel/guest/arch/amd64.(*CPU).Switch\n      kapsel/guest/arch/amd64/cpu.go:", "  kapsel/guest/kernel.(*Kernel).turns\n",
+		"  kapsel/guest/kernel.(*Kernel).loop\n", "  main.main\n      kapsel/guest/board/kvm/main.go:",
 	}
 	for _, c := range []struct {
 		bits  int

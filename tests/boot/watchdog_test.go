@@ -30,7 +30,7 @@ func TestWatchdog(t *testing.T) {
 	inOrder(t, out.Console, "dying: booted\n",
 		"kernel panic: watchdog: the kernel has not returned to its main loop (NMI)\n",
 		"main.(*hanging).HandleDeferredCall\n", "kapsel/tests/guest/dying/hang.go:",
-		"kapsel/guest/kernel.(*Kernel).work\n", "kapsel/guest/kernel.(*Kernel).step\n", "main.main\n", "RIP 0x")
+		"kapsel/guest/kernel.(*Kernel).work\n", "kapsel/guest/kernel.(*Kernel).loop\n", "main.main\n", "RIP 0x")
 }
 
 // TestWatchdogEndsTheMachine: a kernel that does not come out of its panic either is ended

@@ -283,7 +283,7 @@ func TestReturnStackIsRefilled(t *testing.T) {
 	}{
 		{"syscallEntry", 2, back},
 		{"int40", 1, back},
-		{"userTrap", 1, append([]string{load, "PUSH", "POPFQ"}, back...)},
+		{"trap", 1, append([]string{load, "PUSH", "POPFQ"}, back...)},
 	} {
 		code := l.functions[tt.function]
 		words := l.words(code)
@@ -334,7 +334,7 @@ func TestVectorRegistersOfTasksAreLeftAlone(t *testing.T) {
 	assert.Greater(t, cleared, 100, "what compiled code clears memory with")
 
 	whole := l.withOp(x86asm.FXSAVE64, x86asm.FXRSTOR64, x86asm.FXSAVE, x86asm.FXRSTOR, x86asm.EMMS, x86asm.FNCLEX)
-	assert.Equal(t, []string{"exchange.abi0", "exchange.abi0", "exchange.abi0", "exchange.abi0", "switchTo.abi0", "userTrap"}, whole)
+	assert.Equal(t, []string{"exchange.abi0", "exchange.abi0", "exchange.abi0", "exchange.abi0", "switchTo.abi0", "trap"}, whole)
 	x87 := l.names(func(in instruction) bool {
 		for _, arg := range in.Args {
 			if r, ok := arg.(x86asm.Reg); ok && r >= x86asm.F0 && r <= x86asm.F7 {

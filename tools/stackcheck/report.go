@@ -96,7 +96,7 @@ func (r *report) inside(above map[*function]int) error {
 		}
 	}
 	for _, named := range []struct{ name, function string }{
-		{"main loop", "(*Kernel).step"}, {"system call", "SystemCall"}, {"fault of a task", "(*Kernel).fault"},
+		{"main loop", "(*Kernel).loop"}, {"system call", "SystemCall"}, {"fault of a task", "(*Kernel).fault"},
 	} {
 		f, err := r.one("kapsel/guest/kernel." + named.function)
 		if err != nil {

@@ -67,10 +67,9 @@ var entered = map[string]string{
 	archPackage + ".common":             "the doors: switches to the kernel's stack",
 	archPackage + ".compatSyscallEntry": "from ring 3 in compatibility mode, in the task's context; returns from switchTo",
 	archPackage + ".trapStubs":          "exceptions and interrupts; goes to trap, trapOnIST or kernelTrap",
-	archPackage + ".trap":               "from ring 3 to userTrap, from ring 0 to kernelTrap",
-	archPackage + ".trapOnIST":          "from ring 3 to userTrap, from ring 0 to kernelTrap",
+	archPackage + ".trap":               "from ring 3, in the task's context, returns from switchTo; from ring 0 to kernelTrap",
+	archPackage + ".trapOnIST":          "from ring 3 to trap, from ring 0 to kernelTrap",
 	archPackage + ".int40":              "system calls of 32-bit tasks, in the task's context; calls kapsel.systemCall32, or goes to trap",
-	archPackage + ".userTrap":           "from ring 3, in the task's context; returns from switchTo",
 }
 
 // inTypes reports whether a function is there for type descriptors alone, which the image leaves

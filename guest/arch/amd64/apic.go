@@ -67,6 +67,7 @@ func (a *localAPIC) read(reg uint32) uint32 {
 	return load32(uintptr(abi.DirectMap + abi.LAPICBase + uint64(reg)))
 }
 
+//go:nosplit
 func (a *localAPIC) write(reg, v uint32) {
 	if a.x2 {
 		wrmsr(msrX2APIC+reg>>4, uint64(v))

@@ -20,6 +20,8 @@ type context struct {
 	fsBase, gsBase uint64
 	ds, es, fs, gs uint16 // selectors: nothing depends on them in 64-bit mode, but they would be seen
 
+	space *addressSpace // of its slot
+
 	// memory is a 32-bit task's, nil for a 64-bit task: so the two are told apart.
 	memory *kernel.Memory
 	// results are those of the system call behind which it goes on. If owed, a 32-bit task's
@@ -73,10 +75,18 @@ const (
 
 // Written in trap_amd64.s or read there.
 var (
-	running  *context       // the task's that runs, or ran last
+	running  *context       // the task's that runs, or ran last and whose state the processor still holds, or nobody
 	attached *kernel.Kernel // serves system calls
 	pending  uint64         // interrupt lines that wait, by number
 )
+
+// nobody is running while the processor holds no task's state, or that of one that is over.
+var nobody context
+
+// release makes nobody running. What the bases are then is not known, and so they are not said to be 0.
+func release() {
+	running, nobody.fsBase = &nobody, ^uint64(0)
+}
 
 // ready is the context that can be gone on with as it is, or nil: SYSRET and IRET would fault in
 // ring 0, the one with the task's stack, if its RIP were not canonical. A task goes back
@@ -84,7 +94,7 @@ var (
 //     last one of the low half, which Reserve never gives, nor in compatibility mode above 4 GiB;
 //   - to where an interrupt found it, which may be anywhere: classify looks there;
 //   - to an address that the kernel has put into its context: by Upcall, which looks there, or by
-//     Start or Clear, or to where it was before another task ran: prepare looks there.
+//     Start or Clear, or to where it was before another task ran: Switch looks there.
 //
 // Behind any other trap its run is over. The entry code reads it.
 var ready *context

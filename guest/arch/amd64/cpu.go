@@ -14,21 +14,16 @@ type CPU struct {
 	_     [0]func() // likewise
 	timer *Timer
 	apic  *localAPIC
-	keep  uint64      // with process-context identifiers the bit of CR3 that says that translations hold, else 0
-	trap  kernel.Trap // holds until the next Switch
+	keep  uint64       // with process-context identifiers the bit of CR3 that says that translations hold, else 0
+	fault kernel.Fault // that the last Switch reported
 
 	plan        mitigation.Plan
 	application uint32 // ShortID of the task that ran last, 0: it is no other's
 
-	// active is the slot whose segments, x87 state and page tables the processor holds, or
-	// none. While the kernel runs they stay as they are: it uses none of them.
-	active int
 	spaces [kernel.MaxTasks]addressSpace
 	kernel *addressSpace
 	ramEnd uint64 // physical
 }
-
-const none = -1
 
 // heartbeat counts the times that a task, sleep or an interrupt could get the processor, in the
 // middle of long work too. A monitor's watchdog reads it (abi.NoteHeartbeat): while it stands
@@ -40,67 +35,52 @@ func (c *CPU) init(m *Machine) {
 	if m.features.pcid {
 		c.keep = 1 << 63
 	}
-	c.active, ready = none, nil
+	release()
+	ready = nil
 	c.ramEnd = max(m.boot.ram, m.boot.high.end, abi.MMIOHoleEnd)
 }
 
 // Attach implements kernel.CPU.
 func (c *CPU) Attach(k *kernel.Kernel) { attached = k }
 
-// Switch implements kernel.CPU. The entry code of system calls hands them to the kernel.
+// Switch implements kernel.CPU. The entry code of system calls hands them to the kernel. What is not
+// ready is made so: the processor is to hold all that is the task's, and what it held of another is kept.
 //
 //go:nosplit
-func (c *CPU) Switch(slot int) *kernel.Trap {
-	x := contexts[slot]
-	if x != ready && !c.prepare(slot, x) {
-		return &c.trap
+func (c *CPU) Switch(slot int) kernel.TrapReason {
+	x := contexts[uint(slot)%kernel.MaxTasks]
+	if x != ready {
+		if (x.rip >= abi.UserMax || x.memory != nil) && !c.permit(x) {
+			return kernel.TrapFault
+		}
+		if x != running {
+			if c.plan.Barrier {
+				c.separate(x)
+			}
+			exchange(x, x.space.load(c.keep))
+		} else if x.space.stale {
+			writeCR3(x.space.load(c.keep))
+		}
+		ready = x
 	}
 	heartbeat++
 	if switchTo() {
-		c.trap.Reason = kernel.TrapSyscall
-		return &c.trap
+		return kernel.TrapSyscall
 	}
-	c.classify(running)
-	return &c.trap
+	return c.classify(running)
 }
+
+// Fault implements kernel.CPU.
+func (c *CPU) Fault() *kernel.Fault { return &c.fault }
 
 // Results implements kernel.CPU.
 func (c *CPU) Results(slot int) *[4]uint64 { return &contexts[slot].results }
 
-// prepare makes the processor ready to run the slot, whose context x is: it is to hold all that is the
-// slot's, and what it held of another is kept. If that cannot be it reports false, and c.trap says
-// why.
-//
-//go:nosplit
-func (c *CPU) prepare(slot int, x *context) bool {
-	if (x.rip >= abi.UserMax || x.memory != nil) && !c.permit(x) {
-		return false
-	}
-	space := &c.spaces[slot]
-	switch {
-	case slot != c.active:
-		from := running
-		if c.active == none {
-			from = nil
-		}
-		c.active = slot
-		exchange(from, x, space.load(c.keep))
-		if c.plan.Barrier {
-			c.separate(x)
-		}
-	case space.stale:
-		writeCR3(space.load(c.keep))
-	}
-	ready = x
-	return true
-}
-
 // permit reports whether a task may go on where its context says: a 32-bit one gets what its stack
-// lacks.
+// lacks. If not, c.fault says why.
 func (c *CPU) permit(x *context) bool {
 	if x.rip >= abi.UserMax { // SYSRET and IRET would fault in ring 0
-		c.trap.Reason = kernel.TrapFault
-		c.trap.Fault = kernel.Fault{Vector: vectorProtection, PC: x.rip, Name: "jump to an address that is not canonical"}
+		c.fault = kernel.Fault{Vector: vectorProtection, PC: x.rip, Name: "jump to an address that is not canonical"}
 		return false
 	}
 	if !x.settle() {
@@ -110,48 +90,47 @@ func (c *CPU) permit(x *context) bool {
 	return true
 }
 
-// unready makes the next Switch prepare the slot anew.
+// unready makes the next Switch look at the slot anew.
 func (c *CPU) unready(slot int) {
 	if ready == contexts[slot] {
 		ready = nil
 	}
 }
 
-// classify makes the trap for anything but a system call that was served.
-func (c *CPU) classify(x *context) {
-	switch {
-	case x.vector == vectorSyscall32 || x.vector == cameBySyscall:
-		c.refuse("system call of the other kind: SYSCALL is for 64-bit tasks, INT 0x40 for 32-bit code of 32-bit tasks")
-	case x.vector >= vectorLine0:
-		pending |= 1 << (x.vector - vectorLine0)
-		fallthrough
-	case x.vector == vectorNMI:
-		c.interrupted(x)
-	default:
-		c.trap.Reason = kernel.TrapFault
-		f := kernel.Fault{Vector: uint8(x.vector), Code: x.code, PC: x.rip}
-		if x.vector == vectorPageFault {
-			f.Address = readCR2()
-		}
-		f.Name = faultName(f.Vector, f.Code)
-		c.trap.Fault = f
+// classify says for what the task whose context x is came in, but for a system call that was served.
+//
+//go:nosplit
+func (c *CPU) classify(x *context) kernel.TrapReason {
+	if line := x.vector - vectorLine0; line < vectorSyscall32-vectorLine0 {
+		pending |= 1 << line
+	} else if x.vector != vectorNMI {
+		c.explain(x)
+		return kernel.TrapFault
 	}
-}
-
-// interrupted makes the trap for an interrupt. It may have come between a jump and the fault that
-// the jump leads to: AMD's processors notice an address that is not canonical only there.
-func (c *CPU) interrupted(x *context) {
+	// It may have come between a jump and the fault that the jump leads to: AMD's processors notice an
+	// address that is not canonical only there.
 	if x.rip >= abi.UserMax {
-		c.unready(c.active)
+		ready = nil
 	}
-	c.trap.Reason = kernel.TrapInterrupt
+	return kernel.TrapInterrupt
 }
 
-// refuse makes the trap a fault that no exception stands for.
-func (c *CPU) refuse(why string) {
-	c.trap.Reason = kernel.TrapFault
-	c.trap.Fault = kernel.Fault{Vector: kernel.NoVector, Name: why}
+// explain makes the fault for which the task came in.
+func (c *CPU) explain(x *context) {
+	if x.vector == vectorSyscall32 || x.vector == cameBySyscall {
+		c.refuse("system call of the other kind: SYSCALL is for 64-bit tasks, INT 0x40 for 32-bit code of 32-bit tasks")
+		return
+	}
+	f := kernel.Fault{Vector: uint8(x.vector), Code: x.code, PC: x.rip}
+	if x.vector == vectorPageFault {
+		f.Address = readCR2()
+	}
+	f.Name = faultName(f.Vector, f.Code)
+	c.fault = f
 }
+
+// refuse makes a fault that no exception stands for.
+func (c *CPU) refuse(why string) { c.fault = kernel.Fault{Vector: kernel.NoVector, Name: why} }
 
 // NewTask implements kernel.CPU.
 func (c *CPU) NewTask(slot int, ram *kernel.RAM) *kernel.Task {
@@ -169,7 +148,7 @@ func (c *CPU) NewTask(slot int, ram *kernel.RAM) *kernel.Task {
 func (c *CPU) Start(slot int, s kernel.StartState) {
 	c.forget(slot)
 	x := contexts[slot]
-	*x = context{}
+	*x = context{space: &c.spaces[slot]}
 	x.rip, x.ss, x.rflags = s.Entry, userData, flagsFixed|flagIF
 	x.shortID = s.ShortID
 	if s.Bits32 {
@@ -197,8 +176,8 @@ func (c *CPU) Clear(slot int) {
 
 // forget drops what the processor holds of a slot without keeping it.
 func (c *CPU) forget(slot int) {
-	if c.active == slot {
-		c.active = none
+	if running == contexts[slot] {
+		release()
 	}
 	c.unready(slot)
 }
@@ -235,7 +214,7 @@ func (c *CPU) SetSegmentBase(slot int, op uint32, addr uint64) {
 		field, msr = &contexts[slot].gsBase, msrGSBase
 	}
 	*field = addr
-	if slot == c.active {
+	if running == contexts[slot] {
 		wrmsr(msr, addr)
 	}
 }
@@ -283,6 +262,8 @@ func (c *CPU) Unmap(slot int, addr, size uint64) {
 }
 
 // SetSlice implements kernel.CPU.
+//
+//go:nosplit
 func (c *CPU) SetSlice(micros uint64) { c.timer.setSlice(micros) }
 
 // SliceOver implements kernel.CPU.
@@ -300,6 +281,8 @@ func (c *CPU) Interrupts() *uint64 { return &pending }
 func (c *CPU) BeginWork() (sliceOver bool) { return c.timer.stopSlice() }
 
 // EndWork implements kernel.CPU.
+//
+//go:nosplit
 func (c *CPU) EndWork() (began, ended uint64) { return c.timer.goOn() }
 
 // TicksIn implements kernel.CPU.

@@ -54,7 +54,7 @@ func TestStartState(t *testing.T) {
 
 	want := context{
 		rdi: testStart.AppStart, rsi: testStart.RAMStart, rdx: testStart.RAMSize, rcx: testStart.InitialBreak,
-		rip: testStart.Entry, cs: 0x2b, rflags: 0x202, rsp: 0x8000_0ff8, ss: 0x23,
+		rip: testStart.Entry, cs: 0x2b, rflags: 0x202, rsp: 0x8000_0ff8, ss: 0x23, space: &c.spaces[0],
 	}
 	want.fx[0], want.fx[1] = 0x7f, 0x03   // FCW
 	want.fx[24], want.fx[25] = 0x80, 0x1f // MXCSR
@@ -68,7 +68,7 @@ func TestClearedSlotDoesNotRun(t *testing.T) {
 	c.Clear(0)
 	hostCPU.task = func(*context) { t.Error("it ran") }
 	trap := c.Switch(0)
-	assert.Equal(t, kernel.TrapFault, trap.Reason)
+	assert.Equal(t, kernel.TrapFault, trap)
 }
 
 func TestRIPOutsideTheLowHalfIsRefused(t *testing.T) {
@@ -78,15 +78,15 @@ func TestRIPOutsideTheLowHalfIsRefused(t *testing.T) {
 			contexts[0].rip = rip
 			hostCPU.task = func(*context) { t.Error("switched to ring 3") }
 			trap := c.Switch(0)
-			assert.Equal(t, kernel.TrapFault, trap.Reason)
-			assert.Equal(t, kernel.Fault{Vector: 13, PC: rip, Name: "jump to an address that is not canonical"}, trap.Fault)
+			assert.Equal(t, kernel.TrapFault, trap)
+			assert.Equal(t, kernel.Fault{Vector: 13, PC: rip, Name: "jump to an address that is not canonical"}, *c.Fault())
 			assert.Empty(t, hostCPU.writes, "registers were written")
 		})
 	}
 	c := startTasks(t, 1, false)
 	contexts[0].rip = abi.UserMax - 1
 	hostCPU.task = systemCall
-	assert.Equal(t, kernel.TrapSyscall, c.Switch(0).Reason, "the last address of the low half")
+	assert.Equal(t, kernel.TrapSyscall, c.Switch(0), "the last address of the low half")
 }
 
 // An interrupt may find a task anywhere: behind a jump that is yet to fault.
@@ -96,18 +96,18 @@ func TestInterruptedOutsideTheLowHalf(t *testing.T) {
 			t.Run(fmt.Sprintf("%#x, vector %d", rip, vector), func(t *testing.T) {
 				c := startTasks(t, 1, false)
 				hostCPU.task = func(x *context) { x.vector, x.rip = vector, rip }
-				assert.Equal(t, kernel.TrapInterrupt, c.Switch(0).Reason)
+				assert.Equal(t, kernel.TrapInterrupt, c.Switch(0))
 				hostCPU.task = func(*context) { t.Error("switched to ring 3") }
 				trap := c.Switch(0)
-				assert.Equal(t, kernel.TrapFault, trap.Reason)
-				assert.Equal(t, kernel.Fault{Vector: 13, PC: rip, Name: "jump to an address that is not canonical"}, trap.Fault)
+				assert.Equal(t, kernel.TrapFault, trap)
+				assert.Equal(t, kernel.Fault{Vector: 13, PC: rip, Name: "jump to an address that is not canonical"}, *c.Fault())
 			})
 		}
 	}
 	c := startTasks(t, 1, false)
 	hostCPU.task = func(x *context) { x.vector, x.rip = vectorNMI, abi.UserMax-1 }
 	c.Switch(0)
-	assert.Equal(t, kernel.TrapInterrupt, c.Switch(0).Reason, "the last address of the low half")
+	assert.Equal(t, kernel.TrapInterrupt, c.Switch(0), "the last address of the low half")
 }
 
 // Nor does an upcall lead there, though the kernel lets a task subscribe no such function.
@@ -119,7 +119,7 @@ func TestUpcallOutsideTheLowHalf(t *testing.T) {
 		require.Same(t, contexts[0], ready)
 		require.True(t, c.Upcall(0, memoryAt(t, abi.RAMStart, make([]byte, 2*pageSize)), &kernel.Upcall{Fn: fn}))
 		hostCPU.task = func(*context) { t.Error("switched to ring 3") }
-		assert.Equal(t, kernel.TrapFault, c.Switch(0).Reason, "%#x", fn)
+		assert.Equal(t, kernel.TrapFault, c.Switch(0), "%#x", fn)
 	}
 }
 
@@ -150,7 +150,7 @@ func TestSwitchDecodesSystemCalls(t *testing.T) {
 		systemCall(x)
 		x.results = [4]uint64{128, 5, 6, 7} // as the entry code does
 	}
-	assert.Equal(t, kernel.TrapSyscall, c.Switch(0).Reason)
+	assert.Equal(t, kernel.TrapSyscall, c.Switch(0))
 	r := c.Results(0)
 	assert.Equal(t, [4]uint64{128, 5, 6, 7}, *r)
 	r[1] = 1 << 40
@@ -161,7 +161,7 @@ func TestSwitchDecodesInterrupts(t *testing.T) {
 	for _, line := range []uint64{0, 4, 15} {
 		c := startTasks(t, 1, false)
 		hostCPU.task = interrupted(line)
-		assert.Equal(t, kernel.TrapInterrupt, c.Switch(0).Reason)
+		assert.Equal(t, kernel.TrapInterrupt, c.Switch(0))
 		assert.NotZero(t, *c.Interrupts())
 		got, ok := c.NextInterrupt()
 		assert.True(t, ok)
@@ -171,7 +171,7 @@ func TestSwitchDecodesInterrupts(t *testing.T) {
 	}
 	c := startTasks(t, 1, false)
 	hostCPU.task = func(x *context) { x.vector = 2 }
-	assert.Equal(t, kernel.TrapInterrupt, c.Switch(0).Reason, "an NMI is nobody's fault")
+	assert.Equal(t, kernel.TrapInterrupt, c.Switch(0), "an NMI is nobody's fault")
 	assert.Zero(t, *c.Interrupts())
 }
 
@@ -254,13 +254,13 @@ func TestSwitchDecodesFaults(t *testing.T) {
 	hostCPU.cr2 = 0x1234
 	hostCPU.task = func(x *context) { x.vector, x.code, x.rip = 14, 7, 0x4000_2000 }
 	trap := c.Switch(0)
-	assert.Equal(t, kernel.TrapFault, trap.Reason)
+	assert.Equal(t, kernel.TrapFault, trap)
 	assert.Equal(t, kernel.Fault{Vector: 14, Code: 7, Address: 0x1234, PC: 0x4000_2000,
-		Name: "page fault: write to a page that it may not write"}, trap.Fault)
+		Name: "page fault: write to a page that it may not write"}, *c.Fault())
 
 	hostCPU.task = func(x *context) { x.vector, x.code = 6, 0 }
-	trap = c.Switch(0)
-	assert.Equal(t, kernel.Fault{Vector: 6, PC: 0x4000_2000, Name: "invalid instruction"}, trap.Fault,
+	assert.Equal(t, kernel.TrapFault, c.Switch(0))
+	assert.Equal(t, kernel.Fault{Vector: 6, PC: 0x4000_2000, Name: "invalid instruction"}, *c.Fault(),
 		"no address of an earlier page fault")
 }
 
@@ -432,7 +432,7 @@ func TestContextLayout(t *testing.T) {
 	assert.Zero(t, unsafe.Offsetof(record{}.context)%16, "a record begins on a page")
 	assert.Zero(t, unsafe.Offsetof(x.fx)%16, "FXSAVE64 needs 16-byte alignment")
 	assert.Zero(t, (unsafe.Offsetof(x.ss)+8)%16, "the processor aligns the stack that it pushes to")
-	assert.EqualValues(t, unsafe.Offsetof(x.fx), unsafe.Offsetof(x.ss)+8, "userTrap finds fx by its offset")
+	assert.EqualValues(t, unsafe.Offsetof(x.fx), unsafe.Offsetof(x.ss)+8, "trap finds fx by its offset")
 	assert.EqualValues(t, 4*8, unsafe.Sizeof(x.results))
 	const frame = 8 + 5*8 + 2*8 + 15*8 // alignment, the processor's words, the stub's, the registers
 	assert.GreaterOrEqual(t, strayFrame, frame, "kernelTrap's frame below a context")

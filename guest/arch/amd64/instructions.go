@@ -63,8 +63,8 @@ func idle()
 // poll takes the interrupts that wait.
 func poll()
 
-// exchange keeps what the processor holds of the task whose context is from, nil for none
-// that is to be kept, and loads what it is to hold of another, which becomes the running one:
+// exchange keeps what the processor holds of the running task, and loads what it is to hold of the
+// one whose context is to, which becomes the running one:
 // CR3, RSP0, x87 state and MXCSR, the selectors DS, ES, FS, GS, the bases of FS and GS. Of vector
 // and x87 state it leaves alone what the entry code has saved already, and what switchTo will load.
 //
@@ -72,7 +72,7 @@ func poll()
 // processors neither save nor restore them unless an exception waits, so that a task could
 // read where another computed last (CVE-2006-1056). Likewise it replaces all entries of the return
 // stack, 32 at most, which predict the returns of the task.
-func exchange(from, to *context, cr3 uint64)
+func exchange(to *context, cr3 uint64)
 
 // loadSegments reloads CS from the descriptor table and clears the others.
 func loadSegments()

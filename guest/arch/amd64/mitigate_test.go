@@ -131,7 +131,7 @@ func TestBarrierBetweenApplications(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := tasksOf(t, tt.level, tt.shortIDs...)
 			for _, slot := range tt.slots {
-				require.Equal(t, kernel.TrapSyscall, c.Switch(slot).Reason)
+				require.Equal(t, kernel.TrapSyscall, c.Switch(slot))
 			}
 			assert.Equal(t, tt.want, barriers(hostCPU))
 		})

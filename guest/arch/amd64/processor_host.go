@@ -126,18 +126,16 @@ func lldt(selector uint16) { hostCPU.localTable = selector }
 
 func loadSegments() { hostCPU.ds, hostCPU.es, hostCPU.fs, hostCPU.gs = 0, 0, 0, 0 }
 
-func exchange(from, to *context, cr3 uint64) {
-	p := hostCPU
+func exchange(to *context, cr3 uint64) {
+	p, from := hostCPU, running
 	writeCR3(cr3)
 	running = to
 	setTSS(tssRSP0, addressOf(to)+uint64(contextTop))
-	if from != nil {
-		if from.vector >= cameBySyscall {
-			from.fx = p.fx
-		}
-		from.ds, from.es, from.fs, from.gs = p.ds, p.es, p.fs, p.gs
-		from.fsBase, from.gsBase = p.msr[msrFSBase], p.msr[msrGSBase]
+	if from.vector >= cameBySyscall {
+		from.fx = p.fx
 	}
+	from.ds, from.es, from.fs, from.gs = p.ds, p.es, p.fs, p.gs
+	from.fsBase, from.gsBase = p.msr[msrFSBase], p.msr[msrGSBase]
 	clear(p.fx[8:24])  // FIP, FDP
 	clear(p.fx[32:48]) // ST0
 	if to.vector >= cameBySyscall {

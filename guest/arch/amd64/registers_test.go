@@ -121,6 +121,6 @@ func TestFirstTaskFindsNothingLeft(t *testing.T) {
 			assert.EqualValues(t, flagsFixed|flagIF, x.rflags, "no IOPL, no AC, no TF")
 			systemCall(x)
 		}
-		assert.Equal(t, kernel.TrapSyscall, m.CPU.Switch(0).Reason)
+		assert.Equal(t, kernel.TrapSyscall, m.CPU.Switch(0))
 	})
 }

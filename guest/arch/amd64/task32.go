@@ -21,13 +21,14 @@ func systemCall32(x *context) (on bool) {
 		x.systemCallBeyond()
 		return false
 	}
-	s0, s1, s2, s3, on := kernel.SystemCall(attached, abi.Class(x.rax),
-		uint64(words.Word(0)), uint64(words.Word(1)), uint64(words.Word(2)), uint64(words.Word(3)))
+	class := abi.Class(x.rax)
+	s0, s1, s2, s3, on := kernel.SystemCall(attached, class,
+		uint64(words[0]), uint64(words[1]), uint64(words[2]), uint64(words[3]))
+	if kernel.Wide(class, s0) {
+		s0, s1, s2, s3 = kernel.Narrow(s0, s1, s2, s3)
+	}
 	if on && x == ready {
-		words.Set(0, uint32(s0))
-		words.Set(1, uint32(s1))
-		words.Set(2, uint32(s2))
-		words.Set(3, uint32(s3))
+		words[0], words[1], words[2], words[3] = uint32(s0), uint32(s1), uint32(s2), uint32(s3)
 		return true
 	}
 	x.owe(s0, s1, s2, s3)
@@ -37,9 +38,12 @@ func systemCall32(x *context) (on bool) {
 // systemCallBeyond is systemCall32 where not all words are in the task's RAM: one that is not is 0, and the
 // results find no place.
 func (x *context) systemCallBeyond() {
-	m := x.memory
-	s0, s1, s2, s3, _ := kernel.SystemCall(attached, abi.Class(x.rax), uint64(m.ReadU32(x.stack32(0))),
+	m, class := x.memory, abi.Class(x.rax)
+	s0, s1, s2, s3, _ := kernel.SystemCall(attached, class, uint64(m.ReadU32(x.stack32(0))),
 		uint64(m.ReadU32(x.stack32(4))), uint64(m.ReadU32(x.stack32(8))), uint64(m.ReadU32(x.stack32(12))))
+	if kernel.Wide(class, s0) {
+		s0, s1, s2, s3 = kernel.Narrow(s0, s1, s2, s3)
+	}
 	x.owe(s0, s1, s2, s3)
 }
 
@@ -74,7 +78,7 @@ func (x *context) return32() bool {
 		return false
 	}
 	for i := range r {
-		words.Set(i, uint32(r[i]))
+		words[i] = uint32(r[i])
 	}
 	return true
 }

@@ -81,7 +81,7 @@ func TestStart32(t *testing.T) {
 	})
 	want := context{
 		rip: 0x4000_0040, cs: 0x1b, rflags: 0x202, rsp: low - 20, ss: 0x23, ds: 0x23, es: 0x23,
-		memory: x.memory,
+		memory: x.memory, space: x.space,
 	}
 	want.fx[0], want.fx[1] = 0x7f, 0x03   // FCW
 	want.fx[24], want.fx[25] = 0x80, 0x1f // MXCSR
@@ -133,7 +133,7 @@ func TestOwedResults32(t *testing.T) {
 	const sp = ram32 + 0x100
 	c, x, bytes := startTask32(t)
 	hostCPU.task = int40At(sp)
-	assert.Equal(t, kernel.TrapSyscall, c.Switch(0).Reason)
+	assert.Equal(t, kernel.TrapSyscall, c.Switch(0))
 	ready = nil // as systemCall32 does
 	*c.Results(0) = [4]uint64{1<<32 | 128, 2<<32 | 5, 6, 0xffff_ffff}
 	before := *x
@@ -239,8 +239,8 @@ func TestSystemCallsOfTheOtherKind(t *testing.T) {
 			c, _, _ := startTask32(t)
 			hostCPU.task = tt.trap
 			trap := c.Switch(tt.slot)
-			assert.Equal(t, kernel.TrapFault, trap.Reason)
-			assert.Equal(t, otherKind, trap.Fault)
+			assert.Equal(t, kernel.TrapFault, trap)
+			assert.Equal(t, otherKind, *c.Fault())
 			assert.Zero(t, *c.Interrupts(), "vector 0x40 is no line")
 		})
 	}
@@ -250,11 +250,11 @@ func TestSystemCallsOfTheOtherKind(t *testing.T) {
 func TestOtherTraps32(t *testing.T) {
 	c, x, _ := startTask32(t)
 	hostCPU.task = interrupted(4)
-	assert.Equal(t, kernel.TrapInterrupt, c.Switch(0).Reason)
+	assert.Equal(t, kernel.TrapInterrupt, c.Switch(0))
 	hostCPU.task = func(x *context) { x.vector, x.code, x.rip = 6, 0, 0x4000_0050 }
 	trap := c.Switch(0)
-	assert.Equal(t, kernel.TrapFault, trap.Reason)
-	assert.Equal(t, kernel.Fault{Vector: 6, PC: 0x4000_0050, Name: "invalid instruction"}, trap.Fault)
+	assert.Equal(t, kernel.TrapFault, trap)
+	assert.Equal(t, kernel.Fault{Vector: 6, PC: 0x4000_0050, Name: "invalid instruction"}, *c.Fault())
 
 	x.stackLost = true
 	c.Clear(0)
@@ -262,7 +262,7 @@ func TestOtherTraps32(t *testing.T) {
 	assert.False(t, x.stackLost)
 	c.Start(0, testStart)
 	hostCPU.task = systemCall
-	assert.Equal(t, kernel.TrapSyscall, c.Switch(0).Reason, "a 64-bit task in the same slot")
+	assert.Equal(t, kernel.TrapSyscall, c.Switch(0), "a 64-bit task in the same slot")
 }
 
 // The segments and the x87 and vector state of a 32-bit task stay its own, whatever made it

@@ -83,11 +83,16 @@ func (t *Timer) start(hz uint64) {
 // running makes sure that the clock is set.
 func (t *Timer) running() {
 	if t.clock.hz == 0 {
-		t.start(t.measure())
+		t.startMeasured()
 	}
 }
 
+// startMeasured is start with the frequency that the measurement gives.
+func (t *Timer) startMeasured() { t.start(t.measure()) }
+
 // Now implements hil.Time: microseconds since boot.
+//
+//go:nosplit
 func (t *Timer) Now() uint64 {
 	t.running()
 	return t.clock.micros(rdtsc())
@@ -100,6 +105,8 @@ func (t *Timer) ticksIn(micros uint64) uint64 {
 }
 
 // Cycles implements hil.CycleCounter: the time-stamp counter.
+//
+//go:nosplit
 func (t *Timer) Cycles() uint64 { return rdtsc() }
 
 // CyclesAt implements hil.CycleCounter.
@@ -139,17 +146,21 @@ func (t *Timer) setSlice(micros uint64) {
 
 // stopSlice makes the running slice stand still, if goOn follows. It reports whether the slice
 // is over: then there is none any more.
+//
+//go:nosplit
 func (t *Timer) stopSlice() (over bool) {
 	t.now = rdtsc()
-	if t.slice == 0 || t.slice > t.now {
-		return false
+	over = t.slice-1 < t.now // not if it is 0
+	if over {
+		t.slice = 0
 	}
-	t.slice = 0
-	return true
+	return over
 }
 
 // goOn makes the slice go on, and returns by the counter from when to when it stood still. The
 // hardware interrupts too early by as much.
+//
+//go:nosplit
 func (t *Timer) goOn() (from, to uint64) {
 	from, to = t.now, rdtsc()
 	if t.slice != 0 {
@@ -171,6 +182,8 @@ func (t *Timer) arm(at uint64) {
 }
 
 // program sets the hardware to interrupt at that count of the counter.
+//
+//go:nosplit
 func (t *Timer) program(at uint64) {
 	t.armed = at
 	if t.deadline {
@@ -199,15 +212,18 @@ func (t *Timer) startRest(until uint64) bool {
 //go:nosplit
 func (t *Timer) interrupted() (alarm bool) {
 	t.armed = 0
-	if t.alarm == 0 || t.alarm > t.now {
+	alarm = t.alarm-1 < t.now // not if it is 0
+	if alarm {
+		t.alarm = 0
+	} else {
 		t.rearm()
-		return false
 	}
-	t.alarm = 0
-	return true
+	return alarm
 }
 
 // rearm makes sure that the hardware interrupts in time for all that is to come.
+//
+//go:nosplit
 func (t *Timer) rearm() {
 	if t.slice != 0 {
 		t.arm(t.slice)

@@ -150,6 +150,7 @@ other:
 call:
 	CLEAR_VECTORS
 iret:
+	MOVQ $const_cameBySyscall, context_vector(SP) // as it does next, unless another entry says otherwise
 	POP_REGISTERS
 	ADDQ $16, SP                          // vector, code
 	CLEAR_BUFFERS
@@ -163,7 +164,6 @@ TEXT ·syscallEntry(SB), NOSPLIT|NOFRAME, $0
 	MOVQ ·running(SB), SP                 // the task's stack is left at once
 	MOVQ R9, context_rsp(SP)
 	MOVQ CX, context_rip(SP)
-	MOVQ $const_cameBySyscall, context_vector(SP)
 	MOVQ BX, context_rbx(SP)
 	MOVQ BP, context_rbp(SP)
 	MOVQ R12, context_r12(SP)
@@ -199,6 +199,7 @@ served:
 	REFILL_RETURNS
 	RETURN_TO_KERNEL(1)
 refused:
+	MOVQ $const_cameBySyscall, context_vector(SP)
 	MOVQ DI, const_results(SP)            // for the dump
 	MOVQ SI, (const_results+8)(SP)
 	MOVQ DX, (const_results+16)(SP)
@@ -224,7 +225,7 @@ TEXT ·compatSyscallEntry(SB), NOSPLIT|NOFRAME, $0
 	PUSHQ CX
 	LEAQ  ·trapStubs+(const_vectorInvalidOp*const_stubSize)(SB), CX
 	XCHGQ CX, 0(SP)
-	JMP   ·userTrap(SB)
+	JMP   ·trap(SB)
 
 // trapStubs has 8 bytes of code for each vector. Its call pushes an address that tells
 // which it was. Where the CPU pushes no error code, 0 is pushed in its place.
@@ -254,11 +255,23 @@ TEXT ·trapStubs(SB), NOSPLIT|NOFRAME, $0
 	BYTE $0x6a; BYTE $0; CALL ·int40(SB); BYTE $0x90
 
 // trap: 0(SP) address in trapStubs, 8 code, 16 RIP, 24 CS, 32 RFLAGS, 40 RSP, 48 SS. From
-// ring 3 SP is in the running task's context, because RSP0 was.
+// ring 3 SP is in the running task's context, because RSP0 was. All of the task is saved: the kernel's
+// code uses vector registers.
 TEXT ·trap(SB), NOSPLIT|NOFRAME, $0
 	TESTB $3, 24(SP)
 	JEQ   ring0
-	JMP   ·userTrap(SB)
+	PUSH_REGISTERS
+	FXSAVE64 context_fx(SP)
+	LEAQ ·trapStubs(SB), CX
+	MOVQ context_vector(SP), AX
+	SUBQ CX, AX
+	SHRQ $3, AX                           // stubSize; the address is behind the CALL, within the stub
+	MOVQ AX, context_vector(SP)
+	REFILL_RETURNS
+	MOVQ ·kernelSP(SB), SP
+	PUSHQ $FLAGS_CLEAR
+	POPFQ                                 // AC would lift SMAP, DF would turn copies around
+	RETURN_TO_KERNEL(0)
 ring0:
 	JMP   ·kernelTrap(SB)
 
@@ -339,40 +352,37 @@ ring3:
 	POPQ  BP
 	MOVQ  ·syscallSP(SB), SP
 	SUBQ  $56, SP
-	JMP   ·userTrap(SB)
-
-// userTrap saves all of a task: the kernel's code uses vector registers.
-TEXT ·userTrap(SB), NOSPLIT|NOFRAME, $0
-	PUSH_REGISTERS
-	FXSAVE64 context_fx(SP)
-	LEAQ ·trapStubs(SB), CX
-	MOVQ context_vector(SP), AX
-	SUBQ CX, AX
-	SHRQ $3, AX                           // stubSize; the address is behind the CALL, within the stub
-	MOVQ AX, context_vector(SP)
-	REFILL_RETURNS
-	MOVQ ·kernelSP(SB), SP
-	PUSHQ $FLAGS_CLEAR
-	POPFQ                                 // AC would lift SMAP, DF would turn copies around
-	RETURN_TO_KERNEL(0)
+	JMP   ·trap(SB)
 
 // kernelTrap: the stack is as in trap. An interrupt line, at idle or poll, sets its bit. An NMI
 // is the watchdog's: there, where interrupts are on, it comes too late and does nothing. All
 // else is fatal.
 TEXT ·kernelTrap(SB), NOSPLIT|NOFRAME, $0
-	PUSH_REGISTERS
+	PUSHQ CX
+	PUSHQ AX
 	LEAQ ·trapStubs(SB), CX
-	MOVQ context_vector(SP), AX
+	MOVQ 16(SP), AX
 	SUBQ CX, AX
 	SHRQ $3, AX
-	MOVQ AX, context_vector(SP)
-	CMPQ AX, $const_vectorLine0
-	JAE  line
+	SUBQ $const_vectorLine0, AX
+	JB   exception
+	BTSQ AX, ·pending(SB)
+back:
+	POPQ AX
+	POPQ CX
+	ADDQ $16, SP
+	IRETQ
+exception:
+	ADDQ $const_vectorLine0, AX
+	MOVQ AX, 16(SP)
 	CMPQ AX, $const_vectorNMI
 	JNE  fatal
-	TESTQ $const_flagIF, context_rflags(SP)
+	TESTQ $const_flagIF, 48(SP)
 	JNE  back
 fatal:
+	POPQ AX
+	POPQ CX
+	PUSH_REGISTERS
 	LEAQ kapsel·g0(SB), R14
 	MOVQ $0, 16(R14)                      // stack checks would only hide the first fault
 	MOVQ SP, BX
@@ -381,13 +391,6 @@ fatal:
 	MOVQ BX, 0(SP)
 	CALL ·kernelFault(SB)
 	INT  $3
-line:
-	SUBQ $const_vectorLine0, AX
-	BTSQ AX, ·pending(SB)
-back:
-	POP_REGISTERS
-	ADDQ $16, SP
-	IRETQ
 
 // func idle()
 TEXT ·idle(SB), NOSPLIT, $0-0
@@ -418,19 +421,17 @@ TEXT ·poll(SB), NOSPLIT, $0-0
 	MOVL from+4(DI), DX; \
 	WRMSR
 
-// func exchange(from, to *context, cr3 uint64)
-TEXT ·exchange(SB), NOSPLIT, $0-24
-	MOVQ from+0(FP), SI
-	MOVQ to+8(FP), DI
-	MOVQ cr3+16(FP), AX
+// func exchange(to *context, cr3 uint64)
+TEXT ·exchange(SB), NOSPLIT, $0-16
+	MOVQ ·running(SB), SI
+	MOVQ to+0(FP), DI
+	MOVQ cr3+8(FP), AX
 	MOVQ AX, CR3
 	MOVQ DI, ·running(SB)
 	LEAQ const_contextTop(DI), AX
 	MOVQ AX, ·tss+4(SB)                   // RSP0
-	TESTQ SI, SI
-	JEQ  clear
 	CMPQ context_vector(SI), $const_cameBySyscall
-	JB   saved                            // by userTrap, with all vector registers
+	JB   saved                            // by trap, with all vector registers
 	FXSAVE64 context_fx(SI)
 saved:
 	BYTE $0x8c; BYTE $0xe8                  // MOVL GS, AX
@@ -446,10 +447,10 @@ saved:
 	ORQ  AX, R8                           // all four selectors
 	MOVQ R8, context_ds(SI)
 	// A base that was 0 can have changed only with its selector: tasks cannot write them.
-	MOVQ R8, AX
-	SHRQ $32, AX                          // FS and GS
-	ORQ  context_fsBase(SI), AX
-	ORQ  context_gsBase(SI), AX
+	MOVQ R8, R9
+	SHRQ $32, R9                          // FS and GS
+	ORQ  context_fsBase(SI), R9
+	ORQ  context_gsBase(SI), R9
 	JEQ  clear
 	READ_MSR(const_msrFSBase, context_fsBase)
 	READ_MSR(const_msrGSBase, context_gsBase)
@@ -465,15 +466,11 @@ clear:
 	JB   segments                         // switchTo restores all vector registers
 	FXRSTOR64 context_fx(DI)
 segments:
-	TESTQ SI, SI
-	JEQ  load
 	CMPQ R8, context_ds(DI)
 	JNE  load
-	MOVQ context_fsBase(SI), AX
-	ORQ  context_gsBase(SI), AX
-	ORQ  context_fsBase(DI), AX
-	ORQ  context_gsBase(DI), AX
-	JEQ  returns
+	ORQ  context_fsBase(DI), R9
+	ORQ  context_gsBase(DI), R9
+	JEQ  returns                          // all are 0
 	JMP  bases
 load:
 	MOVW context_ds(DI), DS

@@ -39,7 +39,7 @@ type CPU struct {
 	began   uint64     // kernel work
 	rest    uint64     // the end of the kernel's rest; 0: none
 	due     [64]uint64 // when each interrupt line will be raised, 0: not planned
-	trap    kernel.Trap
+	fault   kernel.Fault
 }
 
 // alarmLine is the interrupt line of the alarm, timerLine that of the ends of slices and rests,
@@ -59,7 +59,7 @@ type killed struct{}
 func (c *CPU) Attach(k *kernel.Kernel) { c.kernel = k }
 
 // Switch implements kernel.CPU. A system call takes a microsecond.
-func (c *CPU) Switch(slot int) *kernel.Trap {
+func (c *CPU) Switch(slot int) kernel.TrapReason {
 	t := &c.slots[slot]
 	if t.next == nil {
 		panic(fmt.Sprintf("kerneltest: Switch to slot %d, which was not started", slot))
@@ -67,16 +67,15 @@ func (c *CPU) Switch(slot int) *kernel.Trap {
 	for {
 		c.Advance(1)
 		if c.interrupted() {
-			c.trap = kernel.Trap{Reason: kernel.TrapInterrupt}
-			return &c.trap
+			return kernel.TrapInterrupt
 		}
 		trap, ok := t.next()
 		if !ok {
 			panic("kerneltest: a program ended without a trap")
 		}
-		if trap.Reason != kernel.TrapSyscall || !c.systemCall(t) {
-			c.trap = trap
-			return &c.trap
+		if trap.reason != kernel.TrapSyscall || !c.systemCall(t) {
+			c.fault = trap.fault
+			return trap.reason
 		}
 	}
 }
@@ -87,8 +86,14 @@ func (c *CPU) systemCall(t *Task) bool {
 	w := &t.words
 	var on bool
 	w[0], w[1], w[2], w[3], on = kernel.SystemCall(c.kernel, t.class, w[0], w[1], w[2], w[3])
+	if t.Start.Bits32 && kernel.Wide(t.class, w[0]) {
+		w[0], w[1], w[2], w[3] = kernel.Narrow(w[0], w[1], w[2], w[3])
+	}
 	return on && t.upcall == nil
 }
+
+// Fault implements kernel.CPU.
+func (c *CPU) Fault() *kernel.Fault { return &c.fault }
 
 // Results implements kernel.CPU.
 func (c *CPU) Results(slot int) *[4]uint64 { return &c.slots[slot].words }
@@ -109,7 +114,7 @@ func (c *CPU) Start(slot int, s kernel.StartState) {
 	t.SP = max((s.InitialBreak&^15)-64, s.RAMStart+16) // a 32-bit task has little below its break
 	t.upcall = nil
 	program := c.Programs[slot]
-	t.next, t.stop = iter.Pull(func(yield func(kernel.Trap) bool) {
+	t.next, t.stop = iter.Pull(func(yield func(trap) bool) {
 		defer func() {
 			if r := recover(); r != nil && r != (killed{}) {
 				panic(r)

@@ -15,15 +15,21 @@ type Task struct {
 
 	cpu       *CPU
 	slot      int
-	next      func() (kernel.Trap, bool)
+	next      func() (trap, bool)
 	stop      func()
-	yield     func(kernel.Trap) bool
+	yield     func(trap) bool
 	class     abi.Class // of its last system call
 	words     [4]uint64 // of that, then its results
 	upcall    *kernel.Upcall
 	functions []Function
 	pages     map[uint64]page
 	reserved  [][2]uint64
+}
+
+// trap is why a task stops.
+type trap struct {
+	reason kernel.TrapReason
+	fault  kernel.Fault
 }
 
 type page struct {
@@ -49,7 +55,7 @@ func (t *Task) Function(f Function) uint64 {
 func (t *Task) Syscall(class abi.Class, words ...uint64) [4]uint64 {
 	t.class, t.words = class, [4]uint64{}
 	copy(t.words[:], words)
-	t.trap(kernel.Trap{Reason: kernel.TrapSyscall})
+	t.trap(trap{reason: kernel.TrapSyscall})
 	if u := t.upcall; u != nil {
 		t.upcall = nil
 		results := t.words
@@ -73,21 +79,21 @@ func (t *Task) run(u *kernel.Upcall) {
 }
 
 // Fault traps with an exception.
-func (t *Task) Fault(f kernel.Fault) { t.trap(kernel.Trap{Reason: kernel.TrapFault, Fault: f}) }
+func (t *Task) Fault(f kernel.Fault) { t.trap(trap{kernel.TrapFault, f}) }
 
 // Spin computes for so many microseconds, however long that takes with interrupts.
 func (t *Task) Spin(microseconds uint64) {
 	for range microseconds {
 		t.cpu.Advance(1)
 		for t.cpu.interrupted() {
-			t.trap(kernel.Trap{Reason: kernel.TrapInterrupt})
+			t.trap(trap{reason: kernel.TrapInterrupt})
 		}
 	}
 }
 
 // trap goes to the kernel and comes back when the task is switched to again.
-func (t *Task) trap(trap kernel.Trap) {
-	if !t.yield(trap) {
+func (t *Task) trap(why trap) {
+	if !t.yield(why) {
 		panic(killed{})
 	}
 }
