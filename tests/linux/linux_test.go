@@ -5,6 +5,7 @@ package linux
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"kapsel/tools/initramfs"
 	"kapsel/vmm"
+	"kapsel/vmm/ethernet/network"
 	"kapsel/vmm/linux"
 )
 
@@ -122,17 +124,43 @@ func assertChecks(t testing.TB, console string, names ...string) {
 	}
 }
 
-// TestLinuxBoots has no device but the UART.
-func TestLinuxBoots(t *testing.T) {
+// needKVM skips a test where our monitor cannot boot Linux.
+func needKVM(t *testing.T) {
+	t.Helper()
 	if os.Getenv("KAPSEL_ACCEL") == "qemu" {
 		t.Skip("Linux needs KVM under our monitor")
 	}
 	if err := vmm.Probe(t.Context()); err != nil {
 		t.Skip(err)
 	}
+}
+
+// TestLinuxBoots has no device but the UART.
+func TestLinuxBoots(t *testing.T) {
+	needKVM(t)
 	started := time.Now()
 	console := boot(t, vmm.Config{}, "boot", "devices:count=0")
 	t.Logf("%.1f s", time.Since(started).Seconds())
 	assert.Regexp(t, `\nboot: Linux \d+\.\d+\.\S+ x86_64\n`, console)
 	assertChecks(t, console, "boot", "devices")
+}
+
+// bytesByTCP is how much the check net sends, and receives: 100 MB together.
+const bytesByTCP = 50_000_000
+
+// TestLinuxDrivesOurDevices: 64 MiB to a disk and back, TCP in both directions through user mode, random bytes, and a console, by
+// Linux's drivers.
+func TestLinuxDrivesOurDevices(t *testing.T) {
+	needKVM(t)
+	disk := filepath.Join(t.TempDir(), "disk")
+	require.NoError(t, os.WriteFile(disk, nil, 0o600))
+	require.NoError(t, os.Truncate(disk, 64<<20))
+	peer := servePeer(t)
+	connection, err := network.Parse(fmt.Sprintf("user,allow=127.0.0.1:%d", peer))
+	require.NoError(t, err)
+	c := vmm.Config{Devices: []vmm.Device{vmm.Disk{Path: disk}, vmm.Network{Connection: connection}, vmm.Entropy{}, vmm.Console{}}}
+	console := boot(t, c, "boot", "devices:count=4", "rng", "disk:serial=disk0,discard=yes", "console:text=hello,count=100",
+		fmt.Sprintf("net:address=10.0.2.15/24,peer=10.0.2.2:%d,bytes=%d", peer, bytesByTCP))
+	assertChecks(t, console, "boot", "devices", "rng", "disk", "console", "net")
+	assert.Contains(t, console, "hello 99\n")
 }

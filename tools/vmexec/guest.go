@@ -40,6 +40,9 @@ func guestRun() error {
 	if err := initramfs.LoadModules(); err != nil {
 		return err
 	}
+	if err := initramfs.BringUp("lo"); err != nil {
+		return err
+	}
 	output, err := openLine(ttyOutput)
 	if err != nil {
 		return err

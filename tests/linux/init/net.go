@@ -9,12 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kapsel/tests/linux/stream"
+	"kapsel/tools/initramfs"
 )
 
 const (
 	netInterface = "eth0"
 	netSeed      = 0x6e37
-	netTime      = 2 * time.Minute // of one transfer
+	netTime      = 4 * time.Minute // of one transfer
 )
 
 // checkNet gives the first network device an address, as 10.0.2.15/24, and sends bytes (default 100,000,000) to
@@ -93,10 +94,5 @@ func bringUp(prefix netip.Prefix) error {
 			return err
 		}
 	}
-	r, err := unix.NewIfreq(netInterface)
-	if err != nil {
-		return err
-	}
-	r.SetUint16(unix.IFF_UP)
-	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, r)
+	return initramfs.BringUp(netInterface)
 }
