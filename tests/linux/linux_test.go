@@ -23,7 +23,7 @@ import (
 )
 
 // patience is far more than any Linux here takes, even one that is emulated twice.
-const patience = 100 * time.Second
+const patience = 8 * time.Minute
 
 // modules are the drivers that Debian's kernel does not have built in, in the order of loading.
 var modules = []string{"virtio_ring.ko", "virtio.ko", "virtio_mmio.ko", "virtio-rng.ko", "virtio_blk.ko",
