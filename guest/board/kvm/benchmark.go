@@ -8,6 +8,7 @@ import (
 	"kapsel/guest/capsules/benchmark"
 	"kapsel/guest/capsules/rawblock"
 	"kapsel/guest/capsules/rawnet"
+	"kapsel/guest/dma"
 	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
 	"kapsel/guest/kernel/hil"
@@ -22,6 +23,7 @@ type instruments struct {
 	ports    mmio.Ports
 	page     mmio.Memory
 	memory   mmio.Memory // a page of RAM, as if it were a device's
+	store    dma.Store   // likewise, with one buffer
 	counter  benchmark.Counter
 	alarm    benchmark.Alarm
 	driver   benchmark.Benchmark
@@ -41,11 +43,13 @@ func (i *instruments) wire(k *kernel.Kernel, m *amd64.Machine, can capability.Se
 	i.page = mmio.NewMemory(m.MapDevice(abi.BenchmarkMMIO), abi.PageSize, can.Hardware)
 	ram := m.CPU.Frame(m.TaskRAM.Take(abi.PageSize))
 	i.memory = mmio.NewMemory(uintptr(abi.DirectMap+ram), abi.PageSize, can.Hardware)
+	memory, physical := m.DeviceMemory(abi.PageSize)
 	i.driver.Init(k, benchmark.Devices{
 		Ports:  mmio.NewDevice[benchmark.Ports](&i.ports, can.Hardware),
 		Page:   mmio.NewDevice[benchmark.Page](&i.page, can.Hardware),
 		Memory: mmio.NewDevice[benchmark.Memory](&i.memory, can.Hardware),
 		Other:  &i.counter,
+		Buffer: dma.NewRegion(&i.store, memory, physical, can.Hardware).Buffer(abi.PageSize),
 	}, &i.alarm, can.MemoryAllocation)
 	k.AddDriver(abi.DriverBenchmark, &i.driver)
 	for n := range uint32(idleDrivers) {

@@ -19,6 +19,7 @@ package benchmark
 
 import (
 	"kapsel/guest/abi"
+	"kapsel/guest/dma"
 	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
 	"kapsel/guest/kernel/hil"
@@ -46,6 +47,7 @@ type Devices struct {
 	Page   mmio.Device[Page]
 	Memory mmio.Device[Memory]
 	Other  hil.CycleCounter // another capsule: Counter
+	Buffer dma.Buffer       // that no device writes
 }
 
 // session is what the driver keeps for a task.
@@ -137,6 +139,12 @@ func (b *Benchmark) repeat(what, n uint32) abi.ErrorCode {
 	case abi.RepeatCall:
 		for range n {
 			b.sum += b.devices.Other.Cycles()
+		}
+	case abi.RepeatBuffer:
+		for range n {
+			address, _ := b.devices.Buffer.Lend(b.devices.Buffer.Len())
+			b.sum += address
+			b.devices.Buffer.Complete(0)
 		}
 	default:
 		return abi.INVAL
