@@ -125,19 +125,23 @@ func (q *Queue) Add(chain []Element) (head uint16, e abi.ErrorCode) {
 		return 0, abi.BUSY
 	}
 	head = q.free
-	at := head
+	first := &q.slots[head]
+	at, s := head, first
 	writable := false
 	for i := range chain {
-		if e = q.describe(at, &chain[i], i+1 < len(chain), writable); e != abi.OK {
+		if i != 0 {
+			at = s.next
+			s = &q.slots[at]
+		}
+		if e = q.describe(at, s, &chain[i], i+1 < len(chain), writable); e != abi.OK {
 			q.takeBack(chain[:i])
 			return 0, e
 		}
 		writable = chain[i].Writable
-		at = q.slots[at].next
 	}
-	q.free = at
+	q.free = s.next
 	q.freeCount -= len(chain)
-	q.slots[head].isHead, q.slots[head].round = true, q.transport.round
+	first.isHead, first.round = true, q.transport.round
 	q.available.Store16(virtio.RingElements+2*q.place(q.added), head)
 	q.added++
 	q.inFlight++
@@ -147,8 +151,9 @@ func (q *Queue) Add(chain []Element) (head uint16, e abi.ErrorCode) {
 	return head, abi.OK
 }
 
-// describe lends an element's buffer, and makes it what descriptor at says. The next of a chain is the next of the free ones.
-func (q *Queue) describe(at uint16, element *Element, more, afterWritable bool) abi.ErrorCode {
+// describe lends an element's buffer, and makes it what descriptor at says, of which s is what the driver knows. The next of a
+// chain is the next of the free ones.
+func (q *Queue) describe(at uint16, s *Slot, element *Element, more, afterWritable bool) abi.ErrorCode {
 	if afterWritable && !element.Writable {
 		return abi.INVAL
 	}
@@ -156,7 +161,6 @@ func (q *Queue) describe(at uint16, element *Element, more, afterWritable bool) 
 	if e != abi.OK {
 		return e
 	}
-	s := &q.slots[at]
 	s.buffer, s.writable, s.more = element.Buffer, 0, more
 	flags := uint16(0)
 	if element.Writable {
@@ -189,6 +193,7 @@ func (q *Queue) Kick() {
 	}
 	old := q.published
 	q.published = q.added
+	q.ask()
 	q.available.Store16(virtio.RingIndex, q.added) // behind the stores that it tells of
 	if q.transport.state != ready {
 		return // Ready will tell
@@ -210,29 +215,36 @@ func (q *Queue) notify(wanted bool) {
 }
 
 // serve hands chains back that the device has used, but maxServed at most, and returns how many.
-func (q *Queue) serve() int {
-	waiting := 0
-	for served := range maxServed {
-		if waiting == 0 {
-			waiting = q.waiting()
+func (q *Queue) serve() (served int) {
+	for n := q.waiting(); n != 0; n = q.waiting() {
+		for range n {
+			if served == maxServed || !q.handBack() {
+				return served
+			}
+			served++
 		}
-		if waiting == 0 {
-			return served
-		}
-		waiting--
-		if !q.handBack() {
-			return served
+		if q.inFlight == 0 {
+			return served // Kick will ask for more interrupts
 		}
 	}
-	return maxServed
+	return served
 }
 
-// waiting is how many chains the device says that it has used. Before it is 0 the device was asked to interrupt for the next.
+// ask asks the device to interrupt for the next chain that it uses, and reports whether it was not asked before.
+func (q *Queue) ask() bool {
+	if q.asked == q.seen || !q.transport.Has(virtio.FeatureEventIndex) {
+		return false
+	}
+	q.asked = q.seen
+	q.available.Store16(int(virtio.UsedEvent(uint16(len(q.slots)))), q.seen)
+	return true
+}
+
+// waiting is how many chains the device says that it has used. Before it is 0 while there are chains in flight the device
+// was asked to interrupt for the next.
 func (q *Queue) waiting() int {
 	n := q.used.Load16(virtio.RingIndex) - q.seen
-	if n == 0 && q.asked != q.seen && q.transport.Has(virtio.FeatureEventIndex) {
-		q.asked = q.seen
-		q.available.Store16(int(virtio.UsedEvent(uint16(len(q.slots)))), q.seen)
+	if n == 0 && q.inFlight != 0 && q.ask() {
 		q.available.Fence()
 		n = q.used.Load16(virtio.RingIndex) - q.seen
 	}
