@@ -27,31 +27,37 @@ func (s *Shared) Address() uint64 { return s.physical }
 // Load16 loads 16 bits.
 //
 //go:noinline
+//go:nosplit
 func (s *Shared) Load16(offset int) uint16 { return *(*uint16)(s.at(offset, 2)) }
 
 // Store16 stores 16 bits.
 //
 //go:noinline
+//go:nosplit
 func (s *Shared) Store16(offset int, v uint16) { *(*uint16)(s.at(offset, 2)) = v }
 
 // Load32 loads 32 bits.
 //
 //go:noinline
+//go:nosplit
 func (s *Shared) Load32(offset int) uint32 { return *(*uint32)(s.at(offset, 4)) }
 
 // Store32 stores 32 bits.
 //
 //go:noinline
+//go:nosplit
 func (s *Shared) Store32(offset int, v uint32) { *(*uint32)(s.at(offset, 4)) = v }
 
 // Load64 loads 64 bits.
 //
 //go:noinline
+//go:nosplit
 func (s *Shared) Load64(offset int) uint64 { return *(*uint64)(s.at(offset, 8)) }
 
 // Store64 stores 64 bits.
 //
 //go:noinline
+//go:nosplit
 func (s *Shared) Store64(offset int, v uint64) { *(*uint64)(s.at(offset, 8)) = v }
 
 // Fence has every load and store before it done before any behind it begins (Intel SDM vol. 2, MFENCE).

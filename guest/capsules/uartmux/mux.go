@@ -88,7 +88,9 @@ func (m *Mux) Transmitted(buf []byte, n int, e abi.ErrorCode) {
 	d := m.devices[m.sending]
 	d.out = nil
 	m.sending = -1
-	m.sendNext(d.index)
+	if m.waiting != 0 {
+		m.sendNext(d.index)
+	}
 	d.transmitClient.Transmitted(buf, n, e)
 }
 

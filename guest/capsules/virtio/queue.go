@@ -199,20 +199,22 @@ func (q *Queue) Kick() {
 		return // Ready will tell
 	}
 	q.available.Fence() // the device's wish is not read before the index is there
-	if q.transport.Has(virtio.FeatureEventIndex) {
-		event := q.used.Load16(int(virtio.AvailableEvent(uint16(len(q.slots)))))
-		q.notify(virtio.NeedsEvent(event, q.added, old))
-	} else {
-		q.notify(q.used.Load16(virtio.RingFlags)&virtio.RingNoNotify == 0)
+	if q.wantsNotice(old) {
+		q.notify()
 	}
 }
 
-// notify notifies the device, if it wants that.
-func (q *Queue) notify(wanted bool) {
-	if wanted {
-		regQueueNotify.Write(&q.transport.place.Registers, uint32(q.index))
+// wantsNotice reports whether the device wants to be told of what was published behind old.
+func (q *Queue) wantsNotice(old uint16) bool {
+	if q.transport.Has(virtio.FeatureEventIndex) {
+		event := q.used.Load16(int(virtio.AvailableEvent(uint16(len(q.slots)))))
+		return virtio.NeedsEvent(event, q.added, old)
 	}
+	return q.used.Load16(virtio.RingFlags)&virtio.RingNoNotify == 0
 }
+
+// notify tells the device.
+func (q *Queue) notify() { regQueueNotify.Write(&q.transport.place.Registers, uint32(q.index)) }
 
 // serve hands chains back that the device has used, but maxServed at most, and returns how many.
 func (q *Queue) serve() (served int) {
