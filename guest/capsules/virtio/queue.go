@@ -216,17 +216,19 @@ func (q *Queue) wantsNotice(old uint16) bool {
 // notify tells the device.
 func (q *Queue) notify() { regQueueNotify.Write(&q.transport.place.Registers, uint32(q.index)) }
 
-// serve hands chains back that the device has used, but maxServed at most, and returns how many.
+// serve hands chains back that the device has used, but maxServed at most, and returns how many. While no chain is in flight
+// nothing is read of what the device says, nor is it asked for interrupts: that Kick does.
 func (q *Queue) serve() (served int) {
-	for n := q.waiting(); n != 0; n = q.waiting() {
-		for range n {
-			if served == maxServed || !q.handBack() {
+	for q.inFlight != 0 && served < maxServed {
+		n := q.waiting()
+		if n == 0 {
+			break
+		}
+		for range min(n, maxServed-served) {
+			if !q.handBack() {
 				return served
 			}
 			served++
-		}
-		if q.inFlight == 0 {
-			return served // Kick will ask for more interrupts
 		}
 	}
 	return served
@@ -242,11 +244,10 @@ func (q *Queue) ask() bool {
 	return true
 }
 
-// waiting is how many chains the device says that it has used. Before it is 0 while there are chains in flight the device
-// was asked to interrupt for the next.
+// waiting is how many chains the device says that it has used. Before it is 0 the device was asked to interrupt for the next.
 func (q *Queue) waiting() int {
 	n := q.used.Load16(virtio.RingIndex) - q.seen
-	if n == 0 && q.inFlight != 0 && q.ask() {
+	if n == 0 && q.ask() {
 		q.available.Fence()
 		n = q.used.Load16(virtio.RingIndex) - q.seen
 	}
