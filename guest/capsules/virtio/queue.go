@@ -199,39 +199,36 @@ func (q *Queue) Kick() {
 		return // Ready will tell
 	}
 	q.available.Fence() // the device's wish is not read before the index is there
-	if q.wantsNotice(old) {
-		q.notify()
-	}
-}
-
-// wantsNotice reports whether the device wants to be told of what was published behind old.
-func (q *Queue) wantsNotice(old uint16) bool {
+	wanted := false
 	if q.transport.Has(virtio.FeatureEventIndex) {
 		event := q.used.Load16(int(virtio.AvailableEvent(uint16(len(q.slots)))))
-		return virtio.NeedsEvent(event, q.added, old)
+		wanted = virtio.NeedsEvent(event, q.added, old)
+	} else {
+		wanted = q.used.Load16(virtio.RingFlags)&virtio.RingNoNotify == 0
 	}
-	return q.used.Load16(virtio.RingFlags)&virtio.RingNoNotify == 0
+	if wanted {
+		q.notify()
+	}
 }
 
 // notify tells the device.
 func (q *Queue) notify() { regQueueNotify.Write(&q.transport.place.Registers, uint32(q.index)) }
 
-// serve hands chains back that the device has used, but maxServed at most, and returns how many. While no chain is in flight
-// nothing is read of what the device says, nor is it asked for interrupts: that Kick does.
+// serve hands chains back that the device has used, but maxServed at most, and returns how many. It is called while chains are
+// in flight. Behind the last one the device is not asked for interrupts: that Kick does.
 func (q *Queue) serve() (served int) {
-	for q.inFlight != 0 && served < maxServed {
-		n := q.waiting()
-		if n == 0 {
-			break
-		}
-		for range min(n, maxServed-served) {
+	for {
+		n := min(q.waiting(), maxServed-served)
+		for range n {
 			if !q.handBack() {
 				return served
 			}
 			served++
 		}
+		if n == 0 || q.inFlight == 0 {
+			return served
+		}
 	}
-	return served
 }
 
 // ask asks the device to interrupt for the next chain that it uses, and reports whether it was not asked before.
@@ -279,11 +276,10 @@ func (q *Queue) handBack() bool {
 // complete makes a chain's buffers the driver's, and its descriptors free. It reports false if the device claims to have
 // written more than it may.
 func (q *Queue) complete(head uint16, written uint32) bool {
-	q.slots[head].isHead = false
+	s := &q.slots[head]
+	s.isHead = false
 	q.inFlight--
-	at := head
 	for {
-		s := &q.slots[at]
 		n := min(written, s.writable)
 		written -= n
 		s.buffer.Complete(n)
@@ -292,7 +288,7 @@ func (q *Queue) complete(head uint16, written uint32) bool {
 			s.next, q.free = q.free, head
 			return written == 0
 		}
-		at = s.next
+		s = &q.slots[s.next]
 	}
 }
 

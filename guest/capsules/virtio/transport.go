@@ -213,6 +213,9 @@ func (t *Transport) serve() bool {
 		if t.state != ready {
 			break
 		}
+		if q.inFlight == 0 {
+			continue // the device has nothing to say of it
+		}
 		n := q.serve()
 		served += n
 		if n == maxServed {
