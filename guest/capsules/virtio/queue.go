@@ -142,9 +142,10 @@ func (q *Queue) Add(chain []Element) (head uint16, e abi.ErrorCode) {
 	q.free = s.next
 	q.freeCount -= len(chain)
 	first.isHead, first.round = true, q.transport.round
-	q.available.Store16(virtio.RingElements+2*q.place(q.added), head)
+	at = q.added
 	q.added++
 	q.inFlight++
+	q.available.Store16(virtio.RingElements+2*q.place(at), head)
 	if q.owes {
 		q.transport.watch()
 	}
@@ -170,9 +171,9 @@ func (q *Queue) describe(at uint16, s *Slot, element *Element, more, afterWritab
 	if more {
 		next, flags = s.next, flags|virtio.DescNext
 	}
-	offset := int(at) * virtio.DescriptorSize
+	offset, rest := int(at)*virtio.DescriptorSize, uint64(element.Length)|uint64(flags)<<32|uint64(next)<<48
 	q.descriptors.Store64(offset, address)
-	q.descriptors.Store64(offset+8, uint64(element.Length)|uint64(flags)<<32|uint64(next)<<48)
+	q.descriptors.Store64(offset+8, rest)
 	return abi.OK
 }
 
@@ -207,12 +208,9 @@ func (q *Queue) Kick() {
 		wanted = q.used.Load16(virtio.RingFlags)&virtio.RingNoNotify == 0
 	}
 	if wanted {
-		q.notify()
+		regQueueNotify.Write(&q.transport.place.Registers, uint32(q.index))
 	}
 }
-
-// notify tells the device.
-func (q *Queue) notify() { regQueueNotify.Write(&q.transport.place.Registers, uint32(q.index)) }
 
 // serve hands chains back that the device has used, but maxServed at most, and returns how many. It is called while chains are
 // in flight. Behind the last one the device is not asked for interrupts: that Kick does.

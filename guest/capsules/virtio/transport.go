@@ -132,7 +132,7 @@ func (t *Transport) Ready() abi.ErrorCode {
 	t.state = ready
 	for _, q := range t.queues[:t.count] {
 		if q.inFlight != 0 {
-			q.notify()
+			regQueueNotify.Write(&t.place.Registers, uint32(q.index))
 		}
 	}
 	return abi.OK
@@ -209,8 +209,8 @@ func (t *Transport) HandleDeferredCall() { t.serve() }
 // there were any.
 func (t *Transport) serve() bool {
 	served := 0
-	for _, q := range t.queues[:t.count] {
-		if t.state != ready {
+	for _, q := range &t.queues {
+		if q == nil || t.state != ready {
 			break
 		}
 		if q.inFlight == 0 {

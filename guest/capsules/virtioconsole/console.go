@@ -192,22 +192,13 @@ func (c *Console) received(e abi.ErrorCode) {
 	c.receiveClient.Received(r.buf, r.done, e)
 }
 
-// Used implements virtio.Driver.
+// Used implements virtio.Driver: it goes on with a transmission, or hands the buffer back when all was sent.
 func (c *Console) Used(q *virtio.Queue, _ uint16, written uint32) {
-	if q == &c.transmitQueue {
-		c.used()
-		return
-	}
-	c.at, c.end = 0, int(written)
-	if c.receive.buf != nil && !c.aborted {
-		c.take()
-	}
-}
-
-// used goes on with a transmission, or hands the buffer back when all was sent.
-func (c *Console) used() {
 	t := &c.transmit
 	switch {
+	case q == &c.receiveQueue:
+		c.came(int(written))
+		return
 	case t.buf == nil: // it went by polling
 		return
 	case t.done < t.n:
@@ -218,6 +209,14 @@ func (c *Console) used() {
 	t.buf = nil
 	c.sent(buf, t.n)
 	c.transmitClient.Transmitted(buf, t.n, abi.OK)
+}
+
+// came has n bytes of input, which wait if nobody receives.
+func (c *Console) came(n int) {
+	c.at, c.end = 0, n
+	if c.receive.buf != nil && !c.aborted {
+		c.take()
+	}
 }
 
 // sent notes how the n bytes of a buffer that were sent end.
