@@ -69,8 +69,7 @@ func (answering) String() string { return "that answers" }
 
 // Open implements vmm.Connection.
 func (answering) Open(log func(string, ...any)) (*ethernet.Port, error) {
-	b := &answers{frames: make(chan []byte, 1), closed: make(chan struct{})}
-	return ethernet.NewPort(ethernet.MAC{0x52, 0x54, 0, 0, 0, 1}, b, nil, log), nil
+	return ethernet.NewPort(ethernet.MAC{0x52, 0x54, 0, 0, 0, 1}, newAnswers(), nil, log), nil
 }
 
 // answers are the frames that come back.
@@ -79,6 +78,8 @@ type answers struct {
 	closed chan struct{}
 	close  sync.Once
 }
+
+func newAnswers() *answers { return &answers{frames: make(chan []byte, 1), closed: make(chan struct{})} }
 
 // ReadFrame implements ethernet.Backend.
 func (a *answers) ReadFrame(buffer []byte) (int, error) {
