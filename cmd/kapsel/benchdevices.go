@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -47,8 +48,10 @@ func newDisk() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
-	return f.Name(), f.Truncate(1 << 20)
+	if err = errors.Join(f.Truncate(1<<20), f.Close()); err != nil {
+		os.Remove(f.Name())
+	}
+	return f.Name(), err
 }
 
 // answering is a network on which somebody sends a frame back if the low byte of its EtherType is forAnswer
@@ -79,7 +82,9 @@ type answers struct {
 	close  sync.Once
 }
 
-func newAnswers() *answers { return &answers{frames: make(chan []byte, 1), closed: make(chan struct{})} }
+func newAnswers() *answers {
+	return &answers{frames: make(chan []byte, 1), closed: make(chan struct{})}
+}
 
 // ReadFrame implements ethernet.Backend.
 func (a *answers) ReadFrame(buffer []byte) (int, error) {

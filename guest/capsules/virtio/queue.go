@@ -142,10 +142,10 @@ func (q *Queue) Add(chain []Element) (head uint16, e abi.ErrorCode) {
 	q.free = s.next
 	q.freeCount -= len(chain)
 	first.isHead, first.round = true, q.transport.round
-	at = q.added
+	place := q.place(q.added)
 	q.added++
 	q.inFlight++
-	q.available.Store16(virtio.RingElements+2*q.place(at), head)
+	q.available.Store16(virtio.RingElements+2*place, head)
 	if q.owes {
 		q.transport.watch()
 	}

@@ -14,6 +14,8 @@
 // for each operation. It is what package measure's Call says, Empty's to be taken off; with
 // base=none it is the difference of two instants of the path itself.
 //
+// In a machine that has a disk it measures devices, and nothing else (devices.go).
+//
 // Around the operations the capsule marks begin and end. Nothing is printed between, but by
 // the operations themselves.
 package main
