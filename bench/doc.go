@@ -18,7 +18,7 @@
 // line is a path of the kernel: OPS operations lie between the two marks that the guest
 // sets (abi.PortMark), and C of the measurements took V ticks. The line may go on in others
 // with the same NAME and OPS, straight behind it. Each path has one pair of marks, in the
-// order of the lines. All other lines are somebody else's.
+// order of the lines. An image that measures devices tells nothing of booting. All other lines are somebody else's.
 //
 // Measuring takes time itself. The path Empty measures nothing, and its median is taken
 // off every other path, Empty32's off those of 32-bit tasks, whose names end in 32. A path

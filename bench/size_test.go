@@ -52,6 +52,11 @@ func TestGoals(t *testing.T) {
 	assert.Equal(t, 110.0, most)
 	_, ok = Goal("Empty")
 	assert.False(t, ok)
+	most, ok = GoalOfExits("VirtioConsoleWrite4096")
+	assert.True(t, ok)
+	assert.Equal(t, 2.0, most)
+	_, ok = GoalOfExits("NullCommand")
+	assert.False(t, ok)
 }
 
 func TestLacks(t *testing.T) {

@@ -209,7 +209,7 @@ var shapes = map[string]shape{
 	"PlainGo":            {none: true},
 	"RegisterRead":       {none: true},
 	"CapsuleCall":        {none: true},
-	"BufferLend":         {none: true},
+	"BufferHandOver":     {none: true},
 }
 
 // Modelled reports whether the path has operations that can be found.

@@ -39,9 +39,12 @@ func (o *benchOptions) measure(ctx context.Context, stderr io.Writer) (*bench.Ru
 		return nil, status, err
 	}
 	for boot := range o.count {
-		if status, err := m.boot(ctx, boot); err != nil {
+		if status, err := m.boot(ctx, boot, nil); err != nil {
 			return nil, status, err
 		}
+	}
+	if status, err := m.withDevices(ctx); err != nil {
+		return nil, status, err
 	}
 	for _, stage := range []func(context.Context) error{m.stages, m.smallestMemory} {
 		if err := stage(ctx); err != nil {
@@ -128,20 +131,20 @@ func (m *measurer) unit() string {
 // wants reports whether a path is among those asked for.
 func (m *measurer) wants(name string) bool { return m.o.run.MatchString(name) }
 
-// boot boots the image once, to its end, and keeps the results.
-func (m *measurer) boot(ctx context.Context, boot int) (int, error) {
-	console, marks, status, err := m.once(ctx, boot)
+// boot boots the image once, in a machine with devices, to its end, and keeps the results.
+func (m *measurer) boot(ctx context.Context, boot int, devices []vmm.Device) (int, error) {
+	console, marks, status, err := m.once(ctx, boot, devices)
 	if err != nil {
 		return status, err
 	}
-	if err := m.keep(console, marks, boot == 0); err != nil {
+	if err := m.keep(console, marks); err != nil {
 		return statusFailed, fmt.Errorf("%q: %w", m.o.image, err)
 	}
 	return 0, nil
 }
 
 // once boots the image, with further options for QEMU, and returns what it printed and marked.
-func (m *measurer) once(ctx context.Context, boot int, options ...string) (*bench.Console, []vmm.Mark, int, error) {
+func (m *measurer) once(ctx context.Context, boot int, devices []vmm.Device, options ...string) (*bench.Console, []vmm.Mark, int, error) {
 	console := &bench.Console{Progress: func(name string) {
 		if m.wants(name) {
 			fmt.Fprintf(m.stderr, "kapsel: boot %d of %d: %s\n", boot+1, m.o.count, name)
@@ -149,9 +152,10 @@ func (m *measurer) once(ctx context.Context, boot int, options ...string) (*benc
 	}}
 	var marks []vmm.Mark
 	exit, cause, err := m.guest(ctx, m.o.timeout, vmm.Config{
-		Image:  m.image,
-		Memory: uint64(m.o.memory),
-		Mark:   func(mark vmm.Mark) { marks = append(marks, mark) },
+		Image:   m.image,
+		Memory:  uint64(m.o.memory),
+		Devices: devices,
+		Mark:    func(mark vmm.Mark) { marks = append(marks, mark) },
 	}, console, console.Done, options...)
 	if err == nil && !console.Done() {
 		status := failedStatus(ctx)
@@ -168,7 +172,7 @@ func (m *measurer) once(ctx context.Context, boot int, options ...string) (*benc
 
 // keep makes results of what was printed and counted. What is the same in each boot is
 // kept of the first.
-func (m *measurer) keep(console *bench.Console, marks []vmm.Mark, first bool) error {
+func (m *measurer) keep(console *bench.Console, marks []vmm.Mark) error {
 	spans, err := bench.Spans(marks)
 	if err != nil {
 		return err
@@ -178,9 +182,15 @@ func (m *measurer) keep(console *bench.Console, marks []vmm.Mark, first bool) er
 		return err
 	}
 	m.run.Results = append(m.run.Results, results...)
-	if first {
-		m.run.Skipped = skipped
-		m.run.Warnings = append(m.run.Warnings, uncounted(marks)...)
+	for _, s := range skipped {
+		if !slices.Contains(m.run.Skipped, s) {
+			m.run.Skipped = append(m.run.Skipped, s)
+		}
+	}
+	for _, w := range uncounted(marks) {
+		if !slices.Contains(m.run.Warnings, w) {
+			m.run.Warnings = append(m.run.Warnings, w)
+		}
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ const (
 	RepeatPlain    = 0 // reads a variable
 	RepeatRegister = 1 // reads a register, by guest/mmio, in memory that is no device's
 	RepeatCall     = 2 // calls another capsule, by an interface of guest/kernel/hil
-	RepeatLend     = 3 // lends a buffer of guest/dma, and takes it back
+	RepeatBuffer   = 3 // lends a buffer to a device, by guest/dma, and takes it back
 )
 
 // Stages of booting.

@@ -22,23 +22,43 @@ func (r Region) Shared(n int) Shared {
 // Address is the physical address of the piece.
 func (s *Shared) Address() uint64 { return s.physical }
 
+// A function that is not inlined makes its access by one instruction, each time that it is called.
+
 // Load16 loads 16 bits.
-func (s *Shared) Load16(offset int) uint16 { return load16((*uint16)(s.at(offset, 2))) }
+//
+//go:noinline
+//go:nosplit
+func (s *Shared) Load16(offset int) uint16 { return *(*uint16)(s.at(offset, 2)) }
 
 // Store16 stores 16 bits.
-func (s *Shared) Store16(offset int, v uint16) { store16((*uint16)(s.at(offset, 2)), v) }
+//
+//go:noinline
+//go:nosplit
+func (s *Shared) Store16(offset int, v uint16) { *(*uint16)(s.at(offset, 2)) = v }
 
 // Load32 loads 32 bits.
-func (s *Shared) Load32(offset int) uint32 { return load32((*uint32)(s.at(offset, 4))) }
+//
+//go:noinline
+//go:nosplit
+func (s *Shared) Load32(offset int) uint32 { return *(*uint32)(s.at(offset, 4)) }
 
 // Store32 stores 32 bits.
-func (s *Shared) Store32(offset int, v uint32) { store32((*uint32)(s.at(offset, 4)), v) }
+//
+//go:noinline
+//go:nosplit
+func (s *Shared) Store32(offset int, v uint32) { *(*uint32)(s.at(offset, 4)) = v }
 
 // Load64 loads 64 bits.
-func (s *Shared) Load64(offset int) uint64 { return load64((*uint64)(s.at(offset, 8))) }
+//
+//go:noinline
+//go:nosplit
+func (s *Shared) Load64(offset int) uint64 { return *(*uint64)(s.at(offset, 8)) }
 
 // Store64 stores 64 bits.
-func (s *Shared) Store64(offset int, v uint64) { store64((*uint64)(s.at(offset, 8)), v) }
+//
+//go:noinline
+//go:nosplit
+func (s *Shared) Store64(offset int, v uint64) { *(*uint64)(s.at(offset, 8)) = v }
 
 // Fence has every load and store before it done before any behind it begins (Intel SDM vol. 2, MFENCE).
 func (s *Shared) Fence() { fence() }
@@ -50,26 +70,6 @@ func (s *Shared) at(offset, width int) unsafe.Pointer {
 	}
 	return unsafe.Add(s.base, offset)
 }
-
-// A function that is not inlined makes its access by one instruction, each time that it is called.
-
-//go:noinline
-func load16(p *uint16) uint16 { return *p }
-
-//go:noinline
-func store16(p *uint16, v uint16) { *p = v }
-
-//go:noinline
-func load32(p *uint32) uint32 { return *p }
-
-//go:noinline
-func store32(p *uint32, v uint32) { *p = v }
-
-//go:noinline
-func load64(p *uint64) uint64 { return *p }
-
-//go:noinline
-func store64(p *uint64, v uint64) { *p = v }
 
 // fence is MFENCE.
 func fence()

@@ -22,12 +22,12 @@ func NewMemory(base uintptr, size uint16, c capability.Hardware) Memory {
 //
 //go:nosplit
 func (m *Memory) Read(offset, width uint16) uint32 {
-	switch width {
-	case 4:
+	switch { // in this order
+	case width == 4:
 		return load32(m.address(offset, 4))
-	case 2:
+	case width == 2:
 		return uint32(load16(m.address(offset, 2)))
-	case 1:
+	case width == 1:
 		return uint32(load8(m.address(offset, 1)))
 	}
 	panic(noWidth)
@@ -37,12 +37,12 @@ func (m *Memory) Read(offset, width uint16) uint32 {
 //
 //go:nosplit
 func (m *Memory) Write(offset, width uint16, v uint32) {
-	switch width {
-	case 4:
+	switch { // in this order
+	case width == 4:
 		store32(m.address(offset, 4), v)
-	case 2:
+	case width == 2:
 		store16(m.address(offset, 2), uint16(v))
-	case 1:
+	case width == 1:
 		store8(m.address(offset, 1), uint8(v))
 	default:
 		panic(noWidth)

@@ -51,7 +51,7 @@ var paths = []measured{
 	{name: "PlainGo", operations: 100, base: "base=none"},
 	{name: "RegisterRead", operations: 100, base: "base=none"},
 	{name: "CapsuleCall", operations: 100, base: "base=none"},
-	{name: "BufferLend", operations: 100, base: "base=none"},
+	{name: "BufferHandOver", operations: 100, base: "base=none"},
 	{name: "Empty32", operations: 1000},
 	{name: "NullCommand32", operations: 1000},
 	{name: "YieldNoWait32", operations: 1000},

@@ -78,7 +78,13 @@ func (m *measured) paths() (t table, met, goals int) {
 		if most, ok := bench.Goal(name); ok {
 			goals++
 			goal, verdict = number(most), "no"
-			if count <= most {
+			meets := count <= most
+			if most, ok := bench.GoalOfExits(name); ok && exits {
+				goal += ", " + number(most) + " to the monitor"
+				n, ok := m.kvm.Figure(name, "user-exits/op")
+				meets = meets && ok && n <= most
+			}
+			if meets {
 				met++
 				verdict = "yes"
 			}

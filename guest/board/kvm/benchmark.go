@@ -23,8 +23,8 @@ type instruments struct {
 	ports    mmio.Ports
 	page     mmio.Memory
 	memory   mmio.Memory // a page of RAM, as if it were a device's
+	store    dma.Store   // likewise, with one buffer
 	counter  benchmark.Counter
-	store    dma.Store
 	alarm    benchmark.Alarm
 	driver   benchmark.Benchmark
 	rawBlock rawblock.RawBlock
@@ -43,13 +43,13 @@ func (i *instruments) wire(k *kernel.Kernel, m *amd64.Machine, can capability.Se
 	i.page = mmio.NewMemory(m.MapDevice(abi.BenchmarkMMIO), abi.PageSize, can.Hardware)
 	ram := m.CPU.Frame(m.TaskRAM.Take(abi.PageSize))
 	i.memory = mmio.NewMemory(uintptr(abi.DirectMap+ram), abi.PageSize, can.Hardware)
-	lent, physical := m.DeviceMemory(abi.PageSize)
+	memory, physical := m.DeviceMemory(abi.PageSize)
 	i.driver.Init(k, benchmark.Devices{
 		Ports:  mmio.NewDevice[benchmark.Ports](&i.ports, can.Hardware),
 		Page:   mmio.NewDevice[benchmark.Page](&i.page, can.Hardware),
 		Memory: mmio.NewDevice[benchmark.Memory](&i.memory, can.Hardware),
 		Other:  &i.counter,
-		Buffer: dma.NewRegion(&i.store, lent, physical, can.Hardware).Buffer(abi.PageSize),
+		Buffer: dma.NewRegion(&i.store, memory, physical, can.Hardware).Buffer(abi.PageSize),
 	}, &i.alarm, can.MemoryAllocation)
 	k.AddDriver(abi.DriverBenchmark, &i.driver)
 	for n := range uint32(idleDrivers) {

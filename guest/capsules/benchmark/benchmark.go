@@ -47,7 +47,7 @@ type Devices struct {
 	Page   mmio.Device[Page]
 	Memory mmio.Device[Memory]
 	Other  hil.CycleCounter // another capsule: Counter
-	Buffer dma.Buffer
+	Buffer dma.Buffer       // that no device writes
 }
 
 // session is what the driver keeps for a task.
@@ -140,11 +140,11 @@ func (b *Benchmark) repeat(what, n uint32) abi.ErrorCode {
 		for range n {
 			b.sum += b.devices.Other.Cycles()
 		}
-	case abi.RepeatLend:
+	case abi.RepeatBuffer:
 		for range n {
 			address, _ := b.devices.Buffer.Lend(b.devices.Buffer.Len())
-			b.devices.Buffer.Complete(0)
 			b.sum += address
+			b.devices.Buffer.Complete(0)
 		}
 	default:
 		return abi.INVAL

@@ -41,6 +41,8 @@ func (u *alarmUser) AlarmFired() { u.fired++ }
 type testMachine struct {
 	*kerneltest.Machine
 	ports, page, memory device
+	region              dma.Region
+	buffer              dma.Buffer
 	counter             Counter
 	alarm               Alarm
 	user                alarmUser
@@ -53,13 +55,14 @@ func newMachine(t *testing.T) *testMachine {
 	m.alarm.Init(&m.Alarm, cycles{&m.Alarm})
 	m.alarm.SetAlarmClient(&m.user)
 	m.region = dma.NewRegion(new(dma.Store), make([]byte, 64), 0, m.Capabilities.Hardware)
+	m.buffer = m.region.Buffer(64)
 	driver := new(Benchmark)
 	driver.Init(&m.Kernel, Devices{
 		Ports:  mmio.NewDevice[Ports](&m.ports, m.Capabilities.Hardware),
 		Page:   mmio.NewDevice[Page](&m.page, m.Capabilities.Hardware),
 		Memory: mmio.NewDevice[Memory](&m.memory, m.Capabilities.Hardware),
 		Other:  &m.counter,
-		Buffer: m.region.Buffer(64),
+		Buffer: m.buffer,
 	}, &m.alarm, m.Capabilities.MemoryAllocation)
 	m.Drivers[abi.DriverBenchmark] = driver
 	return m
@@ -170,9 +173,11 @@ func TestRepeat(t *testing.T) {
 		assert.Equal(t, success, repeat(abi.BenchmarkMost, abi.RepeatCall))
 		assert.EqualValues(t, abi.BenchmarkMost, m.counter.calls)
 		assert.Equal(t, inval, repeat(abi.BenchmarkMost+1, abi.RepeatCall), "ring 0 would not come to an end")
-		assert.Equal(t, success, repeat(7, abi.RepeatLend))
-		assert.Zero(t, m.region.Refused(), "it is taken back each time")
-		assert.Equal(t, inval, repeat(1, abi.RepeatLend+1))
+		assert.Equal(t, success, repeat(7, abi.RepeatBuffer))
+		assert.Zero(t, m.region.Refused(), "it is lent when it was")
+		_, e := m.buffer.Lend(1)
+		assert.Equal(t, abi.OK, e, "it stays lent")
+		assert.Equal(t, inval, repeat(1, abi.RepeatBuffer+1))
 	})
 }
 

@@ -115,7 +115,9 @@ func (c *Console) write(id kernel.TaskID, length uint64) abi.ErrorCode {
 	case n != 0:
 		c.sendChunk(id, n)
 	}
-	c.sendOldest()
+	if c.waiting {
+		c.sendOldest()
+	}
 	return abi.OK
 }
 
@@ -189,7 +191,9 @@ func (c *Console) Transmitted(_ []byte, n int, e abi.ErrorCode) {
 	if next != 0 {
 		c.sendChunk(c.writer, next)
 	}
-	c.sendOldest()
+	if c.waiting {
+		c.sendOldest()
+	}
 }
 
 // read begins to fill the task's buffer, or length bytes of it if it has more. It returns

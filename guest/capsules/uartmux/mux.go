@@ -70,16 +70,18 @@ func (d *Device) Transmit(buf []byte, n int) abi.ErrorCode {
 	case n <= 0 || n > len(buf):
 		return abi.SIZE
 	}
-	if d.mux.sending < 0 {
-		if e := d.mux.line.Transmit(buf, n); e != abi.OK {
-			return e
-		}
+	d.out, d.outN = buf, n
+	if d.mux.sending >= 0 {
+		d.mux.waiting++
+		return abi.OK
+	}
+	e := d.mux.line.Transmit(buf, n)
+	if e == abi.OK {
 		d.mux.sending = d.index
 	} else {
-		d.mux.waiting++
+		d.out = nil
 	}
-	d.out, d.outN = buf, n
-	return abi.OK
+	return e
 }
 
 // Transmitted implements hil.TransmitClient: the next device in turn gets the line, then
@@ -88,7 +90,9 @@ func (m *Mux) Transmitted(buf []byte, n int, e abi.ErrorCode) {
 	d := m.devices[m.sending]
 	d.out = nil
 	m.sending = -1
-	m.sendNext(d.index)
+	if m.waiting != 0 {
+		m.sendNext(d.index)
+	}
 	d.transmitClient.Transmitted(buf, n, e)
 }
 

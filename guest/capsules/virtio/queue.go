@@ -125,30 +125,36 @@ func (q *Queue) Add(chain []Element) (head uint16, e abi.ErrorCode) {
 		return 0, abi.BUSY
 	}
 	head = q.free
-	at := head
+	first := &q.slots[head]
+	at, s := head, first
 	writable := false
 	for i := range chain {
-		if e = q.describe(at, &chain[i], i+1 < len(chain), writable); e != abi.OK {
+		if i != 0 {
+			at = s.next
+			s = &q.slots[at]
+		}
+		if e = q.describe(at, s, &chain[i], i+1 < len(chain), writable); e != abi.OK {
 			q.takeBack(chain[:i])
 			return 0, e
 		}
 		writable = chain[i].Writable
-		at = q.slots[at].next
 	}
-	q.free = at
+	q.free = s.next
 	q.freeCount -= len(chain)
-	q.slots[head].isHead, q.slots[head].round = true, q.transport.round
-	q.available.Store16(virtio.RingElements+2*q.place(q.added), head)
+	first.isHead, first.round = true, q.transport.round
+	place := q.place(q.added)
 	q.added++
 	q.inFlight++
+	q.available.Store16(virtio.RingElements+2*place, head)
 	if q.owes {
 		q.transport.watch()
 	}
 	return head, abi.OK
 }
 
-// describe lends an element's buffer, and makes it what descriptor at says. The next of a chain is the next of the free ones.
-func (q *Queue) describe(at uint16, element *Element, more, afterWritable bool) abi.ErrorCode {
+// describe lends an element's buffer, and makes it what descriptor at says, of which s is what the driver knows. The next of a
+// chain is the next of the free ones.
+func (q *Queue) describe(at uint16, s *Slot, element *Element, more, afterWritable bool) abi.ErrorCode {
 	if afterWritable && !element.Writable {
 		return abi.INVAL
 	}
@@ -156,7 +162,6 @@ func (q *Queue) describe(at uint16, element *Element, more, afterWritable bool) 
 	if e != abi.OK {
 		return e
 	}
-	s := &q.slots[at]
 	s.buffer, s.writable, s.more = element.Buffer, 0, more
 	flags := uint16(0)
 	if element.Writable {
@@ -166,9 +171,9 @@ func (q *Queue) describe(at uint16, element *Element, more, afterWritable bool) 
 	if more {
 		next, flags = s.next, flags|virtio.DescNext
 	}
-	offset := int(at) * virtio.DescriptorSize
+	offset, rest := int(at)*virtio.DescriptorSize, uint64(element.Length)|uint64(flags)<<32|uint64(next)<<48
 	q.descriptors.Store64(offset, address)
-	q.descriptors.Store64(offset+8, uint64(element.Length)|uint64(flags)<<32|uint64(next)<<48)
+	q.descriptors.Store64(offset+8, rest)
 	return abi.OK
 }
 
@@ -189,50 +194,55 @@ func (q *Queue) Kick() {
 	}
 	old := q.published
 	q.published = q.added
+	q.ask()
 	q.available.Store16(virtio.RingIndex, q.added) // behind the stores that it tells of
 	if q.transport.state != ready {
 		return // Ready will tell
 	}
 	q.available.Fence() // the device's wish is not read before the index is there
+	wanted := false
 	if q.transport.Has(virtio.FeatureEventIndex) {
 		event := q.used.Load16(int(virtio.AvailableEvent(uint16(len(q.slots)))))
-		q.notify(virtio.NeedsEvent(event, q.added, old))
+		wanted = virtio.NeedsEvent(event, q.added, old)
 	} else {
-		q.notify(q.used.Load16(virtio.RingFlags)&virtio.RingNoNotify == 0)
+		wanted = q.used.Load16(virtio.RingFlags)&virtio.RingNoNotify == 0
 	}
-}
-
-// notify notifies the device, if it wants that.
-func (q *Queue) notify(wanted bool) {
 	if wanted {
 		regQueueNotify.Write(&q.transport.place.Registers, uint32(q.index))
 	}
 }
 
-// serve hands chains back that the device has used, but maxServed at most, and returns how many.
-func (q *Queue) serve() int {
-	waiting := 0
-	for served := range maxServed {
-		if waiting == 0 {
-			waiting = q.waiting()
+// serve hands chains back that the device has used, but maxServed at most, and returns how many. It is called while chains are
+// in flight. Behind the last one the device is not asked for interrupts: that Kick does.
+func (q *Queue) serve() (served int) {
+	for {
+		n := min(q.waiting(), maxServed-served)
+		for range n {
+			if !q.handBack() {
+				return served
+			}
+			served++
 		}
-		if waiting == 0 {
-			return served
-		}
-		waiting--
-		if !q.handBack() {
+		if n == 0 || q.inFlight == 0 {
 			return served
 		}
 	}
-	return maxServed
+}
+
+// ask asks the device to interrupt for the next chain that it uses, and reports whether it was not asked before.
+func (q *Queue) ask() bool {
+	if q.asked == q.seen || !q.transport.Has(virtio.FeatureEventIndex) {
+		return false
+	}
+	q.asked = q.seen
+	q.available.Store16(int(virtio.UsedEvent(uint16(len(q.slots)))), q.seen)
+	return true
 }
 
 // waiting is how many chains the device says that it has used. Before it is 0 the device was asked to interrupt for the next.
 func (q *Queue) waiting() int {
 	n := q.used.Load16(virtio.RingIndex) - q.seen
-	if n == 0 && q.asked != q.seen && q.transport.Has(virtio.FeatureEventIndex) {
-		q.asked = q.seen
-		q.available.Store16(int(virtio.UsedEvent(uint16(len(q.slots)))), q.seen)
+	if n == 0 && q.ask() {
 		q.available.Fence()
 		n = q.used.Load16(virtio.RingIndex) - q.seen
 	}
@@ -264,11 +274,10 @@ func (q *Queue) handBack() bool {
 // complete makes a chain's buffers the driver's, and its descriptors free. It reports false if the device claims to have
 // written more than it may.
 func (q *Queue) complete(head uint16, written uint32) bool {
-	q.slots[head].isHead = false
+	s := &q.slots[head]
+	s.isHead = false
 	q.inFlight--
-	at := head
 	for {
-		s := &q.slots[at]
 		n := min(written, s.writable)
 		written -= n
 		s.buffer.Complete(n)
@@ -277,7 +286,7 @@ func (q *Queue) complete(head uint16, written uint32) bool {
 			s.next, q.free = q.free, head
 			return written == 0
 		}
-		at = s.next
+		s = &q.slots[s.next]
 	}
 }
 

@@ -131,7 +131,9 @@ func (t *Transport) Ready() abi.ErrorCode {
 	}
 	t.state = ready
 	for _, q := range t.queues[:t.count] {
-		q.notify(q.inFlight != 0)
+		if q.inFlight != 0 {
+			regQueueNotify.Write(&t.place.Registers, uint32(q.index))
+		}
 	}
 	return abi.OK
 }
@@ -206,18 +208,21 @@ func (t *Transport) HandleDeferredCall() { t.serve() }
 // serve hands chains back that the device has used, a few of each queue: for more it sets the deferred call. It reports whether
 // there were any.
 func (t *Transport) serve() bool {
-	any := false
-	for _, q := range t.queues[:t.count] {
-		if t.state != ready {
+	served := 0
+	for _, q := range &t.queues {
+		if q == nil || t.state != ready {
 			break
 		}
+		if q.inFlight == 0 {
+			continue // the device has nothing to say of it
+		}
 		n := q.serve()
-		any = any || n != 0
+		served += n
 		if n == maxServed {
 			t.deferred.Set()
 		}
 	}
-	return any
+	return served != 0
 }
 
 // Break ends the use of a device that broke the protocol, which a driver calls for its kind's part of it: from interrupts,

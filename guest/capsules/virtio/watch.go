@@ -11,10 +11,14 @@ const (
 
 // watch sets the alarm, unless it is set.
 func (t *Transport) watch() {
-	a := t.place.Alarm
-	if a == nil || t.watched {
-		return
+	if !t.watched && t.place.Alarm != nil {
+		t.beginRound()
 	}
+}
+
+// beginRound sets the alarm.
+func (t *Transport) beginRound() {
+	a := t.place.Alarm
 	t.watched = true
 	a.SetAlarm(a.Now() + roundSeconds*uint64(a.Frequency()))
 }

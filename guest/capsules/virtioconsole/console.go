@@ -62,7 +62,7 @@ func (t *transfer) start(buf []byte, n int) abi.ErrorCode {
 	if n <= 0 || n > len(buf) {
 		return abi.SIZE
 	}
-	*t = transfer{buf: buf, n: n}
+	t.buf, t.n, t.done = buf, n, 0
 	return abi.OK
 }
 
@@ -192,37 +192,37 @@ func (c *Console) received(e abi.ErrorCode) {
 	c.receiveClient.Received(r.buf, r.done, e)
 }
 
-// Used implements virtio.Driver.
+// Used implements virtio.Driver: it goes on with a transmission, or hands the buffer back when all was sent.
 func (c *Console) Used(q *virtio.Queue, _ uint16, written uint32) {
-	if q == &c.transmitQueue {
-		c.used()
-		return
-	}
-	c.at, c.end = 0, int(written)
-	if c.receive.buf != nil && !c.aborted {
-		c.take()
-	}
-}
-
-// used goes on with a transmission, or hands the buffer back when all was sent.
-func (c *Console) used() {
-	t := c.transmit
+	t := &c.transmit
 	switch {
+	case q == &c.receiveQueue:
+		c.came(int(written))
+		return
 	case t.buf == nil: // it went by polling
 		return
 	case t.done < t.n:
 		c.send()
 		return
 	}
-	c.transmit = transfer{}
-	c.sent(t.buf[:t.n])
-	c.transmitClient.Transmitted(t.buf, t.n, abi.OK)
+	buf := t.buf
+	t.buf = nil
+	c.sent(buf, t.n)
+	c.transmitClient.Transmitted(buf, t.n, abi.OK)
 }
 
-// sent notes how bytes that were sent end.
-func (c *Console) sent(b []byte) {
-	if len(b) != 0 {
-		c.midLine = b[len(b)-1] != '\n'
+// came has n bytes of input, which wait if nobody receives.
+func (c *Console) came(n int) {
+	c.at, c.end = 0, n
+	if c.receive.buf != nil && !c.aborted {
+		c.take()
+	}
+}
+
+// sent notes how the n bytes of a buffer that were sent end.
+func (c *Console) sent(buf []byte, n int) {
+	if n != 0 {
+		c.midLine = buf[n-1] != '\n'
 	}
 }
 
@@ -252,10 +252,10 @@ func (c *Console) TransmitPolling(buf []byte) {
 	if t.buf != nil {
 		for polls := 0; polls < maxPolls && !c.transmitQueue.Done(); polls++ {
 		}
-		c.sent(t.buf[:t.n])
+		c.sent(t.buf, t.n)
 		c.standBy.TransmitPolling(t.buf[t.done:t.n])
 		*t = transfer{}
 	}
-	c.sent(buf)
+	c.sent(buf, len(buf))
 	c.standBy.TransmitPolling(buf)
 }

@@ -14,6 +14,8 @@
 // for each operation. It is what package measure's Call says, Empty's to be taken off; with
 // base=none it is the difference of two instants of the path itself.
 //
+// In a machine that has a disk it measures devices, and nothing else (devices.go).
+//
 // Around the operations the capsule marks begin and end. Nothing is printed between, but by
 // the operations themselves.
 package main
@@ -58,14 +60,31 @@ var (
 
 func main() {
 	task.Sleep(50) // what the kernel says at boot is printed by then
+	if task.Command(abi.DriverRawBlock, 0, 0, 0).Err() == nil {
+		prepare()
+		devices()
+	} else {
+		boot()
+		prepare()
+		machine()
+	}
+	task.Print("bench done\n")
+	task.Exit(0)
+}
+
+// boot tells when booting came to what.
+func boot() {
 	task.Print("bench-boot entered " + bootTick(abi.BootEntered) + " main " + bootTick(abi.BootMain) +
 		" loaded " + bootTick(abi.BootLoaded) + "\n")
 	task.Print("bench-boot first-task " + task.Decimal(firstTick) + "\n")
-	prepare()
+}
+
+// machine measures a machine without devices.
+func machine() {
 	systemCalls()
 	tasks()
 	interrupts()
-	console()
+	console("Console")
 	exits()
 	drivers()
 	tasks32()
@@ -75,8 +94,6 @@ func main() {
 		task.NotifyService(peer)
 		task.WaitForPeer(peer) // until then the page is there
 	}
-	task.Print("bench done\n")
-	task.Exit(0)
 }
 
 // bootTick is when booting came to a stage.
@@ -271,16 +288,16 @@ func interrupted(limit uint64) (before, after, fired, told uint64) {
 	return before, after, fired, event.End
 }
 
-// console measures writes, to the end that the driver tells.
-func console() {
+// console measures writes, to the end that the driver tells. The paths' names begin with that of the line.
+func console(line string) {
 	for _, w := range [...]struct {
 		name string
 		size uint64
 		n    int
-	}{{"ConsoleWrite1", 1, 200}, {"ConsoleWrite64", 64, 100}, {"ConsoleWrite4096", 4096, 10}} {
+	}{{"Write1", 1, 200}, {"Write64", 64, 100}, {"Write4096", 4096, 10}} {
 		write := measure.Command(abi.DriverConsole, consoleWrite, w.size, 0)
 		write.Yield = [3]uint64{abi.YieldWaitFor, abi.DriverConsole, consoleWrite}
-		path{name: w.name, n: w.n, base: none, prints: true, op: func() bool {
+		path{name: line + w.name, n: w.n, base: none, prints: true, op: func() bool {
 			measure.Twice(&write)
 			return write.Results[0] == w.size && record(write.Ticks())
 		}}.run()
@@ -301,8 +318,7 @@ func drivers() {
 	for _, d := range [...]struct {
 		name string
 		what uint64
-	}{{"PlainGo", abi.RepeatPlain}, {"RegisterRead", abi.RepeatRegister}, {"CapsuleCall", abi.RepeatCall},
-		{"BufferLend", abi.RepeatLend}} {
+	}{{"PlainGo", abi.RepeatPlain}, {"RegisterRead", abi.RepeatRegister}, {"CapsuleCall", abi.RepeatCall}, {"BufferHandOver", abi.RepeatBuffer}} {
 		const more = 100
 		often := measure.Command(abi.DriverBenchmark, abi.BenchmarkRepeat, 1+more, d.what)
 		once := measure.Command(abi.DriverBenchmark, abi.BenchmarkRepeat, 1, d.what)

@@ -17,6 +17,7 @@ type path struct {
 	base   base // what is to be taken off
 	needs  need
 	prints bool // the operation itself prints, from text
+	median bool // of the samples only their median is told
 
 	// op does it, and records a sample for each operation. It returns false if that failed or
 	// cannot be used; then it is done again.
@@ -115,6 +116,9 @@ func (p path) report() {
 	const longest = 1 + 20 + 1 + 4 + 1 // of a value with its count and the line's end
 	s := samples[:count]
 	sort(s)
+	if p.median {
+		s = s[(count-1)/2:][:1]
+	}
 	out := append(line[:0], head...)
 	for i := 0; i < len(s); {
 		same := 1

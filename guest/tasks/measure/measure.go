@@ -55,6 +55,12 @@ func Once(c *Call)
 //go:noescape
 func Twice(c *Call)
 
+// Until makes the call, and then the Yield, a Yield-NoWait, until it has run an upcall, or most times. It returns how
+// often.
+//
+//go:noescape
+func Until(c *Call, most uint64) (yields uint64)
+
 // Echo makes the call, which answers a notification, and then the Yield, which waits for the
 // next, again and again while they come without a page. The call's results are the last one's.
 //

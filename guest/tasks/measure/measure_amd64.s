@@ -68,6 +68,36 @@ TEXT ·Twice(SB), NOSPLIT, $0-8
 	STORE
 	RET
 
+// func Until(c *Call, most uint64) (yields uint64)
+TEXT ·Until(SB), NOSPLIT, $0-24
+	MOVQ c+0(FP), BX
+	MOVQ most+8(FP), R14
+	MOVQ SP, R13
+	ANDQ $~15, SP
+	XORL R15, R15
+	STAMP
+	MOVQ AX, R12
+	LOAD
+	SYSCALL
+again:
+	MOVQ (Call_Yield+0)(BX), DI
+	MOVQ (Call_Yield+8)(BX), SI
+	XORL AX, AX
+	SYSCALL
+	ADDQ $1, R15
+	MOVQ (Call_Yield+8)(BX), SI
+	CMPB (SI), $0
+	JNE  over
+	CMPQ R15, R14
+	JB   again
+over:
+	MOVQ DX, R8
+	STAMP
+	MOVQ R13, SP
+	STORE
+	MOVQ R15, yields+16(FP)
+	RET
+
 // func Echo(c *Call)
 TEXT ·Echo(SB), NOSPLIT, $0-8
 	MOVQ c+0(FP), BX
