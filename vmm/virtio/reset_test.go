@@ -59,3 +59,29 @@ func TestBlockResetEndsAHugeRequest(t *testing.T) {
 	<-reset
 	assert.Equal(t, 1, disk.reads)
 }
+
+// 15: the interrupt for a change of the configuration is made while nobody can reset or close the device: it is not left for who
+// drives it next, and the line is not touched when the machine is gone.
+func TestConfigChangesBetweenResets(t *testing.T) {
+	var m *MMIO
+	edges, free := 0, 0
+	m = NewMMIO(NewEntropy(), virtiotest.NewMemory(t, 1<<20), func() {
+		edges++
+		if m.access.TryLock() {
+			m.access.Unlock()
+			free++
+		}
+	}, t.Logf)
+	d := virtiotest.NewDriver(t, m.memory.(*virtiotest.Memory), m)
+	m.ConfigChanged()
+	d.StartWith(0, 1, 64)
+	m.ConfigChanged()
+	d.Write(virtio.RegStatus, 0)
+	m.ConfigChanged()
+	assert.Zero(t, d.Read(virtio.RegInterruptStatus))
+	d.StartWith(0, 1, 64)
+	assert.NoError(t, m.Close())
+	m.ConfigChanged()
+	assert.Equal(t, 1, edges)
+	assert.Zero(t, free)
+}
