@@ -45,7 +45,7 @@ func (q *Queue) Wake() { q.session.wake(q.index) }
 // Next takes the next request, all of it checked. It returns false if there is none: then Notify is called when there is
 // one. A request that breaks the rules breaks the device.
 func (q *Queue) Next() (*Chain, bool) {
-	if !q.ready || q.session.broken() {
+	if !q.ready || q.session.broken() || q.session.abandoned() {
 		return nil, false
 	}
 	if q.turn == 0 {
