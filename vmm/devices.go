@@ -112,10 +112,7 @@ func (m *Machine) openDevices(host *kvm.Device) error {
 
 // addPlace puts a device into its place.
 func (m *Machine) addPlace(i int, name string, d virtio.Device) *place {
-	edge := func() {
-		m.ioapic.SetLine(abi.VirtioIRQ+i, true)
-		m.ioapic.SetLine(abi.VirtioIRQ+i, false)
-	}
+	edge := func() { m.ioapic.Edge(abi.VirtioIRQ + i) }
 	log := func(format string, args ...any) {
 		m.config.Log("device %d, %s: "+format, append([]any{i, name}, args...)...)
 	}

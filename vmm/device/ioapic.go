@@ -68,11 +68,24 @@ func NewIOAPIC(send func(MSI), route func(pin int, m MSI)) *IOAPIC {
 // SetLine sets the level of a pin's input: true is asserted, whatever the polarity bit says.
 // Pins that do not exist are ignored.
 func (a *IOAPIC) SetLine(pin int, level bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.setLine(pin, level)
+}
+
+// Edge asserts a pin's input and takes that back. Where several goroutines do so each makes an edge
+// of its own.
+func (a *IOAPIC) Edge(pin int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.setLine(pin, true)
+	a.setLine(pin, false)
+}
+
+func (a *IOAPIC) setLine(pin int, level bool) {
 	if pin < 0 || pin >= Pins {
 		return
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	rising := level && a.lines>>pin&1 == 0
 	if !level {
 		a.lines &^= 1 << pin

@@ -3,6 +3,7 @@ package device
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -71,6 +72,26 @@ func TestIOAPICEdge(t *testing.T) {
 	c.SetLine(4, true) // no end of interrupt is needed
 	assert.Len(t, c.sent, 2)
 	assert.Empty(t, c.routes, "only level-triggered pins are routed")
+}
+
+// Each edge is sent, also where several goroutines make edges of one pin at once.
+func TestIOAPICEdgesOfSeveral(t *testing.T) {
+	const each = 20000
+	c := newChip()
+	c.redirect(5, 0x31)
+	var makers sync.WaitGroup
+	for range 4 {
+		makers.Go(func() {
+			for range each {
+				c.Edge(5)
+			}
+		})
+	}
+	makers.Wait()
+	assert.Len(t, c.sent, 4*each)
+	c.Edge(Pins)
+	c.Edge(-1)
+	assert.Len(t, c.sent, 4*each, "no such pins")
 }
 
 func TestIOAPICLevel(t *testing.T) {

@@ -10,7 +10,9 @@ func (s *Serial) Divert(wake func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.other, s.short = wake, false
-	if wake != nil && s.mcr&mcrLoop == 0 { // in loopback the guest reads what it sent
+	// In loopback the guest reads what it sent. By that a guest could make the queue longer each time: once it is full what is
+	// in the FIFO stays there.
+	if wake != nil && s.mcr&mcrLoop == 0 && len(s.queue) <= queueSize {
 		s.queue = append(s.fifo[:s.fifoLen:s.fifoLen], s.queue...)
 		s.fifoLen = 0
 	}

@@ -172,3 +172,20 @@ func TestLineKeepsTheLoopback(t *testing.T) {
 	assert.Equal(t, "typed", fetch(u.Serial))
 	assert.EqualValues(t, 'l', u.in(regData))
 }
+
+// A guest that sends to itself in loopback, and has that diverted over and over, takes no more memory than a full queue.
+func TestLineDivertedLoopbackIsBounded(t *testing.T) {
+	u := newUART()
+	u.outb(regIntID, fcrEnable)
+	for range 2 * queueSize / fifoSize {
+		u.outb(regModemControl, mcrLoop)
+		for range fifoSize {
+			u.outb(regData, 'l')
+		}
+		u.outb(regModemControl, 0)
+		u.Divert(func() {})
+		u.outb(regModemControl, mcrLoop)
+		u.Divert(nil)
+	}
+	assert.LessOrEqual(t, len(u.queue), queueSize+fifoSize)
+}

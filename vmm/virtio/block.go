@@ -176,9 +176,12 @@ func (b *Block) execute(c *Chain, room uint64) error {
 	return errUnsupported
 }
 
-// chunk is the most that is read or written without a look at whether the session is to end. So what a guest that ends
-// leaves in the queue is done, and what it leaves there to hold the monitor up is not.
-const chunk = 1 << 20
+// The most that is read or written, and that is zeroed, without a look at whether the session is to end. So what a guest
+// that ends leaves in the queue is done, and what it leaves there to hold the monitor up is not.
+const (
+	chunk     = 1 << 20
+	zeroChunk = 64 << 20 // a file system without a step of its own for zeroes writes them
+)
 
 // transfer moves n bytes between storage and the pieces that next takes of the request, which has other bytes the wrong
 // way.
@@ -192,7 +195,7 @@ func (b *Block) transfer(verb string, move func([][]byte, uint64) error, next fu
 			return b.lost(verb, at, err)
 		}
 		at, n = at+size, n-size
-		if n > 0 && b.queue.ending() {
+		if n > 0 && b.queue.session.ending() {
 			return errEnding
 		}
 	}
@@ -257,7 +260,10 @@ func (b *Block) clear(c *Chain, feature uint64, known uint32) error {
 				return err
 			}
 		}
-		for s := segments[:n]; len(s) > 0; s = s[virtio.BlockSegmentSize:] {
+		for i, s := 0, segments[:n]; len(s) > 0; i, s = i+1, s[virtio.BlockSegmentSize:] {
+			if i > 0 && b.queue.session.ending() {
+				return errEnding
+			}
 			if err := b.clearSegment(s, feature); err != nil {
 				return err
 			}
@@ -285,16 +291,20 @@ func (b *Block) checkSegment(s []byte, known uint32) error {
 
 func (b *Block) clearSegment(s []byte, feature uint64) error {
 	sector, count, flags := segment(s)
-	if count == 0 {
-		return nil
-	}
-	verb, do := "zero", b.storage.Zero
+	at, n := sector*virtio.SectorSize, count*virtio.SectorSize
+	verb, do, most := "zero", b.storage.Zero, uint64(zeroChunk)
 	if feature == virtio.BlockFeatureDiscard || flags&virtio.BlockSegmentUnmap != 0 {
-		verb, do = "discard", b.storage.Discard
+		verb, do, most = "discard", b.storage.Discard, n
 	}
-	at := sector * virtio.SectorSize
-	if err := do(at, count*virtio.SectorSize); err != nil {
-		return b.lost(verb, at, err)
+	for n > 0 {
+		size := min(n, most)
+		if err := do(at, size); err != nil {
+			return b.lost(verb, at, err)
+		}
+		at, n = at+size, n-size
+		if n > 0 && b.queue.session.ending() {
+			return errEnding
+		}
 	}
 	return nil
 }
@@ -306,14 +316,4 @@ func (b *Block) lost(verb string, at uint64, err error) error {
 		b.log("%s at byte %d: %v; the guest is told, and later errors are only counted", verb, at, err)
 	}
 	return err
-}
-
-// ending reports whether the session is to end, so that long work is in vain.
-func (q *Queue) ending() bool {
-	select {
-	case <-q.session.stop:
-		return true
-	default:
-		return false
-	}
 }

@@ -32,7 +32,6 @@ type hostile struct {
 	input     []byte
 	shadow    *virtiotest.Memory
 	lent      []virtiotest.Range
-	edges     int
 }
 
 // take returns the next bytes of the input as a number, and 0 at its end.
@@ -184,7 +183,7 @@ func newHostile(t testing.TB, memory, shadow *virtiotest.Memory, input []byte) *
 	shadow.Clear()
 	h := &hostile{input: input, shadow: shadow}
 	h.transport = virtio.NewMMIO(&copier{queueMax: []uint16{16, 256}, config: make([]byte, 12)}, memory,
-		func() { h.edges++ }, func(string, ...any) {})
+		func() {}, func(string, ...any) {})
 	h.Driver = virtiotest.NewDriver(t, memory, h.transport)
 	return h
 }

@@ -511,6 +511,33 @@ func TestQueuesApart(t *testing.T) {
 	r.Works()
 }
 
+// The requests in flight of a queue are done although another one is stopped.
+func TestQueueStoppedBesideRequestsInFlight(t *testing.T) {
+	r := newRig(t)
+	r.device.hold = true
+	r.StartWith(0, 2, 16)
+	q := r.Queues[1]
+	for range 3 {
+		q.Offer(q.Chain(abi.Descriptor{Address: virtiotest.Buffers, Length: 8, Flags: abi.DescWrite}))
+	}
+	q.Notify()
+	r.Wait("it takes all", func() (all bool) {
+		r.device.locked(func() { all = len(r.device.held) == 3 })
+		return all
+	})
+	r.device.locked(func() { r.device.hold = false })
+	r.Write(abi.RegQueueSel, 0)
+	r.Write(abi.RegQueueReady, 0)
+	q.Send(abi.Descriptor{Address: virtiotest.Buffers, Length: 8, Flags: abi.DescWrite})
+	heads := map[uint32]bool{}
+	for range 4 {
+		heads[q.WaitUsed().ID] = true
+	}
+	assert.Len(t, heads, 4, "each once")
+	assert.False(t, r.Broken())
+	r.Works()
+}
+
 // 18: when the driver is interrupted.
 func TestInterruptSuppression(t *testing.T) {
 	for _, tt := range []struct {

@@ -74,8 +74,10 @@ func (m *MMIO) Notify(queue int) {
 	}
 }
 
-// ConfigChanged tells the driver that the configuration is another now. It may be called from any goroutine.
+// ConfigChanged tells the driver that the configuration is another now. It may be called from any goroutine but a session's.
 func (m *MMIO) ConfigChanged() {
+	m.access.Lock() // a session that ends meanwhile would leave the interrupt to the next driver, or to nobody after Close
+	defer m.access.Unlock()
 	m.generation.Add(1)
 	if m.live.Load() != nil {
 		m.interrupt(virtio.InterruptConfig)

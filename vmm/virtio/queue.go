@@ -31,8 +31,9 @@ type Queue struct {
 	turn         int    // requests until Next gives none
 	more         bool   // Next gave none for that alone
 
-	inFlight []bool // by head
-	lent     int    // descriptors in flight
+	inFlight []bool   // by head
+	again    []uint16 // heads of requests that a session ended with, to be taken by the next one
+	lent     int      // descriptors in flight
 	free     []*Chain
 }
 
@@ -45,7 +46,7 @@ func (q *Queue) Wake() { q.session.wake(q.index) }
 // Next takes the next request, all of it checked. It returns false if there is none: then Notify is called when there is
 // one. A request that breaks the rules breaks the device.
 func (q *Queue) Next() (*Chain, bool) {
-	if !q.ready || q.session.broken() {
+	if !q.ready || q.session.broken() || q.session.abandoned() {
 		return nil, false
 	}
 	if q.turn == 0 {
@@ -60,8 +61,7 @@ func (q *Queue) Next() (*Chain, bool) {
 		return nil, false
 	}
 	q.turn--
-	head := load16(q.availableRing, virtio.RingElements+2*uint64(q.next%q.size))
-	q.next++
+	head := q.head()
 	c := q.chain()
 	if err := c.gather(head); err != nil {
 		q.Break(fmt.Errorf("the request at descriptor %d: %w", head, err))
@@ -70,9 +70,20 @@ func (q *Queue) Next() (*Chain, bool) {
 	return c, true
 }
 
+// head takes the number of the next request.
+func (q *Queue) head() (head uint16) {
+	if len(q.again) > 0 {
+		head, q.again = q.again[0], q.again[1:]
+		return head
+	}
+	head = load16(q.availableRing, virtio.RingElements+2*uint64(q.next%q.size))
+	q.next++
+	return head
+}
+
 // look reports whether there is a request. If there is none the driver will notify of the next one.
 func (q *Queue) look() (bool, error) {
-	if q.filled != q.next {
+	if q.filled != q.next || len(q.again) > 0 {
 		return true, nil
 	}
 	if some, err := q.reload(); some || err != nil {
@@ -131,8 +142,14 @@ func (q *Queue) release(c *Chain) {
 	q.free = append(q.free, c)
 }
 
-// drop forgets all requests in flight.
+// drop forgets all requests in flight, but that they are to be done if there is another session: that of a device of
+// which one queue was stopped.
 func (q *Queue) drop() {
+	for head, taken := range q.inFlight {
+		if taken {
+			q.again = append(q.again, uint16(head))
+		}
+	}
 	clear(q.inFlight)
 	q.lent, q.free = 0, nil
 }

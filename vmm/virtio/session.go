@@ -97,6 +97,19 @@ func (s *session) end(finish bool) {
 	<-s.ended
 }
 
+// ending reports whether the session is to end, so that long work is in vain.
+func (s *session) ending() bool {
+	select {
+	case <-s.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// abandoned reports whether the session is to end without what the driver filled: whoever ends it waits.
+func (s *session) abandoned() bool { return s.ending() && !s.finish }
+
 func (s *session) broken() bool { return s.transport.broken.Load() }
 
 func (s *session) breakDevice(err error) { s.transport.breakDevice(err, true) }

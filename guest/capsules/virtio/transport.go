@@ -180,17 +180,27 @@ func (t *Transport) readConfig(p []byte, at uint16) {
 
 // HandleInterrupt serves the device's interrupt. It acknowledges first that chains were used: for one that is used behind that the
 // device interrupts again. Only where the rings do not tell why the device interrupts is its status read, which in a virtual
-// machine is an exit. Whether its configuration changed besides is looked at by the next interrupt, or the alarm.
+// machine is an exit. Whether its configuration changed besides is looked at by the alarm.
 func (t *Transport) HandleInterrupt() {
-	if t.state != ready {
-		return
-	}
-	r := &t.place.Registers
-	regInterruptACK.Write(r, virtio.InterruptUsed)
-	if t.serve() {
+	switch {
+	case t.state != ready:
+	case t.serveUsed():
 		t.watch()
-		return
+	default:
+		t.serveConfig()
 	}
+}
+
+// serveUsed acknowledges that chains were used, then hands them back. It reports whether there were any.
+func (t *Transport) serveUsed() bool {
+	regInterruptACK.Write(&t.place.Registers, virtio.InterruptUsed)
+	return t.serve()
+}
+
+// serveConfig looks whether the configuration changed. Then the alarm looks at the rings: a device whose line stayed up
+// meanwhile does not interrupt for them.
+func (t *Transport) serveConfig() {
+	r := &t.place.Registers
 	if t.state != ready || regInterruptStatus.Read(r)&virtio.InterruptConfig == 0 {
 		return
 	}
@@ -199,6 +209,7 @@ func (t *Transport) HandleInterrupt() {
 		t.Break("it says that it needs a reset")
 		return
 	}
+	t.watch()
 	t.driver.ConfigChanged()
 }
 

@@ -2,8 +2,9 @@ package virtio
 
 // A device that does not answer is found by an alarm, which is set while a chain is in flight that the device owes an answer
 // to: one that stays through answerRounds rounds of the alarm. In each round the device is looked at as if it had
-// interrupted, because interrupts get lost on the way: QEMU's line stays up, without another edge, if the configuration
-// changes between a look at the status and its acknowledgement.
+// interrupted, for its rings and for its configuration, because interrupts get lost on the way: QEMU's line stays up, without
+// another edge, from a change of the configuration until that is acknowledged, whatever is used meanwhile. So a round follows
+// each interrupt behind which such a change may be hidden, too.
 const (
 	roundSeconds = 1
 	answerRounds = 30
@@ -27,7 +28,13 @@ func (t *Transport) beginRound() {
 func (t *Transport) AlarmFired() {
 	t.watched = false
 	t.round++
-	t.HandleInterrupt()
+	if t.state != ready {
+		return
+	}
+	if t.serveUsed() {
+		t.watch()
+	}
+	t.serveConfig()
 	if t.state != ready {
 		return
 	}

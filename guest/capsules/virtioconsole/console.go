@@ -105,13 +105,22 @@ func (c *Console) SetReceiveClient(client hil.ReceiveClient) {
 // Transmit implements hil.Transmitter.
 func (c *Console) Transmit(buf []byte, n int) abi.ErrorCode {
 	if !c.transport.Works() {
-		return c.standBy.Transmit(buf, n)
+		return c.fallBack(buf, n)
 	}
 	if e := c.transmit.start(buf, n); e != abi.OK {
 		return e
 	}
 	c.send()
 	return abi.OK
+}
+
+// fallBack transmits by the line that stands by.
+func (c *Console) fallBack(buf []byte, n int) abi.ErrorCode {
+	e := c.standBy.Transmit(buf, n)
+	if e == abi.OK {
+		c.sent(buf[:n])
+	}
+	return e
 }
 
 // send lends the device the next piece of the client's buffer. The driver has one transmission at a time, so there is room.
@@ -237,7 +246,7 @@ func (c *Console) ConfigChanged() {}
 func (c *Console) Broken() {
 	t, r := c.transmit, c.receive
 	c.transmit, c.receive = transfer{}, transfer{}
-	if t.buf != nil && c.standBy.Transmit(t.buf, t.n) != abi.OK {
+	if t.buf != nil && c.fallBack(t.buf, t.n) != abi.OK {
 		c.transmitClient.Transmitted(t.buf, 0, abi.FAIL)
 	}
 	if r.buf != nil {
