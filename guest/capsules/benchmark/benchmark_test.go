@@ -46,7 +46,6 @@ type testMachine struct {
 	counter             Counter
 	alarm               Alarm
 	user                alarmUser
-	region              dma.Region
 }
 
 func newMachine(t *testing.T) *testMachine {

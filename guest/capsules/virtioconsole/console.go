@@ -118,7 +118,7 @@ func (c *Console) Transmit(buf []byte, n int) abi.ErrorCode {
 func (c *Console) fallBack(buf []byte, n int) abi.ErrorCode {
 	e := c.standBy.Transmit(buf, n)
 	if e == abi.OK {
-		c.sent(buf[:n])
+		c.sent(buf, n)
 	}
 	return e
 }
