@@ -20,7 +20,7 @@ func SocketPair() (Backend, *os.File, error) {
 // Relay stands at a Port in place of a device's model, and carries frames between the Port's network and the device behind another
 // backend, until the Port is closed or that backend ends. Then it closes both. It starts the Port.
 func Relay(p *Port, device Backend) error {
-	ready, ended := make(chan struct{}, 1), make(chan struct{})
+	ready, ended, closed := make(chan struct{}, 1), make(chan struct{}), make(chan error, 1)
 	p.Start(func() {
 		select {
 		case ready <- struct{}{}:
@@ -38,8 +38,15 @@ func Relay(p *Port, device Backend) error {
 			p.Send(buffer[:n]) // which counts what it drops
 		}
 	}()
+	go func() {
+		select {
+		case <-p.ended:
+		case <-ended:
+		}
+		closed <- device.Close() // a device that takes no frames holds deliver until then
+	}()
 	deliver(p, device, ready, ended)
-	err := errors.Join(device.Close(), p.Close())
+	err := errors.Join(<-closed, p.Close())
 	<-ended
 	return err
 }

@@ -69,3 +69,37 @@ func TestRelayEndsWithItsDevice(t *testing.T) {
 		t.Fatal("Relay waits")
 	}
 }
+
+// TestRelayEndsAlthoughItsDeviceTakesNothing: a process that stands still with its socket full holds nobody.
+func TestRelayEndsAlthoughItsDeviceTakesNothing(t *testing.T) {
+	network, far := Pair()
+	p := NewPort(macs[0], network, nil, t.Logf)
+	s, file, err := SocketPair()
+	require.NoError(t, err)
+	defer file.Close()
+	done := make(chan error)
+	go func() { done <- Relay(p, s) }()
+	// When the socket is full the port's queue and the pair's fill, and one frame is in the reader's hands.
+	full := make(chan struct{})
+	go func() {
+		defer close(full)
+		for far.WriteFrame(frameOf(MaxFrame, 1)) == nil {
+		}
+	}()
+	assert.Eventually(t, func() bool { return p.in.full() }, patience, time.Millisecond)
+	require.NoError(t, p.Close())
+	select {
+	case err := <-done:
+		assert.NoError(t, err)
+	case <-time.After(patience):
+		t.Fatal("Relay waits")
+	}
+	<-full
+}
+
+// full reports whether no frame more has room.
+func (r *ring) full() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.count == QueueSize
+}

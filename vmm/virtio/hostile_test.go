@@ -538,6 +538,26 @@ func TestQueueStoppedBesideRequestsInFlight(t *testing.T) {
 	r.Works()
 }
 
+// A queue is woken from other goroutines while another one is stopped: no wake-up and no memory is torn (-race).
+func TestWokenWhileAnotherQueueStops(t *testing.T) {
+	r := newRig(t)
+	for range 100 {
+		r.StartWith(0, 2, 16)
+		q := r.device.queues[1]
+		woken := make(chan struct{})
+		go func() {
+			defer close(woken)
+			for range 100 {
+				q.Wake()
+			}
+		}()
+		r.Write(abi.RegQueueSel, 0)
+		r.Write(abi.RegQueueReady, 0)
+		<-woken
+	}
+	r.Works()
+}
+
 // 18: when the driver is interrupted.
 func TestInterruptSuppression(t *testing.T) {
 	for _, tt := range []struct {

@@ -444,7 +444,7 @@ func (m *MMIO) beginSession() {
 
 // newQueue makes the queue that a driver has set up, or one that is never filled.
 func (m *MMIO) newQueue(index int, r *queueRegisters) *Queue {
-	q := &Queue{index: index, memory: m.memory, counters: &m.counters, ready: r.ready}
+	q := &Queue{index: index, memory: m.memory, transport: m, counters: &m.counters, ready: r.ready}
 	if !r.ready {
 		return q
 	}

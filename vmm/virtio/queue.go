@@ -19,9 +19,10 @@ type Queue struct {
 	eventIndex bool // EVENT_IDX was accepted
 	ready      bool // the driver set the queue up
 
-	memory   Memory
-	session  *session
-	counters *counters
+	memory    Memory
+	transport *MMIO
+	session   *session // the one that serves it now; the transport begins another when one of the queues was stopped
+	counters  *counters
 
 	descriptors, availableRing, usedRing []byte
 
@@ -41,7 +42,11 @@ type Queue struct {
 func (q *Queue) Index() int { return q.index }
 
 // Wake has Notify called for the queue, soon, unless the session has ended. It may be called from any goroutine.
-func (q *Queue) Wake() { q.session.wake(q.index) }
+func (q *Queue) Wake() {
+	if s := q.transport.live.Load(); s != nil {
+		s.wake(q.index)
+	}
+}
 
 // Next takes the next request, all of it checked. It returns false if there is none: then Notify is called when there is
 // one. A request that breaks the rules breaks the device.

@@ -94,9 +94,24 @@ func portOf(a net.Addr) string {
 	return port
 }
 
+// patient is a connection of which each read and each write has its time, not all of them together: a busy machine takes long
+// for much.
+type patient struct{ net.Conn }
+
+func (p patient) Read(b []byte) (int, error) {
+	p.SetReadDeadline(time.Now().Add(patience))
+	return p.Conn.Read(b)
+}
+
+func (p patient) Write(b []byte) (int, error) {
+	p.SetWriteDeadline(time.Now().Add(patience))
+	return p.Conn.Write(b)
+}
+
 // exchange sends size bytes, in pieces, and finds the same in what comes back.
-func exchange(t *testing.T, c net.Conn, size int) {
+func exchange(t *testing.T, conn net.Conn, size int) {
 	t.Helper()
+	c := patient{conn}
 	sent := make([]byte, size)
 	rand.NewChaCha8([32]byte{}).Read(sent)
 	var writing sync.WaitGroup
