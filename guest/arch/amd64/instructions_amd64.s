@@ -1,6 +1,7 @@
 //go:build kapsel
 
 #include "textflag.h"
+#include "go_asm.h"
 
 // func outb(port uint16, v byte)
 TEXT ·outb(SB), NOSPLIT, $0-3
@@ -9,18 +10,33 @@ TEXT ·outb(SB), NOSPLIT, $0-3
 	OUTB
 	RET
 
-// func inb(port uint16) byte
-TEXT ·inb(SB), NOSPLIT, $0-9
-	MOVW port+0(FP), DX
-	INB
-	MOVB AX, ret+8(FP)
-	RET
-
 // func outl(port uint16, v uint32)
 TEXT ·outl(SB), NOSPLIT, $0-8
 	MOVW port+0(FP), DX
 	MOVL v+4(FP), AX
 	OUTL
+	RET
+
+// func sendSerial(p *byte, n int)
+TEXT ·sendSerial(SB), NOSPLIT, $0-16
+	MOVQ p+0(FP), SI
+	MOVQ n+8(FP), BX
+	JMP  more
+next:
+	MOVL $const_serialPatience, CX
+	MOVL $const_uartLineStatus, DX
+wait:
+	INB
+	TESTB $const_uartEmpty, AX
+	LOOPEQ wait
+	MOVB (SI), AX
+	INCQ SI
+	MOVL $const_uartData, DX
+	OUTB
+	DECQ BX
+more:
+	TESTQ BX, BX
+	JNE  next
 	RET
 
 // func rdmsr(msr uint32) uint64

@@ -1,6 +1,10 @@
 package amd64
 
-import "kapsel/guest/abi"
+import (
+	"unsafe"
+
+	"kapsel/guest/abi"
+)
 
 // Registers of the 8250 UART on COM1, and the bit that says that it takes a byte.
 const (
@@ -15,19 +19,14 @@ type Serial struct{}
 
 // WriteString writes s. A line that takes no bytes is given up after a while.
 func (*Serial) WriteString(s string) {
-	for i := range len(s) {
-		serial.WriteChar(s[i])
-	}
+	sendSerial(unsafe.StringData(s), len(s))
 }
 
 // WriteChar writes a byte, as WriteString does.
-//
-//go:noinline
-func (*Serial) WriteChar(c byte) {
-	for n := 0; inb(uartLineStatus)&uartEmpty == 0 && n < 100_000; n++ {
-	}
-	outb(uartData, c)
-}
+func (*Serial) WriteChar(c byte) { sendSerial(&c, 1) }
+
+// serialPatience is how often the line is asked whether it takes a byte, before it gets the byte all the same.
+const serialPatience = 100_000
 
 // serial is Serial as an interface value that needs no allocation.
 var serial = &Serial{}
