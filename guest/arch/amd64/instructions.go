@@ -9,6 +9,9 @@ package amd64
 func outb(port uint16, v byte)
 func outl(port uint16, v uint32)
 
+// sendByte waits for the UART, and gives it a byte.
+func sendByte(c byte)
+
 // sendSerial waits for the UART before each of n bytes at p.
 //
 //go:noescape

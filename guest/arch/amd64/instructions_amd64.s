@@ -17,26 +17,34 @@ TEXT ·outl(SB), NOSPLIT, $0-8
 	OUTL
 	RET
 
+// WAIT waits for the UART to take a byte, but not for ever. LOOPE goes on while ZF is set and RCX is not 0.
+#define WAIT \
+	MOVL   $const_serialPatience, CX    \
+	MOVL   $const_uartLineStatus, DX    \
+	INB                                 \
+	TESTB  $const_uartEmpty, AX         \
+	BYTE   $0xe1; BYTE $-5              \ // LOOPE to INB
+	MOVL   $const_uartData, DX
+
+// func sendByte(c byte)
+TEXT ·sendByte(SB), NOSPLIT, $0-1
+	WAIT
+	MOVB c+0(FP), AX
+	OUTB
+	RET
+
 // func sendSerial(p *byte, n int)
 TEXT ·sendSerial(SB), NOSPLIT, $0-16
 	MOVQ p+0(FP), SI
 	MOVQ n+8(FP), BX
-	JMP  more
-next:
-	MOVL $const_serialPatience, CX
-	MOVL $const_uartLineStatus, DX
-wait:
-	INB
-	TESTB $const_uartEmpty, AX
-	LOOPEQ wait
-	MOVB (SI), AX
-	INCQ SI
-	MOVL $const_uartData, DX
-	OUTB
-	DECQ BX
-more:
 	TESTQ BX, BX
+	JEQ  done
+next:
+	WAIT
+	OUTSB                                 // the direction flag is clear
+	DECQ BX
 	JNE  next
+done:
 	RET
 
 // func rdmsr(msr uint32) uint64

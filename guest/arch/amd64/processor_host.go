@@ -59,6 +59,8 @@ func outb(port uint16, v byte) {
 	hostCPU.ports[port] = v
 }
 
+func sendByte(c byte) { hostCPU.console = append(hostCPU.console, c) }
+
 func sendSerial(p *byte, n int) { hostCPU.console = append(hostCPU.console, unsafe.Slice(p, n)...) }
 
 func outl(port uint16, v uint32) {

@@ -23,7 +23,7 @@ func (*Serial) WriteString(s string) {
 }
 
 // WriteChar writes a byte, as WriteString does.
-func (*Serial) WriteChar(c byte) { sendSerial(&c, 1) }
+func (*Serial) WriteChar(c byte) { sendByte(c) }
 
 // serialPatience is how often the line is asked whether it takes a byte, before it gets the byte all the same.
 const serialPatience = 100_000

@@ -106,6 +106,10 @@ func (o *Object) checkLength(wrong *Error, field Field, rule Rule, value span, w
 func (o *Object) checkName(wrong *Error, value span) bool {
 	name := o.bytes(value)
 	for i := 0; i < len(name); {
+		if c := name[i]; c >= 0x20 && c < 0x7f {
+			i++
+			continue
+		}
 		r, size := utf8.DecodeRune(name[i:])
 		invalid := r == utf8.RuneError && size == 1
 		control := r < 0x20 || r >= 0x7f && r < 0xa0
