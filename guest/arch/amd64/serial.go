@@ -18,6 +18,8 @@ const (
 type Serial struct{}
 
 // WriteString writes s. A line that takes no bytes is given up after a while.
+//
+//go:noinline
 func (*Serial) WriteString(s string) {
 	sendSerial(unsafe.StringData(s), len(s))
 }

@@ -39,8 +39,8 @@ func Print(w Writer, text string, values ...uint64) {
 
 // verb is where the first verb in text begins, or the text's length.
 func verb(text string) int {
-	for i := range len(text) {
-		if text[i] == '%' {
+	for i, c := range []byte(text) { // nothing is copied, and no index is masked
+		if c == '%' {
 			return i
 		}
 	}
@@ -51,12 +51,12 @@ func verb(text string) int {
 func hexadecimal(w Writer, v uint64, width int) {
 	const digits = "0123456789abcdef"
 	shift := uint(4 * max(width, 1))
-	for shift < 64 && v>>shift != 0 {
+	for shift < 64 && v>>(shift&63) != 0 {
 		shift += 4
 	}
 	for shift > 0 {
 		shift -= 4
-		w.WriteChar(digits[v>>shift&15])
+		w.WriteChar(digits[v>>(shift&63)&15])
 	}
 }
 
