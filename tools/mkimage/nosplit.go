@@ -140,7 +140,7 @@ func newCheckedCode(f *elf.File) (*checkedCode, error) {
 	return c, nil
 }
 
-// follow finds the calls of all functions, and what room those have that are called by ones without a check.
+// follow finds the calls of all functions, and what room they have.
 func (c *checkedCode) follow() {
 	for _, f := range c.functions {
 		c.at[f.Addr] = f
@@ -158,6 +158,11 @@ func (c *checkedCode) follow() {
 			}
 		}
 	}
+	c.leaveRoom()
+}
+
+// leaveRoom takes from the room of functions what those without a check use that call them.
+func (c *checkedCode) leaveRoom() {
 	for less := true; less; {
 		less = false
 		for _, f := range c.functions {
