@@ -20,11 +20,14 @@ type Serial struct{}
 // WriteString writes s. A line that takes no bytes is given up after a while.
 //
 //go:noinline
+//go:nosplit
 func (*Serial) WriteString(s string) {
 	sendSerial(unsafe.StringData(s), len(s))
 }
 
 // WriteChar writes a byte, as WriteString does.
+//
+//go:nosplit
 func (*Serial) WriteChar(c byte) { sendByte(c) }
 
 // serialPatience is how often the line is asked whether it takes a byte, before it gets the byte all the same.

@@ -65,8 +65,7 @@ func head(b []byte, at uint32) (typ Type, size uint32) {
 
 // addElement checks the value of an element, and notes where it is, unless it is a second one.
 func (o *Object) addElement(wrong *Error, typ Type, value span) bool {
-	for i := range elements {
-		e := &elements[i]
+	for i, e := range &elements {
 		if e.typ != typ {
 			continue
 		}
