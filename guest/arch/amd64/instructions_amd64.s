@@ -33,10 +33,10 @@ TEXT ·sendByte(SB), NOSPLIT, $0-1
 	OUTB
 	RET
 
-// func sendSerial(p *byte, n int)
-TEXT ·sendSerial(SB), NOSPLIT, $0-16
-	MOVQ p+0(FP), SI
-	MOVQ n+8(FP), BX
+// func sendString(s string)
+TEXT ·sendString(SB), NOSPLIT, $0-16
+	MOVQ s_base+0(FP), SI
+	MOVQ s_len+8(FP), BX
 	TESTQ BX, BX
 	JEQ  done
 next:

@@ -2,11 +2,7 @@
 
 package amd64
 
-import (
-	"unsafe"
-
-	"kapsel/guest/abi"
-)
+import "kapsel/guest/abi"
 
 // A processor stands in for the machine on the host: the functions below, which are
 // assembly in the kernel's build, read and write it. So tests reach all of the machine
@@ -61,7 +57,7 @@ func outb(port uint16, v byte) {
 
 func sendByte(c byte) { hostCPU.console = append(hostCPU.console, c) }
 
-func sendSerial(p *byte, n int) { hostCPU.console = append(hostCPU.console, unsafe.Slice(p, n)...) }
+func sendString(s string) { hostCPU.console = append(hostCPU.console, s...) }
 
 func outl(port uint16, v uint32) {
 	if port == abi.PortDebugExit {

@@ -1,10 +1,6 @@
 package amd64
 
-import (
-	"unsafe"
-
-	"kapsel/guest/abi"
-)
+import "kapsel/guest/abi"
 
 // Registers of the 8250 UART on COM1, and the bit that says that it takes a byte.
 const (
@@ -21,9 +17,7 @@ type Serial struct{}
 //
 //go:noinline
 //go:nosplit
-func (*Serial) WriteString(s string) {
-	sendSerial(unsafe.StringData(s), len(s))
-}
+func (*Serial) WriteString(s string) { sendString(s) }
 
 // WriteChar writes a byte, as WriteString does.
 //
