@@ -9,9 +9,9 @@ import "kapsel/guest/abi"
 type loan struct {
 	_      notComparable
 	of     sharedBuffer
-	start  uint32 // where it begins in the lender's RAM, as all below in pages
-	size   uint8  // 0: nothing is lent
+	size   uint8  // in pages, as what follows; 0: nothing is lent
 	mapped uint8  // where the borrower has pages, from loanAddress on: from size on its blank page
+	start  uint32 // where it begins in the lender's RAM
 }
 
 // sharedBuffer names a buffer that a task shares: the grant and the allow number.
