@@ -3,7 +3,8 @@ package bench
 import "slices"
 
 // goals are what the project wants its counts to be at the most: instructions under QEMU's
-// emulator, KiB of memory by the direct door, bytes of code and constants.
+// emulator, KiB of memory by the direct door, bytes of code and constants. Booting and size have their
+// goals for the minimal board.
 var goals = map[string]float64{
 	"NullCommand":            110,
 	"YieldNoWait":            100,
@@ -18,10 +19,10 @@ var goals = map[string]float64{
 	"VirtioConsoleWrite4096": 3500,
 	"NullCommand32":          180,
 	"UpcallRoundTrip32":      460,
-	"BootFirstTask":          60_000,
 	"SmallestMemory":         640,
-	"KernelTextRodata":       98_304,
 	"KernelPclntab":          66_000,
+	"MinimalFirstTask":       45_000,
+	"MinimalTextRodata":      90_112,
 }
 
 // goalsOfExits are what it wants exits to the monitor to be at the most, for an operation.

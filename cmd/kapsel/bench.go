@@ -26,10 +26,14 @@ const benchTimeout = 10 * time.Minute
 // smallImage is the image with two tasks where --small names none.
 const smallImage = "two.elf"
 
+// minimalImage is the image of the minimal board that tells how long it boots.
+const minimalImage = "minimal/boot.elf"
+
 // benchOptions is the command line of "kapsel bench".
 type benchOptions struct {
 	image   string
 	small   string // image with two tasks
+	minimal string // image of the minimal board
 	accel   accelerator
 	count   int
 	memory  byteSize // of the benchmark image's machine
@@ -139,6 +143,7 @@ func (o *benchOptions) check(files []string, dir string) error {
 // checkSmall refuses an image with two tasks that is asked for and cannot be used. The one
 // in dir may be missing.
 func (o *benchOptions) checkSmall(dir string) error {
+	o.minimal = filepath.Join(dir, minimalImage)
 	if o.small == "" {
 		o.small = filepath.Join(dir, smallImage)
 		return nil

@@ -46,7 +46,7 @@ func (o *benchOptions) measure(ctx context.Context, stderr io.Writer) (*bench.Ru
 	if status, err := m.withDevices(ctx); err != nil {
 		return nil, status, err
 	}
-	for _, stage := range []func(context.Context) error{m.stages, m.smallestMemory} {
+	for _, stage := range []func(context.Context) error{m.stages, m.smallestMemory, m.minimal} {
 		if err := stage(ctx); err != nil {
 			return nil, failedStatus(ctx), err
 		}
@@ -378,6 +378,39 @@ func (m *measurer) smallestMemory(ctx context.Context) error {
 	}
 	m.run.Results = append(m.run.Results, bench.Result{Name: name, Ops: 1,
 		Metrics: []bench.Metric{{Unit: "KiB", Value: float64(enough >> 10)}}})
+	return nil
+}
+
+// minimal measures the minimal board, under QEMU: how long it boots, and the size of its kernel. Symbols are beside
+// the image.
+func (m *measurer) minimal(ctx context.Context) error {
+	if m.accel != accelQEMU || !slices.ContainsFunc(bench.MinimalNames, m.wants) {
+		return nil
+	}
+	img, err := openImage(ctx, m.o.minimal, minimalImage)
+	if err != nil {
+		m.run.Warnings = append(m.run.Warnings, fmt.Sprintf("the minimal board was not measured: %s", files.Words(err)))
+		return nil
+	}
+	fmt.Fprintf(m.stderr, "kapsel: %s\n", strings.Join(bench.MinimalNames, ", "))
+	var console bytes.Buffer
+	exit, cause, err := m.guest(ctx, smallTimeout, vmm.Config{Image: img, Memory: uint64(m.o.memory), Cmdline: "boot-ticks"},
+		&console, func() bool { return false })
+	switch {
+	case err != nil:
+		return err
+	case exit.Reason == vmm.Cancelled:
+		return fmt.Errorf("%q: %w", m.o.minimal, cause)
+	}
+	boot, err := bench.MinimalBoot(console.String(), m.unit())
+	if err != nil {
+		return fmt.Errorf("%q: %w", m.o.minimal, err)
+	}
+	sizes, err := bench.KernelSizes(m.o.minimal, filepath.Join(filepath.Dir(m.o.minimal), "kernel.elf"))
+	if err != nil {
+		return err
+	}
+	m.run.Results = append(append(m.run.Results, boot), bench.MinimalSize(sizes)...)
 	return nil
 }
 

@@ -33,7 +33,7 @@ func (d *DeferredCall) Register(k *Kernel, client DeferredClient) {
 	}
 	d.kernel = k
 	d.mask = 1 << k.deferred.count
-	k.deferred.clients[k.deferred.count] = client
+	k.deferred.clients[k.deferred.count].DeferredClient = client
 	k.deferred.count++
 }
 
@@ -57,7 +57,13 @@ type deferredCalls struct {
 	_       notComparable
 	pending uint32
 	count   int
-	clients [maxDeferred]DeferredClient
+	clients [maxDeferred]deferredClient
+}
+
+// deferredClient is a client, not comparable.
+type deferredClient struct {
+	_ notComparable
+	DeferredClient
 }
 
 // run calls the clients that wait, in the order of their registration, each once.

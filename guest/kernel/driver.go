@@ -48,6 +48,7 @@ type driverTable struct {
 
 // driverPlace is free if its key is 0.
 type driverPlace struct {
+	_      notComparable
 	driver Driver
 	key    uint64
 	_      uint64 // to a power of two

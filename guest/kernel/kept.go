@@ -10,6 +10,7 @@ package kernel
 
 // keptEvent is an event that is kept in the task's record.
 type keptEvent struct {
+	_     notComparable
 	event event
 	args  [3]uint32
 	waits bool        // there is one

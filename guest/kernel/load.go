@@ -58,10 +58,10 @@ func (l *loader) consider(b []byte, size, offset int) {
 	t := l.record()
 	t.offset = offset
 	wrong := t.object.Parse(b[:size])
-	if wrong.OK() && t.object.Padding() {
-		return
-	}
 	if wrong.OK() {
+		if t.object.Padding() {
+			return
+		}
 		wrong = t.object.Runnable()
 	}
 	if !wrong.OK() {

@@ -7,10 +7,11 @@ import "kapsel/guest/abi"
 // loan the same one, so that no access of a borrower that does not know yet is a fault. It
 // stays until the borrower is told.
 type loan struct {
+	_      notComparable
 	of     sharedBuffer
-	start  uint32 // where it begins in the lender's RAM, as all below in pages
-	size   uint8  // 0: nothing is lent
+	size   uint8  // in pages, as what follows; 0: nothing is lent
 	mapped uint8  // where the borrower has pages, from loanAddress on: from size on its blank page
+	start  uint32 // where it begins in the lender's RAM
 }
 
 // sharedBuffer names a buffer that a task shares: the grant and the allow number.
@@ -64,7 +65,7 @@ func (k *Kernel) lendAnew(lender, borrower *Task, of sharedBuffer, addr, size ui
 	start, pages := uint32((addr-m.ramStart)/abi.PageSize), uint8(size/abi.PageSize)
 	mem, _ := m.readWrite(addr, size) // the break stays above shared buffers
 	k.cpu.Map(borrower.slot, loanAddress(lender), mem, ReadWrite)
-	*l = loan{of, start, pages, max(pages, l.mapped)}
+	*l = loan{of: of, start: start, size: pages, mapped: max(pages, l.mapped)}
 	lender.lends |= borrower.bit
 	borrower.lenders |= lender.bit
 	if l.mapped == l.size {

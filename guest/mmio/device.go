@@ -22,7 +22,7 @@ const noWidth = "mmio: a register is of 1, 2 or 4 bytes"
 // Device is the registers of one device of kind D. A driver declares a type of its own for D, so that what it declares as
 // registers of D are registers of no other device.
 type Device[D any] struct {
-	_   [0]*D // so that the device of one kind does not convert to one of another
+	_   [0]func(*D) // so that the device of one kind does not convert to one of another, and none is compared
 	bus Bus
 }
 

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -18,9 +19,11 @@ func TestMinimal(t *testing.T) {
 		Image: minimal, Modules: [][]byte{machine.Object(t, "hello.tbf"), machine.Object(t, "counter.tbf")}, Cmdline: "boot-ticks",
 	})
 	ended(t, out, abi.ExitOK)
-	assert.Regexp(t, `^Kapsel .* KiB of memory\nMitigations: .*\ntask 1 hello: .*\ntask 2 counter: .*\nboot: entered at tick \d+, tasks loaded at tick \d+\n`, out.Console)
+	assert.Regexp(t, `^Kapsel .* KiB of memory\nMitigations: .*\ntask 1 hello: .*\ntask 2 counter: .*\n`, out.Console)
 	inOrder(t, out.Console, "hello: greeting 1 of 10\n", "hello: greeting 10 of 10\n")
 	inOrder(t, out.Console, "counter: 1\n", "counter: 10\n")
+	assert.Regexp(t, `\nboot: entered at tick \d+, tasks loaded at tick \d+\n`, out.Console[strings.Index(out.Console, "counter: 10\n"):],
+		"the first task has not waited for it")
 	for _, task := range []string{"hello", "counter"} {
 		assert.Regexp(t, `(?m)^ *\d+ +`+task+` +Terminated .* exit with code 0$`, out.Console)
 	}

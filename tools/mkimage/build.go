@@ -19,6 +19,8 @@ type program struct {
 	text  uint64 // address of its first instruction
 	data  uint64 // address of its first variable, on a page; 0: where the linker puts it
 	safe  bool   // hardened against transient execution (docs/security.md)
+
+	replace map[string][]byte // source files, by path, and what stands in for each
 }
 
 // kernelText is the kernel's physical address. Its virtual one is KernelBase higher: the
@@ -47,19 +49,19 @@ func (tc *toolchain) withTags(tags string) string {
 
 // build compiles and links p to the ELF file out.
 func (tc *toolchain) build(p program, out string) error {
-	overlay, err := os.CreateTemp("", "kapsel-overlay-*.json")
+	dir, err := os.MkdirTemp("", "kapsel-overlay-*")
 	if err != nil {
 		return err
 	}
-	overlay.Close()
-	defer os.Remove(overlay.Name())
-	if err := tc.writeOverlay(overlay.Name()); err != nil {
+	defer os.RemoveAll(dir)
+	overlay, err := tc.writeOverlay(dir, p.replace)
+	if err != nil {
 		return err
 	}
 	// -wb=false: no write barriers, as nothing collects.
 	compiler := "all=-wb=false"
 	// The linker takes -T and -D as signed numbers.
-	flags := []string{"-trimpath", "-buildvcs=false", "-overlay", overlay.Name(), "-tags", tc.withTags(p.tags)}
+	flags := []string{"-trimpath", "-buildvcs=false", "-overlay", overlay, "-tags", tc.withTags(p.tags)}
 	if p.safe {
 		compiler += " -spectre=index,ret"
 		flags = append(flags, "-asmflags=all=-spectre=ret")

@@ -18,6 +18,12 @@ type linked struct {
 // buildKernel builds the kernel of a board to the file out.
 func (tc *toolchain) buildKernel(board, out string) error {
 	p := kernelProgram(board)
+	if err := tc.build(p, out); err != nil {
+		return err
+	}
+	if err := tc.dropChecks(&p, out); err != nil {
+		return err
+	}
 	_, err := tc.buildPlaced(p, out, dropTypes, func(*linked) uint64 { return p.text })
 	return err
 }

@@ -118,16 +118,19 @@ var compilers = []string{"AR", "CC", "CXX", "FC", "GCCGO", "GCCGOTOOLDIR", "PKG_
 // They zero and copy memory, decode strings into runes, and divide complex numbers.
 var stockFiles = []string{"complex.go", "duff_amd64.s", "float.go", "utf8.go"}
 
-// writeOverlay writes the go command's -overlay file: every file of package runtime is
-// deleted but stockFiles, and those of guest/runtime stand in.
-func (tc *toolchain) writeOverlay(path string) error {
+// writeOverlay writes the go command's -overlay file into a folder, and returns its path: every file of package
+// runtime is deleted but stockFiles, and those of guest/runtime stand in. For other sources texts may stand in.
+func (tc *toolchain) writeOverlay(dir string, texts map[string][]byte) (string, error) {
 	stock := filepath.Join(tc.goroot, "src", "runtime")
 	ours := filepath.Join(tc.module, "guest", "runtime")
-	replace := map[string]string{}
-	for dir, target := range map[string]bool{stock: false, ours: true} {
-		entries, err := os.ReadDir(dir)
+	replace, err := writeReplacements(dir, texts)
+	if err != nil {
+		return "", err
+	}
+	for from, target := range map[string]bool{stock: false, ours: true} {
+		entries, err := os.ReadDir(from)
 		if err != nil {
-			return err
+			return "", err
 		}
 		for _, e := range entries {
 			ext := filepath.Ext(e.Name())
@@ -145,9 +148,10 @@ func (tc *toolchain) writeOverlay(path string) error {
 	}
 	b, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
-		return err
+		return "", err
 	}
-	return os.WriteFile(path, b, 0o644)
+	path := filepath.Join(dir, "overlay.json")
+	return path, os.WriteFile(path, b, 0o644)
 }
 
 // output runs a command and returns its standard output without the last newline; the

@@ -62,7 +62,10 @@ func readsTypes(code []byte, addr uint64, symbols []elf.Symbol, readers []uint64
 			slices.Contains(typeReaders, s.Name) {
 			continue
 		}
-		calls := append([]uint64{s.Value}, callees(code[s.Value-addr:][:s.Size], s.Value)...)
+		calls := []uint64{s.Value}
+		for _, b := range branches(code[s.Value-addr:][:s.Size], s.Value) {
+			calls = append(calls, b.to)
+		}
 		if strings.HasPrefix(s.Name, "type:.eq.") {
 			comparisons = append(comparisons, calls)
 		} else {
@@ -83,14 +86,22 @@ func readsTypes(code []byte, addr uint64, symbols []elf.Symbol, readers []uint64
 	return slices.ContainsFunc(others, reads)
 }
 
-// callees returns where the calls and jumps in a function's code, which begins at addr, lead.
-func callees(code []byte, addr uint64) []uint64 {
+// A branch is a call of, or a jump to, an address that stands in the instruction.
+type branch struct {
+	at, to uint64
+	call   bool
+}
+
+// branches returns what may be branches in a function's code, which begins at addr: bytes of
+// other instructions can look like one.
+func branches(code []byte, addr uint64) []branch {
 	const call, jump = 0xe8, 0xe9
-	var found []uint64
+	var found []branch
 	for i := 0; i+5 <= len(code); i++ {
 		if code[i] == call || code[i] == jump {
 			relative := int32(binary.LittleEndian.Uint32(code[i+1:]))
-			found = append(found, addr+uint64(i)+5+uint64(int64(relative)))
+			at := addr + uint64(i)
+			found = append(found, branch{at, at + 5 + uint64(int64(relative)), code[i] == call})
 		}
 	}
 	return found

@@ -59,11 +59,11 @@ func loadDescriptors() {
 
 	stubs := trapStubsAddress()
 	for v := range idt {
-		idt[v] = interruptGate(stubs+uint64(v*stubSize), 0, 0)
+		idt[v].set(stubs+uint64(v*stubSize), 0, 0)
 	}
 	for i := range specialGates {
 		g := &specialGates[i]
-		idt[g.vector] = interruptGate(stubs+uint64(g.vector)*stubSize, int(g.ist), int(g.ring))
+		idt[g.vector].set(stubs+uint64(g.vector)*stubSize, uint64(g.ist), uint64(g.ring))
 	}
 	lidt(&tablePointer{limit: uint16(len(idt)*16 - 1), base: addressOf(&idt[0])})
 

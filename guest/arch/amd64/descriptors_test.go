@@ -127,6 +127,9 @@ func TestTablePointers(t *testing.T) {
 }
 
 func TestInterruptGate(t *testing.T) {
-	assert.Equal(t, gate{0x89ab_8e03_0008_cdef, 0x0123_4567}, interruptGate(0x0123_4567_89ab_cdef, 3, 0))
-	assert.Equal(t, gate{0x89ab_ee00_0008_cdef, 0x0123_4567}, interruptGate(0x0123_4567_89ab_cdef, 0, 3))
+	var g gate
+	g.set(0x0123_4567_89ab_cdef, 3, 0)
+	assert.Equal(t, gate{0x89ab_8e03_0008_cdef, 0x0123_4567}, g)
+	g.set(0x0123_4567_89ab_cdef, 0, 3)
+	assert.Equal(t, gate{0x89ab_ee00_0008_cdef, 0x0123_4567}, g)
 }

@@ -77,11 +77,12 @@ TEXT ·pvhEntry(SB), NOSPLIT|NOFRAME, $0
 	LEAL (const_pageSize+3)(DI), AX       // present, writeable
 	MOVL AX, 0(DI)                        // PML4: the first and the last 512 GiB
 	MOVL AX, (511*8)(DI)
-	LEAL (2*const_pageSize+3)(DI), AX
-	MOVL AX, const_pageSize(DI)           // PDPT: the first GiB and the last but one
-	MOVL AX, (const_pageSize+510*8)(DI)
-	MOVL $0x83, AX                        // PD: present, writeable, 2 MiB
-	XORL CX, CX
+	MOVL $0x80000001, AX
+	CPUID                                 // no more of BX is needed
+	MOVL $0x83, AX                        // present, writeable, large
+	BTL  $26, DX                          // pages of 1 GiB
+	JCS  gigabyte
+	XORL CX, CX                           // PD: 2 MiB
 #define LARGE(n) MOVL AX, (2*const_pageSize+8*n)(DI)(CX*8); ADDL $0x200000, AX
 large:
 	LARGE(0)
@@ -95,6 +96,10 @@ large:
 	ADDL $8, CX
 	CMPL CX, $512
 	JNE  large
+	LEAL (2*const_pageSize+3)(DI), AX
+gigabyte:
+	MOVL AX, const_pageSize(DI)           // PDPT: the first GiB and the last but one
+	MOVL AX, (const_pageSize+510*8)(DI)
 
 	MOVL $0x620, AX                       // CR4: PAE, OSFXSR, OSXMMEXCPT
 	MOVL AX, CR4

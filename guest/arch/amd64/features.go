@@ -73,16 +73,16 @@ func (f *features) accelerator() string {
 
 // cr4 is the control register with every protection that the CPU has.
 func (f *features) cr4() uint64 {
-	v := uint64(cr4PAE | cr4PGE | cr4OSFXSR | cr4OSXMMEXCPT)
-	for _, x := range [...]struct {
-		have bool
-		bit  uint64
-	}{{f.machineCheck, cr4MCE}, {f.pcid, cr4PCIDE}, {f.smep, cr4SMEP}, {f.smap, cr4SMAP}, {f.umip, cr4UMIP}} {
-		if x.have {
-			v |= x.bit
-		}
+	return cr4PAE | cr4PGE | cr4OSFXSR | cr4OSXMMEXCPT |
+		when(f.machineCheck, cr4MCE) | when(f.pcid, cr4PCIDE) | when(f.smep, cr4SMEP) | when(f.smap, cr4SMAP) | when(f.umip, cr4UMIP)
+}
+
+// when is bits if have is set, else 0.
+func when(have bool, bits uint64) uint64 {
+	if have {
+		return bits
 	}
-	return v
+	return 0
 }
 
 func bit(v uint32, n int) bool { return v>>n&1 != 0 }

@@ -4,11 +4,17 @@ package amd64
 
 // What Go cannot say. Host tests have stand-ins for all of it (processor_host.go).
 
-// Single instructions, in instructions_amd64.s. All are privileged or pointless in ring 3.
+// Single instructions, and loops that wait, in instructions_amd64.s. All are privileged or pointless in ring 3.
 
 func outb(port uint16, v byte)
-func inb(port uint16) byte
 func outl(port uint16, v uint32)
+
+// sendByte and sendString wait for COM1 before each byte.
+
+func sendByte(c byte)
+
+//go:noescape
+func sendString(s string)
 
 func rdmsr(msr uint32) uint64
 func wrmsr(msr uint32, v uint64)

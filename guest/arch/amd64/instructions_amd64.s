@@ -1,6 +1,7 @@
 //go:build kapsel
 
 #include "textflag.h"
+#include "go_asm.h"
 
 // func outb(port uint16, v byte)
 TEXT ·outb(SB), NOSPLIT, $0-3
@@ -9,18 +10,41 @@ TEXT ·outb(SB), NOSPLIT, $0-3
 	OUTB
 	RET
 
-// func inb(port uint16) byte
-TEXT ·inb(SB), NOSPLIT, $0-9
-	MOVW port+0(FP), DX
-	INB
-	MOVB AX, ret+8(FP)
-	RET
-
 // func outl(port uint16, v uint32)
 TEXT ·outl(SB), NOSPLIT, $0-8
 	MOVW port+0(FP), DX
 	MOVL v+4(FP), AX
 	OUTL
+	RET
+
+// WAIT waits for the UART to take a byte, but not for ever. LOOPE goes on while ZF is set and RCX is not 0.
+#define WAIT \
+	MOVL   $const_serialPatience, CX    \
+	MOVL   $const_uartLineStatus, DX    \
+	INB                                 \
+	TESTB  $const_uartEmpty, AX         \
+	BYTE   $0xe1; BYTE $-5              \ // LOOPE to INB
+	MOVL   $const_uartData, DX
+
+// func sendByte(c byte)
+TEXT ·sendByte(SB), NOSPLIT, $0-1
+	WAIT
+	MOVB c+0(FP), AX
+	OUTB
+	RET
+
+// func sendString(s string)
+TEXT ·sendString(SB), NOSPLIT, $0-16
+	MOVQ s_base+0(FP), SI
+	MOVQ s_len+8(FP), BX
+	TESTQ BX, BX
+	JEQ  done
+next:
+	WAIT
+	OUTSB                                 // the direction flag is clear
+	DECQ BX
+	JNE  next
+done:
 	RET
 
 // func rdmsr(msr uint32) uint64

@@ -51,7 +51,7 @@ func refuse(problem string) {
 func (m *Machine) enterKernelSpace() {
 	free := m.boot.free
 	m.TaskRAM.Low = bytesAt(free.start, free.size())
-	m.kernel = addressSpace{ram: &m.TaskRAM, huge: m.features.gigabytePages}
+	m.kernel.ram, m.kernel.huge = &m.TaskRAM, m.features.gigabytePages
 	root, ok := m.kernel.takeFrame()
 	m.kernel.root = root
 	guard := abi.PageUp(addressOf(&stack[0]))
@@ -65,7 +65,8 @@ func (m *Machine) enterKernelSpace() {
 	window = abi.DirectMap
 
 	left := uint64(len(m.TaskRAM.Low))
-	m.TaskRAM = kernel.RAM{Low: bytesAt(free.end-left, left), High: bytesAt(m.boot.high.start, m.boot.high.size())}
+	m.TaskRAM.Low = bytesAt(free.end-left, left)
+	m.TaskRAM.High = bytesAt(m.boot.high.start, m.boot.high.size())
 }
 
 // startTimer finds out how fast the clocks run: from the monitor, from CPUID, from KVM. Where

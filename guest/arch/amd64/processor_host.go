@@ -52,19 +52,12 @@ func newProcessor() *processor {
 type halted struct{}
 
 func outb(port uint16, v byte) {
-	if port == uartData {
-		hostCPU.console = append(hostCPU.console, v)
-		return
-	}
 	hostCPU.ports[port] = v
 }
 
-func inb(port uint16) byte {
-	if port == uartLineStatus {
-		return uartEmpty
-	}
-	return 0xff
-}
+func sendByte(c byte) { hostCPU.console = append(hostCPU.console, c) }
+
+func sendString(s string) { hostCPU.console = append(hostCPU.console, s...) }
 
 func outl(port uint16, v uint32) {
 	if port == abi.PortDebugExit {

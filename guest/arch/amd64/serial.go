@@ -14,20 +14,18 @@ const (
 type Serial struct{}
 
 // WriteString writes s. A line that takes no bytes is given up after a while.
-func (*Serial) WriteString(s string) {
-	for i := range len(s) {
-		serial.WriteChar(s[i])
-	}
-}
+//
+//go:noinline
+//go:nosplit
+func (*Serial) WriteString(s string) { sendString(s) }
 
 // WriteChar writes a byte, as WriteString does.
 //
-//go:noinline
-func (*Serial) WriteChar(c byte) {
-	for n := 0; inb(uartLineStatus)&uartEmpty == 0 && n < 100_000; n++ {
-	}
-	outb(uartData, c)
-}
+//go:nosplit
+func (*Serial) WriteChar(c byte) { sendByte(c) }
+
+// serialPatience is how often the line is asked whether it takes a byte, before it gets the byte all the same.
+const serialPatience = 100_000
 
 // serial is Serial as an interface value that needs no allocation.
 var serial = &Serial{}

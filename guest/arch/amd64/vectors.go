@@ -47,15 +47,13 @@ const (
 // A gate is an entry of the interrupt descriptor table (SDM vol. 3, 6.14.1).
 type gate [2]uint64
 
-// interruptGate makes a gate that enters ring 0 at handler with interrupts off, on the
+// set makes it a gate that enters ring 0 at handler with interrupts off, on the
 // stack ist, or, if that is 0, on RSP0 when it comes from ring 3. INT instructions may use
 // it from rings up to ring.
-func interruptGate(handler uint64, ist, ring int) gate {
+func (g *gate) set(handler, ist, ring uint64) {
 	const presentInterrupt = 0x8e
-	return gate{
-		handler&0xffff | kernelCode<<16 | uint64(ist)<<32 | uint64(presentInterrupt|ring<<5)<<40 | handler>>16&0xffff<<48,
-		handler >> 32,
-	}
+	g[0] = handler&0xffff | kernelCode<<16 | ist<<32 | (presentInterrupt|ring<<5)<<40 | handler>>16&0xffff<<48
+	g[1] = handler >> 32
 }
 
 // specialGates are the vectors with a stack of their own, and those that INT instructions may

@@ -93,12 +93,16 @@ func PrintBanner(w kernel.Writer, m *amd64.Machine) {
 	m.PrintMitigations(w)
 }
 
-// PrintLoaded says that there is no task, if there is none, and how long booting took, if it was asked for.
-func (o *Options) PrintLoaded(w kernel.Writer, m *amd64.Machine, tasks int) {
+// PrintLoaded says that there is no task, if there is none.
+func PrintLoaded(w kernel.Writer, tasks int) {
 	if tasks == 0 {
 		w.WriteString("no task to run: the image holds none that may run, and none came with it\n")
 	}
+}
+
+// PrintBoot says how long booting took until tasks were loaded, if it was asked for.
+func (o *Options) PrintBoot(w kernel.Writer, m *amd64.Machine, loaded uint64) {
 	if o.BootTicks {
-		format.Print(w, "boot: entered at tick %d, tasks loaded at tick %d\n", m.EntryTicks(), amd64.Ticks())
+		format.Print(w, "boot: entered at tick %d, tasks loaded at tick %d\n", m.EntryTicks(), loaded)
 	}
 }

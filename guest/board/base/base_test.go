@@ -55,8 +55,8 @@ func TestFaultPolicy(t *testing.T) {
 
 func TestPrintLoaded(t *testing.T) {
 	var log kerneltest.Log
-	new(Options).PrintLoaded(&log, nil, 1)
+	PrintLoaded(&log, 1)
 	assert.Empty(t, log.String())
-	new(Options).PrintLoaded(&log, nil, 0)
+	PrintLoaded(&log, 0)
 	assert.Equal(t, "no task to run: the image holds none that may run, and none came with it\n", log.String())
 }

@@ -98,7 +98,8 @@ func main() {
 	base.PrintBanner(&b.debug, b.machine)
 	loaded := b.kernel.Load([][]byte{b.machine.ImageTasks(), b.machine.ModuleTasks()}, can.TaskManagement)
 	b.instruments.booted(b.machine.EntryTicks(), start, amd64.Ticks())
-	b.options.PrintLoaded(&b.debug, b.machine, loaded)
+	base.PrintLoaded(&b.debug, loaded)
+	b.options.PrintBoot(&b.debug, b.machine, amd64.Ticks())
 	b.debug.Booted()
 	if b.hasConsole {
 		b.processConsole.Start()

@@ -65,8 +65,10 @@ func main() {
 	b.wire(can)
 	base.PrintBanner(debug, b.machine)
 	loaded := b.kernel.Load([][]byte{b.machine.ImageTasks(), b.machine.ModuleTasks()}, can.TaskManagement)
-	b.options.PrintLoaded(debug, b.machine, loaded)
+	base.PrintLoaded(debug, loaded)
+	ticks := amd64.Ticks()
 	b.kernel.Run(can.MainLoop)
+	b.options.PrintBoot(debug, b.machine, ticks) // behind the first task, which is not to wait for it
 	b.KernelPanicked(debug)
 	amd64.Exit(b.kernel.ExitStatus())
 }

@@ -18,37 +18,45 @@ type Writer interface {
 //
 // Text has no other use for the percent sign, and at most as many verbs as there are values.
 func Print(w Writer, text string, values ...uint64) {
-	plain := 0 // where the text begins that is still to be written
-	for i := 0; i < len(text); i++ {
-		if text[i] != '%' {
-			continue
+	for {
+		n := verb(text)
+		w.WriteString(text[:n])
+		if n == len(text) {
+			return
 		}
-		w.WriteString(text[plain:i])
 		width := 0
-		for i++; text[i] <= '9'; i++ {
-			width = 10*width + int(text[i]-'0')
+		for text = text[n+1:]; text[0] <= '9'; text = text[1:] {
+			width = 10*width + int(text[0]-'0')
 		}
-		if text[i] == 'x' {
+		if text[0] == 'x' {
 			hexadecimal(w, values[0], width)
 		} else {
 			decimal(w, values[0], width)
 		}
-		values = values[1:]
-		plain = i + 1
+		text, values = text[1:], values[1:]
 	}
-	w.WriteString(text[plain:])
+}
+
+// verb is where the first verb in text begins, or the text's length.
+func verb(text string) int {
+	for i, c := range []byte(text) { // nothing is copied, and no index is masked
+		if c == '%' {
+			return i
+		}
+	}
+	return len(text)
 }
 
 // hexadecimal writes v with zeros before it up to width digits.
 func hexadecimal(w Writer, v uint64, width int) {
 	const digits = "0123456789abcdef"
 	shift := uint(4 * max(width, 1))
-	for shift < 64 && v>>shift != 0 {
+	for shift < 64 && v>>(shift&63) != 0 {
 		shift += 4
 	}
 	for shift > 0 {
 		shift -= 4
-		w.WriteChar(digits[v>>shift&15])
+		w.WriteChar(digits[v>>(shift&63)&15])
 	}
 }
 

@@ -1,15 +1,18 @@
 package tbf
 
 // The functions below read little-endian numbers. The caller has checked that
-// b is long enough. They go through a pointer to an array, as guest/kernel/memory.go says why.
+// b is long enough. Each is one function, not a copy in every caller: with its masks of indices (docs/security.md) it is
+// longer than a call. They go through a pointer to an array, as guest/kernel/memory.go says why.
 
+//go:noinline
 func le16(b []byte, at uint32) uint16 {
-	w := (*[2]byte)(b[at:][:2])
+	w := (*[2]byte)(b[at:])
 	return uint16(w[0]) | uint16(w[1])<<8
 }
 
+//go:noinline
 func le32(b []byte, at uint32) uint32 {
-	w := (*[4]byte)(b[at:][:4])
+	w := (*[4]byte)(b[at:])
 	return uint32(w[0]) | uint32(w[1])<<8 | uint32(w[2])<<16 | uint32(w[3])<<24
 }
 

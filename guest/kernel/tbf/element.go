@@ -65,8 +65,7 @@ func head(b []byte, at uint32) (typ Type, size uint32) {
 
 // addElement checks the value of an element, and notes where it is, unless it is a second one.
 func (o *Object) addElement(wrong *Error, typ Type, value span) bool {
-	for i := range elements {
-		e := &elements[i]
+	for i, e := range &elements {
 		if e.typ != typ {
 			continue
 		}
@@ -106,6 +105,10 @@ func (o *Object) checkLength(wrong *Error, field Field, rule Rule, value span, w
 func (o *Object) checkName(wrong *Error, value span) bool {
 	name := o.bytes(value)
 	for i := 0; i < len(name); {
+		if c := name[i]; c >= 0x20 && c < 0x7f {
+			i++
+			continue
+		}
 		r, size := utf8.DecodeRune(name[i:])
 		invalid := r == utf8.RuneError && size == 1
 		control := r < 0x20 || r >= 0x7f && r < 0xa0

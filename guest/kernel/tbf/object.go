@@ -27,8 +27,6 @@ func (o *Object) bytes(s span) []byte { return o.data[s.at:s.end()] }
 func (o *Object) has(e element) bool { return o.values[e].at != 0 }
 
 // word reads a 32-bit number in the value of an element that the object has.
-//
-//go:noinline
 func (o *Object) word(e element, offset uint32) uint32 { return le32(o.data, o.values[e].at+offset) }
 
 // Program says how to start a task. It merges the elements Main and Program.

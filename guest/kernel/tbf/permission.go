@@ -5,7 +5,7 @@ func (o *Object) Permissions() int {
 	if !o.Restricted() {
 		return 0
 	}
-	return int(le16(o.bytes(o.values[elementPermissions]), 0))
+	return int(le16(o.data, o.values[elementPermissions].at))
 }
 
 // Permission returns entry i of the list. It reports false if there is no such entry.
