@@ -162,8 +162,13 @@ func (in *inbound) serve() {
 	buffer := make([]byte, datagramSize)
 	for {
 		size, from, err := in.socket.ReadFromUDPAddrPort(buffer)
-		if err != nil {
+		switch {
+		case errors.Is(err, net.ErrClosed):
 			return
+		case err != nil: // the host has no memory left
+			in.network.stats.failed.Add(1)
+			in.network.pause()
+			continue
 		}
 		if f := in.flowOf(from); f != nil {
 			f.touch()

@@ -417,6 +417,31 @@ func TestForwardUDP(t *testing.T) {
 	assert.Len(t, g.flows, 3)
 }
 
+// TestForwardUDPOutlivesFailures: a port of the host whose socket fails for a while serves again afterwards.
+func TestForwardUDPOutlivesFailures(t *testing.T) {
+	g := startGuest(t, Config{Forwards: []Forward{forward(t, "udp", 7)}}, testHost())
+	g.lease(t)
+	s := g.listenUDP(t, 7)
+	var socket *net.UDPConn
+	for _, l := range g.listeners {
+		if c, ok := l.(*net.UDPConn); ok {
+			socket = c
+		}
+	}
+	require.NoError(t, socket.SetReadDeadline(time.Now())) // a failure that can be made
+	require.Eventually(t, func() bool { return g.Stats().Failed > 0 }, patience, time.Millisecond)
+	require.NoError(t, socket.SetReadDeadline(time.Time{}))
+	c, err := net.Dial("udp", g.addresses[0].String())
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = c.Write([]byte("again"))
+	require.NoError(t, err)
+	buffer := make([]byte, 100)
+	n, _, err := s.ReadFrom(buffer)
+	require.NoError(t, err)
+	assert.Equal(t, "again", string(buffer[:n]))
+}
+
 // TestHalfClose: what one side has sent before it closed arrives, and the other can go on sending.
 func TestHalfClose(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
