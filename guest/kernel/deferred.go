@@ -33,7 +33,7 @@ func (d *DeferredCall) Register(k *Kernel, client DeferredClient) {
 	}
 	d.kernel = k
 	d.mask = 1 << k.deferred.count
-	k.deferred.clients[k.deferred.count].DeferredClient = client
+	k.deferred.clients[k.deferred.count].client = client
 	k.deferred.count++
 }
 
@@ -60,10 +60,10 @@ type deferredCalls struct {
 	clients [maxDeferred]deferredClient
 }
 
-// deferredClient is a client, not comparable.
+// deferredClient is a registered client.
 type deferredClient struct {
-	_ notComparable
-	DeferredClient
+	_      notComparable
+	client DeferredClient
 }
 
 // run calls the clients that wait, in the order of their registration, each once.
@@ -71,6 +71,6 @@ func (d *deferredCalls) run() {
 	for waiting := d.pending; waiting != 0; waiting &= waiting - 1 {
 		i := bits.TrailingZeros32(waiting)
 		d.pending &^= 1 << i
-		d.clients[i].HandleDeferredCall()
+		d.clients[i].client.HandleDeferredCall()
 	}
 }
