@@ -207,6 +207,20 @@ func TestBenchFailures(t *testing.T) {
 	})
 }
 
+// The minimal board is counted under QEMU alone, and only where it is.
+func TestBenchWithoutTheMinimalBoard(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, accel string) {
+		out, _ := runBench(t, 0, "--accel", accel, "--run", "Minimal|Memop", benchImage(t, "170"))
+		const warning = "# warning: the minimal board was not measured: "
+		if accel == "qemu" {
+			assert.Regexp(t, warning+`".*minimal/boot\.elf": no such file or directory: scripts/build makes build/minimal/boot\.elf`, out)
+		} else {
+			assert.NotContains(t, out, warning)
+		}
+	})
+}
+
 func TestBenchWithoutTwoTasks(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, accel string) {

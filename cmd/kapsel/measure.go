@@ -401,6 +401,8 @@ func (m *measurer) minimal(ctx context.Context) error {
 		return err
 	case exit.Reason == vmm.Cancelled:
 		return fmt.Errorf("%q: %w", m.o.minimal, cause)
+	case exit != (vmm.Exit{Reason: vmm.GuestExit}):
+		return fmt.Errorf("%q: %v", m.o.minimal, exit)
 	}
 	boot, err := bench.MinimalBoot(console.String(), m.unit())
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"kapsel/tools/pclntab"
 )
 
-// Go's compiler begins a function with a check of the stack's end, but for those that are marked
-// go:nosplit. Go's linker adds the frames of these up, from one check to the next, and refuses a chain that is longer
+// Go's compiler begins a function with a check of the stack's end, but for those with the directive
+// NOSPLIT. Go's linker adds the frames of these up, from one check to the next, and refuses a chain that is longer
 // than what a check keeps free. So a check whose function fits there is not needed, and a kernel is built once more
 // without it: a tenth of its code. The marks are made in copies of the sources, and the linker has the last word.
 

@@ -2,12 +2,23 @@
 
 package amd64
 
+import "kapsel/guest/abi"
+
 // What Go cannot say. Host tests have stand-ins for all of it (processor_host.go).
 
 // Single instructions, and loops that wait, in instructions_amd64.s. All are privileged or pointless in ring 3.
 
 func outb(port uint16, v byte)
 func outl(port uint16, v uint32)
+
+// Registers of the 8250 UART on COM1, the bit that says that it takes a byte, and how often it is asked for
+// that before it gets the byte all the same.
+const (
+	uartData       = abi.PortCOM1
+	uartLineStatus = abi.PortCOM1 + 5
+	uartEmpty      = 1 << 5
+	serialPatience = 100_000
+)
 
 // sendByte and sendString wait for COM1 before each byte.
 

@@ -2,13 +2,6 @@ package amd64
 
 import "kapsel/guest/abi"
 
-// Registers of the 8250 UART on COM1, and the bit that says that it takes a byte.
-const (
-	uartData       = abi.PortCOM1
-	uartLineStatus = abi.PortCOM1 + 5
-	uartEmpty      = 1 << 5
-)
-
 // Serial writes to COM1 by waiting for it: for the first words and the last ones, when no
 // driver can be relied on. It implements kernel.Writer.
 type Serial struct{}
@@ -23,9 +16,6 @@ func (*Serial) WriteString(s string) { sendString(s) }
 //
 //go:nosplit
 func (*Serial) WriteChar(c byte) { sendByte(c) }
-
-// serialPatience is how often the line is asked whether it takes a byte, before it gets the byte all the same.
-const serialPatience = 100_000
 
 // serial is Serial as an interface value that needs no allocation.
 var serial = &Serial{}
