@@ -470,6 +470,18 @@ func TestRunTripleFault(t *testing.T) {
 	})
 }
 
+// TestLinuxWithoutKVM: a host whose KVM cannot run it is told so, before anything is booted.
+func TestLinuxWithoutKVM(t *testing.T) {
+	if vmm.Probe(t.Context()) == nil {
+		t.Skip("this host's KVM runs Linux")
+	}
+	cmd, stdout, stderr := kapsel(t, "run", "--linux", file(t, "vmlinuz", linuxtest.Kernel(codeExit42)))
+	cmd.Run()
+	assert.Equal(t, statusFailed, cmd.ProcessState.ExitCode())
+	assert.Empty(t, stdout.String())
+	assert.Contains(t, stderr.String(), "KVM")
+}
+
 // TestRunLinux boots kernels of a few instructions by --linux: one prints and powers off, one resets.
 func TestRunLinux(t *testing.T) {
 	if err := kvmMissing(); err != nil {
@@ -488,7 +500,7 @@ func TestRunLinux(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			kernel := linuxtest.Kernel(slices.Concat(codePrompt, test.end, codeExit42))
-			cmd, stdout, stderr := kapsel(t, "run", "--linux", file(t, "vmlinuz", kernel), "--initrd", file(t, "initrd", []byte("x")), "--mem", "32M")
+			cmd, stdout, stderr := kapsel(t, "run", "--accel", "kvm", "--linux", file(t, "vmlinuz", kernel), "--initrd", file(t, "initrd", []byte("x")), "--mem", "32M")
 			cmd.Run()
 			assert.Equal(t, test.status, cmd.ProcessState.ExitCode())
 			assert.Equal(t, test.stdout, stdout.String())

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,7 +116,7 @@ func (o *runOptions) forLinux(f *flag.FlagSet, files []string) error {
 	case o.accel == accelQEMU:
 		return errors.New("--linux needs KVM, and --accel qemu forbids it: QEMU boots Linux without Kapsel, by -kernel and -initrd")
 	}
-	o.accel, o.watchdog = accelKVM, 0
+	o.watchdog = 0
 	if !given["mem"] {
 		o.memory = vmm.DefaultLinuxMemory
 	}
@@ -298,8 +299,17 @@ func (f diskFlag) Set(text string) error {
 	if path == "" {
 		return errors.New("want FILE, or FILE,ro for one that the guest cannot write to")
 	}
+	if i := strings.LastIndexByte(path, ','); i > 0 && !exists(path) && exists(path[:i]) {
+		return fmt.Errorf("want FILE or FILE,ro, found %q behind the file", path[i:])
+	}
 	*f.devices = append(*f.devices, vmm.Disk{Path: path, ReadOnly: readOnly})
 	return nil
+}
+
+// exists reports whether there is a file of that name.
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // consoleFlag is a flag: whether there is a console device beside the UART.

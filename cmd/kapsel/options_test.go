@@ -40,7 +40,7 @@ func TestParseRun(t *testing.T) {
 			devices: devices{vmm.Entropy{}, vmm.Network{Connection: wire}}}},
 		{"the last console counts", "--console|virtio|--console|virtio|--disk|a|--console|uart|i", runOptions{image: "i", tasks: []string{}, accel: accelAuto,
 			memory: vmm.DefaultMemory, watchdog: 10 * time.Second, devices: devices{vmm.Disk{Path: "a"}}}},
-		{"Linux", "--linux|k|--initrd|f|--cmdline|a b", runOptions{linux: "k", initrd: "f", accel: accelKVM, memory: vmm.DefaultLinuxMemory, cmdline: "a b"}},
+		{"Linux", "--linux|k|--initrd|f|--cmdline|a b", runOptions{linux: "k", initrd: "f", accel: accelAuto, memory: vmm.DefaultLinuxMemory, cmdline: "a b"}},
 		{"Linux with more memory", "--mem=1G|--linux=k|--accel|kvm|-v", runOptions{linux: "k", accel: accelKVM, memory: 1 << 30, verbose: true}},
 		{"files behind two dashes", "-v|--|-i|--accel", runOptions{image: "-i", tasks: []string{"--accel"}, accel: accelAuto, memory: vmm.DefaultMemory, watchdog: 10 * time.Second, verbose: true}},
 	} {
@@ -82,6 +82,7 @@ func TestParseRunErrors(t *testing.T) {
 			"a command line of 2014 bytes, and 35 bytes that tell of the devices: the kernel reads at most 2048"},
 		{"nine devices", strings.Split("i"+strings.Repeat(" --rng", 9), " "), "9 devices are more than the 8"},
 		{"a source of random numbers that is off", []string{"--rng=no", "i"}, "--rng no: want --rng alone"},
+		{"a disk's unknown option", []string{"--disk", "options_test.go,rw", "i"}, `--disk options_test.go,rw: want FILE or FILE,ro, found ",rw" behind the file`},
 		{"a disk without a file", []string{"--disk=", "i"}, `--disk "": want FILE, or FILE,ro`},
 		{"a read-only disk without a file", []string{"--disk", ",ro", "i"}, "--disk ,ro: want FILE, or FILE,ro"},
 		{"an unknown network", []string{"--net", "bridge", "i"}, `--net bridge: want user, tap=NAME or unix=PATH first, found "bridge"`},

@@ -72,6 +72,9 @@ func (o *runOptions) run(ctx context.Context, leave context.CancelCauseFunc, std
 		return statusFailed, err
 	}
 	config.Log("accelerator %s: %s", accel, why)
+	if o.linux != "" && accel == accelQEMU {
+		return statusFailed, fmt.Errorf("--linux needs KVM, and KVM cannot run it here (%s): QEMU boots Linux without Kapsel, by -kernel and -initrd", why)
+	}
 	if accel != o.accel && accel == accelQEMU {
 		config.Warn("%s; QEMU's emulator runs the machine, which its authors call no security boundary", why)
 	}

@@ -61,7 +61,7 @@ const (
 	loadedHigh       = 1 << 0 // of offLoadFlags
 	kernel64         = 1 << 0 // of offXLoadFlags: there is a 64-bit entry
 	magic            = "HdrS"
-	whatIsOne        = "want a Linux kernel for x86-64 a bzImage as Debian's packages have it"
+	whatIsOne        = "want a Linux kernel for x86-64: a bzImage, as Debian's packages have it"
 	leastLoadAddress = 1 << 20
 )
 
