@@ -36,7 +36,7 @@ func TestChecksAgainstQEMU(t *testing.T) {
 	require.NoError(t, os.Truncate(disk, 64<<20))
 	require.NoError(t, os.WriteFile(first, initrd(t), 0o600))
 	checks := []string{"boot", "devices:count=4", "rng", "disk:serial=KAPSEL,discard=yes", "console:text=hello,count=100",
-		fmt.Sprintf("net:address=10.0.2.15/24,peer=10.0.2.2:%d,bytes=20000000", servePeer(t))}
+		fmt.Sprintf("net:address=10.0.2.15/24,peer=10.0.2.2:%d,bytes=20000000", servePeer(t, "127.0.0.1"))}
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -63,9 +63,9 @@ func TestChecksAgainstQEMU(t *testing.T) {
 	assert.Contains(t, string(printed), "hello 99")
 }
 
-// servePeer answers the transfers of the check net, on a port of this machine's that it returns.
-func servePeer(t *testing.T) (port int) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+// servePeer answers the transfers of the check net, on a port of an address of this machine's, which it returns.
+func servePeer(t *testing.T, address string) (port int) {
+	l, err := net.Listen("tcp4", address+":0")
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
 	go func() {

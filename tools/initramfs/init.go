@@ -2,6 +2,8 @@ package initramfs
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +48,33 @@ func loadModule(path string) error {
 	defer f.Close()
 	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil {
 		return fmt.Errorf("load %s: %w", path, err)
+	}
+	return nil
+}
+
+// SetAddress gives a network interface an IPv4 address and its mask, as 10.0.2.15/24 (netdevice(7)). It is for init.
+func SetAddress(name string, address netip.Prefix) error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	for _, set := range []struct {
+		request uint
+		address []byte
+	}{
+		{unix.SIOCSIFADDR, address.Addr().AsSlice()}, {unix.SIOCSIFNETMASK, net.CIDRMask(address.Bits(), 32)},
+	} {
+		r, err := unix.NewIfreq(name)
+		if err != nil {
+			return err
+		}
+		if err := r.SetInet4Addr(set.address); err != nil {
+			return err
+		}
+		if err := unix.IoctlIfreq(s, set.request, r); err != nil {
+			return fmt.Errorf("give %s the address %v: %w", name, address, err)
+		}
 	}
 	return nil
 }

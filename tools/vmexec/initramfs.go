@@ -13,7 +13,7 @@ import (
 
 // kernelModules make /dev/kvm appear on an AMD machine, in the order of loading.
 // ccp is asked for by the kvm-amd of some kernels; what a rig lacks is not loaded.
-var kernelModules = []string{"irqbypass.ko", "ccp.ko", "kvm.ko", "kvm-amd.ko"}
+var kernelModules = []string{"irqbypass.ko", "ccp.ko", "kvm.ko", "kvm-amd.ko", "tun.ko"}
 
 // buildInitramfs makes the machine's first file system: init is the program running
 // now, the rest what the job needs.
