@@ -82,7 +82,7 @@ func TestParseRunErrors(t *testing.T) {
 			"a command line of 2014 bytes, and 35 bytes that tell of the devices: the kernel reads at most 2048"},
 		{"nine devices", strings.Split("i"+strings.Repeat(" --rng", 9), " "), "9 devices are more than the 8"},
 		{"a source of random numbers that is off", []string{"--rng=no", "i"}, "--rng no: want --rng alone"},
-		{"a disk's unknown option", []string{"--disk", "options_test.go,rw", "i"}, `--disk options_test.go,rw: want FILE or FILE,ro, found ",rw" behind the file`},
+		{"a disk's unknown option", []string{"--disk", "/proc/version,rw", "i"}, `--disk /proc/version,rw: want FILE or FILE,ro, found ",rw" behind the file`},
 		{"a disk without a file", []string{"--disk=", "i"}, `--disk "": want FILE, or FILE,ro`},
 		{"a read-only disk without a file", []string{"--disk", ",ro", "i"}, "--disk ,ro: want FILE, or FILE,ro"},
 		{"an unknown network", []string{"--net", "bridge", "i"}, `--net bridge: want user, tap=NAME or unix=PATH first, found "bridge"`},
