@@ -37,8 +37,6 @@ type connected struct {
 // Close implements virtio.Device.
 func (c *connected) Close() error {
 	err := c.Net.Close()
-	s := c.port.Stats()
-	c.log("network: %d frames sent, %d of them lost, %d received; %d and %d refused for their length",
-		s.Sent+s.SentDropped, s.SentDropped, s.Received, s.SentBad, s.ReceivedBad)
+	c.log("network: %v", c.port.Stats())
 	return err
 }

@@ -51,6 +51,12 @@ type Stats struct {
 	SentBad, ReceivedBad uint64
 }
 
+// String returns them in words.
+func (s Stats) String() string {
+	return fmt.Sprintf("%d frames sent, %d of them lost, %d received; %d and %d refused for their length",
+		s.Sent+s.SentDropped, s.SentDropped, s.Received, s.SentBad, s.ReceivedBad)
+}
+
 // counters are the live Stats.
 type counters struct {
 	sent, sentBytes, received, receivedBytes, sentDropped, sentBad, receivedBad atomic.Uint64

@@ -111,9 +111,7 @@ func (m *Machine) closePorts() error {
 	var errs []error
 	for _, port := range m.ports {
 		errs = append(errs, port.Close())
-		s := port.Stats()
-		m.config.Log("network: %d frames sent, %d of them lost, %d received; %d and %d refused for their length",
-			s.Sent+s.SentDropped, s.SentDropped, s.Received, s.SentBad, s.ReceivedBad)
+		m.config.Log("network: %v", port.Stats())
 	}
 	m.relays.Wait()
 	m.ports = nil
