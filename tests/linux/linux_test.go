@@ -183,38 +183,31 @@ func TestLinuxDrivesOurDevices(t *testing.T) {
 
 // newTAP makes a TAP interface with an address, which goes with the test. It needs root's rights.
 func newTAP(t *testing.T, address netip.Prefix) (name string, err error) {
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return "", err
-	}
-	defer unix.Close(fd)
 	name = "kapseltest"
-	r, err := unix.NewIfreq(name)
-	if err != nil {
+	if err := keepTAP(name, 1); err != nil {
 		return "", err
 	}
-	r.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, r); err != nil {
-		return "", err
-	}
-	if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1); err != nil {
-		return "", err
-	}
-	t.Cleanup(func() { removeTAP(t, name) })
+	t.Cleanup(func() { require.NoError(t, keepTAP(name, 0)) })
 	if err := initramfs.SetAddress(name, address); err != nil {
 		return "", err
 	}
 	return name, initramfs.BringUp(name)
 }
 
-// removeTAP removes an interface that newTAP made.
-func removeTAP(t *testing.T, name string) {
+// keepTAP says whether a TAP interface, which is made if there is none, stays when nobody has it open: 1 for yes, 0 for no.
+func keepTAP(name string, keep int) error {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	require.NoError(t, err)
+	if err != nil {
+		return err
+	}
 	defer unix.Close(fd)
 	r, err := unix.NewIfreq(name)
-	require.NoError(t, err)
+	if err != nil {
+		return err
+	}
 	r.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
-	require.NoError(t, unix.IoctlIfreq(fd, unix.TUNSETIFF, r))
-	require.NoError(t, unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 0))
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, r); err != nil {
+		return err
+	}
+	return unix.IoctlSetInt(fd, unix.TUNSETPERSIST, keep)
 }
