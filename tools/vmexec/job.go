@@ -44,7 +44,7 @@ func newJob(o *options, dir string, env []string) *job {
 			j.Back = append(j.Back, absolute(dir, d))
 		}
 	}
-	j.Env = append(j.Env, "HOME=/", "PATH=/", "TMPDIR=/tmp", "PWD="+dir)
+	j.Env = append(j.Env, "HOME=/", "PATH=/", "TMPDIR=/tmp", "PWD="+dir, "KAPSEL_RIG=1")
 	if o.out != "" {
 		j.Back = append(j.Back, o.out)
 	}

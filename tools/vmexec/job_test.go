@@ -15,7 +15,7 @@ func TestNewJob(t *testing.T) {
 	assert.Equal(t, &job{
 		Dir: "/src/pkg", Program: "/p/x.test", Args: o.args,
 		Env: []string{"GOMAXPROCS=2", "KAPSEL_BUILD=/b", "VMEXEC_X=1", "GOCOVERDIR=cov2",
-			"HOME=/", "PATH=/", "TMPDIR=/tmp", "PWD=/src/pkg"},
+			"HOME=/", "PATH=/", "TMPDIR=/tmp", "PWD=/src/pkg", "KAPSEL_RIG=1"},
 		Back: []string{"/cov", "/o", "/src/pkg/cov2"},
 	}, j)
 }
