@@ -151,8 +151,13 @@ func (m *measurer) once(ctx context.Context, boot int, devices []vmm.Device, opt
 		}
 	}}
 	var marks []vmm.Mark
+	cmdline := ""
+	if len(devices) > 0 {
+		cmdline = "raw" // the devices are for the drivers that measure them
+	}
 	exit, cause, err := m.guest(ctx, m.o.timeout, vmm.Config{
 		Image:   m.image,
+		Cmdline: cmdline,
 		Memory:  uint64(m.o.memory),
 		Devices: devices,
 		Mark:    func(mark vmm.Mark) { marks = append(marks, mark) },

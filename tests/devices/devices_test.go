@@ -24,13 +24,13 @@ import (
 // image is a kernel with the raw drivers, by which tasks use devices as they are.
 const image = "test/devices.elf"
 
-// boot runs a task of tests/guest in a machine with devices. With options, which are QEMU's, it is one of QEMU's.
+// boot runs a task of tests/guest in a machine with devices, which are for the raw drivers. With options, which are QEMU's, it is one of QEMU's.
 func boot(t *testing.T, task, cmdline string, devices []vmm.Device, options ...string) machine.Outcome {
 	t.Helper()
 	return machine.Boot(t, machine.Guest{
 		Image:   image,
 		Modules: [][]byte{machine.Object(t, "test/"+task+".tbf")},
-		Cmdline: cmdline,
+		Cmdline: strings.TrimSpace("raw " + cmdline),
 		Devices: devices,
 		Options: options,
 	})

@@ -29,6 +29,16 @@ type instruments struct {
 	driver   benchmark.Benchmark
 	rawBlock rawblock.RawBlock
 	rawNet   rawnet.RawNet
+	raw      bool // disk and network are for the raw drivers
+}
+
+// obey sets what a word of the command line asks for. It reports false if it does not know the word.
+func (i *instruments) obey(text []byte) bool {
+	if string(text) != "raw" {
+		return false
+	}
+	i.raw = true
+	return true
 }
 
 // alarmFor is the alarm that the alarm capsule gets.
@@ -57,16 +67,22 @@ func (i *instruments) wire(k *kernel.Kernel, m *amd64.Machine, can capability.Se
 	}
 }
 
-// wireDisk lets tasks at a block device as it is.
-func (i *instruments) wireDisk(k *kernel.Kernel, d hil.BlockDevice, can capability.Set) {
-	i.rawBlock.Init(k, d, can.MemoryAllocation)
-	k.AddDriver(abi.DriverRawBlock, &i.rawBlock)
+// wireDisk lets tasks at a block device as it is, if the command line asks for that. It reports whether it does.
+func (i *instruments) wireDisk(k *kernel.Kernel, d hil.BlockDevice, can capability.Set) bool {
+	if i.raw {
+		i.rawBlock.Init(k, d, can.MemoryAllocation)
+		k.AddDriver(abi.DriverRawBlock, &i.rawBlock)
+	}
+	return i.raw
 }
 
-// wireNetwork lets tasks at a network device as it is.
-func (i *instruments) wireNetwork(k *kernel.Kernel, n hil.Ethernet, can capability.Set) {
-	i.rawNet.Init(k, n, can.MemoryAllocation)
-	k.AddDriver(abi.DriverRawNet, &i.rawNet)
+// wireNetwork lets tasks at a network device as it is, if the command line asks for that. It reports whether it does.
+func (i *instruments) wireNetwork(k *kernel.Kernel, n hil.Ethernet, can capability.Set) bool {
+	if i.raw {
+		i.rawNet.Init(k, n, can.MemoryAllocation)
+		k.AddDriver(abi.DriverRawNet, &i.rawNet)
+	}
+	return i.raw
 }
 
 // An idleDriver answers no command. Such ones show what the number of drivers costs.
