@@ -225,9 +225,9 @@ func (u *UART) enable(which interrupts, on bool) {
 // goes on is not handed back.
 func (u *UART) TransmitPolling(buf []byte) {
 	u.enable(receivedData|transmitterReady, false)
-	t := &u.transmit
+	t := u.transmit
+	u.transmit = transfer{}
 	u.poll(t.buf[t.done:t.n])
-	t.done = t.n
 	u.sent(t.buf[:t.n])
 	u.poll(buf)
 	u.sent(buf)
