@@ -99,8 +99,15 @@ func (w *Writer) WriteString(s string) {
 	w.lost += uint64(len(s))
 }
 
-// WriteChar implements kernel.Writer, likewise.
-func (w *Writer) WriteChar(c byte) {
+// WriteChars implements kernel.Writer, likewise.
+func (w *Writer) WriteChars(chars uint64, n int) {
+	for ; n > 0; n-- {
+		w.writeChar(byte(chars))
+		chars >>= 8
+	}
+}
+
+func (w *Writer) writeChar(c byte) {
 	if w.lost != 0 || w.count == kernelRoom {
 		if w.polled == nil {
 			w.lost++
@@ -123,20 +130,23 @@ func (t *TaskWriter) WriteString(s string) {
 	t.lose(uint64(len(s)))
 }
 
-// WriteChar implements kernel.Writer. It returns at once.
-func (t *TaskWriter) WriteChar(c byte) {
-	if t.lost != 0 || t.writer.count >= tasksRoom {
-		t.lose(1)
-		return
+// WriteChars implements kernel.Writer. It returns at once.
+func (t *TaskWriter) WriteChars(chars uint64, n int) {
+	for ; n > 0; n-- {
+		if t.lost != 0 || t.writer.count >= tasksRoom {
+			t.lose(uint64(n))
+			return
+		}
+		t.writer.writeChar(byte(chars))
+		chars >>= 8
 	}
-	t.writer.WriteChar(c)
 }
 
 // lose counts what was lost. A line that was cut ends there, so that the kernel's next begins a
 // new one.
 func (t *TaskWriter) lose(n uint64) {
 	if w := t.writer; n != 0 && t.lost == 0 && w.lost == 0 && w.count < kernelRoom {
-		w.WriteChar('\n')
+		w.writeChar('\n')
 	}
 	t.lost += n
 }

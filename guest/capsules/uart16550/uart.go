@@ -225,10 +225,10 @@ func (u *UART) enable(which interrupts, on bool) {
 // goes on is not handed back.
 func (u *UART) TransmitPolling(buf []byte) {
 	u.enable(receivedData|transmitterReady, false)
-	t := u.transmit
-	u.transmit = transfer{}
+	t := &u.transmit
 	u.poll(t.buf[t.done:t.n])
 	u.sent(t.buf[:t.n])
+	t.done, t.n = 0, 0
 	u.poll(buf)
 	u.sent(buf)
 }
