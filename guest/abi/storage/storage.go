@@ -46,7 +46,8 @@ const (
 	Blank                       // zeroes: no storage yet, a region that is free, a bucket that never was written
 	Foreign                     // something else
 	OtherVersion                // a storage, but of another layout
-	BadChecksum                 // damaged, or written in part
+	Torn                        // a write that did not end: some sectors are new, some are what was before
+	BadChecksum                 // damaged
 	BadField                    // a field has what cannot be
 	Truncated                   // the device ends before the storage
 )
@@ -56,6 +57,7 @@ var problems = [...]string{
 	Blank:        "nothing there, zeroes alone",
 	Foreign:      "something else than a Kapsel storage",
 	OtherVersion: "a Kapsel storage of another version",
+	Torn:         "written in part",
 	BadChecksum:  "damaged: the checksum is another",
 	BadField:     "damaged: a field has what cannot be",
 	Truncated:    "cut short: the device ends before the storage",
