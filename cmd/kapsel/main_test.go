@@ -195,7 +195,7 @@ func TestUnusableDisks(t *testing.T) {
 		{"empty file", []string{"--disk", file(t, "empty.img", nil)}, `empty.img": it is empty: truncate -s 64M FILE gives it a size`},
 		{"half a sector", []string{"--disk", file(t, "half.img", make([]byte, 256))}, `half.img": its size, 256 bytes, is no multiple of 512`},
 		{"in use", []string{"--disk", locked}, `locked.img": it is in use by another program, as a machine that runs: only with ,ro can several share one`},
-		{"in use, to read", []string{"--disk", locked + ",ro"}, `locked.img": it is in use: another program, as a machine that runs, writes to it`},
+		{"in use, to read", []string{"--disk", locked + ",ro"}, `locked.img": it is in use by another program, as a machine that runs`},
 		{"a character device", []string{"--disk", "/dev/null", "--rng"}, `disk "/dev/null": want a raw image or a block device, found a file of another kind`},
 		{"a name with an end of line and an escape", []string{"--disk", "a\nb\x1b[2J"}, `disk "a\nb\x1b[2J": no such file`},
 	} {
