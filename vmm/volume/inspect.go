@@ -13,6 +13,7 @@ import (
 // Volume is what Inspect found of a storage.
 type Volume struct {
 	storage.Superblock
+	Version   int    // of the layout
 	Size      uint64 // of the file or block device, in bytes
 	Regions   []Region
 	FreePages uint64 // behind all regions
@@ -57,6 +58,14 @@ func (v *Volume) Lost() bool {
 	return slices.ContainsFunc(v.Damage, func(d Damage) bool { return d.Lost })
 }
 
+// Room is how many regions can still be allocated.
+func (v *Volume) Room() int {
+	if v.Hurt {
+		return 0
+	}
+	return int(min(v.FreePages/v.RegionPages, uint64(storage.Regions-len(v.Regions))))
+}
+
 // Inspect reads the storage on the file or block device at path and changes nothing. If there is none the error is a
 // ProblemError. The image must not be in use to be written (disk.ErrInUse).
 func Inspect(path string) (*Volume, error) {
@@ -77,7 +86,7 @@ func inspect(disk image) (*Volume, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &Volume{Superblock: *s, Size: disk.Size()}
+	v := &Volume{Superblock: *s, Version: storage.Version, Size: disk.Size()}
 	if err := v.readTable(disk); err != nil {
 		return nil, err
 	}

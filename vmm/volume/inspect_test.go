@@ -14,12 +14,19 @@ import (
 	"kapsel/vmm/volume/volumetest"
 )
 
-// example is a storage of 1 MiB with 8 buckets, three regions and four records of two owners, one of which was changed.
-func example(t *testing.T) (path string, s *volumetest.Storage, changed uint32) {
+// empty is an empty storage of 1 MiB with 8 buckets.
+func empty(t *testing.T) (path string, s *volumetest.Storage) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "disk.img")
-	require.NoError(t, volume.Format(path, volume.Options{Size: 1 << 20, RegionSize: 64 << 10, KeyValueSize: 64 << 10}))
-	s = volumetest.Open(t, path)
+	_, err := volume.Format(path, volume.Options{Size: 1 << 20, RegionSize: 64 << 10, KeyValueSize: 64 << 10})
+	require.NoError(t, err)
+	return path, volumetest.Open(t, path)
+}
+
+// example is one with three regions and four records of two owners, one of which was changed.
+func example(t *testing.T) (path string, s *volumetest.Storage, changed uint32) {
+	t.Helper()
+	path, s = empty(t)
 	s.Allocate(0x50001, 7)
 	s.Allocate(0x50001, 8)
 	s.Allocate(0x50004, 7)
@@ -202,9 +209,7 @@ func TestInspectFindsDamagedBuckets(t *testing.T) {
 		}, `the key "key" stands twice`, true, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "disk.img")
-			require.NoError(t, volume.Format(path, volume.Options{Size: 1 << 20, RegionSize: 64 << 10, KeyValueSize: 64 << 10}))
-			s := volumetest.Open(t, path)
+			path, s := empty(t)
 			s.Set(1, 7, "key", "1")
 			bucket := s.Set(2, 7, "key", "2")
 			tt.change(s, bucket)

@@ -57,19 +57,20 @@ func (e *HeldError) Error() string { return "it holds " + e.Holds + ": nothing w
 // Format makes an empty storage of the file or block device at path. A file that is not there is made. What is neither empty nor
 // all zeroes is refused with a HeldError, and stays as it is, unless the options say Force. The image must not be in use
 // (disk.ErrInUse). The superblock is written last: if Format does not come to its end, there is no storage.
-func Format(path string, o Options) error {
+func Format(path string, o Options) (*Volume, error) {
 	image, err := disk.Create(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer image.Close()
-	if err = format(image, o, rand.Reader); err != nil {
+	v, err := format(image, o, rand.Reader)
+	if err != nil {
 		if image.Created() {
 			os.Remove(path)
 		}
-		return fmt.Errorf("disk %s: %w", strconv.Quote(path), err)
+		return nil, fmt.Errorf("disk %s: %w", strconv.Quote(path), err)
 	}
-	return nil
+	return v, nil
 }
 
 // An image is what this package uses of a disk.Image.
@@ -84,41 +85,31 @@ type image interface {
 }
 
 // format makes the storage. What is random comes from random.
-func format(disk image, o Options, random io.Reader) error {
+func format(disk image, o Options, random io.Reader) (*Volume, error) {
+	blank, err := mayOverwrite(disk, o.Force)
+	if err != nil {
+		return nil, err
+	}
 	s, err := layout(o, disk.Size())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	size := s.Pages * storage.PageSize
 	if !disk.Regular() && size > disk.Size() {
-		return &SizeError{fmt.Sprintf("a storage of %s is wanted, and the block device has %s", files.Size(size), files.Size(disk.Size()))}
+		return nil, &SizeError{fmt.Sprintf("a storage of %s is wanted, and the block device has %s", files.Size(size), files.Size(disk.Size()))}
 	}
 	if err := identify(s, random); err != nil {
-		return err
+		return nil, err
 	}
-	blank, err := mayOverwrite(disk, o.Force)
-	if err != nil {
-		return err
-	}
-	if !blank {
-		if err := wipe(disk, size); err != nil {
-			return err
-		}
-	}
-	if disk.Regular() {
-		if err := disk.Resize(size); err != nil {
-			return err
-		}
-	}
-	if err := disk.Flush(); err != nil {
-		return err
+	if err := wipe(disk, size, blank); err != nil {
+		return nil, err
 	}
 	sector := make([]byte, storage.SectorSize)
 	s.Encode(sector)
 	if err := disk.Write([][]byte{sector}, storage.SuperblockPage*storage.PageSize); err != nil {
-		return err
+		return nil, err
 	}
-	return disk.Flush()
+	return &Volume{Superblock: *s, Version: storage.Version, Size: disk.Size(), FreePages: s.Pages - s.RegionsPage}, disk.Flush()
 }
 
 // mayOverwrite reports whether an image is known to be blank, or refuses what is not without force.
@@ -186,12 +177,34 @@ func identify(s *storage.Superblock, random io.Reader) error {
 	return err
 }
 
-// wipe makes an image read as zeroes up to a size. The superblock goes first, durably, so that there never is one in front of half
-// of its storage.
-func wipe(disk image, size uint64) error {
-	if disk.Regular() {
-		return disk.Resize(0)
+// wipe makes an image, which is blank already or not, read as zeroes up to a size, durably, and a file be of that size. The
+// superblock goes first, so that there never is one in front of half of its storage.
+func wipe(disk image, size uint64, blank bool) error {
+	var err error
+	switch {
+	case disk.Regular():
+		err = resize(disk, size, blank)
+	case !blank:
+		err = overwrite(disk, size)
 	}
+	if err != nil {
+		return err
+	}
+	return disk.Flush()
+}
+
+// resize gives a file a size, and what it holds back.
+func resize(disk image, size uint64, blank bool) error {
+	if !blank {
+		if err := disk.Resize(0); err != nil {
+			return err
+		}
+	}
+	return disk.Resize(size)
+}
+
+// overwrite writes zeroes up to a size, the first page durably before the others.
+func overwrite(disk image, size uint64) error {
 	if err := zero(disk, 0, storage.PageSize); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,6 +30,13 @@ func file(t *testing.T, text string, at, size int64) string {
 	require.NoError(t, err)
 	require.NoError(t, f.Truncate(size))
 	return path
+}
+
+// formatted makes a storage on a file.
+func formatted(t *testing.T, path string, o Options) {
+	t.Helper()
+	_, err := Format(path, o)
+	require.NoError(t, err)
 }
 
 // allocated is how many bytes a file takes.
@@ -58,9 +66,11 @@ func TestFormatNew(t *testing.T) {
 		{"force over something", file(t, "something", 5<<20, 8<<20), Options{Force: true}, 8 << 20},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			require.NoError(t, Format(tt.path, tt.o))
+			made, err := Format(tt.path, tt.o)
+			require.NoError(t, err)
 			v, err := Inspect(tt.path)
 			require.NoError(t, err)
+			assert.Equal(t, v, made)
 			assert.Equal(t, tt.size, v.Size)
 			assert.Equal(t, tt.size, v.Pages*storage.PageSize)
 			assert.Equal(t, or(tt.o.RegionSize, DefaultRegionSize), v.RegionPages*storage.PageSize)
@@ -79,7 +89,7 @@ func TestFormatNew(t *testing.T) {
 
 func TestFormatIsSparse(t *testing.T) {
 	path := file(t, "something", 5<<20, 8<<20)
-	require.NoError(t, Format(path, Options{Size: 1 << 30, Force: true}))
+	formatted(t, path, Options{Size: 1 << 30, Force: true})
 	assert.LessOrEqual(t, allocated(t, path), int64(64<<10))
 }
 
@@ -88,7 +98,7 @@ func TestFormatIsRandom(t *testing.T) {
 	var all [2]*Volume
 	for i := range all {
 		path := file(t, "", 0, 0)
-		require.NoError(t, Format(path, Options{}))
+		formatted(t, path, Options{})
 		v, err := Inspect(path)
 		require.NoError(t, err)
 		all[i] = v
@@ -116,7 +126,7 @@ func TestFormatRefusesSizes(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "new")
-			err := Format(path, tt.o)
+			_, err := Format(path, tt.o)
 			require.ErrorContains(t, err, tt.want)
 			assert.ErrorContains(t, err, `disk "`+path+`": `)
 			var sizes *SizeError
@@ -129,7 +139,7 @@ func TestFormatRefusesSizes(t *testing.T) {
 // TestFormatRefusesWhatIsThere: what is there is named and stays, byte for byte.
 func TestFormatRefusesWhatIsThere(t *testing.T) {
 	ours := file(t, "", 0, 8<<20)
-	require.NoError(t, Format(ours, Options{}))
+	formatted(t, ours, Options{})
 	for _, tt := range []struct{ name, path, want string }{
 		{"a storage", ours, "a Kapsel storage of 8M"},
 		{"a text", file(t, "hello\n", 0, 6), "something else than a Kapsel storage"},
@@ -144,7 +154,7 @@ func TestFormatRefusesWhatIsThere(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			before, err := os.ReadFile(tt.path)
 			require.NoError(t, err)
-			err = Format(tt.path, Options{Size: 4 << 20})
+			_, err = Format(tt.path, Options{Size: 4 << 20})
 			assert.EqualError(t, err, `disk "`+tt.path+`": it holds `+tt.want+": nothing was written")
 			var held *HeldError
 			require.ErrorAs(t, err, &held)
@@ -152,7 +162,7 @@ func TestFormatRefusesWhatIsThere(t *testing.T) {
 			after, err := os.ReadFile(tt.path)
 			require.NoError(t, err)
 			assert.True(t, bytes.Equal(before, after), "nothing is lost")
-			require.NoError(t, Format(tt.path, Options{Size: 4 << 20, Force: true}))
+			formatted(t, tt.path, Options{Size: 4 << 20, Force: true})
 		})
 	}
 }
@@ -162,7 +172,8 @@ func TestFormatRefusesWhatIsInUse(t *testing.T) {
 	machine, err := disk.Open(path, false)
 	require.NoError(t, err)
 	defer machine.Close()
-	assert.ErrorIs(t, Format(path, Options{Force: true}), disk.ErrInUse)
+	_, err = Format(path, Options{Force: true})
+	assert.ErrorIs(t, err, disk.ErrInUse)
 	_, err = Inspect(path)
 	assert.ErrorIs(t, err, disk.ErrInUse)
 }
@@ -225,11 +236,21 @@ func (f *fake) Flush() error {
 	return nil
 }
 
+// random is what a storage with an identity that begins with a word takes.
+func random(word string) io.Reader { return strings.NewReader(strings.Repeat(word, 20)) }
+
+// made makes a storage on a fake.
+func made(t *testing.T, f *fake, o Options, word string) {
+	t.Helper()
+	_, err := format(f, o, random(word))
+	require.NoError(t, err)
+}
+
 // An old storage with an entry in its table, which is to be overwritten.
 func oldStorage(t *testing.T, device bool) *fake {
 	t.Helper()
 	f := &fake{data: make([]byte, 3<<20), left: 100}
-	require.NoError(t, format(f, Options{}, strings.NewReader(strings.Repeat("old", 20))))
+	made(t, f, Options{}, "old")
 	(&storage.Region{Driver: 1, Owner: 1, Page: 265, Pages: 256}).Encode(f.data[storage.PageSize:], 0)
 	f.device, f.log, f.synced = device, nil, bytes.Clone(f.data)
 	return f
@@ -247,12 +268,13 @@ func TestFormatWritesTheSuperblockLast(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := oldStorage(t, tt.device)
-			require.NoError(t, format(f, options, strings.NewReader(strings.Repeat("new", 20))))
+			made(t, f, options, "new")
 			assert.Equal(t, tt.want, f.log)
 			for n := range len(tt.want) { // the disk breaks, or the machine ends, at each step
 				f := oldStorage(t, tt.device)
 				f.left = n
-				require.ErrorIs(t, format(f, options, strings.NewReader(strings.Repeat("new", 20))), errBroken)
+				_, err := format(f, options, random("new"))
+				require.ErrorIs(t, err, errBroken)
 				for _, data := range [][]byte{f.data, f.synced} {
 					v, err := inspect(&fake{data: data})
 					if err == nil && string(v.Identity[:3]) == "old" {
@@ -270,9 +292,9 @@ func TestFormatWritesTheSuperblockLast(t *testing.T) {
 
 func TestFormatOfASmallBlockDevice(t *testing.T) {
 	f := &fake{data: make([]byte, 3<<20), device: true, left: 100}
-	err := format(f, Options{Size: 4 << 20}, strings.NewReader(strings.Repeat("x", 32)))
+	_, err := format(f, Options{Size: 4 << 20}, random("new"))
 	assert.EqualError(t, err, "a storage of 4M is wanted, and the block device has 3M")
 	assert.Empty(t, f.log)
-	require.NoError(t, format(f, Options{}, strings.NewReader(strings.Repeat("x", 32))))
+	made(t, f, Options{}, "new")
 	assert.Equal(t, []string{"flush", "write 512 at 0", "flush"}, f.log, "nothing was there that had to go")
 }
