@@ -317,17 +317,17 @@ func keysOf(n int) (keys []string) {
 // randomOperation chooses one.
 func randomOperation(r *rand.Rand, keys []string) (operation uint32, key, value string, who *rights) {
 	operation = []uint32{get, set, set, set, remove, add, update, update}[r.IntN(8)]
-	sizes := []int{0, 1, 100, 500, 1000, storage.MaxValue}
-	value = string(bytes.Repeat([]byte{byte(r.IntN(256))}, r.IntN(sizes[r.IntN(len(sizes))]+1)))
+	sizes := []int{0, 1, 100, 500, 1000, 1500, storage.MaxValue, storage.MaxValue}
+	value = string(bytes.Repeat([]byte{byte(r.IntN(256))}, sizes[r.IntN(len(sizes))]))
 	return operation, keys[r.IntN(len(keys))], value, owners[r.IntN(len(owners))]
 }
 
 // TestStoreAgainstModel: random operations of several owners, each answer and all that is stored compared with a map.
 func TestStoreAgainstModel(t *testing.T) {
-	for seed := range uint64(20) {
+	full := 0
+	for seed := range uint64(12) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		m, want, keys := mount(newDisk(random, 2+seed%4)), model{}, keysOf(12)
-		full := 0
 		for step := range 400 {
 			operation, key, value, who := randomOperation(random, keys)
 			got, e, _ := m.operate(operation, key, value, who)
@@ -345,9 +345,9 @@ func TestStoreAgainstModel(t *testing.T) {
 				requireSame(t, mount(m.disk.afterPowerFailure()), want, keys, "", entry{}, false)
 			}
 		}
-		assert.NotZero(t, full)
 		assert.Zero(t, m.disk.sectors, "no copy is emptied without a write that did not end")
 	}
+	assert.Greater(t, full, 20)
 }
 
 // TestStoreAfterEveryCrash: the power fails before each write and each flush of long runs, and in each sector of the writes. All
@@ -388,7 +388,8 @@ func TestStoreAfterEveryCrash(t *testing.T) {
 		}
 	}
 	t.Logf("%d crashes", crashes)
-	assert.Greater(t, crashes, 500)
+	assert.Greater(t, crashes, 300)
+	assert.NotZero(t, halfway, "moves of which the first half was done")
 }
 
 func clone(m model) model {
@@ -510,13 +511,14 @@ func TestStoreOnADamagedDisk(t *testing.T) {
 			want[key] = e
 		}
 	}
-	right, lost := 0, 0
+	right, lost, asked := 0, 0, append(keys, "none")
 	for at := range m.disk.now {
 		d := m.disk.afterPowerFailure()
 		d.now[at] ^= byte(1 + random.IntN(255))
 		damaged := uint32(at / storage.PageSize / 2)
 		n := mount(d)
-		for _, key := range append(keys, "none") {
+		for i := range 2 {
+			key := asked[(at+i)%len(asked)]
 			value, e, _ := n.operate(get, key, "", owners[1])
 			first, second := n.layout.Candidates([]byte(key))
 			was, there := want[key]
@@ -547,7 +549,7 @@ func TestStoreOnADamagedDisk(t *testing.T) {
 		}
 	}
 	t.Logf("%d right, %d fail", right, lost)
-	assert.Greater(t, right, 2*lost)
+	assert.Greater(t, right, lost)
 }
 
 // forge writes a copy of a bucket as an attacker does who has the disk.
@@ -642,66 +644,68 @@ func TestStoreOnAHostileDisk(t *testing.T) {
 	}
 }
 
-// TestStoreMovesAValue that grows out of its bucket, and finds it whole wherever the machine ends meanwhile.
+// TestStoreMovesAValue that grows out of its bucket; where there is no room nothing is written.
 func TestStoreMovesAValue(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 7))
-	m, want := mount(newDisk(random, 2)), model{}
+	m, want := mount(newDisk(rand.New(rand.NewPCG(1, 7)), 2)), model{}
 	put := func(key string, n int) abi.ErrorCode {
 		value := string(bytes.Repeat([]byte{key[0]}, n))
 		_, e, _ := m.operate(set, key, value, owners[0])
 		if e == abi.OK {
 			want[key] = entry{1, value}
 		}
+		requireSame(t, m, want, []string{"a", "b", "c", "d"}, "", entry{}, false)
 		return e
 	}
-	require.Equal(t, abi.OK, put("a", 1500))
-	require.Equal(t, abi.OK, put("b", 1400))
-	require.Equal(t, abi.OK, put("c", 1500)) // beside one of them
-	require.Equal(t, abi.OK, put("d", 700))
+	require.Equal(t, abi.OK, put("a", 1000))
+	require.Equal(t, abi.OK, put("b", 1000), "in the other bucket, where there is more room")
+	require.Equal(t, abi.OK, put("c", 2048), "beside one of them")
+	require.Equal(t, abi.OK, put("d", 2048), "beside the other")
 	writes := m.disk.writes
-	for _, key := range []string{"a", "b", "c", "d"} {
-		require.Equal(t, abi.NOMEM, put(key, 2048), key)
-		requireSame(t, m, want, []string{"a", "b", "c", "d"}, "", entry{}, false)
-	}
-	assert.Equal(t, writes, m.disk.writes, "nothing is written for what has no room")
-	_, e, _ := m.operate(remove, "a", "", owners[0])
+	assert.Equal(t, 4, writes)
+	require.Equal(t, abi.NOMEM, put("a", 2048))
+	require.Equal(t, abi.NOMEM, put("b", 2048))
+	assert.Equal(t, writes, m.disk.writes)
+	_, e, _ := m.operate(remove, "c", "", owners[0])
 	require.Equal(t, abi.OK, e)
-	delete(want, "a")
-	moved := 0
-	for _, key := range []string{"b", "c", "d"} {
-		writes := m.disk.writes
-		if put(key, 2048) == abi.OK && m.disk.writes == writes+2 {
-			moved++
-		}
-		requireSame(t, m, want, []string{"a", "b", "c", "d"}, "", entry{}, false)
+	delete(want, "c")
+	written := 0
+	for _, key := range []string{"a", "b"} {
+		n := mount(m.disk.afterPowerFailure())
+		_, e, _ := n.operate(set, key, string(make([]byte, 2048)), owners[0])
+		require.Equal(t, abi.OK, e)
+		written += n.disk.writes
 	}
-	assert.NotZero(t, moved)
+	assert.Equal(t, 3, written, "one grows in its place, the other one moves")
 }
 
-// TestStoreFill: how full a store gets before the first value has no room, of the room that its buckets have. A value of 2048 bytes
-// leaves no room for another of its size.
+// TestStoreFill: how full a store gets before the first value has no room, of the room that its buckets have, as a mean of storages.
+// A bucket has room for two values of up to 1926 bytes, and for one that is longer.
 func TestStoreFill(t *testing.T) {
 	for _, tt := range []struct {
-		value int
-		floor float64
-	}{{32, 0.70}, {200, 0.60}, {2048, 0.05}} {
-		random := rand.New(rand.NewPCG(1, 8))
-		const buckets = 256
-		m := mount(newDisk(random, buckets))
-		value, n := string(make([]byte, tt.value)), 0
-		for ; ; n++ {
-			if _, e, _ := m.operate(set, fmt.Sprintf("key %8d", n), value, owners[0]); e != abi.OK {
-				require.Equal(t, abi.NOMEM, e)
-				break
+		value, buckets, storages int
+		floor                    float64
+	}{{32, 64, 2, 0.90}, {200, 64, 4, 0.80}, {1926, 256, 10, 0.30}, {2048, 256, 20, 0.08}} {
+		total := 0
+		for i := range tt.storages {
+			m := mount(newDisk(rand.New(rand.NewPCG(1, 8)), uint64(tt.buckets)))
+			m.layout.HashKey[0] = byte(i)
+			for n := 0; ; n++ {
+				_, e, _ := m.operate(set, fmt.Sprintf("key %8d", n), string(make([]byte, tt.value)), owners[0])
+				if e != abi.OK {
+					require.Equal(t, abi.NOMEM, e)
+					break
+				}
+				total++
 			}
 		}
-		share := float64(n*storage.RecordBytes(12, tt.value)) / (buckets * storage.BucketRoom)
-		t.Logf("values of %4d bytes: %5d in %d buckets, %.0f %% of their room", tt.value, n, buckets, 100*share)
+		n := float64(total) / float64(tt.storages)
+		share := n * float64(storage.RecordBytes(12, tt.value)) / float64(tt.buckets*storage.BucketRoom)
+		t.Logf("values of %4d bytes: %6.1f in %d buckets, %.0f %% of their room", tt.value, n, tt.buckets, 100*share)
 		assert.Greater(t, share, tt.floor)
 	}
 }
 
-func TestStoreNeedsNoMemory(t *testing.T) {
+func TestStoreRequests(t *testing.T) {
 	d := newDisk(rand.New(rand.NewPCG(1, 9)), 4)
 	m := mount(d)
 	m.operate(set, "key", "value", everything)
