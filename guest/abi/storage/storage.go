@@ -84,7 +84,7 @@ const (
 // zeroes reports whether all of b is zero.
 func zeroes(b []byte) bool {
 	for ; len(b) >= 8; b = b[8:] {
-		if get64(b, 0) != 0 {
+		if *(*[8]byte)(b) != [8]byte{} {
 			return false
 		}
 	}
@@ -108,34 +108,41 @@ func sealed(structure []byte, used int) bool {
 }
 
 // The functions below read and write numbers at an offset, by a pointer to an array, so that the compiler makes one access of it.
-// The caller has checked that b is long enough.
+// The caller has checked that b is long enough. Each is one function, not a copy in every caller: with its masks of indices
+// (docs/security.md) it is longer than a call.
 
+//go:noinline
 func get16(b []byte, at int) uint16 {
 	w := (*[2]byte)(b[at:])
 	return uint16(w[0]) | uint16(w[1])<<8
 }
 
+//go:noinline
 func get32(b []byte, at int) uint32 {
 	w := (*[4]byte)(b[at:])
 	return uint32(w[0]) | uint32(w[1])<<8 | uint32(w[2])<<16 | uint32(w[3])<<24
 }
 
+//go:noinline
 func get64(b []byte, at int) uint64 {
 	w := (*[8]byte)(b[at:])
 	return uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 |
 		uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
 }
 
+//go:noinline
 func put16(b []byte, at int, v uint16) {
 	w := (*[2]byte)(b[at:])
 	w[0], w[1] = byte(v), byte(v>>8)
 }
 
+//go:noinline
 func put32(b []byte, at int, v uint32) {
 	w := (*[4]byte)(b[at:])
 	w[0], w[1], w[2], w[3] = byte(v), byte(v>>8), byte(v>>16), byte(v>>24)
 }
 
+//go:noinline
 func put64(b []byte, at int, v uint64) {
 	put32(b, at, uint32(v))
 	put32(b, at+4, uint32(v>>32))
