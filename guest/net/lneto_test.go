@@ -84,7 +84,7 @@ func TestDatagramsWithLneto(t *testing.T) {
 
 // TestPingOfLneto is answered. Its own, in version 0.3.2, forgets its request when it first looks for the answer.
 func TestPingOfLneto(t *testing.T) {
-	s, l := newLneto(t)
+	s, _ := newLneto(t)
 	require.NoError(t, s.SetAddress(ours, 24, net.Address{}, s.now()))
 	require.NoError(t, s.Ping(peers, s.now()))
 	s.until(func() bool { _, ok := s.Pong(); return ok })
