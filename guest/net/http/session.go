@@ -26,6 +26,8 @@ type Session struct {
 	page     []byte
 	deadline net.Time
 	last     bool // behind the answer the connection ends
+	crowded  bool // each answer is the last
+	answers  uint32
 
 	in     [MaxHead]byte
 	n      int // bytes that came and were not used yet
@@ -38,8 +40,8 @@ type Session struct {
 	out    [2][]byte // what is left to write of head and body
 }
 
-// Begin serves a connection from now on. The session has to be idle. Page is where a Handler's Text is made; until the session
-// is idle again it is used for nothing else.
+// Begin serves a connection from now on. The session has to be idle. Page is where a Handler's Text is made, 64 bytes at the
+// least; until the session is idle again it is used for nothing else.
 func (s *Session) Begin(c Stream, page []byte, now net.Time) {
 	s.stream, s.page, s.deadline, s.last = c, page, now+Patience, false
 	s.n, s.skip, s.parser, s.out = 0, 0, Parser{}, [2][]byte{}
@@ -50,6 +52,14 @@ func (s *Session) Idle() bool { return s.stream == nil }
 
 // Deadline returns when Serve has to be called at the latest, if the session is not idle.
 func (s *Session) Deadline() net.Time { return s.deadline }
+
+// silent returns for how long nothing has come of the next request; 0 if something has.
+func (s *Session) silent(now net.Time) net.Time {
+	if s.n > 0 || s.skip > 0 || s.writing() {
+		return 0
+	}
+	return now - min(s.deadline-Patience, now)
+}
 
 // Serve does all that can be done now. Requests that came at once (pipelining) are answered in turn, each when all of the answer before was written.
 func (s *Session) Serve(h Handler, now net.Time) {
@@ -120,6 +130,8 @@ func (s *Session) refuse(why Status) {
 
 // begin begins to write the answer, behind which the connection ends if it is the last.
 func (s *Session) begin(last bool) {
+	last = last || s.crowded
+	s.answers++
 	s.lines.Init(s.head[:])
 	s.answer.head(&s.lines, last)
 	s.out, s.last = [2][]byte{s.lines.Bytes(), s.answer.Body}, last
