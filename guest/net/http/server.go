@@ -28,8 +28,11 @@ func NewServer(sessions, page int) *Server {
 // Full reports whether Begin has no place for another connection now.
 func (s *Server) Full() bool { return s.waiting != nil }
 
-// Begin serves a connection from the next Serve on. The server must not be full.
-func (s *Server) Begin(c Stream) { s.waiting = c }
+// Begin has the server serve a connection. It must not be full.
+func (s *Server) Begin(c Stream, now net.Time) {
+	s.waiting = c
+	s.place(now)
+}
 
 // Serve does all that can be done now.
 func (s *Server) Serve(h Handler, now net.Time) {
@@ -71,22 +74,20 @@ func (s *Server) place(now net.Time) {
 	s.began++
 }
 
-// Deadline returns when Serve has to be called at the latest; ok is false if never.
-func (s *Server) Deadline(now net.Time) (at net.Time, ok bool) {
+// Deadline returns when Serve has to be called at the latest: at the end of time if there is no connection.
+func (s *Server) Deadline(now net.Time) net.Time {
+	at := ^net.Time(0)
 	for i := range s.sessions {
 		t := &s.sessions[i]
-		if t.Idle() {
-			continue
-		}
-		until := t.Deadline()
-		if s.Full() {
-			until = min(until, now+crowded)
-		}
-		if !ok || until < at {
-			at, ok = until, true
+		switch {
+		case t.Idle():
+		case s.Full():
+			at = min(at, t.Deadline(), now+crowded)
+		default:
+			at = min(at, t.Deadline())
 		}
 	}
-	return at, ok
+	return at
 }
 
 // Counts returns how many connections have got a session, how many requests were answered, refused ones included, and how many connections there are now.

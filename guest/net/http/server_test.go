@@ -16,7 +16,7 @@ func crowd(n int) (*http.Server, []*wire, http.Handler) {
 	wires := make([]*wire, n)
 	for i := range wires {
 		wires[i] = &wire{room: plenty}
-		s.Begin(wires[i])
+		s.Begin(wires[i], began)
 		s.Serve(h, began)
 	}
 	return s, wires, h
@@ -45,7 +45,7 @@ func TestNinthConnection(t *testing.T) {
 		s, wires, h := crowd(8)
 		ninth := &wire{room: plenty}
 		ninth.in.WriteString(get)
-		s.Begin(ninth)
+		s.Begin(ninth, began)
 		s.Serve(h, began)
 		assert.True(t, s.Full())
 		wires[3].ended = true
@@ -56,7 +56,7 @@ func TestNinthConnection(t *testing.T) {
 	})
 	t.Run("has connections that are busy end behind an answer", func(t *testing.T) {
 		s, wires, h := crowd(8)
-		s.Begin(&wire{room: plenty})
+		s.Begin(&wire{room: plenty}, began)
 		wires[5].in.WriteString(get + get)
 		s.Serve(h, began)
 		all, _ := answers(t, wires[5], "GET")
@@ -73,12 +73,10 @@ func TestNinthConnection(t *testing.T) {
 			}
 		}
 		s.Serve(h, began+net.Second/2)
-		s.Begin(&wire{room: plenty})
+		s.Begin(&wire{room: plenty}, began+net.Second-1)
 		s.Serve(h, began+net.Second-1)
 		assert.True(t, s.Full())
-		at, ok := s.Deadline(began + net.Second - 1)
-		assert.True(t, ok)
-		assert.LessOrEqual(t, at, began+2*net.Second)
+		assert.LessOrEqual(t, s.Deadline(began+net.Second-1), began+2*net.Second)
 		s.Serve(h, began+net.Second)
 		assert.False(t, s.Full())
 		for i, w := range wires {
@@ -91,7 +89,7 @@ func TestNinthConnection(t *testing.T) {
 			w.in.WriteString("GET")
 		}
 		s.Serve(h, began)
-		s.Begin(&wire{room: plenty})
+		s.Begin(&wire{room: plenty}, began)
 		s.Serve(h, began+http.Patience-1)
 		assert.True(t, s.Full())
 		s.Serve(h, began+http.Patience)
@@ -101,16 +99,12 @@ func TestNinthConnection(t *testing.T) {
 
 func TestServerDeadline(t *testing.T) {
 	s, h := http.NewServer(2, 256), hello()
-	_, ok := s.Deadline(began)
-	assert.False(t, ok)
-	s.Begin(&wire{})
+	assert.Equal(t, ^net.Time(0), s.Deadline(began))
+	s.Begin(&wire{}, began)
 	s.Serve(h, began)
-	s.Begin(&wire{})
+	s.Begin(&wire{}, began+5)
 	s.Serve(h, began+5)
-	at, ok := s.Deadline(began + 5)
-	assert.True(t, ok)
-	assert.Equal(t, began+http.Patience, at)
-	s.Serve(h, at)
-	at, _ = s.Deadline(at)
-	assert.Equal(t, began+5+http.Patience, at)
+	assert.Equal(t, began+http.Patience, s.Deadline(began+5))
+	s.Serve(h, began+http.Patience)
+	assert.Equal(t, began+5+http.Patience, s.Deadline(began+http.Patience))
 }
