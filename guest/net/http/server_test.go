@@ -62,6 +62,9 @@ func TestNinthConnection(t *testing.T) {
 		all, _ := answers(t, wires[5], "GET")
 		require.Len(t, all, 1)
 		assert.True(t, all[0].Close)
+		assert.True(t, wires[5].half)
+		wires[5].ended = true
+		s.Serve(h, began)
 		assert.True(t, wires[5].closed)
 		assert.False(t, s.Full())
 	})
@@ -93,6 +96,7 @@ func TestNinthConnection(t *testing.T) {
 		s.Serve(h, began+http.Patience-1)
 		assert.True(t, s.Full())
 		s.Serve(h, began+http.Patience)
+		s.Serve(h, began+http.Patience+net.Second)
 		assert.False(t, s.Full())
 	})
 }

@@ -9,11 +9,16 @@ import (
 // ends. It begins with the connection, and anew behind each answer.
 const Patience = 10 * net.Second
 
+// linger is how long what still comes is read and dropped, behind an answer with which the server ends the connection: a peer that is
+// reset by the system, since nobody reads what it sends, may lose the answer (RFC 9112, 9.6).
+const linger = net.Second
+
 // A Stream is a connection, as *net.Conn of guest/net is one. No call waits.
 type Stream interface {
 	Read(p []byte) (int, error)  // 0 and no error: nothing has come
 	Write(p []byte) (int, error) // as much as there is room for
-	Close()                      // what was written is still sent
+	CloseWrite()                 // what was written is still sent, and then the end
+	Close()                      // likewise, and nothing more is read
 	Abort()
 }
 
@@ -26,6 +31,8 @@ type Session struct {
 	page     []byte
 	deadline net.Time
 	last     bool // behind the answer the connection ends
+	lingers  bool // and the peer may not expect that
+	ended    bool // it was told
 	crowded  bool // each answer is the last
 	answers  uint32
 
@@ -44,6 +51,7 @@ type Session struct {
 // least; until the session is idle again it is used for nothing else.
 func (s *Session) Begin(c Stream, page []byte, now net.Time) {
 	s.stream, s.page, s.deadline, s.last = c, page, now+Patience, false
+	s.lingers, s.ended = false, false
 	s.n, s.skip, s.parser, s.out = 0, 0, Parser{}, [2][]byte{}
 }
 
@@ -55,7 +63,7 @@ func (s *Session) Deadline() net.Time { return s.deadline }
 
 // silent returns for how long nothing has come of the next request; 0 if something has.
 func (s *Session) silent(now net.Time) net.Time {
-	if s.n > 0 || s.skip > 0 || s.writing() {
+	if s.n > 0 || s.skip > 0 || s.last || s.writing() {
 		return 0
 	}
 	return now - min(s.deadline-Patience, now)
@@ -63,11 +71,17 @@ func (s *Session) silent(now net.Time) net.Time {
 
 // Serve does all that can be done now. Requests that came at once (pipelining) are answered in turn, each when all of the answer before was written.
 func (s *Session) Serve(h Handler, now net.Time) {
+	if !s.run(h, now) && now >= s.deadline {
+		s.expire(now)
+		s.run(h, now)
+	}
+}
+
+// run does one thing after another, and reports whether the session is idle.
+func (s *Session) run(h Handler, now net.Time) bool {
 	for !s.Idle() && s.step(h, now) {
 	}
-	if !s.Idle() && now >= s.deadline {
-		s.expire()
-	}
+	return s.Idle()
 }
 
 // step does one thing, and reports whether there may be another to do.
@@ -75,9 +89,11 @@ func (s *Session) step(h Handler, now net.Time) bool {
 	switch {
 	case s.writing():
 		return s.write(now)
-	case s.last:
+	case s.last && !s.lingers:
 		s.close()
 		return false
+	case s.last:
+		return s.drop(now)
 	case s.skip > 0 && s.n > 0:
 		n := min(s.skip, uint32(s.n))
 		s.skip -= n
@@ -113,7 +129,7 @@ func (s *Session) handle(h Handler) {
 		s.refuse(InternalServerError)
 		return
 	}
-	s.begin(r.Close)
+	s.begin(r.Close, s.crowded)
 }
 
 // refuse answers why there is no other answer, and has the connection end: where the next request begins is not known.
@@ -125,12 +141,13 @@ func (s *Session) refuse(why Status) {
 	a.Text.WriteString(why.String())
 	a.Text.WriteChar('\n')
 	a.Body = a.Text.Bytes()
-	s.begin(true)
+	s.begin(false, true)
 }
 
-// begin begins to write the answer, behind which the connection ends if it is the last.
-func (s *Session) begin(last bool) {
-	last = last || s.crowded
+// begin begins to write the answer, behind which the connection ends if either wants it to.
+func (s *Session) begin(client, server bool) {
+	last := client || server
+	s.lingers = !client
 	s.answers++
 	s.lines.Init(s.head[:])
 	s.answer.head(&s.lines, last)
@@ -172,24 +189,34 @@ func (s *Session) read() bool {
 	return n > 0
 }
 
+// drop tells the peer that this is the end, and drops what it still sends.
+func (s *Session) drop(now net.Time) bool {
+	if !s.ended {
+		s.ended, s.deadline = true, now+linger
+		s.stream.CloseWrite()
+	}
+	s.n, s.skip = 0, 0
+	return s.read()
+}
+
 // use drops the first n bytes that came.
 func (s *Session) use(n int) {
 	s.n = copy(s.in[:], s.in[n:s.n])
 }
 
 // expire ends a session whose time is over. Who sent part of a request is told.
-func (s *Session) expire() {
-	begun := s.n > 0 || s.skip > 0
-	if begun && !s.writing() {
-		s.refuse(RequestTimeout)
-		s.write(s.deadline)
-	}
+func (s *Session) expire(now net.Time) {
 	switch {
-	case s.Idle():
 	case s.writing():
-		s.abort() // what is not taken now would wait for ever
-	default:
+		s.abort() // what waits would wait for ever
+	case s.last || s.n == 0 && s.skip == 0:
 		s.close()
+	default:
+		s.refuse(RequestTimeout)
+		s.write(now)
+		if s.writing() && !s.Idle() {
+			s.abort()
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ type wire struct {
 	ended           bool
 	broken          error
 	closed, aborted bool
+	half            bool
 }
 
 func (w *wire) Read(p []byte) (int, error) {
@@ -43,8 +44,9 @@ func (w *wire) Write(p []byte) (int, error) {
 	return w.out.Write(p[:n])
 }
 
-func (w *wire) Close() { w.closed = true }
-func (w *wire) Abort() { w.aborted = true }
+func (w *wire) CloseWrite() { w.half = true }
+func (w *wire) Close()      { w.closed = true }
+func (w *wire) Abort()      { w.aborted = true }
 
 // plenty is more room than any test needs.
 const plenty = 1 << 20
@@ -195,7 +197,23 @@ func TestRefusalsEndTheConnection(t *testing.T) {
 	assert.Equal(t, "GET, HEAD", all[0].Header.Get("Allow"))
 	assert.True(t, all[0].Close)
 	assert.Equal(t, "405 Method Not Allowed\n", bodies[0])
+
+	assert.True(t, w.half, "the end was told")
+	assert.False(t, w.closed, "what comes is still taken")
+	w.in.WriteString("the body, and " + get)
+	s.Serve(hello(), began)
+	assert.Zero(t, w.in.Len())
+	assert.Zero(t, w.out.Len())
+	s.Serve(hello(), began+net.Second-1)
+	assert.False(t, w.closed)
+	s.Serve(hello(), began+net.Second)
 	assert.True(t, w.closed)
+
+	w = &wire{room: plenty, ended: true}
+	s = begin(w)
+	w.in.WriteString("POST / HTTP/1.1\r\n")
+	s.Serve(hello(), began)
+	assert.True(t, w.closed, "the peer has ended already")
 }
 
 // TestAnswerTooLong: what has no room in the page is an error of the server's, and never a page cut short.
@@ -244,6 +262,10 @@ func TestPatience(t *testing.T) {
 			s.Serve(h, s.Deadline()-1)
 			assert.False(t, s.Idle())
 			s.Serve(h, s.Deadline())
+			if !s.Idle() {
+				assert.True(t, w.half)
+				s.Serve(h, s.Deadline())
+			}
 			assert.True(t, s.Idle())
 			assert.Equal(t, tt.aborted, w.aborted)
 			assert.Equal(t, !tt.aborted, w.closed)
