@@ -64,6 +64,36 @@ func TestEachVisitsTasksThatHaveTheGrant(t *testing.T) {
 	assert.Equal(t, []uint64{3, 7}, visited)
 }
 
+// TestNextVisitsTasksThatHaveTheGrant: as Each does, a task at a time.
+func TestNextVisitsTasksThatHaveTheGrant(t *testing.T) {
+	m := newMachine(t)
+	var visited, next []uint32
+	visit := func(c *counter, task *kernel.TaskData) { visited = append(visited, task.ID().Slot()) }
+	m.probe.hook = func(id kernel.TaskID, _, _ uint32) kernel.Result {
+		visited, next = nil, nil
+		for _, slot := range []uint32{0, 1, 2, 3, 4, 63, 64, 100} {
+			next = append(next, m.probe.grant.Next(slot, visit))
+		}
+		m.probe.grant.Enter(id, func(*counter, *kernel.TaskData) { next = append(next, m.probe.grant.Next(0, visit)) })
+		return kernel.Done()
+	}
+	m.AddTask("without", func(k *kerneltest.Task) { k.Wait() }, nil)
+	m.AddTask("with", func(k *kerneltest.Task) {
+		k.Command(probeDriver, probeCount, 5, 0)
+		k.Wait()
+	}, nil)
+	m.AddTask("ended", func(k *kerneltest.Task) { k.Command(probeDriver, probeCount, 6, 0) }, nil)
+	m.AddTask("last", func(k *kerneltest.Task) {
+		k.Command(probeDriver, probeCount, 7, 0)
+		k.Command(probeDriver, probeHook, 0, 0)
+		k.Wait()
+	}, nil)
+	assert.True(t, m.Run())
+	assert.Equal(t, []uint32{1, 1, 3, 3}, visited)
+	assert.Equal(t, []uint32{2, 2, 4, 4, 0, 0, 0, 0, 0}, next)
+	assert.Equal(t, uint64(1), m.probe.grant.Nested())
+}
+
 func TestNoRoomForAGrant(t *testing.T) {
 	runTask(t, func(k *kerneltest.Task) {
 		_, end := k.Memop(abi.MemopRAMEnd, 0)
