@@ -125,6 +125,17 @@ func (g *Grant[T]) Each(f func(value *T, task *TaskData)) abi.ErrorCode {
 	return abi.OK
 }
 
+// Oldest finds the task that waits longest for its turn: the one of the lowest ticket that is not 0. It returns ticket 0 if
+// none waits, or from within another Enter or Each of the same grant. A capsule numbers tickets as it gives them out.
+func (g *Grant[T]) Oldest(ticketOf func(value *T) uint64) (id TaskID, ticket uint64) {
+	g.Each(func(value *T, task *TaskData) {
+		if t := ticketOf(value); t-1 < ticket-1 { // 0 is behind all others
+			id, ticket = task.ID(), t
+		}
+	})
+	return id, ticket
+}
+
 // enter runs f on a copy of the value. If f ended the task, there is nothing to write to.
 //
 //go:nosplit
