@@ -1,14 +1,20 @@
 package storage
 
-// Offsets in a bucket, a page. Behind the records all is zero up to the checksum.
+import "kapsel/guest/kernel/crc32c"
+
+// Offsets in a bucket, a page. A device writes sectors whole, a page not: the first sector says what is in all others, and what was
+// there before, so that a write that did not end is told from damage. Behind the records all is zero.
 const (
 	bucketMagicAt      = 0
 	bucketGenerationAt = 8
 	bucketIndexAt      = 16
 	bucketUsedAt       = 20 // bytes of the records
 	bucketCountAt      = 22 // of the records
-	bucketRecordsAt    = 24
-	bucketRecordsEnd   = PageSize - checksumSize
+	bucketSumsAt       = 24 // of the sectors behind the first
+	bucketBeforeAt     = bucketSumsAt + 4*(bucketSectors-1)
+	bucketChecksumAt   = bucketBeforeAt + 4*(bucketSectors-1) // of the first sector without these four bytes
+	bucketRecordsAt    = bucketChecksumAt + checksumSize
+	bucketSectors      = PageSize / SectorSize
 )
 
 // Offsets in a record. Behind the header are key and value.
@@ -25,7 +31,7 @@ const (
 	MaxKey   = 64
 	MaxValue = 2048
 	// BucketRoom is what a bucket has room for: RecordBytes of all its records.
-	BucketRoom = bucketRecordsEnd - bucketRecordsAt
+	BucketRoom = PageSize - bucketRecordsAt
 )
 
 // RecordBytes is what a record takes of a bucket.
@@ -37,6 +43,54 @@ type Record struct {
 	Owner    uint32 // the write identifier of who wrote it, not 0
 	Key      []byte // up to MaxKey bytes
 	Value    []byte // up to MaxValue bytes
+}
+
+// Sums are the checksums of a page's sectors behind the first.
+type Sums [bucketSectors - 1]uint32
+
+// Compute fills them in.
+func (s *Sums) Compute(page []byte) {
+	for i := range s {
+		s[i] = sectorSum(page[(i+1)*SectorSize : (i+2)*SectorSize])
+	}
+}
+
+// sumOfZeroes is the checksum of a sector of zeroes.
+const sumOfZeroes = 0x30fc_edc0
+
+// sectorSum is the checksum of a sector. Most sectors of most buckets are zeroes, which is found out much faster.
+func sectorSum(sector []byte) uint32 {
+	if zeroes(sector) {
+		return sumOfZeroes
+	}
+	return crc32c.Sum(sector)
+}
+
+// put writes them at an offset.
+func (s *Sums) put(page []byte, at int) {
+	for i, sum := range s {
+		put32(page, at+4*i, sum)
+	}
+}
+
+// standing compares them with what the page's first sector says of the others.
+func (s *Sums) standing(page []byte) Problem {
+	found := Whole
+	for i, sum := range s {
+		switch sum {
+		case get32(page, bucketSumsAt+4*i):
+		case get32(page, bucketBeforeAt+4*i):
+			found = Torn
+		default:
+			return BadChecksum
+		}
+	}
+	return found
+}
+
+// headSum is the checksum of a page's first sector.
+func headSum(page []byte) uint32 {
+	return crc32c.Add(crc32c.Sum(page[:bucketChecksumAt]), page[bucketRecordsAt:SectorSize])
 }
 
 // Bucket is the page of a bucket's copy. NewBucket and CheckBucket make one; nobody else changes the page meanwhile, but even then
@@ -54,24 +108,27 @@ func NewBucket(page []byte, index uint32) Bucket {
 	return Bucket{b}
 }
 
-// CheckBucket reads a copy of the bucket with an index out of a page. What is Blank is an empty bucket of generation 0, which the
-// page becomes; what is neither that nor Whole has no bucket, and the page stays.
-func CheckBucket(page []byte, index uint32) (Bucket, Problem) {
+// CheckBucket reads a copy of the bucket with an index out of a page, and computes the page's sums. One whose first sector is
+// zeroes is Blank, an empty bucket of generation 0, which the page becomes. Of one that is neither that nor Whole the records are
+// not to be read, and the page stays. Newer looks at its generation, if the first sector is right.
+func CheckBucket(page []byte, index uint32, sums *Sums) (Bucket, Problem) {
 	if len(page) < PageSize {
 		return Bucket{}, Truncated
 	}
 	b := page[:PageSize]
-	if zeroes(b) {
+	sums.Compute(b)
+	switch used := int(get16(b, bucketUsedAt)); {
+	case zeroes(b[:SectorSize]):
 		return NewBucket(b, index), Blank
-	}
-	if get64(b, bucketMagicAt) != bucketMagic {
+	case get64(b, bucketMagicAt) != bucketMagic:
 		return Bucket{}, Foreign
-	}
-	used := int(get16(b, bucketUsedAt))
-	if used > BucketRoom || !sealed(b, bucketRecordsAt+used) {
+	case get32(b, bucketChecksumAt) != headSum(b):
 		return Bucket{}, BadChecksum
-	}
-	if get64(b, bucketGenerationAt) == 0 || get32(b, bucketIndexAt) != index || !recordsFit(b, used) {
+	case get64(b, bucketGenerationAt) == 0 || get32(b, bucketIndexAt) != index || used > BucketRoom:
+		return Bucket{}, BadField
+	case sums.standing(b) != Whole:
+		return Bucket{b}, sums.standing(b)
+	case !zeroes(b[bucketRecordsAt+used:]) || !recordsFit(b, used):
 		return Bucket{}, BadField
 	}
 	return Bucket{b}, Whole
@@ -89,14 +146,26 @@ func recordsFit(page []byte, used int) bool {
 	return len(records.rest) == 0 && n == int(get16(page, bucketCountAt))
 }
 
-// Newer is the copy that counts of the two of a bucket, 0 or 1: a valid one, and the one of the higher generation. It reports
-// false if neither is valid.
+// Newer is the copy that counts of the two of a bucket, 0 or 1: that of the higher generation, or the other one while its write did
+// not end. It reports false if a damage may have hit the one that counts: then the bucket is lost, as the other one is older.
 func Newer(first Bucket, firstProblem Problem, second Bucket, secondProblem Problem) (copy int, ok bool) {
-	firstOK, secondOK := firstProblem <= Blank, secondProblem <= Blank
-	if secondOK && (!firstOK || second.Generation() > first.Generation()) {
-		return 1, true
+	switch {
+	case first.page == nil || second.page == nil:
+		return 0, false
+	case first.Generation() == second.Generation():
+		return 0, first.Generation() == 0
+	case first.Generation() > second.Generation():
+		return newer(0, firstProblem, secondProblem)
 	}
-	return 0, firstOK
+	return newer(1, secondProblem, firstProblem)
+}
+
+// newer is Newer, where the copy of the higher generation is known.
+func newer(higher int, higherProblem, lowerProblem Problem) (copy int, ok bool) {
+	if higherProblem == Torn {
+		return 1 - higher, lowerProblem <= Blank
+	}
+	return higher, higherProblem == Whole
 }
 
 // Generation counts the writes of the bucket.
@@ -172,8 +241,12 @@ func (b Bucket) CopyWithout(page []byte, key []byte) Bucket {
 // Equal reports whether two keys are the same.
 func Equal(a, b []byte) bool { return string(a) == string(b) }
 
-// Seal makes the page one that can be written, of a generation above 0.
-func (b Bucket) Seal(generation uint64) {
+// Seal makes the page one that can be written, of a generation above 0, over a page of which the sums are before.
+func (b Bucket) Seal(generation uint64, before *Sums) {
+	var sums Sums
+	sums.Compute(b.page)
 	put64(b.page, bucketGenerationAt, generation)
-	seal(b.page, bucketRecordsAt+b.used())
+	sums.put(b.page, bucketSumsAt)
+	before.put(b.page, bucketBeforeAt)
+	put32(b.page, bucketChecksumAt, headSum(b.page))
 }

@@ -46,7 +46,8 @@ const (
 	Blank                       // zeroes: no storage yet, a region that is free, a bucket that never was written
 	Foreign                     // something else
 	OtherVersion                // a storage, but of another layout
-	BadChecksum                 // damaged, or written in part
+	Torn                        // a write that did not end: some sectors are new, some are what was before
+	BadChecksum                 // damaged
 	BadField                    // a field has what cannot be
 	Truncated                   // the device ends before the storage
 )
@@ -56,6 +57,7 @@ var problems = [...]string{
 	Blank:        "nothing there, zeroes alone",
 	Foreign:      "something else than a Kapsel storage",
 	OtherVersion: "a Kapsel storage of another version",
+	Torn:         "written in part",
 	BadChecksum:  "damaged: the checksum is another",
 	BadField:     "damaged: a field has what cannot be",
 	Truncated:    "cut short: the device ends before the storage",
@@ -82,7 +84,7 @@ const (
 // zeroes reports whether all of b is zero.
 func zeroes(b []byte) bool {
 	for ; len(b) >= 8; b = b[8:] {
-		if get64(b, 0) != 0 {
+		if *(*[8]byte)(b) != [8]byte{} {
 			return false
 		}
 	}
@@ -106,34 +108,41 @@ func sealed(structure []byte, used int) bool {
 }
 
 // The functions below read and write numbers at an offset, by a pointer to an array, so that the compiler makes one access of it.
-// The caller has checked that b is long enough.
+// The caller has checked that b is long enough. Each is one function, not a copy in every caller: with its masks of indices
+// (docs/security.md) it is longer than a call.
 
+//go:noinline
 func get16(b []byte, at int) uint16 {
 	w := (*[2]byte)(b[at:])
 	return uint16(w[0]) | uint16(w[1])<<8
 }
 
+//go:noinline
 func get32(b []byte, at int) uint32 {
 	w := (*[4]byte)(b[at:])
 	return uint32(w[0]) | uint32(w[1])<<8 | uint32(w[2])<<16 | uint32(w[3])<<24
 }
 
+//go:noinline
 func get64(b []byte, at int) uint64 {
 	w := (*[8]byte)(b[at:])
 	return uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 |
 		uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
 }
 
+//go:noinline
 func put16(b []byte, at int, v uint16) {
 	w := (*[2]byte)(b[at:])
 	w[0], w[1] = byte(v), byte(v>>8)
 }
 
+//go:noinline
 func put32(b []byte, at int, v uint32) {
 	w := (*[4]byte)(b[at:])
 	w[0], w[1], w[2], w[3] = byte(v), byte(v>>8), byte(v>>16), byte(v>>24)
 }
 
+//go:noinline
 func put64(b []byte, at int, v uint64) {
 	put32(b, at, uint32(v))
 	put32(b, at+4, uint32(v>>32))

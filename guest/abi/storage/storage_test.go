@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -250,14 +251,24 @@ func content(b Bucket) (all []string) {
 	return all
 }
 
+// forge makes the checksums of a bucket right for whatever its page has.
+func forge(page []byte) {
+	var before Sums
+	for i := range before {
+		before[i] = get32(page, bucketBeforeAt+4*i)
+	}
+	Bucket{page}.Seal(get64(page, bucketGenerationAt), &before)
+}
+
 func TestBucket(t *testing.T) {
+	var sums Sums
 	page := bytes.Repeat([]byte{0xee}, PageSize)
 	b := NewBucket(page, 5)
 	require.True(t, b.Append(record(1, 7, "one", "1")))
 	require.True(t, b.Append(record(2, 8, "two", "")))
 	require.True(t, b.Append(record(3, 7, "", "three")))
-	b.Seal(9)
-	got, problem := CheckBucket(bytes.Clone(page), 5)
+	b.Seal(9, &sums)
+	got, problem := CheckBucket(bytes.Clone(page), 5, &sums)
 	require.Equal(t, Whole, problem)
 	assert.Equal(t, []string{"1 7 one=1", "2 8 two=", "3 7 =three"}, content(got))
 	assert.EqualValues(t, 9, got.Generation())
@@ -266,13 +277,38 @@ func TestBucket(t *testing.T) {
 
 	without := got.CopyWithout(bytes.Repeat([]byte{0xee}, PageSize), []byte("one"))
 	require.True(t, without.Append(record(4, 7, "one", "2")))
-	without.Seal(10)
+	without.Seal(10, &sums)
 	assert.Equal(t, []string{"2 8 two=", "3 7 =three", "4 7 one=2"}, content(without))
-	_, problem = CheckBucket(without.page, 5)
+	_, problem = CheckBucket(without.page, 5, &sums)
 	assert.Equal(t, Whole, problem)
 	empty := got.CopyWithout(make([]byte, PageSize), []byte("one")).CopyWithout(make([]byte, PageSize), []byte("two")).CopyWithout(make([]byte, PageSize), nil)
 	assert.Equal(t, BucketRoom, empty.Room())
 	assert.True(t, zeroes(empty.page[bucketRecordsAt:]), "nothing is left of what was removed")
+}
+
+func TestSums(t *testing.T) {
+	page := make([]byte, PageSize)
+	for i := range page {
+		page[i] = byte(i * i >> 3)
+	}
+	clear(page[2*SectorSize : 4*SectorSize])
+	var sums Sums
+	sums.Compute(page)
+	for i, sum := range sums {
+		assert.Equal(t, crc32.Checksum(page[(i+1)*SectorSize:(i+2)*SectorSize], crc32.MakeTable(crc32.Castagnoli)), sum, "sector %d", i+1)
+	}
+}
+
+func BenchmarkCheckBucket(b *testing.B) {
+	page := make([]byte, PageSize)
+	bucket := NewBucket(page, 1)
+	bucket.Append(record(1, 7, "key", "value"))
+	var sums Sums
+	sums.Compute(page)
+	bucket.Seal(1, &sums)
+	for b.Loop() {
+		CheckBucket(page, 1, &sums)
+	}
 }
 
 func TestAppendRefuses(t *testing.T) {
@@ -286,8 +322,8 @@ func TestAppendRefuses(t *testing.T) {
 	require.True(t, b.Append(record(1, 1, "", long(b.Room()-recordHeader))))
 	assert.Zero(t, b.Room())
 	assert.False(t, b.Append(record(1, 1, "", "")))
-	b.Seal(1)
-	_, problem := CheckBucket(b.page, 0)
+	b.Seal(1, new(Sums))
+	_, problem := CheckBucket(b.page, 0, new(Sums))
 	assert.Equal(t, Whole, problem)
 }
 
@@ -296,10 +332,10 @@ func TestBucketProblems(t *testing.T) {
 		b := NewBucket(make([]byte, PageSize), 5)
 		b.Append(record(1, 7, "key", "value"))
 		b.Append(record(2, 7, "key", "value"))
-		b.Seal(3)
+		b.Seal(3, new(Sums))
 		copy(b.page[at:], v)
 		if sealing {
-			seal(b.page, bucketRecordsAt+b.used())
+			forge(b.page)
 		}
 		return b.page
 	}
@@ -311,14 +347,17 @@ func TestBucketProblems(t *testing.T) {
 	}{
 		{"whole", change(false, 0), Whole},
 		{"never written", make([]byte, PageSize), Blank},
+		{"emptied", change(false, 0, make([]byte, SectorSize)...), Blank},
 		{"half a page", make([]byte, PageSize-1), Truncated},
 		{"something else", change(true, 0, 'k'), Foreign},
 		{"a bit of a value", change(false, second-1, 'f'), BadChecksum},
-		{"a bit behind the records", change(true, PageSize-checksumSize-1, 1), BadChecksum},
-		{"more bytes than a page has", change(false, bucketUsedAt, 0xff, 0xff), BadChecksum},
+		{"a bit behind the records", change(true, PageSize-1, 1), BadField},
+		{"a bit of the last sector", change(false, PageSize-1, 1), BadChecksum},
+		{"a bit of the checksum", change(false, bucketChecksumAt, 1), BadChecksum},
+		{"more bytes than a page has", change(true, bucketUsedAt, 0xff, 0xff), BadField},
 		{"generation 0", change(true, bucketGenerationAt, 0), BadField},
 		{"another's place", change(true, bucketIndexAt, 6), BadField},
-		{"fewer bytes", change(true, bucketUsedAt, 2*recordHeader+15), BadChecksum},
+		{"fewer bytes", change(true, bucketUsedAt, 2*recordHeader+15), BadField},
 		{"more bytes", change(true, bucketUsedAt, 2*recordHeader+17), BadField},
 		{"fewer records", change(true, bucketCountAt, 1), BadField},
 		{"more records", change(true, bucketCountAt, 3), BadField},
@@ -330,7 +369,7 @@ func TestBucketProblems(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := bytes.Clone(tt.page)
-			_, problem := CheckBucket(tt.page, 5)
+			_, problem := CheckBucket(tt.page, 5, new(Sums))
 			assert.Equal(t, tt.want, problem)
 			if problem != Blank {
 				assert.Equal(t, before, tt.page, "it is only read")
@@ -339,38 +378,76 @@ func TestBucketProblems(t *testing.T) {
 	}
 }
 
+// TestNewer: each write is over the older copy, and can end after any of its sectors. What is neither is damage, and where it may
+// have hit what counts there is no copy that counts: the other one is older.
 func TestNewer(t *testing.T) {
-	page := func(generation uint64) []byte {
+	page := func(generation uint64, over []byte) []byte {
 		if generation == 0 {
 			return make([]byte, PageSize)
 		}
 		b := NewBucket(make([]byte, PageSize), 0)
-		b.Seal(generation)
+		b.Append(record(generation, 1, "key", string(bytes.Repeat([]byte{byte(generation)}, MaxValue))))
+		var before Sums
+		before.Compute(over)
+		b.Seal(generation, &before)
 		return b.page
 	}
-	torn := page(9)
-	torn[PageSize-1]++
+	blank := page(0, nil)
+	one := page(1, blank)
+	two := page(2, blank)
+	three := page(3, one)
+	torn := func(old, new []byte, sectors ...int) []byte {
+		p := bytes.Clone(old)
+		for _, i := range sectors {
+			copy(p[i*SectorSize:(i+1)*SectorSize], new[i*SectorSize:])
+		}
+		return p
+	}
+	damaged := func(p []byte, at int) []byte {
+		p = bytes.Clone(p)
+		p[at] ^= 0x10
+		return p
+	}
+	const lost = -1
 	for _, tt := range []struct {
 		name          string
 		first, second []byte
 		want          int
-		ok            bool
 	}{
-		{"both never written", page(0), page(0), 0, true},
-		{"the first", page(4), page(3), 0, true},
-		{"the second", page(4), page(5), 1, true},
-		{"the second, the first one", page(0), page(1), 1, true},
-		{"the first was torn", torn, page(3), 1, true},
-		{"the second was torn", page(3), torn, 0, true},
-		{"the first write was torn", page(0), torn, 0, true},
-		{"neither", torn, bytes.Clone(torn), 0, false},
+		{"both never written", blank, blank, 0},
+		{"the first", three, two, 0},
+		{"the second", one, two, 1},
+		{"the second is the first one", blank, one, 1},
+		{"a write of the first sector alone", torn(one, three, 0), two, 1},
+		{"a write of the first sector, and others", torn(one, three, 0, 2, 4), two, 1},
+		{"a write that lacks one", torn(one, three, 0, 1, 2, 4, 5, 6, 7), two, 1},
+		{"a write that lacks one that is the same", torn(one, three, 0, 1, 2, 3, 4, 5, 6), two, 0},
+		{"a write without the first sector", torn(one, three, 1, 2, 3), two, 1},
+		{"the second first write", one, torn(blank, two, 0, 1), 0},
+		{"the very first write", torn(blank, one, 0, 1), blank, 1},
+		{"the very first write without the first sector", torn(blank, one, 1, 2), blank, 0},
+		{"damage of the newer one", damaged(three, 2000), two, lost},
+		{"damage of the newer one's first sector", damaged(three, bucketGenerationAt), two, lost},
+		{"damage of the older one", three, damaged(two, 2000), 0},
+		{"damage of the older one's first sector", three, damaged(two, 100), lost},
+		{"damage of one that was never written", one, damaged(blank, 2000), 0},
+		{"damage under a write that did not end", torn(damaged(one, 2000), three, 0), two, lost},
+		{"damage beside a write that did not end", torn(one, three, 0, 1), damaged(two, 2000), lost},
+		{"the same generation", three, bytes.Clone(three), lost},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			first, p := CheckBucket(tt.first, 0)
-			second, q := CheckBucket(tt.second, 0)
+			first, p := CheckBucket(bytes.Clone(tt.first), 0, new(Sums))
+			second, q := CheckBucket(bytes.Clone(tt.second), 0, new(Sums))
 			copy, ok := Newer(first, p, second, q)
-			assert.Equal(t, tt.ok, ok)
-			assert.Equal(t, tt.want, copy)
+			assert.Equal(t, tt.want != lost, ok)
+			if ok {
+				assert.Equal(t, tt.want, copy)
+			}
+			copy, ok = Newer(second, q, first, p)
+			assert.Equal(t, tt.want != lost, ok)
+			if ok && p != q {
+				assert.Equal(t, 1-tt.want, copy)
+			}
 		})
 	}
 }
@@ -384,15 +461,15 @@ func TestProblemsHaveWords(t *testing.T) {
 
 func TestNothingNeedsMemory(t *testing.T) {
 	s, sector, page, other := example(), make([]byte, SectorSize), make([]byte, PageSize), make([]byte, PageSize)
-	r := record(1, 1, "key", "value")
+	r, sums := record(1, 1, "key", "value"), new(Sums)
 	assert.Zero(t, testing.AllocsPerRun(10, func() {
 		s.Encode(sector)
 		s.Decode(sector, 256)
 		s.Candidates(r.Key)
 		b := NewBucket(page, 1)
 		b.Append(r)
-		b.Seal(1)
-		b, _ = CheckBucket(page, 1)
-		b.CopyWithout(other, r.Key).Seal(2)
+		b.Seal(1, sums)
+		b, _ = CheckBucket(page, 1, sums)
+		b.CopyWithout(other, r.Key).Seal(2, sums)
 	}))
 }
