@@ -66,8 +66,8 @@ func (w *Writer) Tasks() *TaskWriter {
 	return &w.tasks
 }
 
-// Poll makes text that finds the queue full be sent by polling that line, until Booted: nobody
-// serves interrupts yet, and no task waits.
+// Poll makes text that finds the queue full, and in the deferred call, be sent by polling that line, until Booted: who serves
+// interrupts before that does so for a while, and no task waits.
 func (w *Writer) Poll(line hil.PollingTransmitter) {
 	w.Drain(line)
 	w.polled = line
@@ -163,10 +163,13 @@ func (w *Writer) wake() {
 	}
 }
 
-// HandleDeferredCall sends the next chunk, if none is under way.
+// HandleDeferredCall sends the next chunk, if none is under way. While the line is polled it sends all.
 func (w *Writer) HandleDeferredCall() {
 	if w.sending != 0 {
 		return
+	}
+	if w.polled != nil {
+		w.poll(w.polled)
 	}
 	n := w.fillChunk()
 	if n != 0 && w.line.Transmit(w.chunk[:], int(n)) == abi.OK {

@@ -213,6 +213,24 @@ func TestNothingIsLostWhileBooting(t *testing.T) {
 	assert.Equal(t, "later\n", sent(m))
 }
 
+// TestDeferredCallWhileBooting sends at once by polling, so that no transmission is under way when Booted polls.
+func TestDeferredCallWhileBooting(t *testing.T) {
+	m, w := newWriter(t)
+	w.Poll(&m.Line)
+	w.WriteString("a message\n")
+	served := false
+	m.Lines[9] = func() { served = true }
+	m.CPU.Raise(9)
+	m.Kernel.ServeUntil(func() bool { return served }, m.Capabilities.MainLoop)
+	assert.Equal(t, "before Init; a message\n", m.Line.Polled)
+	w.WriteString("another\n")
+	w.Booted()
+	assert.Equal(t, "before Init; a message\nanother\n", m.Line.Polled)
+	w.WriteString("later\n")
+	run(m)
+	assert.Equal(t, "later\n", sent(m))
+}
+
 func TestDrain(t *testing.T) {
 	m, w := newWriter(t)
 	text := strings.Repeat("0123456789", 100)
