@@ -51,8 +51,19 @@ type Sums [bucketSectors - 1]uint32
 // Compute fills them in.
 func (s *Sums) Compute(page []byte) {
 	for i := range s {
-		s[i] = crc32c.Sum(page[(i+1)*SectorSize : (i+2)*SectorSize])
+		s[i] = sectorSum(page[(i+1)*SectorSize : (i+2)*SectorSize])
 	}
+}
+
+// sumOfZeroes is the checksum of a sector of zeroes.
+const sumOfZeroes = 0x30fc_edc0
+
+// sectorSum is the checksum of a sector. Most sectors of most buckets are zeroes, which is found out much faster.
+func sectorSum(sector []byte) uint32 {
+	if zeroes(sector) {
+		return sumOfZeroes
+	}
+	return crc32c.Sum(sector)
 }
 
 // put writes them at an offset.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -283,6 +284,31 @@ func TestBucket(t *testing.T) {
 	empty := got.CopyWithout(make([]byte, PageSize), []byte("one")).CopyWithout(make([]byte, PageSize), []byte("two")).CopyWithout(make([]byte, PageSize), nil)
 	assert.Equal(t, BucketRoom, empty.Room())
 	assert.True(t, zeroes(empty.page[bucketRecordsAt:]), "nothing is left of what was removed")
+}
+
+func TestSums(t *testing.T) {
+	page := make([]byte, PageSize)
+	for i := range page {
+		page[i] = byte(i * i >> 3)
+	}
+	clear(page[2*SectorSize : 4*SectorSize])
+	var sums Sums
+	sums.Compute(page)
+	for i, sum := range sums {
+		assert.Equal(t, crc32.Checksum(page[(i+1)*SectorSize:(i+2)*SectorSize], crc32.MakeTable(crc32.Castagnoli)), sum, "sector %d", i+1)
+	}
+}
+
+func BenchmarkCheckBucket(b *testing.B) {
+	page := make([]byte, PageSize)
+	bucket := NewBucket(page, 1)
+	bucket.Append(record(1, 7, "key", "value"))
+	var sums Sums
+	sums.Compute(page)
+	bucket.Seal(1, &sums)
+	for b.Loop() {
+		CheckBucket(page, 1, &sums)
+	}
 }
 
 func TestAppendRefuses(t *testing.T) {

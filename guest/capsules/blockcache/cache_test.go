@@ -364,6 +364,9 @@ func TestPageThatCannotBeWrittenStaysDirty(t *testing.T) {
 	assert.Equal(t, abi.OK, r.do(u, writing, text, page))
 	i := slices.Index(r.disk.kinds[asked:], writing)
 	assert.Equal(t, []operation{writing, flushing}, r.disk.kinds[asked:][i:][:2], "what failed is durable first")
+	asked = len(r.disk.kinds)
+	assert.Equal(t, abi.OK, r.do(u, writing, text, page))
+	assert.Len(t, r.disk.kinds, asked, "it is settled")
 	assert.Equal(t, abi.OK, r.do(u, flushing, nil, 0))
 	assert.Equal(t, u.content, r.disk.durable[:6*page])
 }
@@ -382,6 +385,34 @@ func TestPageThatCannotBeWrittenIsKeptFromMakingRoom(t *testing.T) {
 	r.disk.fails = func(operation) bool { return false }
 	assert.Equal(t, abi.OK, r.do(u, flushing, nil, 0))
 	assert.Equal(t, u.content, r.disk.durable[:6*page])
+}
+
+// TestReadGoesOnWithoutTheRoomOfAPageThatCannotBeWritten: of the same port, whether the device says so at once or later.
+func TestReadGoesOnWithoutTheRoomOfAPageThatCannotBeWritten(t *testing.T) {
+	for name, fail := range map[string]func(d *disk){
+		"later":   func(d *disk) { d.fails = func(kind operation) bool { return kind == writing } },
+		"at once": func(d *disk) { d.sectors -= 2 * sectorsPerPage },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, seeded(1), 8, 20)
+			u := r.users[0]
+			assert.Equal(t, abi.OK, r.do(u, writing, bytes.Repeat([]byte{1}, 2*page), 18*page))
+			fail(r.disk)
+			assert.Equal(t, abi.OK, r.do(u, reading, make([]byte, 18*page), 0))
+			assert.Equal(t, abi.OK, r.do(u, reading, make([]byte, 2*page), 18*page))
+			assert.Equal(t, abi.FAIL, r.do(u, flushing, nil, 0))
+		})
+	}
+}
+
+// TestPageThatWasReadIsThereUntilItsTurn: however many others want room meanwhile.
+func TestPageThatWasReadIsThereUntilItsTurn(t *testing.T) {
+	r := newRig(t, seeded(1), 4, slices.Repeat([]int{1}, 12)...)
+	for _, u := range r.users {
+		require.Equal(t, abi.OK, u.ask(reading, make([]byte, page), 0))
+	}
+	r.settle()
+	assert.Len(t, r.disk.kinds, 12)
 }
 
 // TestFlushOfTheDeviceThatFails: nobody knows what is lost, so nothing is called durable any more of what a port had written since.
@@ -415,6 +446,23 @@ func TestReadThatFails(t *testing.T) {
 	assert.Empty(t, r.order())
 	r.disk.fails = func(operation) bool { return false }
 	assert.Equal(t, abi.OK, r.do(u, reading, buf, 0))
+
+	// The others of the request stay, in their order, and the next page takes the place of the one that failed.
+	r = newRig(t, seeded(1), 4, 6)
+	u = r.users[0]
+	assert.Equal(t, abi.OK, r.do(u, reading, make([]byte, page), 5*page))
+	require.Equal(t, abi.OK, u.ask(reading, buf, 0))
+	r.run(func() bool {
+		r.disk.fails = func(operation) bool { return len(r.disk.asked) == 2 } // page 1, of three the first that ends
+		r.disk.endAt((len(r.disk.asked) - 1) / 2)
+		return len(r.disk.asked) != 0
+	})
+	r.settle()
+	assert.Equal(t, abi.FAIL, u.e)
+	assert.Equal(t, []uint64{5, 0, 2}, r.order())
+	r.disk.fails = func(operation) bool { return false }
+	assert.Equal(t, abi.OK, r.do(u, reading, buf[:page], 3*page))
+	assert.Equal(t, []uint64{5, 0, 2, 3}, r.order())
 }
 
 // TestDeviceThatRefuses: a broken device, one that has shrunk, one that says without end that it has too much to do, and one that
