@@ -5,6 +5,7 @@ package main
 import (
 	"kapsel/guest/abi"
 	"kapsel/guest/capsules/blockcache"
+	"kapsel/guest/capsules/kvstore"
 	"kapsel/guest/capsules/nonvolatile"
 	"kapsel/guest/capsules/volume"
 	"kapsel/guest/kernel/capability"
@@ -22,6 +23,9 @@ type storage struct {
 	regions     blockcache.Port
 	nonvolatile nonvolatile.Server
 	page        []byte // for a piece of what the server is asked for
+
+	buckets  blockcache.Port
+	keyValue kvstore.KVStore
 }
 
 const (
@@ -69,10 +73,24 @@ func (s *storage) serve(can capability.Set) {
 	if !s.volume.Usable() {
 		return
 	}
+	s.serveKeyValue(can)
 	super := s.volume.Superblock()
 	if s.regions.Init(&s.cache, super.RegionsPage*abi.PageSize, super.Pages*abi.PageSize) != abi.OK {
 		system.debug.WriteString("disk: the storage has no pages for regions; tasks have no nonvolatile storage\n")
 		return
 	}
 	s.nonvolatile.Init(&system.kernel, &s.regions, &s.volume, s.page, can.MemoryAllocation)
+}
+
+// serveKeyValue adds the key-value store.
+func (s *storage) serveKeyValue(can capability.Set) {
+	super := s.volume.Superblock()
+	from := super.BucketsPage * abi.PageSize
+	memory, _ := system.machine.DeviceMemory(abi.PageUp(kvstore.MemorySize))
+	if memory == nil || s.buckets.Init(&s.cache, from, from+2*super.Buckets*abi.PageSize) != abi.OK {
+		system.debug.WriteString("disk: there is no memory for a key-value store; tasks have none\n")
+		return
+	}
+	s.keyValue.Init(&system.kernel, &s.buckets, super, memory, can.MemoryAllocation)
+	system.kernel.AddDriver(abi.DriverKeyValue, &s.keyValue)
 }

@@ -120,8 +120,8 @@ func sets(command uint32) bool { return command == set || command == add || comm
 // serveOldest begins the request of the task that waits longest for its turn, if the store is free.
 func (d *KVStore) serveOldest() {
 	for !d.busy {
-		id, ok := d.oldest()
-		if !ok {
+		id, ticket := d.grant.Oldest(func(q *request) uint64 { return q.ticket })
+		if ticket == 0 {
 			return
 		}
 		d.busy, d.asker = true, id
@@ -129,17 +129,6 @@ func (d *KVStore) serveOldest() {
 			d.deliver(nil, e)
 		}
 	}
-}
-
-// oldest finds the task that waits longest.
-func (d *KVStore) oldest() (id kernel.TaskID, ok bool) {
-	ticket := ^uint64(0)
-	d.grant.Each(func(q *request, task *kernel.TaskData) {
-		if q.ticket != 0 && q.ticket < ticket {
-			ticket, id, ok = q.ticket, task.ID(), true
-		}
-	})
-	return id, ok
 }
 
 // begin begins a task's request, of what its buffers have now.

@@ -227,6 +227,11 @@ func (s *Store) decide() (value []byte, ended bool, e abi.ErrorCode) {
 			return nil, true, e
 		}
 	}
+	for _, p := range s.changes {
+		if p != nil && p.bucket.Generation() == ^uint64(0) {
+			return nil, true, abi.FAIL
+		}
+	}
 	s.turn = 0
 	e = s.change()
 	return nil, e != abi.OK, e
@@ -284,9 +289,6 @@ func (s *Store) plan(first, second *place) {
 // either: that copy is made an empty one before.
 func (s *Store) change() abi.ErrorCode {
 	p := s.changes[s.turn]
-	if p.bucket.Generation() == ^uint64(0) {
-		return abi.FAIL
-	}
 	over := 1 - p.newer
 	to := address(p.index, over)
 	s.unsure = true
