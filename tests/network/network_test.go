@@ -156,8 +156,8 @@ func (w *world) end() error { return w.send(w.frame(60, wire.End, 0)) }
 // inFlight is how many frames are on their way at once: no more than the driver has room for.
 const inFlight = 12
 
-// TestFramesByTheTap: 100,000 frames of all lengths go to a task and come back, by our devices and by QEMU's, none is corrupted, doubled, lost or
-// out of order.
+// TestFramesByTheTap: 100,000 frames of all lengths go to a task and come back, by our devices and by QEMU's, none is
+// corrupted, doubled, lost or out of order.
 func TestFramesByTheTap(t *testing.T) {
 	frames := 100_000
 	if os.Getenv("KAPSEL_RIG") != "" {
@@ -185,8 +185,8 @@ func TestFramesByTheTap(t *testing.T) {
 	assert.Contains(t, console, fmt.Sprintf("mirror: %d sent back, %d came, 0 were dropped\n", frames, frames+1))
 }
 
-// TestFramesOfEveryLength: malformed frames of every length from 0 to 1518 do no harm: those that are frames at all come back as they are, and the next
-// good one does.
+// TestFramesOfEveryLength: malformed frames of every length from 0 to 1518 do no harm: those that are frames at all come back
+// as they are, and the next good one does.
 func TestFramesOfEveryLength(t *testing.T) {
 	console := inWorld(t, func(w *world) error {
 		for n := range 1519 {
@@ -211,7 +211,8 @@ func TestFramesOfEveryLength(t *testing.T) {
 	assert.Contains(t, console, "mirror: 3020 sent back, 3021 came, 0 were dropped\n")
 }
 
-// TestFullStream: a task that does not read gets as many frames as its buffer has room for, the others are dropped and counted, and the next are right.
+// TestFullStream: a task that does not read gets as many frames as its buffer has room for, the others are dropped and
+// counted, and the next are right.
 func TestFullStream(t *testing.T) {
 	const frames, room = 500, 32 // 32 of the largest, tests/guest/mirror
 	console := inWorld(t, func(w *world) error {

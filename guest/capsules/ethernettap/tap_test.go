@@ -180,8 +180,8 @@ const (
 
 func failed(e abi.ErrorCode) [4]uint64 { return [4]uint64{failure, uint64(e)} }
 
-// TestCommandsOfTock: each command by its number, with the variant that it answers, for 32-bit and for 64-bit tasks (capsules/extra/src/ethernet_tap.rs, command and
-// command_transmit_frame).
+// TestCommandsOfTock: each command by its number, with the variant that it answers, for 32-bit and for 64-bit tasks
+// (capsules/extra/src/ethernet_tap.rs, command and command_transmit_frame).
 func TestCommandsOfTock(t *testing.T) {
 	for width, change := range widths {
 		t.Run(width, func(t *testing.T) {
@@ -227,8 +227,8 @@ func TestCommandsOfTock(t *testing.T) {
 	}
 }
 
-// TestAsLibtockCalls: subscribe, allow, command, yield-wait-for, by 32-bit and by 64-bit tasks: a frame out, with its upcall (status, flags and length, identifier) and its time,
-// and a frame in, with its header.
+// TestAsLibtockCalls: subscribe, allow, command, yield-wait-for, by 32-bit and by 64-bit tasks: a frame out, with its upcall
+// (status, flags and length, identifier) and its time, and a frame in, with its header.
 func TestAsLibtockCalls(t *testing.T) {
 	for width, change := range widths {
 		t.Run(width, func(t *testing.T) {
@@ -401,7 +401,8 @@ func TestTasksTakeTurns(t *testing.T) {
 	}
 }
 
-// TestBufferTakenBack, or replaced by a shorter one, while another task's frame is sent: the task is told at its turn, by the upcall, as on Tock; the next has its turn.
+// TestBufferTakenBack, or replaced by a shorter one, while another task's frame is sent: the task is told at its turn, by the
+// upcall, as on Tock; the next has its turn.
 func TestBufferTakenBack(t *testing.T) {
 	m, d, _ := newMachine(t)
 	m.AddTask("first", func(k *kerneltest.Task) {
@@ -430,7 +431,8 @@ func TestBufferTakenBack(t *testing.T) {
 	assert.Equal(t, [][]byte{frame(60, 1), frame(60, 3)}, d.sent)
 }
 
-// TestTaskThatEnds or restarts while its frame is sent or waits: what was given to the device goes out, nobody is told, and others have their turns.
+// TestTaskThatEnds or restarts while its frame is sent or waits: what was given to the device goes out, nobody is told, and
+// others have their turns.
 func TestTaskThatEnds(t *testing.T) {
 	m, d, tap := newMachine(t)
 	for i := range 2 {
