@@ -43,8 +43,9 @@ func Now() uint64 {
 // after is the first time at or after another that ends with 32 bits.
 func after(time uint64, low uint32) uint64 { return time + uint64(low-uint32(time)) }
 
-// SetAlarm has the Yield then, if not an earlier one, return at a time, in place of what was set before. It does not wait. Never takes the alarm back:
-// one that rang already may still end a Yield. A time far ahead makes a Yield end now and then before.
+// SetAlarm has the Yield then, if not an earlier one, return at a time, in place of what was set before. It does not wait.
+// Never takes the alarm back: one that rang already may still end a Yield. A time far ahead makes a Yield end now and then
+// before.
 func SetAlarm(at uint64) error {
 	if !subscribed {
 		if err := Subscribe(abi.DriverAlarm, alarmFired, &alarm); err != nil {

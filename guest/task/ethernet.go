@@ -98,8 +98,8 @@ func (e *Ethernet) came() int {
 	return int(b[0]) | int(b[1])<<8 | int(b[2])<<16 | int(b[3])<<24
 }
 
-// Send begins to send a frame, and does not wait. The frame is copied before. It returns abi.BUSY while the last one is sent, and abi.SIZE unless the
-// frame has 14 bytes at least and the network's MTU behind them at most.
+// Send begins to send a frame, and does not wait. The frame is copied before. It returns abi.BUSY while the last one is sent,
+// and abi.SIZE unless the frame has 14 bytes at least and the network's MTU behind them at most.
 func (e *Ethernet) Send(frame []byte) error {
 	switch {
 	case e.sending:
