@@ -64,6 +64,36 @@ func TestEachVisitsTasksThatHaveTheGrant(t *testing.T) {
 	assert.Equal(t, []uint64{3, 7}, visited)
 }
 
+// TestNextVisitsTasksThatHaveTheGrant: as Each does, a task at a time.
+func TestNextVisitsTasksThatHaveTheGrant(t *testing.T) {
+	m := newMachine(t)
+	var visited, next []uint32
+	visit := func(c *counter, task *kernel.TaskData) { visited = append(visited, task.ID().Slot()) }
+	m.probe.hook = func(id kernel.TaskID, _, _ uint32) kernel.Result {
+		visited, next = nil, nil
+		for _, slot := range []uint32{0, 1, 2, 3, 4, 63, 64, 100} {
+			next = append(next, m.probe.grant.Next(slot, visit))
+		}
+		m.probe.grant.Enter(id, func(*counter, *kernel.TaskData) { next = append(next, m.probe.grant.Next(0, visit)) })
+		return kernel.Done()
+	}
+	m.AddTask("without", func(k *kerneltest.Task) { k.Wait() }, nil)
+	m.AddTask("with", func(k *kerneltest.Task) {
+		k.Command(probeDriver, probeCount, 5, 0)
+		k.Wait()
+	}, nil)
+	m.AddTask("ended", func(k *kerneltest.Task) { k.Command(probeDriver, probeCount, 6, 0) }, nil)
+	m.AddTask("last", func(k *kerneltest.Task) {
+		k.Command(probeDriver, probeCount, 7, 0)
+		k.Command(probeDriver, probeHook, 0, 0)
+		k.Wait()
+	}, nil)
+	assert.True(t, m.Run())
+	assert.Equal(t, []uint32{1, 1, 3, 3}, visited)
+	assert.Equal(t, []uint32{2, 2, 4, 4, 0, 0, 0, 0, 0}, next)
+	assert.Equal(t, uint64(1), m.probe.grant.Nested())
+}
+
 func TestNoRoomForAGrant(t *testing.T) {
 	runTask(t, func(k *kerneltest.Task) {
 		_, end := k.Memop(abi.MemopRAMEnd, 0)
@@ -196,4 +226,40 @@ func TestEmptyBufferIsNeverTouched(t *testing.T) {
 		k.Command(probeDriver, probeHook, 0, 0)
 	}, nil)
 	assert.False(t, m.Run())
+}
+
+// TestOldest: the lowest ticket is first, 0 is none, and from within an entry nobody is found.
+func TestOldest(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		tickets []uint32
+		want    int // the task, 0: none
+	}{
+		{"nobody has the grant", nil, 0},
+		{"nobody waits", []uint32{0, 0}, 0},
+		{"one waits", []uint32{0, 7, 0}, 2},
+		{"the lowest of all", []uint32{9, 4, 5}, 2},
+		{"the first slot", []uint32{1, 0, 2}, 1},
+		{"the highest there is", []uint32{0, 1<<32 - 1}, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMachine(t)
+			for _, ticket := range tt.tickets {
+				m.AddTask("task", func(k *kerneltest.Task) {
+					k.Command(probeDriver, probeCount, uint64(ticket), 0)
+					k.Wait()
+				}, nil)
+			}
+			m.Run()
+			id, ticket := m.probe.grant.Oldest(func(c *counter) uint64 { return uint64(c.count) })
+			assert.EqualValues(t, tt.want, id.Number())
+			if tt.want != 0 {
+				assert.EqualValues(t, tt.tickets[tt.want-1], ticket)
+			}
+			m.probe.grant.Each(func(*counter, *kernel.TaskData) {
+				_, ticket := m.probe.grant.Oldest(func(*counter) uint64 { t.Error("entered twice"); return 1 })
+				assert.Zero(t, ticket)
+			})
+		})
+	}
 }

@@ -18,6 +18,14 @@ func Done() Result { return Result{variant: abi.Success} }
 // Value is Success with one 32-bit value.
 func Value(v uint32) Result { return Result{variant: abi.SuccessU32, a: uint64(v)} }
 
+// Value2 is Success with two 32-bit values.
+func Value2(v, w uint32) Result { return Result{variant: abi.Success2U32, a: uint64(v), b: uint64(w)} }
+
+// Value3 is Success with three 32-bit values.
+func Value3(v, w, x uint32) Result {
+	return Result{variant: abi.Success3U32, a: uint64(v), b: uint64(w), c: uint64(x)}
+}
+
 // Value64 is Success with one 64-bit value.
 func Value64(v uint64) Result { return Result{variant: abi.SuccessU64, a: v} }
 

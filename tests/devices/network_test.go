@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -13,21 +12,8 @@ import (
 
 	"kapsel/tests/machine"
 	"kapsel/vmm"
-	"kapsel/vmm/ethernet"
 	"kapsel/vmm/ethernet/network"
 )
-
-// mac is the guest's address.
-var mac = ethernet.MAC{2, 0, 0, 0, 0, 7}
-
-// peer is what the network device is connected to: a datagram socket of ours, with a frame in each datagram.
-func peer(t *testing.T) (conn *net.UnixConn, device vmm.Device) {
-	path := filepath.Join(t.TempDir(), "peer")
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	require.NoError(t, err)
-	t.Cleanup(func() { conn.Close() })
-	return conn, vmm.Network{Connection: network.Config{Unix: path, MAC: mac}}
-}
 
 // echo sends frames of many lengths to the task frames, with waits for no more than it keeps, and checks what it sends back.
 func echo(conn *net.UnixConn) error {
@@ -60,7 +46,7 @@ func echo(conn *net.UnixConn) error {
 
 // TestNetwork: frames of many lengths come and go as they are.
 func TestNetwork(t *testing.T) {
-	conn, device := peer(t)
+	conn, device := machine.Peer(t)
 	echoed := make(chan error, 1)
 	go func() { echoed <- echo(conn) }()
 	o := boot(t, "frames", "", []vmm.Device{device})
@@ -75,7 +61,7 @@ func TestUserNetwork(t *testing.T) {
 	o := machine.Boot(t, machine.Guest{
 		Image:   image,
 		Modules: [][]byte{machine.Object(t, "test/frames.tbf")},
-		Devices: []vmm.Device{vmm.Network{Connection: network.Config{User: true, MAC: mac}}},
+		Devices: []vmm.Device{vmm.Network{Connection: network.Config{User: true, MAC: machine.MAC}}},
 		Until:   "frames: the gateway is at 0x",
 	})
 	assert.Equal(t, vmm.Cancelled, o.Exit.Reason)

@@ -41,6 +41,8 @@ type Guest struct {
 
 	// Until ends the machine when the console has shown this; "" lets the guest end by itself.
 	Until string
+	// Stop, if not nil, ends the machine when it is closed.
+	Stop <-chan struct{}
 	// Timeout is when the machine is ended, 0 for the package's Timeout.
 	Timeout time.Duration
 	// Watchdog is vmm.Config's.
@@ -160,6 +162,13 @@ func boot(t testing.TB, g Guest) Outcome {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), g.Timeout)
 	defer cancel()
+	go func() {
+		select {
+		case <-g.Stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	console := &console{until: g.Until, seen: cancel, also: g.Console}
 	m, err := newRunner(t, File(t, g.Image), vmm.Config{
 		Modules: g.Modules, Cmdline: g.Cmdline, Devices: g.Devices, Memory: g.Memory, Input: g.Input, Watchdog: g.Watchdog,

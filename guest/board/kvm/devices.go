@@ -6,6 +6,7 @@ import (
 	"kapsel/guest/abi"
 	spec "kapsel/guest/abi/virtio"
 	"kapsel/guest/capsules/alarmmux"
+	"kapsel/guest/capsules/ethernettap"
 	"kapsel/guest/capsules/rng"
 	"kapsel/guest/capsules/virtio"
 	"kapsel/guest/capsules/virtioblk"
@@ -13,6 +14,7 @@ import (
 	"kapsel/guest/capsules/virtionet"
 	"kapsel/guest/capsules/virtiorng"
 	"kapsel/guest/dma"
+	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
 	"kapsel/guest/kernel/format"
 	"kapsel/guest/kernel/hil"
@@ -36,7 +38,9 @@ type devices struct {
 	console virtioconsole.Console
 	chunk   []byte // for the console capsule, where the console is one that takes much at once
 	disk    disk
+	storage storage
 	network network
+	tap     ethernettap.EthernetTap
 }
 
 // A disk is a block device's driver and what it needs for as many requests at once as the board lets it have.
@@ -162,20 +166,37 @@ func (d *devices) drive(id uint32, place virtio.Place, can capability.Set) (driv
 		return &d.console, ""
 	case spec.IDBlock:
 		disk := &d.disk
-		system.instruments.wireDisk(k, disk, can)
+		raw := system.instruments.wireDisk(k, disk, can)
 		if disk.Init(k, place, disk.requests[:], disk.slots[:], diskBytes) != abi.OK {
 			return nil, ""
+		}
+		if !raw {
+			d.storage.wire(disk)
 		}
 		return disk, ""
 	case spec.IDNet:
 		network := &d.network
-		system.instruments.wireNetwork(k, network, can)
+		raw := system.instruments.wireNetwork(k, network, can)
 		if network.Init(k, place, network.frames[:], network.slots[:]) != abi.OK {
 			return nil, ""
+		}
+		if !raw {
+			d.wireTap(k, can)
 		}
 		return network, ""
 	}
 	return nil, unknown
+}
+
+// wireTap lets tasks at the network.
+func (d *devices) wireTap(k *kernel.Kernel, can capability.Set) {
+	memory, _ := system.machine.DeviceMemory(abi.PageSize) // at least ethernettap.MemorySize
+	if memory == nil {
+		system.debug.WriteString("there is no memory for the Ethernet tap, which is not used\n")
+		return
+	}
+	d.tap.Init(k, &d.network, &system.machine.Timer, memory, can.MemoryAllocation)
+	k.AddDriver(abi.DriverEthernetTap, &d.tap)
 }
 
 // wiredConsole is the driver of the console, or nil if there is none.

@@ -1,0 +1,95 @@
+//go:build kapsel_task
+
+// Command httpd is a web server, of one page about itself, at port 80. It shows how a task lives by events: one loop, which
+// waits for the network and then does what can be done, and nothing in it waits.
+//
+//	kapsel run --net user,forward=tcp:8080:80 build/kapsel.elf build/httpd.tbf
+//	curl localhost:8080
+package main
+
+import (
+	"kapsel/guest/kernel/format"
+	"kapsel/guest/net"
+	"kapsel/guest/net/http"
+	"kapsel/guest/net/node"
+	"kapsel/guest/task"
+)
+
+//kapsel:stack 16384
+//kapsel:heap 262144
+
+// What the server has room for. A connection takes http.SessionMemory+net.ConnMemory bytes beside page and buffers (docs/network.md).
+const (
+	sessions = 8    // connections that are served at once
+	conns    = 16   // of TCP, with those that begin and end
+	buffer   = 2048 // bytes on their way, in each direction of one
+	page     = 1024 // bytes of an answer
+)
+
+var (
+	machine node.Node
+	server  = http.NewServer(sessions, page)
+	address net.Address
+	start   net.Time
+)
+
+func main() {
+	check(machine.Open(node.Config{Name: "httpd", Conns: net.MakeConns(conns, buffer, buffer)}))
+	listener, err := machine.Listen(80)
+	check(err)
+	start = node.Now()
+	for {
+		machine.Wait(server.Deadline(node.Now()))
+		tellAddress()
+		for !server.Full() {
+			c := listener.Accept()
+			if c == nil {
+				break
+			}
+			server.Begin(c, node.Now())
+		}
+		server.Serve(answer, node.Now())
+	}
+}
+
+// answer makes the page.
+func answer(r *http.Request, a *http.Answer) {
+	if string(r.Path) != "/" {
+		a.Status, a.Type = http.NotFound, "text/plain"
+		a.Text.WriteString("There is one page here: /\n")
+		return
+	}
+	_, answered, open := server.Counts()
+	a.Text.WriteString("<!DOCTYPE html>\n<title>Kapsel</title>\n<h1>A task of Kapsel</h1>\n<ul>\n<li>Address: ")
+	write(&a.Text, address)
+	format.Print(&a.Text, "</li>\n<li>Uptime: %d ms</li>\n<li>Requests: %d</li>\n<li>Connections: %d</li>\n</ul>\n",
+		uint64((node.Now()-start)/net.Millisecond), answered+1, uint64(open))
+}
+
+// tellAddress says on the console which address the machine has, when it gets another.
+func tellAddress() {
+	now, _, _ := machine.Address()
+	if now == address {
+		return
+	}
+	address = now
+	var line [64]byte
+	var t http.Text
+	t.Init(line[:])
+	t.WriteString("httpd: http://")
+	write(&t, address)
+	t.WriteString("/\n")
+	task.Write(t.Bytes())
+}
+
+// write writes an address with its four points.
+func write(t *http.Text, a net.Address) {
+	format.Print(t, "%d.%d.%d.%d", uint64(a[0]), uint64(a[1]), uint64(a[2]), uint64(a[3]))
+}
+
+func check(err error) {
+	if err != nil {
+		task.Print("httpd: " + err.Error() + "\n")
+		task.Exit(1)
+	}
+}
