@@ -72,6 +72,9 @@ func (r *receiver) text() string {
 	return fmt.Sprintf("read %d expected +%d edge +%d islands %v fin %v +%d", r.read, r.expected-r.read, r.edge-r.read, r.islands[:r.count], r.finKnown, r.fin-r.read)
 }
 
+// FirstSequence is the sequence number of the first byte that is sent.
+func (c *Conn) FirstSequence() uint32 { return c.out.first }
+
 // WriteSequence and ReadSequence are the sequence numbers of what is written and read next.
 func (c *Conn) WriteSequence() uint32 { return c.out.end }
 func (c *Conn) ReadSequence() uint32  { return c.in.read }

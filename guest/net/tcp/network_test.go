@@ -21,7 +21,7 @@ func evenly(p float64) weather { return weather{p, p, p, p} }
 
 // pseudo is the sum of the pseudo header of the tests' segments.
 func pseudo(length int) uint32 {
-	return checksum.Pseudo([4]byte{10, 0, 0, 1}, [4]byte{10, 0, 0, 2}, 6, length)
+	return checksum.Pseudo(ourAddress, theirAddress, 6, length)
 }
 
 // A packet is on its way.
@@ -51,6 +51,7 @@ type plan struct {
 	bytes    int     // it writes so many and then closes
 	pause    uint64  // the longest time between two steps
 	closeAt  int     // it does not begin to write until it has read so many bytes: a half-closed peer is answered
+	finAt    int     // it does not close until it has read so many, or all
 	lazy     float64 // with this probability a step does nothing
 	passive  bool
 	bufferTx int
@@ -120,6 +121,9 @@ func (n *network) transmit(e *end) error {
 			n.log("%d %s %s", n.now, e.name, describe(&s))
 		}
 		e.sent++
+		if err := e.truth(&s); err != nil {
+			return err
+		}
 		n.throw(e.peer, encode(&s))
 		if err := e.Check(); err != nil {
 			return fmt.Errorf("%s after Next: %w", e.name, err)
@@ -127,6 +131,16 @@ func (n *network) transmit(e *end) error {
 	}
 	if err := e.Settled(); err != nil {
 		return fmt.Errorf("%s: %w", e.name, err)
+	}
+	return nil
+}
+
+// truth says whether the bytes of a segment are those of its sequence numbers.
+func (e *end) truth(s *tcp.Segment) error {
+	for i, b := range s.Data {
+		if at := int(s.Sequence-e.FirstSequence()) + i; b != pattern(e.seed, at) {
+			return fmt.Errorf("%s sends %s with a wrong byte at %d", e.name, describe(s), at)
+		}
 	}
 	return nil
 }
@@ -230,7 +244,7 @@ func (n *network) write(e *end) {
 	}
 	put, err := e.Write(buf[:size])
 	e.wrote += put
-	if err == nil && e.wrote == e.bytes && !e.closed {
+	if err == nil && e.wrote == e.bytes && !e.closed && (e.read >= e.finAt || e.ended) {
 		e.closed = true
 		e.Close()
 	}
