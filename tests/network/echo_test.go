@@ -107,7 +107,7 @@ func exchange(t *testing.T, s *station, n int, long time.Duration) []int {
 
 // TestUDPEcho: 100,000 datagrams of all lengths go to a task and come back, none corrupted, lost or doubled.
 func TestUDPEcho(t *testing.T) {
-	n := fewer(100_000, 20)
+	n := fewer(100_000, 50)
 	echoing(t, 0, func(t *testing.T, s *station) {
 		for number, times := range exchange(t, s, n, 10*time.Second) {
 			require.Equal(t, 1, times, "datagram %d", number)
@@ -117,7 +117,7 @@ func TestUDPEcho(t *testing.T) {
 
 // TestUDPEchoOverABadWire: loss, reordering and duplication of 5 % each way corrupt none, and lose no more than they do.
 func TestUDPEchoOverABadWire(t *testing.T) {
-	n := fewer(20_000, 10)
+	n := fewer(20_000, 20)
 	echoing(t, 5, func(t *testing.T, s *station) {
 		came, doubled := 0, 0
 		for _, times := range exchange(t, s, n, 200*time.Millisecond) {
@@ -197,7 +197,7 @@ func streams(t *testing.T, s *station, size int, frames int64) {
 
 // TestTCPEcho: streams of several connections go to a task and come back in 100,000 frames, none corrupted.
 func TestTCPEcho(t *testing.T) {
-	echoing(t, 0, func(t *testing.T, s *station) { streams(t, s, fewer(4<<20, 20), int64(fewer(100_000, 20))) })
+	echoing(t, 0, func(t *testing.T, s *station) { streams(t, s, fewer(4<<20, 50), int64(fewer(100_000, 50))) })
 }
 
 // TestTCPEchoOverABadWire: with loss, reordering and duplication of 5 % each way all bytes come back, in order.
