@@ -113,8 +113,13 @@ func (c Config) WithDefaults() (Config, error) {
 	if err := CheckBreakpoints(c.Breakpoints); err != nil {
 		return c, err
 	}
-	if err := CheckDevices(c.Devices, c.Cmdline); err != nil {
+	if err := CheckDevices(c.Devices); err != nil {
 		return c, err
+	}
+	if c.Linux == nil {
+		if err := CheckCmdline(c.Cmdline, len(c.Devices)); err != nil {
+			return c, err
+		}
 	}
 	if c.Console == nil {
 		c.Console = io.Discard

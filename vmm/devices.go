@@ -52,8 +52,8 @@ func (e *DeviceError) Error() string { return e.Err.Error() }
 // Unwrap returns the reason.
 func (e *DeviceError) Unwrap() error { return e.Err }
 
-// CheckDevices says in words why Config.Devices cannot be these, with a command line; nil if they can.
-func CheckDevices(devices []Device, cmdline string) error {
+// CheckDevices says in words why Config.Devices cannot be these; nil if they can.
+func CheckDevices(devices []Device) error {
 	if len(devices) > abi.VirtioPlaces {
 		return fmt.Errorf("%d devices are more than the %d that a machine can have", len(devices), abi.VirtioPlaces)
 	}
@@ -69,7 +69,13 @@ func CheckDevices(devices []Device, cmdline string) error {
 	if consoles > 1 {
 		return errors.New("two console devices: a machine has one console")
 	}
-	if words := len(DeviceWords(len(devices))); words > 0 && words+len(cmdline) > abi.CmdlineMax {
+	return nil
+}
+
+// CheckCmdline says in words why Config.Cmdline cannot be this with n devices, for a machine that boots an image; nil if it
+// can. Linux has words of its own and finds its devices without any.
+func CheckCmdline(cmdline string, n int) error {
+	if words := len(DeviceWords(n)); words > 0 && words+len(cmdline) > abi.CmdlineMax {
 		return fmt.Errorf("a command line of %d bytes, and %d bytes that tell of the devices: the kernel reads at most %d",
 			len(cmdline), words, abi.CmdlineMax)
 	}

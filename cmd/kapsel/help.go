@@ -9,7 +9,7 @@ import (
 )
 
 // commands are the names of the commands.
-var commands = []string{"run", "bench", "doctor", "version", "help"}
+var commands = []string{"run", "bench", "disk", "doctor", "version", "help"}
 
 // helpFor returns what helpText says of a command, which is one of commands: how it is used, and
 // the sections that are about it.
@@ -94,6 +94,8 @@ usage:
   kapsel bench [flags] [IMAGE]             measure an image built for it (default bench.elf
                                            beside kapsel), in Go benchmark format
   kapsel bench --compare OLD NEW           compare two files of results, of either form
+  kapsel disk format [flags] FILE          make FILE an empty storage, which tasks keep data on
+  kapsel disk show FILE                    tell what is on a storage: regions, owners, damage
   kapsel doctor [--accel NAME]             say what this host can do, and what to do about it
   kapsel version                           say which release this is
   kapsel help [COMMAND]                    show this text, or what is about a command alone
@@ -151,6 +153,14 @@ flags of bench:
   --timeout TIME          end a boot after TIME (default 10m)
   -v                      say what is going on, on standard error
 
+flags of disk format, whose sizes are bytes, or with K, M or G:
+  --size SIZE             the storage's size, and so the file's (default: the file's, or 64M
+                          for one that is new)
+  --region-size SIZE      what each owner gets of nonvolatile storage: tasks with one write
+                          identifier are one (default 1M)
+  --kv-size SIZE          what the keys and values of all tasks get (default 1M)
+  --force                 overwrite FILE though it is neither empty nor all zeroes
+
 console:
   What the guest prints goes to standard output; standard input goes to the guest. On a
   terminal every key does, Ctrl-C too, but these:
@@ -177,6 +187,9 @@ exit status of run, the monitor's own:
   130        left with Ctrl-A x; in general 128+n when ended by signal n
 exit status of bench:
   0, or 1 if a path does not stand as in the golden file; 2, 124, 125 and 128+n as of run
+exit status of disk:
+  0, or 1 if show finds damage by which data is lost; 2 if the command line or FILE cannot be
+  used: it is in use, no storage, or holds what format does not overwrite
 exit status of doctor:
   0 if what --accel names works here (default auto: either), else 1
 `

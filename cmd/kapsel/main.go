@@ -17,7 +17,8 @@ import (
 // Exit statuses of the command, besides the guest's own (0 to abi.ExitStatusMax).
 const (
 	statusWorse      = 1   // of bench: a path is worse than its golden count
-	statusUsage      = 2   // the command line or the image cannot be used
+	statusLost       = 1   // of disk show: there is damage by which data is lost
+	statusUsage      = 2   // the command line, the image or the disk cannot be used
 	statusHung       = 122 // the kernel hangs, and the watchdog could not make it panic
 	statusBreakpoint = 123 // stopped at a --break
 	statusTimeout    = 124 // ended by --timeout, as timeout(1) has it
@@ -53,6 +54,8 @@ func command(args []string, std stdio) int {
 		status, err = runCommand(args, std)
 	case "bench":
 		status, err = benchCommand(args, std)
+	case "disk":
+		status, err = diskCommand(args, std)
 	case "doctor":
 		status, err = doctorCommand(args, std)
 	case "version", "--version", "-version":

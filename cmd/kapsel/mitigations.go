@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"io/fs"
 	"strings"
 
@@ -72,4 +73,6 @@ type planText struct{ strings.Builder }
 
 func (t *planText) WriteString(s string) { t.Builder.WriteString(s) }
 
-func (t *planText) WriteChar(c byte) { t.Builder.WriteByte(c) }
+func (t *planText) WriteChars(chars uint64, n int) {
+	t.Builder.Write(binary.LittleEndian.AppendUint64(nil, chars)[:n])
+}

@@ -82,8 +82,13 @@ func parseRun(args []string) (*runOptions, error) {
 	if o.net.Config != nil {
 		o.devices = append(o.devices, vmm.Network{Connection: *o.net.Config})
 	}
-	if err := vmm.CheckDevices(o.devices, o.cmdline); err != nil {
+	if err := vmm.CheckDevices(o.devices); err != nil {
 		return nil, err
+	}
+	if o.linux == "" {
+		if err := vmm.CheckCmdline(o.cmdline, len(o.devices)); err != nil {
+			return nil, err
+		}
 	}
 	if err := vmm.CheckBreakpoints(o.breaks); err != nil {
 		return nil, fmt.Errorf("--break: %w", err)

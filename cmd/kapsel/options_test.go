@@ -19,6 +19,7 @@ func TestParseRun(t *testing.T) {
 	full := runOptions{image: "i", tasks: []string{"a.tbf", "b.tbf"}, accel: accelQEMU, memory: 16 << 20,
 		timeout: 90 * time.Second, watchdog: 0, cmdline: "x y", verbose: true}
 	wire := network.Config{Unix: "a", Capture: "b"}
+	long := strings.Repeat("x", abi.CmdlineMax)
 	for _, test := range []struct {
 		name string
 		args string
@@ -42,6 +43,8 @@ func TestParseRun(t *testing.T) {
 			memory: vmm.DefaultMemory, watchdog: 10 * time.Second, devices: devices{vmm.Disk{Path: "a"}}}},
 		{"Linux", "--linux|k|--initrd|f|--cmdline|a b", runOptions{linux: "k", initrd: "f", accel: accelAuto, memory: vmm.DefaultLinuxMemory, cmdline: "a b"}},
 		{"Linux with more memory", "--mem=1G|--linux=k|--accel|kvm|-v", runOptions{linux: "k", accel: accelKVM, memory: 1 << 30, verbose: true}},
+		{"Linux with devices and a command line that an image could not have", "--linux|k|--rng|--cmdline|" + long, runOptions{linux: "k",
+			accel: accelAuto, memory: vmm.DefaultLinuxMemory, cmdline: long, devices: devices{vmm.Entropy{}}}},
 		{"files behind two dashes", "-v|--|-i|--accel", runOptions{image: "-i", tasks: []string{"--accel"}, accel: accelAuto, memory: vmm.DefaultMemory, watchdog: 10 * time.Second, verbose: true}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"kapsel/files"
 	"kapsel/guest/abi"
 )
 
@@ -13,16 +14,7 @@ import (
 type byteSize uint64
 
 // String writes the size with the largest unit that divides it.
-func (s *byteSize) String() string {
-	n, unit := uint64(*s), ""
-	for _, u := range []string{"K", "M", "G"} {
-		if n == 0 || n%1024 != 0 {
-			break
-		}
-		n, unit = n/1024, u
-	}
-	return strconv.FormatUint(n, 10) + unit
-}
+func (s *byteSize) String() string { return files.Size(uint64(*s)) }
 
 // Set reads a positive number of pages: bytes, or a number with K, M or G.
 func (s *byteSize) Set(text string) error {

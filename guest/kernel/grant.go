@@ -125,6 +125,17 @@ func (g *Grant[T]) Each(f func(value *T, task *TaskData)) abi.ErrorCode {
 	return abi.OK
 }
 
+// Oldest finds the task that waits longest for its turn: the one of the lowest ticket that is not 0. It returns ticket 0 if
+// none waits, or from within another Enter or Each of the same grant. A capsule numbers tickets as it gives them out.
+func (g *Grant[T]) Oldest(ticketOf func(value *T) uint64) (id TaskID, ticket uint64) {
+	g.Each(func(value *T, task *TaskData) {
+		if t := ticketOf(value); t-1 < ticket-1 { // 0 is behind all others
+			id, ticket = task.ID(), t
+		}
+	})
+	return id, ticket
+}
+
 // Next calls f as Enter does for the first task that has the grant allocated and whose slot is not below slot. It returns
 // the slot behind that task's, or 0 if there was no such task, or from within another Enter or Each of the same grant. So
 // a driver goes through tasks as Each does, in more than one piece of work.

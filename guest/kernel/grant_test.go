@@ -227,3 +227,39 @@ func TestEmptyBufferIsNeverTouched(t *testing.T) {
 	}, nil)
 	assert.False(t, m.Run())
 }
+
+// TestOldest: the lowest ticket is first, 0 is none, and from within an entry nobody is found.
+func TestOldest(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		tickets []uint32
+		want    int // the task, 0: none
+	}{
+		{"nobody has the grant", nil, 0},
+		{"nobody waits", []uint32{0, 0}, 0},
+		{"one waits", []uint32{0, 7, 0}, 2},
+		{"the lowest of all", []uint32{9, 4, 5}, 2},
+		{"the first slot", []uint32{1, 0, 2}, 1},
+		{"the highest there is", []uint32{0, 1<<32 - 1}, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMachine(t)
+			for _, ticket := range tt.tickets {
+				m.AddTask("task", func(k *kerneltest.Task) {
+					k.Command(probeDriver, probeCount, uint64(ticket), 0)
+					k.Wait()
+				}, nil)
+			}
+			m.Run()
+			id, ticket := m.probe.grant.Oldest(func(c *counter) uint64 { return uint64(c.count) })
+			assert.EqualValues(t, tt.want, id.Number())
+			if tt.want != 0 {
+				assert.EqualValues(t, tt.tickets[tt.want-1], ticket)
+			}
+			m.probe.grant.Each(func(*counter, *kernel.TaskData) {
+				_, ticket := m.probe.grant.Oldest(func(*counter) uint64 { t.Error("entered twice"); return 1 })
+				assert.Zero(t, ticket)
+			})
+		})
+	}
+}

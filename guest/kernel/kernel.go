@@ -121,6 +121,22 @@ func (k *Kernel) RunForever(c capability.MainLoop) {
 	k.loop(true)
 }
 
+// ServeUntil does kernel work, and sleeps where there is none, until done reports true: for a board that waits for a device
+// before it loads tasks. done is asked after each piece of work. It is a wiring error once tasks were loaded.
+func (k *Kernel) ServeUntil(done func() bool, c capability.MainLoop) {
+	k.begin(c)
+	if k.sealed {
+		panic("kernel: ServeUntil was called after Load")
+	}
+	for !done() {
+		if k.workWaits() {
+			k.work()
+		} else {
+			k.idle()
+		}
+	}
+}
+
 // loop does the most urgent thing, again and again: kernel work, if it may go on, else turns of
 // tasks, else sleep.
 //

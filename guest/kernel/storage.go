@@ -28,4 +28,6 @@ func (p *StoragePermissions) WriteID() (id uint32, ok bool) {
 func (p *StoragePermissions) MayRead(id uint32) bool { return id != 0 && p.storage.Read.Contains(id) }
 
 // MayModify reports whether the task may change what was stored under an identifier, by the rules of MayRead.
-func (p *StoragePermissions) MayModify(id uint32) bool { return id != 0 && p.storage.Modify.Contains(id) }
+func (p *StoragePermissions) MayModify(id uint32) bool {
+	return id != 0 && p.storage.Modify.Contains(id)
+}

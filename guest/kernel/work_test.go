@@ -266,3 +266,35 @@ func TestMachineThatStoodStill(t *testing.T) {
 	run(m)
 	assert.Greater(t, pieces, later/2/pieceTime/2)
 }
+
+// TestServeUntil: before tasks are loaded the kernel serves interrupts and deferred calls, and sleeps between them, as long as
+// the board waits for something.
+func TestServeUntil(t *testing.T) {
+	m := newMachine(t)
+	call := new(kernel.DeferredCall)
+	var order []string
+	device := &work{m: m, begin: func() {}}
+	step := func(name string, next func()) func() {
+		return func() {
+			order = append(order, name)
+			next()
+		}
+	}
+	m.Lines[9] = step("interrupt", call.Set)
+	call.Register(&m.Kernel, deferredFunc(step("deferred call", func() { m.Alarm.SetAlarm(m.Alarm.Now() + 100) })))
+	m.Alarm.SetAlarmClient(device)
+	m.CPU.Raise(9)
+	m.AddTask("task", func(*kerneltest.Task) { order = append(order, "task") }, nil)
+	m.Kernel.ServeUntil(func() bool { return device.pieces != 0 }, m.Capabilities.MainLoop)
+	assert.Equal(t, []string{"interrupt", "deferred call"}, order)
+	assert.GreaterOrEqual(t, m.Alarm.Now(), uint64(100), "it slept")
+	m.Kernel.ServeUntil(func() bool { return true }, m.Capabilities.MainLoop)
+	assert.False(t, m.Run())
+	assert.Equal(t, []string{"interrupt", "deferred call", "task"}, order)
+	assert.Panics(t, func() { m.Kernel.ServeUntil(func() bool { return true }, m.Capabilities.MainLoop) }, "tasks were loaded")
+}
+
+// deferredFunc is a function as a kernel.DeferredClient.
+type deferredFunc func()
+
+func (f deferredFunc) HandleDeferredCall() { f() }

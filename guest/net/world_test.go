@@ -60,6 +60,9 @@ func (s *station) take() [][]byte {
 		require.Less(s.t, len(frames), 1000, "the stack does not stop sending")
 	}
 	check(s.t, s.Stack)
+	if at, ok := s.Deadline(); ok {
+		require.Greater(s.t, at, s.now, "the stack has sent all, and wants to be called at once")
+	}
 	return frames
 }
 

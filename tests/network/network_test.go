@@ -26,6 +26,9 @@ import (
 // The image that ships: what is tested is what users get.
 const image = "test/bare.elf"
 
+// patience ends a test that hangs: far more than any takes.
+const patience = 3 * time.Minute
+
 // A world is the other end of a machine's network: it sends frames to the task mirror and looks at what comes back.
 type world struct {
 	*net.UnixConn
@@ -37,6 +40,7 @@ type world struct {
 func inWorld(t *testing.T, f func(w *world) error) string {
 	t.Helper()
 	conn, device := machine.Peer(t)
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
 	w := &world{UnixConn: conn, random: rand.New(rand.NewPCG(1, 2))}
 	up := &awaiting{text: "mirror: is up\n", seen: make(chan struct{})}
 	ended := make(chan error, 1)
@@ -45,7 +49,7 @@ func inWorld(t *testing.T, f func(w *world) error) string {
 		ended <- w.meet(f)
 	}()
 	o := machine.Boot(t, machine.Guest{Image: image, Modules: [][]byte{machine.Object(t, "test/mirror.tbf")},
-		Devices: []vmm.Device{device}, Timeout: 5 * time.Minute, Console: up})
+		Devices: []vmm.Device{device}, Timeout: patience, Console: up})
 	conn.Close() // ends f, if the machine ended early
 	up.end()
 	require.NoError(t, <-ended, o.Console)
@@ -59,6 +63,9 @@ func (w *world) meet(f func(w *world) error) error {
 	_, w.guest, err = w.ReadFromUnix(make([]byte, 2000))
 	if err == nil {
 		err = f(w)
+	}
+	if err != nil {
+		w.end()
 	}
 	return err
 }
@@ -112,6 +119,14 @@ func (w *world) expect(sent []byte) error {
 		err = fmt.Errorf("a frame of %d bytes came back as one of %d: % x, want % x", len(sent), len(got), got[:min(len(got), 40)], turned(sent)[:min(len(sent), 40)])
 	}
 	return err
+}
+
+// echoed sends a frame and expects it back.
+func (w *world) echoed(f []byte) error {
+	if err := w.send(f); err != nil {
+		return err
+	}
+	return w.expect(f)
 }
 
 func (w *world) read() ([]byte, error) {
@@ -179,11 +194,7 @@ func TestFramesOfEveryLength(t *testing.T) {
 					return err
 				}
 			}
-			good := w.frame(60, wire.Echo, uint32(n))
-			if err := w.send(good); err != nil {
-				return err
-			}
-			if err := w.expect(good); err != nil {
+			if err := w.echoed(w.frame(60, wire.Echo, uint32(n))); err != nil {
 				return fmt.Errorf("behind a frame of %d bytes: %w", n, err)
 			}
 		}
@@ -197,10 +208,9 @@ func TestFullStream(t *testing.T) {
 	const frames, room = 500, 32 // 32 of the largest, tests/guest/mirror
 	console := inWorld(t, func(w *world) error {
 		for range 3 {
-			if err := w.send(w.frame(60, wire.Pause, frames)); err != nil {
+			if err := w.echoed(w.frame(60, wire.Pause, frames)); err != nil {
 				return err
 			}
-			time.Sleep(0)
 			var sent [][]byte
 			for i := range frames {
 				f := w.frame(ethernet.MaxFrame, wire.Echo, uint32(i))
@@ -214,11 +224,7 @@ func TestFullStream(t *testing.T) {
 					return err
 				}
 			}
-			next := w.frame(1000, wire.Echo, 0)
-			if err := w.send(next); err != nil {
-				return err
-			}
-			if err := w.expect(next); err != nil {
+			if err := w.echoed(w.frame(1000, wire.Echo, 0)); err != nil {
 				return err
 			}
 		}
@@ -227,11 +233,11 @@ func TestFullStream(t *testing.T) {
 	assert.Equal(t, 3, strings.Count(console, fmt.Sprintf("mirror: dropped %d of %d\n", frames-room, frames)))
 }
 
-// TestTwoMachinesBackToBack: the task caller of one sends frames by a unix socket to the task mirror of the other.
+// TestTwoMachinesBackToBack: the task sender of one sends frames by a unix socket to the task mirror of the other.
 func TestTwoMachinesBackToBack(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "wire")
 	boot := func(task string, last byte) machine.Outcome {
-		return machine.Boot(t, machine.Guest{Image: image, Modules: [][]byte{machine.Object(t, "test/"+task+".tbf")}, Timeout: 3 * time.Minute,
+		return machine.Boot(t, machine.Guest{Image: image, Modules: [][]byte{machine.Object(t, "test/"+task+".tbf")}, Timeout: patience,
 			Devices: []vmm.Device{vmm.Network{Connection: network.Config{Unix: path, MAC: ethernet.MAC{2, 0, 0, 0, 0, last}}}}})
 	}
 	mirror := make(chan machine.Outcome, 1)
@@ -239,9 +245,9 @@ func TestTwoMachinesBackToBack(t *testing.T) {
 		defer close(mirror)
 		mirror <- boot("mirror", 1)
 	}()
-	caller := boot("caller", 2)
-	assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit}, caller.Exit)
-	assert.Contains(t, caller.Console, "caller: 2000 came back, ")
+	sender := boot("sender", 2)
+	assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit}, sender.Exit)
+	assert.Contains(t, sender.Console, "sender: 2000 came back, ")
 	other := <-mirror
 	assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit}, other.Exit)
 	assert.Regexp(t, `mirror: 2\d\d\d sent back, `, other.Console)

@@ -48,11 +48,14 @@ var (
 // layers, the first that fits a package counts.
 var layers = []layer{
 	{packages: "guest/abi/virtio/hostile", kind: host, imports: []string{"guest/abi/virtio"}},
+	{packages: "guest/abi/storage", kind: kernel, imports: []string{"guest/kernel/crc32c", "guest/kernel/siphash"}},
 	{packages: "guest/abi/...", kind: kernel},
 	{packages: "guest/functab", kind: kernel},
 	{packages: "guest/kernel/capability", kind: kernel},
+	{packages: "guest/kernel/crc32c", kind: kernel},
 	{packages: "guest/kernel/format", kind: kernel},
 	{packages: "guest/kernel/sha256", kind: kernel, library: []string{"math/bits"}},
+	{packages: "guest/kernel/siphash", kind: kernel, library: []string{"math/bits"}},
 	{packages: "guest/kernel/hil/...", kind: kernel, imports: []string{"guest/abi"}},
 	{packages: "guest/kernel/tbf", kind: kernel,
 		imports: []string{"guest/abi", "guest/kernel/format"},

@@ -12,6 +12,7 @@ import (
 
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel/tbf"
+	"kapsel/guest/kernel/tbf/tbfbuild"
 )
 
 // A manifest is what a task's sources ask for with directives:
@@ -38,12 +39,18 @@ import (
 //
 //	//kapsel:permit 0x1 0 1
 //
+// One that keeps data says under which identifier it stores, and what was stored under which it may read and modify
+// (docs/abi.md, section 5, "Storage permissions"):
+//
+//	//kapsel:storage write=1 read=1,2 modify=1
+//
 // Only permit may stand more than once.
 type manifest struct {
 	stack, heap, flash uint64
 	entry              string // symbol
 	shortID, version   uint64
-	permissions        []tbf.Permission // nil: it may use everything
+	permissions        []tbf.Permission  // nil: it may use everything
+	storage            *tbfbuild.Storage // nil: it has none
 }
 
 // minStack is the least stack in bytes. Functions that do not check the stack keep 928 of them
@@ -68,6 +75,7 @@ var directives = []directive{
 	{"shortid", "a number of 32 bits, not 0, which means none", number(1, bit32, func(m *manifest) *uint64 { return &m.shortID })},
 	{"version", "a number of 32 bits", number(0, bit32, func(m *manifest) *uint64 { return &m.version })},
 	{"permit", "the number of a driver, and those of its commands behind it, of 32 bits each", (*manifest).permit},
+	{"storage", "write=ID, read=ID,ID... and modify=ID,ID..., each once at most, with at most 8 identifiers in a list, numbers of 32 bits that are not 0", (*manifest).store},
 	{"entry", "the name of a function of package main", func(m *manifest, value string) bool {
 		m.entry = "main." + value
 		return token.IsIdentifier(value)
@@ -105,9 +113,51 @@ func (m *manifest) permit(value string) bool {
 	return true
 }
 
-// maxPermissions is how many entries fit in front of the binary beside all else in the header
-// and a name of 24 bytes.
-const maxPermissions = 8
+// store takes the storage permissions: lists of identifiers by name, of which write has one.
+func (m *manifest) store(value string) bool {
+	lists := map[string][]uint32{}
+	for _, field := range strings.Fields(value) {
+		name, list, _ := strings.Cut(field, "=")
+		if _, again := lists[name]; again {
+			return false
+		}
+		for _, w := range strings.Split(list, ",") {
+			id, err := strconv.ParseUint(w, 0, 32)
+			if err != nil || id == 0 {
+				return false
+			}
+			lists[name] = append(lists[name], uint32(id))
+		}
+	}
+	write, read, modify := lists["write"], lists["read"], lists["modify"]
+	known := len(write) + len(read) + len(modify)
+	for _, list := range lists {
+		known -= len(list)
+	}
+	if len(lists) == 0 || known != 0 || len(write) > 1 || max(len(read), len(modify)) > tbf.MaxStorageIDs {
+		return false
+	}
+	m.storage = &tbfbuild.Storage{Read: read, Modify: modify}
+	if len(write) == 1 {
+		m.storage.WriteID = write[0]
+	}
+	return true
+}
+
+// What fits in front of the binary beside all else in the header and a name of 24 bytes.
+const (
+	permissionSize = 16 // bytes in the header
+	maxPermissions = 8
+)
+
+// storageSize is how many bytes of the header the storage permissions take: the element's own header, the identifier for
+// writing and two counted lists.
+func (m *manifest) storageSize() int {
+	if m.storage == nil {
+		return 0
+	}
+	return 4 + 4 + 2*2 + 4*(len(m.storage.Read)+len(m.storage.Modify))
+}
 
 // allow adds a command of a driver. An entry of the list has 64 commands in a row.
 func (m *manifest) allow(driver, command uint32) {
@@ -137,6 +187,10 @@ func readManifest(paths []string) (manifest, error) {
 	if n := len(m.permissions); n > maxPermissions {
 		return m, fmt.Errorf("%s: the //kapsel:permit lines make %d entries, one for each driver and each 64 commands of it; the object's header has room for %d",
 			filepath.Dir(paths[0]), n, maxPermissions)
+	}
+	if room := (maxPermissions*permissionSize - m.storageSize()) / permissionSize; len(m.permissions) > room {
+		return m, fmt.Errorf("%s: beside //kapsel:storage the object's header has room for %d entries of //kapsel:permit, one for each driver and each 64 commands of it; want no more, not %d",
+			filepath.Dir(paths[0]), room, len(m.permissions))
 	}
 	m.stack = roundUp(m.stack, 16)
 	m.flash = roundUp(m.flash, abi.PageSize)

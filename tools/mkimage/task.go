@@ -197,6 +197,7 @@ func (f *taskFile) spec(name string, m manifest) tbfbuild.Spec {
 		ShortID:      uint32(m.shortID),
 		Version:      uint32(m.version),
 		Permissions:  m.permissions,
+		Storage:      m.storage,
 		FixedAddresses: &tbf.FixedAddresses{
 			RAM:   uint32(f.data.addr),
 			Flash: start,

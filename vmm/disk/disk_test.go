@@ -82,7 +82,7 @@ func TestOneWriterOrManyReaders(t *testing.T) {
 		want          string
 	}{
 		{"two writers", false, false, "in use by another program, as a machine that runs: only with ,ro"},
-		{"a reader beside a writer", false, true, "another program, as a machine that runs, writes to it"},
+		{"a reader beside a writer", false, true, "in use by another program, as a machine that runs"},
 		{"a writer beside a reader", true, false, "in use by another program"},
 		{"two readers", true, true, ""},
 	} {
@@ -188,4 +188,54 @@ func discardAndZero(t *testing.T, path string) {
 
 func TestReadOnlyOffersNoDiscard(t *testing.T) {
 	assert.False(t, open(t, file(t, "", 4096), true).CanDiscard())
+}
+
+func TestExamineAndCreateTakeAnySize(t *testing.T) {
+	path := file(t, "text", 5)
+	d, err := Examine(path)
+	require.NoError(t, err)
+	assert.EqualValues(t, 5, d.Size())
+	assert.True(t, d.ReadOnly())
+	assert.True(t, d.Regular())
+	_, err = Create(path)
+	require.ErrorIs(t, err, ErrInUse)
+	assert.EqualError(t, err, `disk "`+path+`": it is in use by another program, as a machine that runs`)
+	require.NoError(t, d.Close())
+
+	d, err = Create(path)
+	require.NoError(t, err)
+	assert.False(t, d.Created())
+	_, err = Examine(path)
+	require.ErrorIs(t, err, ErrInUse)
+	require.NoError(t, d.Resize(8192))
+	assert.EqualValues(t, 8192, d.Size())
+	require.NoError(t, d.Close())
+
+	path = filepath.Join(t.TempDir(), "new")
+	_, err = Examine(path)
+	require.EqualError(t, err, `disk "`+path+`": no such file or directory`)
+	d, err = Create(path)
+	require.NoError(t, err)
+	defer d.Close()
+	assert.True(t, d.Created())
+	assert.Zero(t, d.Size())
+	_, err = Create(filepath.Join(path, "x"))
+	assert.ErrorContains(t, err, "not a directory")
+	_, err = Create(filepath.Dir(path))
+	assert.ErrorContains(t, err, "found a directory")
+}
+
+func TestNextData(t *testing.T) {
+	d := open(t, file(t, "", 64<<20), false)
+	from, to, err := d.NextData(0)
+	require.NoError(t, err)
+	assert.Equal(t, from, to, "nothing was written")
+	require.NoError(t, d.Write([][]byte{{1}}, 32<<20))
+	from, to, err = d.NextData(0)
+	require.NoError(t, err)
+	assert.LessOrEqual(t, from, uint64(32<<20))
+	assert.Greater(t, to, uint64(32<<20))
+	from, to, err = d.NextData(to)
+	require.NoError(t, err)
+	assert.Equal(t, from, to, "nothing behind it")
 }

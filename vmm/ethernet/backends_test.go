@@ -107,6 +107,36 @@ func TestUnixLikeVfkit(t *testing.T) {
 	assert.GreaterOrEqual(t, read, QueueSize)
 }
 
+// TestUnixGoesOnBehindAnEmptyDatagram: at either end it is a frame that is too short, and the next one comes.
+func TestUnixGoesOnBehindAnEmptyDatagram(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "net.sock")
+	listener, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	require.NoError(t, err)
+	connected := openUnix(t, path, macs[0])
+	_, from, err := listener.ReadFromUnix(make([]byte, MaxFrame))
+	require.NoError(t, err)
+	send := func(b []byte) error {
+		_, err := listener.WriteToUnix(b, from)
+		return err
+	}
+	emptyDatagram(t, connected, send)
+
+	bound := openUnix(t, path+"2", macs[0])
+	peer, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path + "2", Net: "unixgram"})
+	require.NoError(t, err)
+	emptyDatagram(t, bound, func(b []byte) error {
+		_, err := peer.Write(b)
+		return err
+	})
+}
+
+func emptyDatagram(t *testing.T, d *device, send func([]byte) error) {
+	require.NoError(t, send(nil))
+	require.NoError(t, send(frameOf(60, 1)))
+	assert.Equal(t, frameOf(60, 1), d.next(t))
+	assert.Equal(t, uint64(1), d.Stats().ReceivedBad)
+}
+
 // TestUnixTakesFramesOfItsPeerAlone: the socket that connects has a name that others can find.
 func TestUnixTakesFramesOfItsPeerAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "net.sock")

@@ -142,7 +142,7 @@ func connectUnix(path string, mac MAC) (Backend, error) {
 // ReadFrame implements Backend.
 func (c *connectedSocket) ReadFrame(buffer []byte) (int, error) {
 	for {
-		n, err := c.Read(buffer)
+		n, err := c.frameFile.ReadFrame(buffer)
 		if !errors.Is(err, unix.ECONNRESET) { // the peer went, another may come
 			return n, err
 		}

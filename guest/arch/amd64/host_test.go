@@ -179,6 +179,8 @@ type text struct{ s string }
 
 func (w *text) WriteString(s string) { w.s += s }
 
-func (w *text) WriteChar(c byte) { w.s += string(rune(c)) }
+func (w *text) WriteChars(chars uint64, n int) {
+	w.s += string(binary.LittleEndian.AppendUint64(nil, chars)[:n])
+}
 
 var _ kernel.Writer = (*text)(nil)

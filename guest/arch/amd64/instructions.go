@@ -20,9 +20,9 @@ const (
 	serialPatience = 100_000
 )
 
-// sendByte and sendString wait for COM1 before each byte.
+// sendBytes and sendString wait for COM1 before each byte. sendBytes sends the n lowest bytes, the lowest first.
 
-func sendByte(c byte)
+func sendBytes(bytes uint64, n int)
 
 //go:noescape
 func sendString(s string)

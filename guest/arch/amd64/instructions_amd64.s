@@ -26,11 +26,20 @@ TEXT ·outl(SB), NOSPLIT, $0-8
 	BYTE   $0xe1; BYTE $-5              \ // LOOPE to INB
 	MOVL   $const_uartData, DX
 
-// func sendByte(c byte)
-TEXT ·sendByte(SB), NOSPLIT, $0-1
+// func sendBytes(bytes uint64, n int)
+TEXT ·sendBytes(SB), NOSPLIT, $0-16
+	MOVQ bytes+0(FP), SI
+	MOVQ n+8(FP), BX
+	TESTQ BX, BX
+	JEQ  done
+next:
 	WAIT
-	MOVB c+0(FP), AX
+	MOVL SI, AX
 	OUTB
+	SHRQ $8, SI
+	DECQ BX
+	JNE  next
+done:
 	RET
 
 // func sendString(s string)

@@ -55,7 +55,12 @@ func outb(port uint16, v byte) {
 	hostCPU.ports[port] = v
 }
 
-func sendByte(c byte) { hostCPU.console = append(hostCPU.console, c) }
+func sendBytes(bytes uint64, n int) {
+	for ; n > 0; n-- {
+		hostCPU.console = append(hostCPU.console, byte(bytes))
+		bytes >>= 8
+	}
+}
 
 func sendString(s string) { hostCPU.console = append(hostCPU.console, s...) }
 

@@ -12,10 +12,10 @@ type Serial struct{}
 //go:nosplit
 func (*Serial) WriteString(s string) { sendString(s) }
 
-// WriteChar writes a byte, as WriteString does.
+// WriteChars writes bytes, as WriteString does.
 //
 //go:nosplit
-func (*Serial) WriteChar(c byte) { sendByte(c) }
+func (*Serial) WriteChars(chars uint64, n int) { sendBytes(chars, n) }
 
 // serial is Serial as an interface value that needs no allocation.
 var serial = &Serial{}

@@ -38,6 +38,7 @@ type devices struct {
 	console virtioconsole.Console
 	chunk   []byte // for the console capsule, where the console is one that takes much at once
 	disk    disk
+	storage storage
 	network network
 	tap     ethernettap.EthernetTap
 }
@@ -165,9 +166,12 @@ func (d *devices) drive(id uint32, place virtio.Place, can capability.Set) (driv
 		return &d.console, ""
 	case spec.IDBlock:
 		disk := &d.disk
-		system.instruments.wireDisk(k, disk, can)
+		raw := system.instruments.wireDisk(k, disk, can)
 		if disk.Init(k, place, disk.requests[:], disk.slots[:], diskBytes) != abi.OK {
 			return nil, ""
+		}
+		if !raw {
+			d.storage.wire(disk)
 		}
 		return disk, ""
 	case spec.IDNet:

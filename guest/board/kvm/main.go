@@ -96,6 +96,7 @@ func main() {
 	b.wire(can)
 	b.debug.Poll(&b.uart)
 	base.PrintBanner(&b.debug, b.machine)
+	b.devices.storage.serve(can)
 	loaded := b.kernel.Load([][]byte{b.machine.ImageTasks(), b.machine.ModuleTasks()}, can.TaskManagement)
 	b.instruments.booted(b.machine.EntryTicks(), start, amd64.Ticks())
 	base.PrintLoaded(&b.debug, loaded)

@@ -15,9 +15,9 @@ const benchmarking = false
 // instruments are what measures the kernel from within: here nothing.
 type instruments struct{}
 
-func (*instruments) alarmFor(t *amd64.Timer) hil.Alarm                        { return t }
-func (*instruments) wire(*kernel.Kernel, *amd64.Machine, capability.Set)      {}
+func (*instruments) alarmFor(t *amd64.Timer) hil.Alarm                             { return t }
+func (*instruments) wire(*kernel.Kernel, *amd64.Machine, capability.Set)           {}
 func (*instruments) obey([]byte) bool                                              { return false }
 func (*instruments) wireDisk(*kernel.Kernel, hil.BlockDevice, capability.Set) bool { return false }
 func (*instruments) wireNetwork(*kernel.Kernel, hil.Ethernet, capability.Set) bool { return false }
-func (*instruments) booted(entered, main, loaded uint64)                      {}
+func (*instruments) booted(entered, main, loaded uint64)                           {}

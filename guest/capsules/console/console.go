@@ -124,8 +124,8 @@ func (c *Console) write(id kernel.TaskID, length uint64) abi.ErrorCode {
 // sendOldest gives the line, if it is free, the first chunk of the write that waits longest.
 func (c *Console) sendOldest() {
 	for c.waiting && !c.busy {
-		id, ok := c.oldest()
-		if !ok {
+		id, ticket := c.grant.Oldest(func(s *session) uint64 { return s.ticket })
+		if ticket == 0 {
 			c.waiting = false
 			return
 		}
@@ -135,17 +135,6 @@ func (c *Console) sendOldest() {
 			c.sendChunk(id, n)
 		}
 	}
-}
-
-// oldest finds the task whose write was begun first.
-func (c *Console) oldest() (id kernel.TaskID, ok bool) {
-	ticket := ^uint64(0)
-	c.grant.Each(func(s *session, task *kernel.TaskData) {
-		if s.ticket != 0 && s.ticket < ticket {
-			ticket, id, ok = s.ticket, task.ID(), true
-		}
-	})
-	return id, ok
 }
 
 // fillChunk copies the next part of the task's write, and returns how much that is. If nothing is left,

@@ -66,8 +66,8 @@ func (w *Writer) Tasks() *TaskWriter {
 	return &w.tasks
 }
 
-// Poll makes text that finds the queue full be sent by polling that line, until Booted: nobody
-// serves interrupts yet, and no task waits.
+// Poll makes text that finds the queue full, and in the deferred call, be sent by polling that line, until Booted: who serves
+// interrupts before that does so for a while, and no task waits.
 func (w *Writer) Poll(line hil.PollingTransmitter) {
 	w.Drain(line)
 	w.polled = line
@@ -99,8 +99,15 @@ func (w *Writer) WriteString(s string) {
 	w.lost += uint64(len(s))
 }
 
-// WriteChar implements kernel.Writer, likewise.
-func (w *Writer) WriteChar(c byte) {
+// WriteChars implements kernel.Writer, likewise.
+func (w *Writer) WriteChars(chars uint64, n int) {
+	for ; n > 0; n-- {
+		w.writeChar(byte(chars))
+		chars >>= 8
+	}
+}
+
+func (w *Writer) writeChar(c byte) {
 	if w.lost != 0 || w.count == kernelRoom {
 		if w.polled == nil {
 			w.lost++
@@ -123,20 +130,23 @@ func (t *TaskWriter) WriteString(s string) {
 	t.lose(uint64(len(s)))
 }
 
-// WriteChar implements kernel.Writer. It returns at once.
-func (t *TaskWriter) WriteChar(c byte) {
-	if t.lost != 0 || t.writer.count >= tasksRoom {
-		t.lose(1)
-		return
+// WriteChars implements kernel.Writer. It returns at once.
+func (t *TaskWriter) WriteChars(chars uint64, n int) {
+	for ; n > 0; n-- {
+		if t.lost != 0 || t.writer.count >= tasksRoom {
+			t.lose(uint64(n))
+			return
+		}
+		t.writer.writeChar(byte(chars))
+		chars >>= 8
 	}
-	t.writer.WriteChar(c)
 }
 
 // lose counts what was lost. A line that was cut ends there, so that the kernel's next begins a
 // new one.
 func (t *TaskWriter) lose(n uint64) {
 	if w := t.writer; n != 0 && t.lost == 0 && w.lost == 0 && w.count < kernelRoom {
-		w.WriteChar('\n')
+		w.writeChar('\n')
 	}
 	t.lost += n
 }
@@ -163,10 +173,13 @@ func (w *Writer) wake() {
 	}
 }
 
-// HandleDeferredCall sends the next chunk, if none is under way.
+// HandleDeferredCall sends the next chunk, if none is under way. While the line is polled it sends all.
 func (w *Writer) HandleDeferredCall() {
 	if w.sending != 0 {
 		return
+	}
+	if w.polled != nil {
+		w.poll(w.polled)
 	}
 	n := w.fillChunk()
 	if n != 0 && w.line.Transmit(w.chunk[:], int(n)) == abi.OK {

@@ -62,7 +62,7 @@ func TestLossIsReported(t *testing.T) {
 	text := strings.Repeat("x", queueSize)
 	w.WriteString(text)
 	w.WriteString("lost")
-	w.WriteChar('!')
+	w.WriteChars('!', 1)
 	run(m)
 	assert.True(t, strings.HasSuffix(sent(m), "xxx\n[18 bytes of the kernel's messages were lost here]\n"), "ends with %q", sent(m)[len(sent(m))-60:])
 	w.WriteString("later\n")
@@ -76,7 +76,7 @@ func TestTasksLeaveRoom(t *testing.T) {
 	m, w := newWriter(t)
 	for range queueSize {
 		w.Tasks().WriteString("task ")
-		w.Tasks().WriteChar('.')
+		w.Tasks().WriteChars('.', 1)
 	}
 	message := strings.Repeat("k", queueSize-tasksRoom-1)
 	w.WriteString(message)
@@ -202,12 +202,30 @@ func TestNothingIsLostWhileBooting(t *testing.T) {
 		line := fmt.Sprintf("task object at offset %#x skipped: all task slots are in use\n", i)
 		w.WriteString(line[:20])
 		for _, c := range []byte(line[20:]) {
-			w.WriteChar(c)
+			w.WriteChars(uint64(c), 1)
 		}
 		want += line
 	}
 	w.Booted()
 	assert.Equal(t, want, m.Line.Polled)
+	w.WriteString("later\n")
+	run(m)
+	assert.Equal(t, "later\n", sent(m))
+}
+
+// TestDeferredCallWhileBooting sends at once by polling, so that no transmission is under way when Booted polls.
+func TestDeferredCallWhileBooting(t *testing.T) {
+	m, w := newWriter(t)
+	w.Poll(&m.Line)
+	w.WriteString("a message\n")
+	served := false
+	m.Lines[9] = func() { served = true }
+	m.CPU.Raise(9)
+	m.Kernel.ServeUntil(func() bool { return served }, m.Capabilities.MainLoop)
+	assert.Equal(t, "before Init; a message\n", m.Line.Polled)
+	w.WriteString("another\n")
+	w.Booted()
+	assert.Equal(t, "before Init; a message\nanother\n", m.Line.Polled)
 	w.WriteString("later\n")
 	run(m)
 	assert.Equal(t, "later\n", sent(m))

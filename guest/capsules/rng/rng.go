@@ -78,27 +78,17 @@ func (r *RNG) get(id kernel.TaskID, length uint64) abi.ErrorCode {
 // serveOldest has the source, if it is free, make a piece for the task that waits longest for its turn.
 func (r *RNG) serveOldest() {
 	for !r.busy {
-		id, n, ok := r.oldest()
-		if !ok {
+		id, ticket := r.grant.Oldest(func(q *request) uint64 { return q.ticket })
+		if ticket == 0 {
 			return
 		}
+		n := 0
+		r.grant.Enter(id, func(q *request, _ *kernel.TaskData) { n = int(min(q.length-q.filled, pieceSize)) })
 		r.busy, r.asker = true, id
 		if e := r.source.GetEntropy(r.piece[:], n); e != abi.OK {
 			r.deliver(0, e)
 		}
 	}
-}
-
-// oldest finds the task that waits longest, and how many bytes it gets next.
-func (r *RNG) oldest() (id kernel.TaskID, n int, ok bool) {
-	ticket := ^uint64(0)
-	r.grant.Each(func(q *request, task *kernel.TaskData) {
-		if q.ticket != 0 && q.ticket < ticket {
-			ticket, id, ok = q.ticket, task.ID(), true
-			n = int(min(q.length-q.filled, pieceSize))
-		}
-	})
-	return id, n, ok
 }
 
 // EntropyDone implements hil.EntropyClient.

@@ -227,8 +227,8 @@ func (u *UART) TransmitPolling(buf []byte) {
 	u.enable(receivedData|transmitterReady, false)
 	t := &u.transmit
 	u.poll(t.buf[t.done:t.n])
-	t.done = t.n
 	u.sent(t.buf[:t.n])
+	t.done, t.n = 0, 0
 	u.poll(buf)
 	u.sent(buf)
 }

@@ -1,6 +1,7 @@
 package uart16550
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
@@ -328,6 +329,19 @@ func TestMidLine(t *testing.T) {
 			r.TransmitPolling([]byte(text))
 			assert.Equal(t, text == "polled" || text == "" && before, r.MidLine(), "%q", text)
 		}
+	})
+}
+
+// TestMidLineBehindACutTransmission: polling ends a transmission that goes on, once.
+func TestMidLineBehindACutTransmission(t *testing.T) {
+	eachDevice(t, func(t *testing.T, r *rig) {
+		long := bytes.Repeat([]byte("x"), 100)
+		r.Transmit(long, len(long))
+		r.UART.device = on(&sendingRegisters{&r.device})
+		r.TransmitPolling([]byte("its end\n"))
+		assert.False(t, r.MidLine())
+		r.TransmitPolling(nil)
+		assert.False(t, r.MidLine(), "the cut transmission ended before that line")
 	})
 }
 

@@ -5,8 +5,8 @@ package format
 // It never fails and never blocks for long.
 type Writer interface {
 	WriteString(s string)
-	// WriteChar takes one byte of text, which is ASCII.
-	WriteChar(c byte)
+	// WriteChars takes n bytes of text, at most 8, all of them ASCII. The first is the lowest byte of chars.
+	WriteChars(chars uint64, n int)
 }
 
 // Print writes text, with the next of the values in the place of each verb:
@@ -49,15 +49,27 @@ func verb(text string) int {
 
 // hexadecimal writes v with zeros before it up to width digits.
 func hexadecimal(w Writer, v uint64, width int) {
-	const digits = "0123456789abcdef"
-	shift := uint(4 * max(width, 1))
-	for shift < 64 && v>>(shift&63) != 0 {
-		shift += 4
+	if high := v >> 32; high != 0 || width > 8 {
+		hexadecimal32(w, high, width-8)
+		width = 8
 	}
-	for shift > 0 {
-		shift -= 4
-		w.WriteChar(digits[v>>(shift&63)&15])
+	hexadecimal32(w, v&(1<<32-1), width)
+}
+
+// hexadecimal32 does so with a v of at most 32 bits, and a width of at most 8. It makes all digits at once, a byte each, the
+// highest in the lowest byte.
+func hexadecimal32(w Writer, v uint64, width int) {
+	n := max(width, 1)
+	for v>>(uint(4*n)&63) != 0 {
+		n++
 	}
+	const ones = 0x0101_0101_0101_0101
+	v = v>>16 | v&0xffff<<32
+	v = v>>8&0x0000_00ff_0000_00ff | v&0x0000_00ff_0000_00ff<<16
+	v = v>>4&0x000f_000f_000f_000f | v&0x000f_000f_000f_000f<<8
+	letters := (v + 6*ones) >> 4 & ones // 1 for each digit above 9
+	v += '0'*ones + letters*('a'-'9'-1)
+	w.WriteChars(v>>(uint(8*(8-n))&63), n)
 }
 
 // decimal writes v with spaces before it up to width bytes.
@@ -68,7 +80,7 @@ func decimal(w Writer, v uint64, width int) {
 	}
 	spaces(w, width-1)
 	for ; unit > 0; unit /= 10 {
-		w.WriteChar('0' + byte(v/unit%10))
+		w.WriteChars('0'+v/unit%10, 1)
 	}
 }
 
@@ -84,7 +96,7 @@ func Text(w Writer, b []byte) {
 		if c < ' ' || c > '~' {
 			c = '?'
 		}
-		w.WriteChar(c)
+		w.WriteChars(uint64(c), 1)
 	}
 }
 
@@ -92,7 +104,8 @@ func Text(w Writer, b []byte) {
 //
 //go:noinline
 func spaces(w Writer, n int) {
-	for ; n > 0; n-- {
-		w.WriteChar(' ')
+	const eight = 0x2020_2020_2020_2020
+	for ; n > 0; n -= 8 {
+		w.WriteChars(eight, min(n, 8))
 	}
 }

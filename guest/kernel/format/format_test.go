@@ -1,6 +1,7 @@
 package format
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"testing"
@@ -11,7 +12,9 @@ import (
 type text struct{ strings.Builder }
 
 func (t *text) WriteString(s string) { t.Builder.WriteString(s) }
-func (t *text) WriteChar(c byte)     { t.Builder.WriteByte(c) }
+func (t *text) WriteChars(chars uint64, n int) {
+	t.Builder.Write(binary.LittleEndian.AppendUint64(nil, chars)[:n])
+}
 
 func TestNumbers(t *testing.T) {
 	for _, v := range []uint64{0, 1, 9, 10, 11, 99, 100, 255, 4096, 1 << 32, 999_999_999, 1<<63 - 1, ^uint64(0)} {
@@ -77,5 +80,5 @@ func TestNothingIsAllocated(t *testing.T) {
 
 type discard struct{}
 
-func (*discard) WriteString(string) {}
-func (*discard) WriteChar(byte)     {}
+func (*discard) WriteString(string)     {}
+func (*discard) WriteChars(uint64, int) {}

@@ -9,8 +9,8 @@ import "kapsel/guest/abi"
 //   - abi.BUSY while as many go on as the device can have,
 //   - abi.INVAL if a sector is behind the last,
 //   - abi.SIZE if a length is 0, not one of whole sectors, or more than the device takes at once,
-//   - abi.NOSUPPORT if the device has no such request: a read-only one is not written to, and what was written to one without
-//     a cache is durable once it is done, without a Flush,
+//   - abi.NOSUPPORT if the device has no such request: a read-only one is not written to, were it nothing that is written, and
+//     what was written to one without a cache is durable once it is done, without a Flush,
 //   - abi.FAIL if the device is broken.
 type BlockDevice interface {
 	// SetBlockClient sets who is called. It is called once, before anything else.

@@ -21,7 +21,7 @@ type NonvolatileStorage interface {
 	Read(buf []byte, address uint64) abi.ErrorCode
 	// Write stores buf from an address on. Readers see it once it is done; it is durable after the next Flush.
 	Write(buf []byte, address uint64) abi.ErrorCode
-	// Flush makes durable what was written by requests that are done.
+	// Flush makes durable what was written by requests that are done, with what Flushes that failed did not.
 	Flush() abi.ErrorCode
 }
 

@@ -2,6 +2,7 @@ package kerneltest
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strings"
 	"testing"
 
@@ -40,8 +41,10 @@ type Log struct{ strings.Builder }
 // WriteString implements kernel.Writer.
 func (l *Log) WriteString(s string) { l.Builder.WriteString(s) }
 
-// WriteChar implements kernel.Writer.
-func (l *Log) WriteChar(c byte) { l.Builder.WriteByte(c) }
+// WriteChars implements kernel.Writer.
+func (l *Log) WriteChars(chars uint64, n int) {
+	l.Builder.Write(binary.LittleEndian.AppendUint64(nil, chars)[:n])
+}
 
 // New makes a machine with 1 MiB for tasks and no drivers.
 func New(tb testing.TB, c capability.Set) *Machine { return NewWithRAM(tb, c, 1<<20) }

@@ -65,7 +65,8 @@ func head(b []byte, at uint32) (typ Type, size uint32) {
 
 // addElement checks the value of an element, and notes where it is, unless it is a second one.
 func (o *Object) addElement(wrong *Error, typ Type, value span) bool {
-	for i, e := range &elements {
+	for i := range elements {
+		e := &elements[i]
 		if e.typ != typ {
 			continue
 		}

@@ -89,14 +89,17 @@ func (t *Text) WriteString(s string) {
 	t.full = t.full || n < len(s)
 }
 
-// WriteChar implements format.Writer.
-func (t *Text) WriteChar(c byte) {
-	if t.n == len(t.b) {
-		t.full = true
-		return
+// WriteChars implements format.Writer.
+func (t *Text) WriteChars(chars uint64, n int) {
+	for ; n > 0; n-- {
+		if t.n == len(t.b) {
+			t.full = true
+			return
+		}
+		t.b[t.n] = byte(chars)
+		t.n++
+		chars >>= 8
 	}
-	t.b[t.n] = c
-	t.n++
 }
 
 // Bytes is what was written.

@@ -139,7 +139,7 @@ func (s *Session) refuse(why Status) {
 	a.Status, a.Type = why, "text/plain"
 	format.Print(&a.Text, "%d ", uint64(why))
 	a.Text.WriteString(why.String())
-	a.Text.WriteChar('\n')
+	a.Text.WriteString("\n")
 	a.Body = a.Text.Bytes()
 	s.begin(false, true)
 }

@@ -14,6 +14,9 @@ const room = 32
 
 //kapsel:heap 131072
 
+// Frames that were read, and that are known to have been dropped.
+var read, lost uint32
+
 func main() {
 	net, err := task.OpenEthernet(room)
 	check("open", err)
@@ -25,8 +28,11 @@ func main() {
 			net.Wait(task.Never)
 			continue
 		}
+		read++
 		switch kind, sequence := wire.Open(frame); kind {
 		case wire.Pause:
+			wire.Turn(frame)
+			send(net, frame)
 			pause(net, sequence)
 		case wire.End:
 			finish(net, count)
@@ -48,13 +54,13 @@ func send(net *task.Ethernet, frame []byte) {
 	check("send", err)
 }
 
-// pause reads nothing until so many frames came, and says how many of them were dropped.
+// pause reads nothing until so many frames came, beside those that were read, and says how many of them were dropped.
 func pause(net *task.Ethernet, frames uint32) {
-	received, dropped := net.Counts()
 	for {
-		r, d := net.Counts()
-		if r-received+d-dropped >= frames {
-			task.Print("mirror: dropped " + task.Decimal(uint64(d-dropped)) + " of " + task.Decimal(uint64(frames)) + "\n")
+		received, dropped := net.Counts()
+		if received-read+dropped-lost >= frames {
+			task.Print("mirror: dropped " + task.Decimal(uint64(dropped-lost)) + " of " + task.Decimal(uint64(frames)) + "\n")
+			lost = dropped
 			return
 		}
 		task.Sleep(1)

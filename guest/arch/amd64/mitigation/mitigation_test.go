@@ -1,6 +1,7 @@
 package mitigation
 
 import (
+	"encoding/binary"
 	"strings"
 	"testing"
 
@@ -178,7 +179,9 @@ type line struct{ strings.Builder }
 
 func (l *line) WriteString(s string) { l.Builder.WriteString(s) }
 
-func (l *line) WriteChar(c byte) { l.Builder.WriteByte(c) }
+func (l *line) WriteChars(chars uint64, n int) {
+	l.Builder.Write(binary.LittleEndian.AppendUint64(nil, chars)[:n])
+}
 
 // What is done on each processor, by the line that says it: it is made of the plan alone.
 func TestMitigationsByProcessor(t *testing.T) {

@@ -103,7 +103,9 @@ type words struct{ strings.Builder }
 
 func (w *words) WriteString(s string) { w.Builder.WriteString(s) }
 
-func (w *words) WriteChar(c byte) { w.Builder.WriteByte(c) }
+func (w *words) WriteChars(chars uint64, n int) {
+	w.Builder.Write(binary.LittleEndian.AppendUint64(nil, chars)[:n])
+}
 
 // checkBinary checks that what the Spec names lies inside the binary.
 func (s *Spec) checkBinary() error {

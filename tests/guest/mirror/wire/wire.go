@@ -13,7 +13,7 @@ const (
 // Kinds of frames. What is of none, or damaged, is sent back as it is.
 const (
 	Echo  = 'e' // is sent back
-	Pause = 'p' // nothing is read until as many frames came as the sequence number says
+	Pause = 'p' // likewise, but then nothing is read until as many frames came as the sequence number says
 	End   = 'q'
 )
 
