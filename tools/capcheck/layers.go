@@ -108,7 +108,7 @@ var layers = []layer{
 	{packages: "vmm/...", kind: host, imports: []string{"guest/abi/...", "guest/arch/amd64/mitigation", "guest/kernel/tbf", "files", "vmm/..."}},
 	{packages: "bench", kind: host, imports: []string{"guest/abi", "vmm", "vmm/image"}},
 	{packages: "bench/model", kind: host, imports: []string{"guest/abi"}},
-	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf/...", "bench/...", "files", "vmm/...", "cmd/..."}},
+	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf/...", "guest/net", "bench/...", "files", "vmm/...", "cmd/..."}},
 	{packages: "tools/...", kind: host, imports: []string{"guest/abi", "guest/functab", "guest/kernel/tbf/...", "bench/...", "files", "vmm/...", "tools/..."}},
 }
 
