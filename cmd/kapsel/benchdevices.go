@@ -30,14 +30,19 @@ func (m *measurer) withDevices(ctx context.Context) (int, error) {
 	}
 	defer os.Remove(disk)
 	devices := []vmm.Device{vmm.Console{}, vmm.Disk{Path: disk}, vmm.Network{Connection: answering{}}, vmm.Entropy{}}
+	return m.in(ctx, "with devices", "raw", devices, devicePaths)
+}
+
+// in boots the image as often as asked for in a machine with devices and a command line, and keeps what it says of paths.
+func (m *measurer) in(ctx context.Context, what, cmdline string, devices []vmm.Device, paths []string) (int, error) {
 	before := len(m.run.Results)
 	for boot := range m.o.count {
-		if status, err := m.boot(ctx, boot, devices); err != nil {
-			return status, fmt.Errorf("with devices: %w", err)
+		if status, err := m.boot(ctx, boot, cmdline, devices); err != nil {
+			return status, fmt.Errorf("%s: %w", what, err)
 		}
 	}
 	// An image that measures the same in any machine has measured it already.
-	others := func(r bench.Result) bool { return !slices.Contains(devicePaths, r.Name) }
+	others := func(r bench.Result) bool { return !slices.Contains(paths, r.Name) }
 	m.run.Results = append(m.run.Results[:before], slices.DeleteFunc(m.run.Results[before:], others)...)
 	return 0, nil
 }

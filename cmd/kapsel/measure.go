@@ -39,12 +39,14 @@ func (o *benchOptions) measure(ctx context.Context, stderr io.Writer) (*bench.Ru
 		return nil, status, err
 	}
 	for boot := range o.count {
-		if status, err := m.boot(ctx, boot, nil); err != nil {
+		if status, err := m.boot(ctx, boot, "", nil); err != nil {
 			return nil, status, err
 		}
 	}
-	if status, err := m.withDevices(ctx); err != nil {
-		return nil, status, err
+	for _, more := range []func(context.Context) (int, error){m.withDevices, m.withCustomer} {
+		if status, err := more(ctx); err != nil {
+			return nil, status, err
+		}
 	}
 	for _, stage := range []func(context.Context) error{m.stages, m.smallestMemory, m.minimal} {
 		if err := stage(ctx); err != nil {
@@ -131,9 +133,9 @@ func (m *measurer) unit() string {
 // wants reports whether a path is among those asked for.
 func (m *measurer) wants(name string) bool { return m.o.run.MatchString(name) }
 
-// boot boots the image once, in a machine with devices, to its end, and keeps the results.
-func (m *measurer) boot(ctx context.Context, boot int, devices []vmm.Device) (int, error) {
-	console, marks, status, err := m.once(ctx, boot, devices)
+// boot boots the image once, in a machine with a command line and devices, to its end, and keeps the results.
+func (m *measurer) boot(ctx context.Context, boot int, cmdline string, devices []vmm.Device) (int, error) {
+	console, marks, status, err := m.once(ctx, boot, cmdline, devices)
 	if err != nil {
 		return status, err
 	}
@@ -144,17 +146,13 @@ func (m *measurer) boot(ctx context.Context, boot int, devices []vmm.Device) (in
 }
 
 // once boots the image, with further options for QEMU, and returns what it printed and marked.
-func (m *measurer) once(ctx context.Context, boot int, devices []vmm.Device, options ...string) (*bench.Console, []vmm.Mark, int, error) {
+func (m *measurer) once(ctx context.Context, boot int, cmdline string, devices []vmm.Device, options ...string) (*bench.Console, []vmm.Mark, int, error) {
 	console := &bench.Console{Progress: func(name string) {
 		if m.wants(name) {
 			fmt.Fprintf(m.stderr, "kapsel: boot %d of %d: %s\n", boot+1, m.o.count, name)
 		}
 	}}
 	var marks []vmm.Mark
-	cmdline := ""
-	if len(devices) > 0 {
-		cmdline = "raw" // the devices are for the drivers that measure them
-	}
 	exit, cause, err := m.guest(ctx, m.o.timeout, vmm.Config{
 		Image:   m.image,
 		Cmdline: cmdline,

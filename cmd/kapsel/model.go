@@ -57,7 +57,7 @@ func (m *measurer) trace(ctx context.Context, skip, skipEnd uint64) (*bench.Cons
 		ended <- end{trace, err}
 	}()
 	file := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), written.Fd())
-	console, _, status, err := m.once(ctx, 0, nil, model.Options(file, skip, skipEnd)...)
+	console, _, status, err := m.once(ctx, 0, "", nil, model.Options(file, skip, skipEnd)...)
 	written.Close()
 	read := <-ended
 	if read.err != nil {

@@ -69,13 +69,8 @@ func visit(t *testing.T, g machine.Guest, f func(t *testing.T, s site)) machine.
 	return o
 }
 
-// pages is how often each test fetches the page: under nested KVM, where an exit takes a fifth of a millisecond, less often.
-func pages(t *testing.T) int {
-	if machine.Accelerator(t) == "kvm" {
-		return 200
-	}
-	return 1000
-}
+// pages is how often the page is fetched, in ways that take many exits.
+func pages() int { return fewer(1000, 5) }
 
 // page is what httpd serves, whole.
 var page = regexp.MustCompile(`^<!DOCTYPE html>
@@ -136,9 +131,9 @@ func (s site) inARow(t *testing.T, c *http.Client, n int) {
 // TestWebServer: a thousand pages in a row, by new connections and by one that is kept, from several clients at once, and by curl.
 func TestWebServer(t *testing.T) {
 	visit(t, machine.Guest{Devices: []vmm.Device{vmm.Entropy{}}}, func(t *testing.T, s site) {
-		n := pages(t)
+		n := pages()
 		t.Run("new connections", func(t *testing.T) { s.inARow(t, client(false), n) })
-		t.Run("one connection", func(t *testing.T) { s.inARow(t, client(true), n) })
+		t.Run("one connection", func(t *testing.T) { s.inARow(t, client(true), 1000) })
 		t.Run("several at once", func(t *testing.T) {
 			const clients = 12 // more than the server has sessions
 			failed := make(chan error, clients)
@@ -274,7 +269,7 @@ func TestWebServerIsNotHeldUp(t *testing.T) {
 		})
 		t.Run("one that sends nothing", func(t *testing.T) { assert.Empty(t, s.raw(t, "")) })
 		t.Run("resets", func(t *testing.T) {
-			for i := range pages(t) / 10 {
+			for i := range pages() / 10 {
 				c := s.dial(t)
 				_, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"[:i%27])
 				require.NoError(t, err)
@@ -305,4 +300,3 @@ func TestWebServerNeedsNetwork(t *testing.T) {
 	assert.Contains(t, o.Console, "httpd: the machine has no network (kapsel run --net user)\n")
 	assert.Equal(t, vmm.GuestExit, o.Exit.Reason)
 }
-

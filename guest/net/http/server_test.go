@@ -1,13 +1,17 @@
 package http_test
 
 import (
+	"fmt"
+	"os"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"kapsel/guest/net"
 	"kapsel/guest/net/http"
+	"kapsel/guest/net/node"
 )
 
 // crowd is a server whose sessions are all taken, and the connections that have them.
@@ -111,4 +115,15 @@ func TestServerDeadline(t *testing.T) {
 	assert.Equal(t, began+http.Patience, s.Deadline(began+5))
 	s.Serve(h, began+http.Patience)
 	assert.Equal(t, began+5+http.Patience, s.Deadline(began+http.Patience))
+}
+
+// TestMemoryOfAConnection holds what docs/network.md says that a connection of guest/tasks/httpd takes against the structures.
+func TestMemoryOfAConnection(t *testing.T) {
+	const buffer, page = 2048, 1024 // guest/tasks/httpd
+	conn := unsafe.Sizeof(net.Conn{}) + 2*buffer
+	session := unsafe.Sizeof(http.Session{}) + page
+	text, err := os.ReadFile("../../../docs/network.md")
+	require.NoError(t, err)
+	assert.Contains(t, string(text), fmt.Sprintf("frames on their way take %d,%03d bytes", node.Memory/1000, node.Memory%1000))
+	assert.Contains(t, string(text), fmt.Sprintf("takes %d bytes: %d of TCP, its two buffers of %d among them, and %d of HTTP", conn+session, conn, buffer, session))
 }

@@ -103,6 +103,9 @@ func (n *Node) Wait(until net.Time) {
 	}
 }
 
+// Sending reports whether a frame is being sent.
+func (n *Node) Sending() bool { return n.ethernet.Sending() }
+
 // send sends what there is to send. While a frame goes out the next one waits.
 func (n *Node) send() {
 	for size := n.Output(n.out[:], Now()); size > 0; size = n.Output(n.out[:], Now()) {

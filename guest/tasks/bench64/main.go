@@ -14,7 +14,7 @@
 // for each operation. It is what package measure's Call says, Empty's to be taken off; with
 // base=none it is the difference of two instants of the path itself.
 //
-// In a machine that has a disk it measures devices, and nothing else (devices.go).
+// In a machine that has a disk it measures devices, and nothing else (devices.go); in one that has a network, a web server (web.go).
 //
 // Around the operations the capsule marks begin and end. Nothing is printed between, but by
 // the operations themselves.
@@ -60,10 +60,14 @@ var (
 
 func main() {
 	task.Sleep(50) // what the kernel says at boot is printed by then
-	if task.Command(abi.DriverRawBlock, 0, 0, 0).Err() == nil {
+	switch {
+	case task.Command(abi.DriverRawBlock, 0, 0, 0).Err() == nil:
 		prepare()
 		devices()
-	} else {
+	case task.Command(abi.DriverEthernetTap, 0, 0, 0).Err() == nil:
+		prepare()
+		web()
+	default:
 		boot()
 		prepare()
 		machine()
