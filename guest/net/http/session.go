@@ -204,12 +204,12 @@ func (s *Session) use(n int) {
 	s.n = copy(s.in[:], s.in[n:s.n])
 }
 
-// expire ends a session whose time is over. Who sent part of a request is told.
+// expire ends a session whose time is over. Who sent part of a head is told; a request whose body lacks was answered already.
 func (s *Session) expire(now net.Time) {
 	switch {
 	case s.writing():
 		s.abort() // what waits would wait for ever
-	case s.last || s.n == 0 && s.skip == 0:
+	case s.last || s.n == 0 || s.skip > 0:
 		s.close()
 	default:
 		s.refuse(RequestTimeout)

@@ -271,6 +271,7 @@ func TestPatience(t *testing.T) {
 			assert.Equal(t, !tt.aborted, w.closed)
 			if tt.want != "" {
 				all, _ := answers(t, w, "GET")
+				require.Len(t, all, 1)
 				assert.Equal(t, tt.want, all[0].Status)
 			}
 		})
