@@ -24,6 +24,7 @@ import (
 	"kapsel/guest/kernel/tbf/tbfbuild"
 	"kapsel/tests/machine"
 	"kapsel/vmm"
+	"kapsel/vmm/volume"
 )
 
 const (
@@ -34,14 +35,9 @@ const (
 // newDisk makes a disk with a storage of so many bytes, and regions of so many.
 func newDisk(t *testing.T, size, region uint64) string {
 	t.Helper()
-	s := layout.Superblock{
-		Pages: size / layout.PageSize, RegionPages: region / layout.PageSize,
-		BucketsPage: layout.FirstFreePage, Buckets: 4, RegionsPage: layout.FirstFreePage + 8,
-	}
-	sector := make([]byte, layout.SectorSize)
-	s.Encode(sector)
-	path := newFile(t, sector)
-	require.NoError(t, os.Truncate(path, int64(size)))
+	path := filepath.Join(t.TempDir(), "disk")
+	_, err := volume.Format(path, volume.Options{Size: size, RegionSize: region, KeyValueSize: 8 * layout.PageSize})
+	require.NoError(t, err)
 	return path
 }
 

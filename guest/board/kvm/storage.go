@@ -22,7 +22,7 @@ type storage struct {
 
 	regions     blockcache.Port
 	nonvolatile nonvolatile.Server
-	page        []byte // for a piece of what the server is asked for
+	piece       []byte // of what the server is asked for
 
 	buckets  blockcache.Port
 	keyValue kvstore.KVStore
@@ -31,6 +31,7 @@ type storage struct {
 const (
 	cachePages    = 64 // at most
 	minCachePages = 4
+	piecePages    = 4 // as many as the cache reads ahead
 )
 
 // wire begins to find out what is on a disk.
@@ -45,7 +46,7 @@ func (s *storage) wire(disk hil.BlockDevice) {
 		system.debug.WriteString("disk: it has no page of 4096 bytes; tasks have no storage\n")
 		return
 	}
-	s.page = memory[n*abi.PageSize:]
+	s.piece = memory[n*abi.PageSize:]
 	s.cache.Init(&system.kernel, disk, memory[:n*abi.PageSize], s.pages[:n])
 	if s.metadata.Init(&s.cache, 0, min(end, volume.MetadataSize)) == abi.OK {
 		s.volume.Init(&s.metadata, end/abi.PageSize, &system.debug)
@@ -53,10 +54,10 @@ func (s *storage) wire(disk hil.BlockDevice) {
 	}
 }
 
-// takePages takes memory for the cache's n pages, fewer where there is not so much, and for one more. It is nil if there is not even that.
+// takePages takes memory for the cache's n pages, fewer where there is not so much, and behind them for a piece. It is nil if there is not even that.
 func takePages() (memory []byte, n int) {
 	for n = cachePages; n >= minCachePages; n /= 2 {
-		if memory, _ = system.machine.DeviceMemory(uint64(n+1) * abi.PageSize); memory != nil {
+		if memory, _ = system.machine.DeviceMemory(uint64(n+piecePages) * abi.PageSize); memory != nil {
 			return memory, n
 		}
 	}
@@ -79,7 +80,7 @@ func (s *storage) serve(can capability.Set) {
 		system.debug.WriteString("disk: the storage has no pages for regions; tasks have no nonvolatile storage\n")
 		return
 	}
-	s.nonvolatile.Init(&system.kernel, &s.regions, &s.volume, s.page, can.MemoryAllocation)
+	s.nonvolatile.Init(&system.kernel, &s.regions, &s.volume, s.piece, can.MemoryAllocation)
 }
 
 // serveKeyValue adds the key-value store.
