@@ -76,17 +76,14 @@ const shownName = 64
 // printName writes the task's name, with anything but ASCII made visible, and returns how many bytes
 // it wrote.
 func (t *Task) printName(w Writer) int {
-	const none, more = "(no name)", "..."
-	name := t.object.Name()
+	name, end := t.object.Name(), ""
 	switch {
 	case len(name) == 0:
-		w.WriteString(none)
-		return len(none)
-	case len(name) <= shownName:
-		format.Text(w, name)
-		return len(name)
+		end = "(no name)"
+	case len(name) > shownName:
+		name, end = name[:shownName], "..."
 	}
-	format.Text(w, name[:shownName])
-	w.WriteString(more)
-	return shownName + len(more)
+	format.Text(w, name)
+	w.WriteString(end)
+	return len(name) + len(end)
 }
