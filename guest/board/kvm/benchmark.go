@@ -30,15 +30,15 @@ type instruments struct {
 	driver   benchmark.Benchmark
 	disk     benchmark.Disk
 	cache    blockcache.Cache
-	pages    [cachePages]blockcache.Page
+	pages    [measuredPages]blockcache.Page
 	port     blockcache.Port // onto all of the disk
 	rawBlock rawblock.RawBlock
 	rawNet   rawnet.RawNet
 	raw      bool // disk and network are for the raw drivers
 }
 
-// cachePages is how many pages the cache of the benchmark's disk has.
-const cachePages = 4
+// measuredPages is how many pages the cache of the benchmark's disk has.
+const measuredPages = 4
 
 // obey sets what a word of the command line asks for. It reports false if it does not know the word.
 func (i *instruments) obey(text []byte) bool {
@@ -62,7 +62,7 @@ func (i *instruments) wire(k *kernel.Kernel, m *amd64.Machine, can capability.Se
 	ram := m.CPU.Frame(m.TaskRAM.Take(abi.PageSize))
 	i.memory = mmio.NewMemory(uintptr(abi.DirectMap+ram), abi.PageSize, can.Hardware)
 	memory, physical := m.DeviceMemory(abi.PageSize)
-	pages, _ := m.DeviceMemory((2 + cachePages) * abi.PageSize)
+	pages, _ := m.DeviceMemory((2 + measuredPages) * abi.PageSize)
 	i.disk.Init(k)
 	i.cache.Init(k, &i.disk, pages[2*abi.PageSize:], i.pages[:])
 	i.port.Init(&i.cache, 0, abi.PageSize)
