@@ -186,7 +186,7 @@ func TestDiskThatIsNotOurs(t *testing.T) {
 		{"new", make([]byte, mib), "disk: nothing there, zeroes alone: kapsel disk format FILE makes a storage; "},
 		{"small", make([]byte, 4096), "disk: nothing there, zeroes alone: kapsel disk format FILE makes a storage; "},
 		{"foreign", bytes.Repeat([]byte("\xeb\x63\x90 no storage.\n"), 4096), "disk: something else than a Kapsel storage: "},
-		{"another version", poke(8, 3), "disk: a Kapsel storage of another version, 2, want 1; "},
+		{"another version", poke(8, 3), "disk: a Kapsel storage of another version, 2, want 1: use the release that made it; "},
 		{"truncated", whole[:mib/2], "disk: cut short: the device ends before the storage, 128 pages, want 256: "},
 		{"damaged", poke(50, 1), "disk: damaged: the checksum is another: "},
 	} {

@@ -87,7 +87,7 @@ func TestDiskThatIsNotOurs(t *testing.T) {
 		{"new", make([]byte, MetadataSize), 64, "disk: nothing there, zeroes alone: kapsel disk format FILE makes a storage"},
 		{"foreign", bytes.Repeat([]byte{0xeb}, MetadataSize), 64,
 			"disk: something else than a Kapsel storage: kapsel disk show FILE says more, kapsel disk format --force FILE makes a storage and loses what is there"},
-		{"another version", poke(8, 3), 64, "disk: a Kapsel storage of another version, 2, want 1"},
+		{"another version", poke(8, 3), 64, "disk: a Kapsel storage of another version, 2, want 1: use the release that made it"},
 		{"truncated", metadata(whole), 63, "disk: cut short: the device ends before the storage, 63 pages, want 64: copy the whole file again"},
 		{"a flipped bit", poke(16, 1), 64,
 			"disk: damaged: the checksum is another: kapsel disk show FILE says more, kapsel disk format --force FILE makes a storage and loses what is there"},
