@@ -45,7 +45,7 @@ func (c *client) RegionAllocated(e abi.ErrorCode) { c.told = append(c.told, e) }
 
 // boot makes a machine with such a disk, and lets it find out what that is.
 func boot(t *testing.T, contents []byte, pages uint64) (*kerneltest.Machine, *kerneltest.Storage, *Volume, *client) {
-	m := kerneltest.New(t, capability.Mint())
+	m := kerneltest.NewWithRAM(t, capability.Mint(), 1<<16)
 	disk := kerneltest.NewStorage(m, line, contents)
 	v, c := new(Volume), new(client)
 	settle(m, v, disk, pages)
@@ -121,7 +121,7 @@ func TestDiskThatCannotBeRead(t *testing.T) {
 	assert.Equal(t, small(0, "INVAL"), m.Log.String())
 
 	for _, fail := range []int{0, 1, 64} {
-		m := kerneltest.New(t, capability.Mint())
+		m := kerneltest.NewWithRAM(t, capability.Mint(), 1<<16)
 		disk := kerneltest.NewStorage(m, line, metadata(example()))
 		disk.OnDone = func(all int) {
 			if all > fail {
