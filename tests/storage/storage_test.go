@@ -236,6 +236,14 @@ func TestReadOnlyDisk(t *testing.T) {
 	assert.True(t, bytes.Equal(before, after), "the disk was changed")
 }
 
+// TestLittleMemory: the cache leaves tasks most of what there is.
+func TestLittleMemory(t *testing.T) {
+	o := machine.Boot(t, machine.Guest{Image: image, Modules: [][]byte{owned(t, "keeper", 1)}, Memory: 3 * mib,
+		Devices: []vmm.Device{vmm.Disk{Path: newDisk(t, mib, 64<<10)}}})
+	assertEnded(t, o, 0)
+	assert.Contains(t, o.Console, "keeper: nonvolatile: 65536 bytes, found 0\nkeeper: isolated: 65536 bytes, found 0\n")
+}
+
 // TestBulk: a task writes and reads 64 MiB, with checksums, which are those of the disk.
 func TestBulk(t *testing.T) {
 	disk := newDisk(t, 66*mib, 65*mib)
