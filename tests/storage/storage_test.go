@@ -186,7 +186,7 @@ func TestDiskThatIsNotOurs(t *testing.T) {
 		{"new", make([]byte, mib), "disk: nothing there, zeroes alone: kapsel disk format FILE makes a storage; "},
 		{"small", make([]byte, 4096), "disk: nothing there, zeroes alone: kapsel disk format FILE makes a storage; "},
 		{"foreign", bytes.Repeat([]byte("\xeb\x63\x90 no storage.\n"), 4096), "disk: something else than a Kapsel storage: "},
-		{"another version", poke(8, 3), "disk: a Kapsel storage of another version, 2, want 1; "},
+		{"another version", poke(8, 3), "disk: a Kapsel storage of another version, 2, want 1: use the release that made it; "},
 		{"truncated", whole[:mib/2], "disk: cut short: the device ends before the storage, 128 pages, want 256: "},
 		{"damaged", poke(50, 1), "disk: damaged: the checksum is another: "},
 	} {
@@ -234,6 +234,14 @@ func TestReadOnlyDisk(t *testing.T) {
 	after, err := os.ReadFile(disk)
 	require.NoError(t, err)
 	assert.True(t, bytes.Equal(before, after), "the disk was changed")
+}
+
+// TestLittleMemory: the cache leaves tasks most of what there is.
+func TestLittleMemory(t *testing.T) {
+	o := machine.Boot(t, machine.Guest{Image: image, Modules: [][]byte{owned(t, "keeper", 1)}, Memory: 3 * mib,
+		Devices: []vmm.Device{vmm.Disk{Path: newDisk(t, mib, 64<<10)}}})
+	assertEnded(t, o, 0)
+	assert.Contains(t, o.Console, "keeper: nonvolatile: 65536 bytes, found 0\nkeeper: isolated: 65536 bytes, found 0\n")
 }
 
 // TestBulk: a task writes and reads 64 MiB, with checksums, which are those of the disk.
