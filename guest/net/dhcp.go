@@ -151,8 +151,7 @@ func (s *Stack) outputDHCP(buf []byte, now Time) int {
 	}
 	switch c.state {
 	case dhcpSelecting:
-		c.due = now + s.backOff()
-		return s.sendDHCP(buf, typeDiscover, now)
+		return s.askForOffers(buf, now)
 	case dhcpRequesting:
 		return s.requestLease(buf, now)
 	case dhcpProbing:
@@ -165,12 +164,18 @@ func (s *Stack) outputDHCP(buf []byte, now Time) int {
 	return s.keepLease(buf, now)
 }
 
-// requestLease asks for the offered address.
+// askForOffers asks all servers.
+func (s *Stack) askForOffers(buf []byte, now Time) int {
+	s.dhcp.due = now + s.backOff()
+	return s.sendDHCP(buf, typeDiscover, now)
+}
+
+// requestLease asks for the offered address, and after some tries for other offers.
 func (s *Stack) requestLease(buf []byte, now Time) int {
 	c := &s.dhcp
 	if c.tries == dhcpRequests {
 		s.discover(now, now)
-		return s.outputDHCP(buf, now)
+		return s.askForOffers(buf, now)
 	}
 	c.asked, c.due = now, now+s.backOff()
 	return s.sendDHCP(buf, typeRequest, now)
@@ -215,7 +220,7 @@ func (s *Stack) keepLease(buf []byte, now Time) int {
 	if now >= c.lease.End {
 		s.unbind()
 		s.discover(now, now)
-		return s.outputDHCP(buf, now)
+		return s.askForOffers(buf, now)
 	}
 	if c.state == dhcpBound {
 		c.state, c.xid, c.began, c.asked = dhcpRenewing, s.random(), now, now

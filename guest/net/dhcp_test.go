@@ -23,7 +23,6 @@ type request struct {
 	secs             uint16
 	current          Address
 	requested, asked Address // options 50 and 54
-	name             string
 	options          map[byte][]byte
 }
 

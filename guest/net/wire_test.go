@@ -206,25 +206,25 @@ func TestStreamsOnABadWire(t *testing.T) {
 		sent, got int
 		ended     bool
 	}
-	value := func(direction, at int) byte { return byte(at*7 + at>>8 + direction) }
+	value := func(b []byte, direction, at int) []byte {
+		for j := range b {
+			b[j] = byte((at+j)*7 + (at+j)>>8 + direction)
+		}
+		return b
+	}
 	pump := func(i int, from, to *Conn) {
-		var b [1000]byte
+		var b, want [1000]byte
 		x := &sums[i]
 		if x.sent < all {
 			n := min(len(b), all-x.sent, from.Writable())
-			for j := range b[:n] {
-				b[j] = value(i, x.sent+j)
-			}
-			n, err := from.Write(b[:n])
+			n, err := from.Write(value(b[:n], i, x.sent))
 			require.NoError(t, err)
 			if x.sent += n; x.sent == all {
 				from.CloseWrite()
 			}
 		}
 		n, err := to.Read(b[:])
-		for j := range b[:n] {
-			require.Equal(t, value(i, x.got+j), b[j], "byte %d", x.got+j)
-		}
+		require.True(t, bytes.Equal(value(want[:n], i, x.got), b[:n]), "corrupted behind byte %d", x.got)
 		x.got += n
 		if err != nil {
 			require.Equal(t, tcp.EOF, err)

@@ -98,13 +98,17 @@ var layers = []layer{
 		library: []string{"internal/..."}},
 
 	{packages: "guest/task/...", kind: task, imports: []string{"guest/abi", "guest/functab", "guest/task/..."}},
-	{packages: "guest/tasks/...", kind: task, imports: []string{"guest/abi", "guest/task/...", "guest/tasks/..."}},
+	{packages: "guest/net/node", kind: task, imports: []string{"guest/abi", "guest/net", "guest/task"}},
+	{packages: "guest/net/http", kind: task, imports: []string{"guest/kernel/format", "guest/net/..."}},
+	{packages: "guest/net/...", kind: task, imports: []string{"guest/net/..."}},
+	{packages: "guest/tasks/...", kind: task,
+		imports: []string{"guest/abi", "guest/kernel/format", "guest/net/...", "guest/task/...", "guest/tasks/..."}},
 
 	{packages: "files", kind: host},
 	{packages: "vmm/...", kind: host, imports: []string{"guest/abi/...", "guest/arch/amd64/mitigation", "guest/kernel/tbf", "files", "vmm/..."}},
 	{packages: "bench", kind: host, imports: []string{"guest/abi", "vmm", "vmm/image"}},
 	{packages: "bench/model", kind: host, imports: []string{"guest/abi"}},
-	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf/...", "bench/...", "files", "vmm/...", "cmd/..."}},
+	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf/...", "guest/net", "bench/...", "files", "vmm/...", "cmd/..."}},
 	{packages: "tools/...", kind: host, imports: []string{"guest/abi", "guest/functab", "guest/kernel/tbf/...", "bench/...", "files", "vmm/...", "tools/..."}},
 }
 

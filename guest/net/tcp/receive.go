@@ -263,6 +263,7 @@ func (c *Conn) receiveText(sequence uint32, s *Segment, now uint64) {
 	}
 	c.reply.acknowledge(inOrder && len(data) == len(s.Data) && !fin, now)
 	if c.in.finish() {
+		c.reply.now = true
 		c.receiveFin(now)
 	}
 }
