@@ -19,9 +19,9 @@ var body [1000]byte
 // answer before: from the interrupt of the frame with the request to the end of the upcall that says that the one with the
 // answer was sent.
 func web() {
-	var site node.Node
 	server := http.NewServer(1, 64)
-	if err := site.Open(node.Config{Address: net.Address{10, 0, 0, 2}, Bits: 24, Conns: net.MakeConns(2, 2048, 2048)}); err != nil {
+	site, err := node.Open(node.Config{Address: net.Address{10, 0, 0, 2}, Bits: 24, Conns: net.MakeConns(2, 2048, 2048)})
+	if err != nil {
 		skip("HTTPRequest", err.Error())
 		return
 	}
