@@ -89,7 +89,7 @@ func Open(c Config) (*Node, error) {
 // Wait sends what there is to send, and takes what has come; if nothing has, it waits for that, but not beyond a time. It may return
 // earlier.
 func (n *Node) Wait(until net.Time) {
-	n.send()
+	n.Flush()
 	if at, ok := n.Deadline(); ok {
 		until = min(until, at)
 	}
@@ -106,8 +106,8 @@ func (n *Node) Wait(until net.Time) {
 // Sending reports whether a frame is being sent.
 func (n *Node) Sending() bool { return n.ethernet.Sending() }
 
-// send sends what there is to send. While a frame goes out the next one waits.
-func (n *Node) send() {
+// Flush sends what there is to send, and takes nothing. While a frame goes out the next one waits for it.
+func (n *Node) Flush() {
 	for size := n.Output(n.out[:], Now()); size > 0; size = n.Output(n.out[:], Now()) {
 		n.ethernet.Flush() // a frame that was lost is TCP's to send again
 		n.ethernet.Send(n.out[:size])

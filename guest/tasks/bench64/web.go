@@ -38,7 +38,7 @@ func web() {
 				server.Begin(c, node.Now())
 			}
 			server.Serve(answer, node.Now())
-			site.Wait(0) // sends the answer
+			site.Flush()
 			for site.Sending() {
 				rounds += spin(patience)
 			}
