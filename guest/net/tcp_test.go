@@ -130,6 +130,12 @@ func TestFloodOfSYNs(t *testing.T) {
 	assert.Equal(t, TCPFull, s.give(segmentFrame(theirAddress, syn(9))))
 	_, err = s.Dial(Endpoint{theirAddress, 9}, s.now)
 	assert.Equal(t, ErrNoSocket, err)
+	first.CloseWrite()
+	fin := segment(t, s.one())
+	ack := tcp.Segment{Source: 1, Destination: 80, Sequence: 2, Flags: tcp.ACK, Acknowledgment: fin.Sequence + 1, Window: 1000}
+	require.Equal(t, taken, s.give(segmentFrame(theirAddress, ack)))
+	assert.Equal(t, tcp.FinWait2, first.State())
+	assert.Equal(t, TCPFull, s.give(segmentFrame(theirAddress, syn(9))), "it is still the caller's")
 	first.Abort()
 	s.take()
 	assert.Equal(t, taken, s.give(segmentFrame(theirAddress, syn(9))))
