@@ -197,3 +197,19 @@ func TestConnectionsInARow(t *testing.T) {
 	}
 	assert.Less(t, w.stations[0].now-began, 10*Second, "a connection waited for another's end")
 }
+
+// TestConnectionsEndWithTheirAddress: another address is not theirs.
+func TestConnectionsEndWithTheirAddress(t *testing.T) {
+	s := newHost(t)
+	s.knows(theirAddress, theirHardware)
+	l, err := s.Listen(80)
+	require.NoError(t, err)
+	s.stand(1)
+	s.stand(2)
+	c := l.Accept()
+	require.NoError(t, s.SetAddress(Address{10, 0, 0, 9}, 24, gateway, s.now))
+	s.take()
+	assert.Equal(t, tcp.Closed, c.State())
+	assert.Nil(t, l.Accept())
+	assert.True(t, s.conns[1].free())
+}
