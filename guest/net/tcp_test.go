@@ -208,7 +208,7 @@ func TestConnectionsEndWithTheirAddress(t *testing.T) {
 	s.stand(2)
 	c := l.Accept()
 	require.NoError(t, s.SetAddress(Address{10, 0, 0, 9}, 24, gateway, s.now))
-	s.take()
+	assert.Len(t, s.take(), 1, "the announcement, and no reset from an address that the peers do not know")
 	assert.Equal(t, tcp.Closed, c.State())
 	assert.Nil(t, l.Accept())
 	assert.True(t, s.conns[1].free())
