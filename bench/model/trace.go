@@ -210,6 +210,8 @@ var shapes = map[string]shape{
 	"RegisterRead":       {none: true},
 	"CapsuleCall":        {none: true},
 	"BufferHandOver":     {none: true},
+	"PlainCopy4096":      {none: true},
+	"CacheHit4096":       {none: true},
 }
 
 // Modelled reports whether the path has operations that can be found.

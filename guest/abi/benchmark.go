@@ -40,6 +40,8 @@ const (
 	RepeatRegister = 1 // reads a register, by guest/mmio, in memory that is no device's
 	RepeatCall     = 2 // calls another capsule, by an interface of guest/kernel/hil
 	RepeatBuffer   = 3 // lends a buffer to a device, by guest/dma, and takes it back
+	RepeatCopy     = 4 // copies a page
+	RepeatCached   = 5 // reads a page by way of a buffer cache, after the command; the end of all is the event: status, 0, 0
 )
 
 // Stages of booting.

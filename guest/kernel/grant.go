@@ -125,14 +125,22 @@ func (g *Grant[T]) Each(f func(value *T, task *TaskData)) abi.ErrorCode {
 	return abi.OK
 }
 
-// Oldest finds the task that waits longest for its turn: the one of the lowest ticket that is not 0. It returns ticket 0 if
-// none waits, or from within another Enter or Each of the same grant. A capsule numbers tickets as it gives them out.
+// Oldest finds the task that waits longest for its turn, by the tickets that a capsule numbers as it gives them out: ticketOf tells that
+// in a grant's value, 0 for none. It returns ticket 0 if no task waits, or from within an Enter or Each of the same grant.
 func (g *Grant[T]) Oldest(ticketOf func(value *T) uint64) (id TaskID, ticket uint64) {
-	g.Each(func(value *T, task *TaskData) {
-		if t := ticketOf(value); t-1 < ticket-1 { // 0 is behind all others
-			id, ticket = task.ID(), t
+	s := &g.slots
+	if s.entered.task != nil {
+		s.nested++
+		return id, 0
+	}
+	for left := s.holders; left != 0; {
+		t := s.kernel.first(left)
+		left &^= t.bit
+		g.value = *valueIn[T](*s.of(t), uint64(s.at.value))
+		if n := ticketOf(&g.value); n-1 < ticket-1 { // 0 is behind all others
+			id, ticket = t.id, n
 		}
-	})
+	}
 	return id, ticket
 }
 

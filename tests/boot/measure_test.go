@@ -52,6 +52,8 @@ var paths = []measured{
 	{name: "RegisterRead", operations: 100, base: "base=none"},
 	{name: "CapsuleCall", operations: 100, base: "base=none"},
 	{name: "BufferHandOver", operations: 100, base: "base=none"},
+	{name: "PlainCopy4096", operations: 100, base: "base=none"},
+	{name: "CacheHit4096", operations: 100, base: "base=none"},
 	{name: "Empty32", operations: 1000},
 	{name: "NullCommand32", operations: 1000},
 	{name: "YieldNoWait32", operations: 1000},

@@ -157,6 +157,7 @@ func TestAllDevices(t *testing.T) {
 	o := machine.Boot(t, machine.Guest{
 		Image:   image,
 		Modules: [][]byte{machine.Object(t, "test/dice.tbf"), machine.Object(t, "test/disk.tbf")},
+		Cmdline: "raw",
 		Devices: []vmm.Device{vmm.Console{}, vmm.Entropy{}, vmm.Disk{Path: file}},
 	})
 	assertEnded(t, o, 0)

@@ -61,6 +61,7 @@ func TestUserNetwork(t *testing.T) {
 	o := machine.Boot(t, machine.Guest{
 		Image:   image,
 		Modules: [][]byte{machine.Object(t, "test/frames.tbf")},
+		Cmdline: "raw",
 		Devices: []vmm.Device{vmm.Network{Connection: network.Config{User: true, MAC: machine.MAC}}},
 		Until:   "frames: the gateway is at 0x",
 	})

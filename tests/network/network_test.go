@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"kapsel/guest/kernel/tbf"
+	"kapsel/guest/kernel/tbf/tbfbuild"
 	"kapsel/tests/guest/mirror/wire"
 	"kapsel/tests/machine"
 	"kapsel/vmm"
@@ -36,19 +38,25 @@ type world struct {
 	random *rand.Rand
 }
 
-// inWorld boots a machine with the task mirror, and has f be the world around it. It returns what the machine printed, and f's error.
+// inWorld boots a machine with the task mirror, and has f be the world around it. It returns what the machine printed.
 func inWorld(t *testing.T, f func(w *world) error) string {
+	t.Helper()
+	return around(t, machine.Object(t, "test/mirror.tbf"), "mirror: is up\n", f)
+}
+
+// around boots a machine with a task, and has f be the world around it once the task says that it is up.
+func around(t *testing.T, object []byte, says string, f func(w *world) error) string {
 	t.Helper()
 	conn, device := machine.Peer(t)
 	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
 	w := &world{UnixConn: conn, random: rand.New(rand.NewPCG(1, 2))}
-	up := &awaiting{text: "mirror: is up\n", seen: make(chan struct{})}
+	up := &awaiting{text: says, seen: make(chan struct{})}
 	ended := make(chan error, 1)
 	go func() {
 		<-up.seen
 		ended <- w.meet(f)
 	}()
-	o := machine.Boot(t, machine.Guest{Image: image, Modules: [][]byte{machine.Object(t, "test/mirror.tbf")},
+	o := machine.Boot(t, machine.Guest{Image: image, Modules: [][]byte{object},
 		Devices: []vmm.Device{device}, Timeout: patience, Console: up})
 	conn.Close() // ends f, if the machine ended early
 	up.end()
@@ -148,8 +156,8 @@ func (w *world) end() error { return w.send(w.frame(60, wire.End, 0)) }
 // inFlight is how many frames are on their way at once: no more than the driver has room for.
 const inFlight = 12
 
-// TestFramesByTheTap: 100,000 frames of all lengths go to a task and come back, by our devices and by QEMU's, none is corrupted, doubled, lost or
-// out of order.
+// TestFramesByTheTap: 100,000 frames of all lengths go to a task and come back, by our devices and by QEMU's, none is
+// corrupted, doubled, lost or out of order.
 func TestFramesByTheTap(t *testing.T) {
 	frames := 100_000
 	if os.Getenv("KAPSEL_RIG") != "" {
@@ -177,8 +185,8 @@ func TestFramesByTheTap(t *testing.T) {
 	assert.Contains(t, console, fmt.Sprintf("mirror: %d sent back, %d came, 0 were dropped\n", frames, frames+1))
 }
 
-// TestFramesOfEveryLength: malformed frames of every length from 0 to 1518 do no harm: those that are frames at all come back as they are, and the next
-// good one does.
+// TestFramesOfEveryLength: malformed frames of every length from 0 to 1518 do no harm: those that are frames at all come back
+// as they are, and the next good one does.
 func TestFramesOfEveryLength(t *testing.T) {
 	console := inWorld(t, func(w *world) error {
 		for n := range 1519 {
@@ -203,7 +211,8 @@ func TestFramesOfEveryLength(t *testing.T) {
 	assert.Contains(t, console, "mirror: 3020 sent back, 3021 came, 0 were dropped\n")
 }
 
-// TestFullStream: a task that does not read gets as many frames as its buffer has room for, the others are dropped and counted, and the next are right.
+// TestFullStream: a task that does not read gets as many frames as its buffer has room for, the others are dropped and
+// counted, and the next are right.
 func TestFullStream(t *testing.T) {
 	const frames, room = 500, 32 // 32 of the largest, tests/guest/mirror
 	console := inWorld(t, func(w *world) error {
@@ -231,6 +240,26 @@ func TestFullStream(t *testing.T) {
 		return w.end()
 	})
 	assert.Equal(t, 3, strings.Count(console, fmt.Sprintf("mirror: dropped %d of %d\n", frames-room, frames)))
+}
+
+// TestTap32: a 32-bit task of Tock's convention finds the driver as Tock's is, by each command, upcall and buffer (testdata/tap32).
+func TestTap32(t *testing.T) {
+	binary, err := os.ReadFile("testdata/tap32.bin")
+	require.NoError(t, err)
+	const header = 0x80
+	object, err := tbfbuild.Build(tbfbuild.Spec{
+		Name: "tap32", Binary: binary, BinaryOffset: header, MinimumRAM: 0x8000,
+		FixedAddresses: &tbf.FixedAddresses{Flash: 0x0015_0000 + header, RAM: 0x0021_0000},
+	})
+	require.NoError(t, err)
+	around(t, object, "tap32: is up\n", func(w *world) error {
+		for i := range 300 {
+			if err := w.echoed(w.frame(wire.Least+i*(ethernet.MaxFrame-wire.Least)/299, wire.Echo, uint32(i))); err != nil {
+				return err
+			}
+		}
+		return w.end()
+	})
 }
 
 // TestTwoMachinesBackToBack: the task sender of one sends frames by a unix socket to the task mirror of the other.

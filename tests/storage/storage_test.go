@@ -24,6 +24,7 @@ import (
 	"kapsel/guest/kernel/tbf/tbfbuild"
 	"kapsel/tests/machine"
 	"kapsel/vmm"
+	"kapsel/vmm/volume"
 )
 
 const (
@@ -34,14 +35,9 @@ const (
 // newDisk makes a disk with a storage of so many bytes, and regions of so many.
 func newDisk(t *testing.T, size, region uint64) string {
 	t.Helper()
-	s := layout.Superblock{
-		Pages: size / layout.PageSize, RegionPages: region / layout.PageSize,
-		BucketsPage: layout.FirstFreePage, Buckets: 4, RegionsPage: layout.FirstFreePage + 8,
-	}
-	sector := make([]byte, layout.SectorSize)
-	s.Encode(sector)
-	path := newFile(t, sector)
-	require.NoError(t, os.Truncate(path, int64(size)))
+	path := filepath.Join(t.TempDir(), "disk")
+	_, err := volume.Format(path, volume.Options{Size: size, RegionSize: region, KeyValueSize: 8 * layout.PageSize})
+	require.NoError(t, err)
 	return path
 }
 
@@ -190,7 +186,7 @@ func TestDiskThatIsNotOurs(t *testing.T) {
 		{"new", make([]byte, mib), "disk: nothing there, zeroes alone: kapsel disk format FILE makes a storage; "},
 		{"small", make([]byte, 4096), "disk: nothing there, zeroes alone: kapsel disk format FILE makes a storage; "},
 		{"foreign", bytes.Repeat([]byte("\xeb\x63\x90 no storage.\n"), 4096), "disk: something else than a Kapsel storage: "},
-		{"another version", poke(8, 3), "disk: a Kapsel storage of another version, 2, want 1; "},
+		{"another version", poke(8, 3), "disk: a Kapsel storage of another version, 2, want 1: use the release that made it; "},
 		{"truncated", whole[:mib/2], "disk: cut short: the device ends before the storage, 128 pages, want 256: "},
 		{"damaged", poke(50, 1), "disk: damaged: the checksum is another: "},
 	} {
@@ -240,6 +236,14 @@ func TestReadOnlyDisk(t *testing.T) {
 	assert.True(t, bytes.Equal(before, after), "the disk was changed")
 }
 
+// TestLittleMemory: the cache leaves tasks most of what there is.
+func TestLittleMemory(t *testing.T) {
+	o := machine.Boot(t, machine.Guest{Image: image, Modules: [][]byte{owned(t, "keeper", 1)}, Memory: 3 * mib,
+		Devices: []vmm.Device{vmm.Disk{Path: newDisk(t, mib, 64<<10)}}})
+	assertEnded(t, o, 0)
+	assert.Contains(t, o.Console, "keeper: nonvolatile: 65536 bytes, found 0\nkeeper: isolated: 65536 bytes, found 0\n")
+}
+
 // TestBulk: a task writes and reads 64 MiB, with checksums, which are those of the disk.
 func TestBulk(t *testing.T) {
 	disk := newDisk(t, 66*mib, 65*mib)
@@ -256,7 +260,7 @@ func TestBulk(t *testing.T) {
 		require.NoError(t, err)
 		sum = (sum ^ binary.LittleEndian.Uint64(word[:])) * 0x100_0000_01b3
 	}
-	assert.Contains(t, o.Console, fmt.Sprintf("bulk: wrote %#x\nbulk: read %#x\n", sum, sum))
+	assert.Contains(t, o.Console, fmt.Sprintf("bulk: wrote %#x\nbulk: read %#[1]x\n", sum))
 }
 
 // TestCallsAsLibtockC, of a 64-bit task (tests/guest/caller): each command with its return variants.

@@ -58,7 +58,11 @@ func Create(path string) (*Image, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		d.created = true
 	}
-	return d.opened(path, d.open(path))
+	err := d.open(path)
+	if errors.Is(err, unix.EBUSY) {
+		err = fmt.Errorf("%w: the host has it mounted: unmount it", unix.EBUSY)
+	}
+	return d.opened(path, err)
 }
 
 // opened is what a function that opens an image returns.

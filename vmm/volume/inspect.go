@@ -174,8 +174,8 @@ func (v *Volume) bucket(index uint32, pages ...[]byte) (storage.Bucket, bool) {
 		v.damaged(true, where, "lost, as none of its copies counts for sure: copy 0 is %s, copy 1 is %s", words(problems[0]), words(problems[1]))
 		return storage.Bucket{}, false
 	}
-	if p := problems[1-counts]; p > storage.Blank {
-		v.damaged(false, where, "copy %d is %s; copy %d counts", 1-counts, words(p), counts)
+	if problems[1-counts] > storage.Blank {
+		v.damaged(false, where, "nothing is lost: copy %d counts, and copy %d is not whole, as after a write that did not end", counts, 1-counts)
 	}
 	return buckets[counts], true
 }

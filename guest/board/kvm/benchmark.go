@@ -6,6 +6,7 @@ import (
 	"kapsel/guest/abi"
 	"kapsel/guest/arch/amd64"
 	"kapsel/guest/capsules/benchmark"
+	"kapsel/guest/capsules/blockcache"
 	"kapsel/guest/capsules/rawblock"
 	"kapsel/guest/capsules/rawnet"
 	"kapsel/guest/dma"
@@ -27,10 +28,17 @@ type instruments struct {
 	counter  benchmark.Counter
 	alarm    benchmark.Alarm
 	driver   benchmark.Benchmark
+	disk     benchmark.Disk
+	cache    blockcache.Cache
+	pages    [measuredPages]blockcache.Page
+	port     blockcache.Port // onto all of the disk
 	rawBlock rawblock.RawBlock
 	rawNet   rawnet.RawNet
 	raw      bool // disk and network are for the raw drivers
 }
+
+// measuredPages is how many pages the cache of the benchmark's disk has.
+const measuredPages = 4
 
 // obey sets what a word of the command line asks for. It reports false if it does not know the word.
 func (i *instruments) obey(text []byte) bool {
@@ -54,12 +62,20 @@ func (i *instruments) wire(k *kernel.Kernel, m *amd64.Machine, can capability.Se
 	ram := m.CPU.Frame(m.TaskRAM.Take(abi.PageSize))
 	i.memory = mmio.NewMemory(uintptr(abi.DirectMap+ram), abi.PageSize, can.Hardware)
 	memory, physical := m.DeviceMemory(abi.PageSize)
+	pages, _ := m.DeviceMemory((2 + measuredPages) * abi.PageSize)
+	i.disk.Init(k)
+	i.cache.Init(k, &i.disk, pages[2*abi.PageSize:], i.pages[:])
+	i.port.Init(&i.cache, 0, abi.PageSize)
 	i.driver.Init(k, benchmark.Devices{
 		Ports:  mmio.NewDevice[benchmark.Ports](&i.ports, can.Hardware),
 		Page:   mmio.NewDevice[benchmark.Page](&i.page, can.Hardware),
 		Memory: mmio.NewDevice[benchmark.Memory](&i.memory, can.Hardware),
 		Other:  &i.counter,
 		Buffer: dma.NewRegion(&i.store, memory, physical, can.Hardware).Buffer(abi.PageSize),
+
+		Storage: &i.port,
+		From:    pages[:abi.PageSize],
+		To:      pages[abi.PageSize:][:abi.PageSize],
 	}, &i.alarm, can.MemoryAllocation)
 	k.AddDriver(abi.DriverBenchmark, &i.driver)
 	for n := range uint32(idleDrivers) {

@@ -5,6 +5,7 @@ package main
 import (
 	"kapsel/guest/abi"
 	"kapsel/guest/capsules/blockcache"
+	"kapsel/guest/capsules/kvstore"
 	"kapsel/guest/capsules/nonvolatile"
 	"kapsel/guest/capsules/volume"
 	"kapsel/guest/kernel/capability"
@@ -21,12 +22,16 @@ type storage struct {
 
 	regions     blockcache.Port
 	nonvolatile nonvolatile.Server
-	page        []byte // for a piece of what the server is asked for
+	piece       []byte // of what the server is asked for
+
+	buckets  blockcache.Port
+	keyValue kvstore.KVStore
 }
 
 const (
-	cachePages    = 64 // at most
+	cachePages    = 64 // at the most
 	minCachePages = 4
+	piecePages    = 4 // as many as the cache reads ahead
 )
 
 // wire begins to find out what is on a disk.
@@ -41,7 +46,7 @@ func (s *storage) wire(disk hil.BlockDevice) {
 		system.debug.WriteString("disk: it has no page of 4096 bytes; tasks have no storage\n")
 		return
 	}
-	s.page = memory[n*abi.PageSize:]
+	s.piece = memory[n*abi.PageSize:]
 	s.cache.Init(&system.kernel, disk, memory[:n*abi.PageSize], s.pages[:n])
 	if s.metadata.Init(&s.cache, 0, min(end, volume.MetadataSize)) == abi.OK {
 		s.volume.Init(&s.metadata, end/abi.PageSize, &system.debug)
@@ -49,14 +54,13 @@ func (s *storage) wire(disk hil.BlockDevice) {
 	}
 }
 
-// takePages takes memory for the cache's n pages, fewer where there is not so much, and for one more. It is nil if there is not even that.
+// takePages takes memory for the cache's n pages, and behind them for a piece. The cache has an eighth of the memory that is left at the
+// most, so that tasks have the rest. It is nil if there is no memory.
 func takePages() (memory []byte, n int) {
-	for n = cachePages; n >= minCachePages; n /= 2 {
-		if memory, _ = system.machine.DeviceMemory(uint64(n+1) * abi.PageSize); memory != nil {
-			return memory, n
-		}
-	}
-	return nil, 0
+	ram := &system.machine.TaskRAM
+	n = min(cachePages, max(minCachePages, (len(ram.Low)+len(ram.High))/8/abi.PageSize))
+	memory, _ = system.machine.DeviceMemory(uint64(n+piecePages) * abi.PageSize)
+	return memory, n
 }
 
 // serve waits until it is known what is on the disk, and adds the drivers if that is a storage of ours. It is called before tasks are
@@ -69,10 +73,24 @@ func (s *storage) serve(can capability.Set) {
 	if !s.volume.Usable() {
 		return
 	}
+	s.serveKeyValue(can)
 	super := s.volume.Superblock()
 	if s.regions.Init(&s.cache, super.RegionsPage*abi.PageSize, super.Pages*abi.PageSize) != abi.OK {
 		system.debug.WriteString("disk: the storage has no pages for regions; tasks have no nonvolatile storage\n")
 		return
 	}
-	s.nonvolatile.Init(&system.kernel, &s.regions, &s.volume, s.page, can.MemoryAllocation)
+	s.nonvolatile.Init(&system.kernel, &s.regions, &s.volume, s.piece, can.MemoryAllocation)
+}
+
+// serveKeyValue adds the key-value store.
+func (s *storage) serveKeyValue(can capability.Set) {
+	super := s.volume.Superblock()
+	from := super.BucketsPage * abi.PageSize
+	memory, _ := system.machine.DeviceMemory(abi.PageUp(kvstore.MemorySize))
+	if memory == nil || s.buckets.Init(&s.cache, from, from+2*super.Buckets*abi.PageSize) != abi.OK {
+		system.debug.WriteString("disk: there is no memory for a key-value store; tasks have none\n")
+		return
+	}
+	s.keyValue.Init(&system.kernel, &s.buckets, super, memory, can.MemoryAllocation)
+	system.kernel.AddDriver(abi.DriverKeyValue, &s.keyValue)
 }

@@ -39,6 +39,9 @@ type Benchmark struct {
 
 	word uint32
 	sum  uint64
+
+	reader kernel.TaskID // who has a page read
+	reads  uint32        // how often it still is
 }
 
 // Devices is what the driver uses.
@@ -48,6 +51,9 @@ type Devices struct {
 	Memory mmio.Device[Memory]
 	Other  hil.CycleCounter // another capsule: Counter
 	Buffer dma.Buffer       // that no device writes
+
+	Storage  hil.NonvolatileStorage // what a page is read from
+	From, To []byte                 // a page each
 }
 
 // session is what the driver keeps for a task.
@@ -56,6 +62,7 @@ type session struct{ calls uint32 }
 // Init ties the driver to its devices, and to the alarm that it watches.
 func (b *Benchmark) Init(k *kernel.Kernel, d Devices, a *Alarm, c capability.MemoryAllocation) {
 	b.devices, b.alarm = d, a
+	d.Storage.SetNonvolatileStorageClient(b)
 	b.grant.Init(k, abi.DriverBenchmark, kernel.SlotCounts{Upcalls: event + 1, ReadOnly: 1, ReadWrite: 1}, c)
 }
 
@@ -77,7 +84,7 @@ func (b *Benchmark) Command(id kernel.TaskID, command, a0, a1 uint32) kernel.Res
 	case abi.BenchmarkExitPIO, abi.BenchmarkExitMMIO, abi.BenchmarkExitFD:
 		return kernel.Outcome(b.exits(command, a0))
 	case abi.BenchmarkRepeat:
-		return kernel.Outcome(b.repeat(a1, a0))
+		return kernel.Outcome(b.repeat(id, a1, a0))
 	case abi.BenchmarkFired:
 		return kernel.Value64(b.alarm.fired)
 	case abi.BenchmarkDeadline:
@@ -123,7 +130,7 @@ func (b *Benchmark) exits(command, n uint32) abi.ErrorCode {
 }
 
 // repeat does n times what drivers do in ring 0. Each is a loop of its own, as it would stand in a driver.
-func (b *Benchmark) repeat(what, n uint32) abi.ErrorCode {
+func (b *Benchmark) repeat(id kernel.TaskID, what, n uint32) abi.ErrorCode {
 	if n > abi.BenchmarkMost {
 		return abi.INVAL
 	}
@@ -146,8 +153,47 @@ func (b *Benchmark) repeat(what, n uint32) abi.ErrorCode {
 			b.sum += address
 			b.devices.Buffer.Complete(0)
 		}
+	case abi.RepeatCopy:
+		b.copy(n)
+	case abi.RepeatCached:
+		return b.read(id, n)
 	default:
 		return abi.INVAL
 	}
 	return abi.OK
+}
+
+// copy copies a page n times.
+func (b *Benchmark) copy(n uint32) {
+	for range n {
+		copy(b.devices.To, b.devices.From)
+	}
+}
+
+// read has a page read n times, each time when the time before is done.
+func (b *Benchmark) read(id kernel.TaskID, n uint32) abi.ErrorCode {
+	switch {
+	case n == 0:
+		return abi.INVAL
+	case b.reads != 0:
+		return abi.BUSY
+	}
+	e := b.devices.Storage.Read(b.devices.To, 0)
+	if e == abi.OK {
+		b.reader, b.reads = id, n
+	}
+	return e
+}
+
+// NonvolatileStorageDone implements hil.NonvolatileStorageClient.
+func (b *Benchmark) NonvolatileStorageDone(buf []byte, e abi.ErrorCode) {
+	b.reads--
+	if e == abi.OK && b.reads != 0 {
+		e = b.devices.Storage.Read(buf, 0)
+		if e == abi.OK {
+			return
+		}
+	}
+	b.reads = 0
+	b.grant.Slots().ScheduleUpcall(b.reader, event, e.Status(), 0, 0)
 }

@@ -1,6 +1,7 @@
 package benchmark
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -8,7 +9,9 @@ import (
 
 	"kapsel/guest/abi"
 	"kapsel/guest/dma"
+	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
+	"kapsel/guest/kernel/hil"
 	"kapsel/guest/kernel/kerneltest"
 	"kapsel/guest/mmio"
 )
@@ -38,11 +41,48 @@ type alarmUser struct{ fired int }
 
 func (u *alarmUser) AlarmFired() { u.fired++ }
 
+// storage is a hil.NonvolatileStorage whose reads fill with their number, and end by deferred call.
+type storage struct {
+	hil.NonvolatileStorage // none: there are no other requests
+	client                 hil.NonvolatileStorageClient
+	done                   kernel.DeferredCall
+	buf                    []byte
+	reads                  int
+	refuse, fail           int  // which read is refused, and which fails
+	slow                   bool // no read ends
+}
+
+func (s *storage) SetNonvolatileStorageClient(c hil.NonvolatileStorageClient) { s.client = c }
+
+func (s *storage) Read(buf []byte, address uint64) abi.ErrorCode {
+	if s.reads+1 == s.refuse {
+		return abi.INVAL
+	}
+	s.reads++
+	s.buf = buf
+	s.done.Set()
+	return abi.OK
+}
+
+func (s *storage) HandleDeferredCall() {
+	if s.slow {
+		return
+	}
+	s.buf[0] = byte(s.reads)
+	e := abi.OK
+	if s.reads == s.fail {
+		e = abi.FAIL
+	}
+	s.client.NonvolatileStorageDone(s.buf, e)
+}
+
 type testMachine struct {
 	*kerneltest.Machine
 	ports, page, memory device
 	region              dma.Region
 	buffer              dma.Buffer
+	storage             storage
+	from, to            [8]byte
 	counter             Counter
 	alarm               Alarm
 	user                alarmUser
@@ -55,6 +95,7 @@ func newMachine(t *testing.T) *testMachine {
 	m.alarm.SetAlarmClient(&m.user)
 	m.region = dma.NewRegion(new(dma.Store), make([]byte, 64), 0, m.Capabilities.Hardware)
 	m.buffer = m.region.Buffer(64)
+	m.storage.done.Register(&m.Kernel, &m.storage)
 	driver := new(Benchmark)
 	driver.Init(&m.Kernel, Devices{
 		Ports:  mmio.NewDevice[Ports](&m.ports, m.Capabilities.Hardware),
@@ -62,6 +103,10 @@ func newMachine(t *testing.T) *testMachine {
 		Memory: mmio.NewDevice[Memory](&m.memory, m.Capabilities.Hardware),
 		Other:  &m.counter,
 		Buffer: m.buffer,
+
+		Storage: &m.storage,
+		From:    m.from[:],
+		To:      m.to[:],
 	}, &m.alarm, m.Capabilities.MemoryAllocation)
 	m.Drivers[abi.DriverBenchmark] = driver
 	return m
@@ -176,8 +221,68 @@ func TestRepeat(t *testing.T) {
 		assert.Zero(t, m.region.Refused(), "it is lent when it was")
 		_, e := m.buffer.Lend(1)
 		assert.Equal(t, abi.OK, e, "it stays lent")
-		assert.Equal(t, inval, repeat(1, abi.RepeatBuffer+1))
+		m.from[3] = 9
+		assert.Equal(t, success, repeat(1, abi.RepeatCopy))
+		assert.Equal(t, m.from, m.to)
+		assert.Equal(t, inval, repeat(1, abi.RepeatCached+1))
 	})
+}
+
+// TestCached: reads one behind the other, as many as are asked for, and one event for all.
+func TestCached(t *testing.T) {
+	m := newMachine(t)
+	m.run(t, func(k *kerneltest.Task) {
+		const driver = abi.DriverBenchmark
+		read := func(n uint64) [4]uint64 { return k.Command(driver, abi.BenchmarkRepeat, n, abi.RepeatCached) }
+		assert.Equal(t, inval, read(0))
+		assert.Equal(t, inval, read(abi.BenchmarkMost+1))
+		m.storage.refuse = 1
+		assert.Equal(t, inval, read(1))
+		m.storage.refuse = 0
+		m.storage.slow = true
+		assert.Equal(t, success, read(5))
+		assert.Equal(t, [4]uint64{uint64(abi.Failure), uint64(abi.BUSY)}, read(1))
+		m.storage.slow = false
+		m.storage.done.Set()
+		assert.Equal(t, [4]uint64{}, k.WaitFor(driver, event))
+		assert.Equal(t, 5, m.storage.reads)
+		assert.EqualValues(t, 5, m.to[0])
+		m.storage.fail = 7
+		assert.Equal(t, success, read(4))
+		assert.Equal(t, [4]uint64{uint64(abi.FAIL)}, k.WaitFor(driver, event))
+		m.storage.refuse = 9
+		assert.Equal(t, success, read(4))
+		assert.Equal(t, [4]uint64{uint64(abi.INVAL)}, k.WaitFor(driver, event))
+		assert.Equal(t, 8, m.storage.reads)
+	})
+}
+
+// sectors is a hil.BlockClient.
+type sectors struct{ ended []byte }
+
+func (s *sectors) BlockDone(tag uint32, buf []byte, e abi.ErrorCode) {
+	s.ended = append(s.ended, byte(tag), buf[0], byte(e))
+}
+
+func TestDisk(t *testing.T) {
+	m := kerneltest.New(t, capability.Mint())
+	d, s := new(Disk), new(sectors)
+	d.Init(&m.Kernel)
+	d.SetBlockClient(s)
+	buf := bytes.Repeat([]byte{5}, 1024)
+	assert.EqualValues(t, 8, d.Sectors())
+	assert.Equal(t, abi.SIZE, d.Read(1, nil, 0))
+	assert.Equal(t, abi.SIZE, d.Read(1, buf[:100], 0))
+	assert.Equal(t, abi.INVAL, d.Read(1, buf, 7))
+	assert.Equal(t, abi.INVAL, d.Read(1, buf, 1<<64-1))
+	assert.Equal(t, abi.NOSUPPORT, d.Write(1, buf, 0))
+	assert.Equal(t, abi.OK, d.Read(2, buf, 6))
+	assert.Equal(t, abi.BUSY, d.Read(3, buf, 6))
+	assert.Empty(t, s.ended)
+	m.AddTask("task", func(k *kerneltest.Task) { k.NoWait() }, nil)
+	assert.False(t, m.Run())
+	assert.Equal(t, []byte{2, 0, 0}, s.ended)
+	assert.Equal(t, make([]byte, 1024), buf)
 }
 
 // The alarm does what it would do without the capsule, and its times can be read.

@@ -194,8 +194,11 @@ func (c *Cache) drop(i uint16) {
 // touch makes a page the most recently used.
 func (c *Cache) touch(i uint16) {
 	q := &c.pages[i]
-	if i == c.oldest {
+	switch {
+	case i == c.oldest:
 		c.oldest = q.newer
+		return
+	case q.newer == c.oldest:
 		return
 	}
 	c.pages[q.newer].older, c.pages[q.older].newer = q.older, q.newer
@@ -368,6 +371,6 @@ func (c *Cache) flushed(e abi.ErrorCode) {
 	}
 	p.e = abi.FAIL
 	for q := c.ports; q != nil; q = q.next {
-		q.lost = q.lost || q.unflushed
+		q.lose()
 	}
 }

@@ -36,7 +36,7 @@ const MemorySize = storePages*storage.PageSize + storage.MaxKey + storage.MaxVal
 type KVStore struct {
 	kernel  *kernel.Kernel
 	grant   kernel.Grant[request]
-	store   Store
+	store   store
 	key     []byte
 	value   []byte
 	busy    bool
@@ -120,8 +120,8 @@ func sets(command uint32) bool { return command == set || command == add || comm
 // serveOldest begins the request of the task that waits longest for its turn, if the store is free.
 func (d *KVStore) serveOldest() {
 	for !d.busy {
-		id, ok := d.oldest()
-		if !ok {
+		id, ticket := d.grant.Oldest(func(q *request) uint64 { return q.ticket })
+		if ticket == 0 {
 			return
 		}
 		d.busy, d.asker = true, id
@@ -131,23 +131,12 @@ func (d *KVStore) serveOldest() {
 	}
 }
 
-// oldest finds the task that waits longest.
-func (d *KVStore) oldest() (id kernel.TaskID, ok bool) {
-	ticket := ^uint64(0)
-	d.grant.Each(func(q *request, task *kernel.TaskData) {
-		if q.ticket != 0 && q.ticket < ticket {
-			ticket, id, ok = q.ticket, task.ID(), true
-		}
-	})
-	return id, ok
-}
-
 // begin begins a task's request, of what its buffers have now.
 func (d *KVStore) begin(id kernel.TaskID) abi.ErrorCode {
 	var command uint32
 	var keySize, valueSize int
-	e, why := abi.OK, abi.OK
-	e = d.grant.Enter(id, func(q *request, task *kernel.TaskData) {
+	why := abi.OK
+	e := d.grant.Enter(id, func(q *request, task *kernel.TaskData) {
 		command = q.command
 		if why = d.acceptable(command, task); why != abi.OK {
 			return
@@ -164,7 +153,7 @@ func (d *KVStore) begin(id kernel.TaskID) abi.ErrorCode {
 		return why
 	}
 	d.rights, _ = d.kernel.StoragePermissions(id)
-	return d.store.Begin(command, d.key[:keySize], d.value[:valueSize], &d.rights)
+	return d.store.begin(command, d.key[:keySize], d.value[:valueSize], &d.rights)
 }
 
 // take copies all of a task's buffer, which fits, and returns its length, or abi.RESERVE if the task cannot use it any more.
@@ -176,8 +165,8 @@ func take(to []byte, from kernel.ReadOnlyBuffer) (int, abi.ErrorCode) {
 	return n, abi.OK
 }
 
-// StoreDone implements StoreClient.
-func (d *KVStore) StoreDone(value []byte, e abi.ErrorCode) {
+// storeDone implements storeClient.
+func (d *KVStore) storeDone(value []byte, e abi.ErrorCode) {
 	d.deliver(value, e)
 	d.serveOldest()
 }

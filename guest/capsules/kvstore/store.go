@@ -6,17 +6,17 @@ import (
 	"kapsel/guest/kernel/hil"
 )
 
-// Store keeps values by their keys, in the buckets of a storage (docs/storage.md). One operation goes on at a time. An operation
+// A store keeps values by their keys, in the buckets of a storage (docs/storage.md). One operation goes on at a time. An operation
 // reads the two copies of both buckets that a key can be in, a page at a time, and then writes at most one copy of each, with a
 // flush behind it: at whatever write or flush the machine ends, the key has its old value or its new one.
 //
 // A key can be in both buckets: then the higher sequence number counts. That is so where a value moved and the machine ended before
 // its old place was cleared. The next change of the key clears it: behind a new value, which counts more, but in front of the
 // removal of what counts. So nothing old ever comes to light again.
-type Store struct {
+type store struct {
 	disk    hil.NonvolatileStorage // the copies of the buckets
 	layout  *storage.Superblock
-	client  StoreClient
+	client  storeClient
 	scratch []byte // the page that was read last, or is written
 	places  [2]place
 	unsure  bool // something may be on the disk that is not durable
@@ -28,23 +28,23 @@ type Store struct {
 	operation uint32
 	key       []byte
 	value     []byte
-	rights    Rights
+	rights    permissions
 
 	record  storage.Record // what the first change adds
 	changes [2]*place      // in their order; nil: none
 }
 
-// StoreClient is who a Store calls.
-type StoreClient interface {
-	// StoreDone ends an operation. The value is that of a get, until the next operation begins. The error is
+// A storeClient is who a store calls.
+type storeClient interface {
+	// storeDone ends an operation. The value is that of a get, until the next operation begins. The error is
 	//   - abi.NOSUPPORT if there is no such key, or there is one for add, or the rights lack,
 	//   - abi.NOMEM if there is no room,
 	//   - abi.FAIL if the storage could not do it, or what is on it is damaged. Then a change was made as a whole or not at all.
-	StoreDone(value []byte, e abi.ErrorCode)
+	storeDone(value []byte, e abi.ErrorCode)
 }
 
-// Rights are what who asks may do with values that were set under an identifier. kernel.StoragePermissions are such.
-type Rights interface {
+// permissions are what who asks may do with values that were set under an identifier. kernel.StoragePermissions are such.
+type permissions interface {
 	WriteID() (id uint32, ok bool)
 	MayRead(id uint32) bool
 	MayModify(id uint32) bool
@@ -80,11 +80,11 @@ func (p *place) room() int {
 	return p.bucket.Room()
 }
 
-// storePages is how many pages of memory a Store needs.
+// storePages is how many pages of memory a store needs.
 const storePages = 3
 
 // init ties the store to its disk, of which it is the only client, and its memory.
-func (s *Store) init(disk hil.NonvolatileStorage, layout *storage.Superblock, memory []byte, client StoreClient) {
+func (s *store) init(disk hil.NonvolatileStorage, layout *storage.Superblock, memory []byte, client storeClient) {
 	s.disk, s.layout, s.client = disk, layout, client
 	s.scratch = memory[:storage.PageSize]
 	for i := range s.places {
@@ -94,10 +94,10 @@ func (s *Store) init(disk hil.NonvolatileStorage, layout *storage.Superblock, me
 	disk.SetNonvolatileStorageClient(s)
 }
 
-// Begin begins an operation, a command of the driver. Key and value are the store's until the client is called, never from within
+// begin begins an operation, a command of the driver. Key and value are the store's until the client is called, never from within
 // this call. It returns abi.OK, or abi.FAIL if the disk is broken. Precondition: none goes on, the key has at most storage.MaxKey
 // bytes and the value storage.MaxValue, and who sets one may write.
-func (s *Store) Begin(operation uint32, key, value []byte, rights Rights) abi.ErrorCode {
+func (s *store) begin(operation uint32, key, value []byte, rights permissions) abi.ErrorCode {
 	s.operation, s.key, s.value, s.rights = operation, key, value, rights
 	s.places[0].index, s.places[1].index = s.layout.Candidates(key)
 	s.changes[0], s.changes[1] = nil, nil
@@ -116,18 +116,18 @@ func (s *Store) Begin(operation uint32, key, value []byte, rights Rights) abi.Er
 }
 
 // NonvolatileStorageDone implements hil.NonvolatileStorageClient.
-func (s *Store) NonvolatileStorageDone(_ []byte, e abi.ErrorCode) {
+func (s *store) NonvolatileStorageDone(_ []byte, e abi.ErrorCode) {
 	if e != abi.OK {
-		s.client.StoreDone(nil, abi.FAIL)
+		s.client.storeDone(nil, abi.FAIL)
 		return
 	}
 	if value, ended, e := s.advance(); ended {
-		s.client.StoreDone(value, e)
+		s.client.storeDone(value, e)
 	}
 }
 
 // advance goes on behind a request of the disk that succeeded, or reports that the operation ended, and how.
-func (s *Store) advance() (value []byte, ended bool, e abi.ErrorCode) {
+func (s *store) advance() (value []byte, ended bool, e abi.ErrorCode) {
 	switch s.step {
 	case settling:
 		s.unsure = false
@@ -158,14 +158,14 @@ func address(index uint32, copy int) uint64 {
 }
 
 // read begins to read the copy whose turn it is.
-func (s *Store) read() abi.ErrorCode {
+func (s *store) read() abi.ErrorCode {
 	s.step = reading
 	p, copy := &s.places[s.turn/2], s.turn%2
 	return s.disk.Read(s.page(p, copy), address(p.index, copy))
 }
 
 // page is where a copy is read to. That of the one that does not count is free then.
-func (s *Store) page(p *place, copy int) []byte {
+func (s *store) page(p *place, copy int) []byte {
 	if copy == 0 {
 		return p.page
 	}
@@ -173,7 +173,7 @@ func (s *Store) page(p *place, copy int) []byte {
 }
 
 // check looks at the copy that was read, and behind the second which of them counts. It reports false if that cannot be told.
-func (s *Store) check() bool {
+func (s *store) check() bool {
 	p, copy := &s.places[s.turn/2], s.turn%2
 	bucket, problem := storage.CheckBucket(s.page(p, copy), p.index, &p.sums[copy])
 	p.problems[copy] = problem
@@ -207,7 +207,7 @@ func (p *place) find(key []byte) bool {
 }
 
 // decide ends the operation, or begins to make its changes, once all is read.
-func (s *Store) decide() (value []byte, ended bool, e abi.ErrorCode) {
+func (s *store) decide() (value []byte, ended bool, e abi.ErrorCode) {
 	current, other := &s.places[0], &s.places[1]
 	if other.found && current.found && other.record.Sequence == current.record.Sequence {
 		return nil, true, abi.FAIL
@@ -227,6 +227,11 @@ func (s *Store) decide() (value []byte, ended bool, e abi.ErrorCode) {
 			return nil, true, e
 		}
 	}
+	for _, p := range s.changes {
+		if p != nil && p.bucket.Generation() == ^uint64(0) {
+			return nil, true, abi.FAIL
+		}
+	}
 	s.turn = 0
 	e = s.change()
 	return nil, e != abi.OK, e
@@ -234,7 +239,7 @@ func (s *Store) decide() (value []byte, ended bool, e abi.ErrorCode) {
 
 // permitted reports whether the operation is allowed, where current has the key's record if there is one (Tock's
 // capsules/extra/src/kv_store_permissions.rs). A key that who asks may not read or change is told from none by add and set alone.
-func (s *Store) permitted(current *place) bool {
+func (s *store) permitted(current *place) bool {
 	owner := current.record.Owner
 	switch s.operation {
 	case get:
@@ -248,7 +253,7 @@ func (s *Store) permitted(current *place) bool {
 }
 
 // put plans a new value for the key: where the old one is, or in the emptier bucket, or in the other one if it has no room.
-func (s *Store) put(current, other *place) abi.ErrorCode {
+func (s *store) put(current, other *place) abi.ErrorCode {
 	owner, _ := s.rights.WriteID()
 	s.record = storage.Record{Owner: owner, Key: s.key, Value: s.value}
 	if current.found {
@@ -273,7 +278,7 @@ func (s *Store) put(current, other *place) abi.ErrorCode {
 }
 
 // plan plans to remove the key from both buckets, as far as they have it.
-func (s *Store) plan(first, second *place) {
+func (s *store) plan(first, second *place) {
 	s.changes[0] = second
 	if first.found {
 		s.changes[0], s.changes[1] = first, second
@@ -282,11 +287,8 @@ func (s *Store) plan(first, second *place) {
 
 // change begins the change whose turn it is. A write over one that did not end could not be told from damage, if it did not end
 // either: that copy is made an empty one before.
-func (s *Store) change() abi.ErrorCode {
+func (s *store) change() abi.ErrorCode {
 	p := s.changes[s.turn]
-	if p.bucket.Generation() == ^uint64(0) {
-		return abi.FAIL
-	}
 	over := 1 - p.newer
 	to := address(p.index, over)
 	s.unsure = true
@@ -313,7 +315,7 @@ func failure(e abi.ErrorCode) abi.ErrorCode {
 }
 
 // written goes on behind a write, or behind the flush that follows each. It reports that the operation ended, and how.
-func (s *Store) written() (ended bool, e abi.ErrorCode) {
+func (s *store) written() (ended bool, e abi.ErrorCode) {
 	s.flushing = !s.flushing
 	if s.flushing {
 		return false, s.disk.Flush()

@@ -194,7 +194,7 @@ type client struct {
 	e     abi.ErrorCode
 }
 
-func (c *client) StoreDone(value []byte, e abi.ErrorCode) {
+func (c *client) storeDone(value []byte, e abi.ErrorCode) {
 	if c.ended {
 		panic("an operation ended twice")
 	}
@@ -203,7 +203,7 @@ func (c *client) StoreDone(value []byte, e abi.ErrorCode) {
 
 // mounted is a store on a disk, of which a machine knows nothing yet.
 type mounted struct {
-	Store
+	store
 	client client
 	disk   *disk
 }
@@ -215,10 +215,10 @@ func mount(d *disk) *mounted {
 }
 
 // operate does an operation to its end, or reports false if the machine ended before.
-func (m *mounted) operate(operation uint32, key, value string, r Rights) (got string, e abi.ErrorCode, ended bool) {
+func (m *mounted) operate(operation uint32, key, value string, r permissions) (got string, e abi.ErrorCode, ended bool) {
 	m.client = client{}
 	reads, writes, sectors, flushes := m.disk.reads, m.disk.writes, m.disk.sectors, m.disk.flushes
-	if e := m.Begin(operation, []byte(key), []byte(value), r); e != abi.OK {
+	if e := m.begin(operation, []byte(key), []byte(value), r); e != abi.OK {
 		return "", e, true
 	}
 	m.disk.run()
@@ -325,7 +325,7 @@ func randomOperation(r *rand.Rand, keys []string) (operation uint32, key, value 
 // TestStoreAgainstModel: random operations of several owners, each answer and all that is stored compared with a map.
 func TestStoreAgainstModel(t *testing.T) {
 	full := 0
-	for seed := range uint64(12) {
+	for seed := range uint64(8) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		m, want, keys := mount(newDisk(random, 2+seed%4)), model{}, keysOf(12)
 		for step := range 400 {
@@ -347,7 +347,7 @@ func TestStoreAgainstModel(t *testing.T) {
 		}
 		assert.Zero(t, m.disk.sectors, "no copy is emptied without a write that did not end")
 	}
-	assert.Greater(t, full, 20)
+	assert.Greater(t, full, 10)
 }
 
 // TestStoreAfterEveryCrash: the power fails before each write and each flush of long runs, and in each sector of the writes. All
@@ -517,22 +517,19 @@ func TestStoreOnADamagedDisk(t *testing.T) {
 		d.now[at] ^= byte(1 + random.IntN(255))
 		damaged := uint32(at / storage.PageSize / 2)
 		n := mount(d)
-		for i := range 2 {
-			key := asked[(at+i)%len(asked)]
-			value, e, _ := n.operate(get, key, "", owners[1])
-			first, second := n.layout.Candidates([]byte(key))
-			was, there := want[key]
-			switch {
-			case e == abi.FAIL && (first == damaged || second == damaged):
-				lost++
-				continue
-			case there:
-				right++
-				require.Equal(t, abi.OK, e, "byte %d key %s", at, key)
-			default:
-				require.Equal(t, abi.NOSUPPORT, e)
-			}
+		key := asked[at%len(asked)]
+		value, e, _ := n.operate(get, key, "", owners[1])
+		first, second := n.layout.Candidates([]byte(key))
+		was, there := want[key]
+		switch {
+		case e == abi.FAIL && (first == damaged || second == damaged):
+			lost++
+		case there:
+			right++
+			require.Equal(t, abi.OK, e, "byte %d key %s", at, key)
 			require.Equal(t, was.value, value)
+		default:
+			require.Equal(t, abi.NOSUPPORT, e)
 		}
 		if at%37 != 0 {
 			continue
@@ -684,7 +681,7 @@ func TestStoreFill(t *testing.T) {
 	for _, tt := range []struct {
 		value, buckets, storages int
 		floor                    float64
-	}{{32, 64, 2, 0.90}, {200, 64, 4, 0.80}, {1926, 256, 10, 0.30}, {2048, 256, 20, 0.08}} {
+	}{{32, 32, 2, 0.90}, {200, 64, 2, 0.80}, {1926, 256, 5, 0.30}, {2048, 256, 10, 0.08}} {
 		total := 0
 		for i := range tt.storages {
 			m := mount(newDisk(rand.New(rand.NewPCG(1, 8)), uint64(tt.buckets)))

@@ -21,7 +21,7 @@ const (
 // buffer is an allow number: read-write for what is read into, read-only for what is written.
 const buffer = 0
 
-// Server serves the requests of both drivers, one piece at a time: a page at most, within a page of the region.
+// Server serves the requests of both drivers, one piece at a time: as much as it has room for, and up to the end of a page of the region.
 type Server struct {
 	kernel   *kernel.Kernel
 	storage  hil.NonvolatileStorage
@@ -30,7 +30,7 @@ type Server struct {
 	isolated Isolated
 	tickets  uint64 // turns ever waited for
 
-	page  []byte // the piece
+	room  []byte // for the piece
 	busy  bool   // something goes on for a task
 	front *front // by which driver, while busy
 	asker kernel.TaskID
@@ -55,10 +55,13 @@ type request struct {
 	writes bool
 }
 
-// Init ties the drivers to the regions, and to the storage that these are parts of: the server is the only client of both. Pieces
-// have room in page.
-func (s *Server) Init(k *kernel.Kernel, storage hil.NonvolatileStorage, regions hil.Regions, page []byte, c capability.MemoryAllocation) {
-	s.kernel, s.storage, s.regions, s.page = k, storage, regions, page[:abi.PageSize]
+// Init ties the drivers to the regions, and to the storage that these are parts of: the server is the only client of both. There is room
+// for a piece of a page, or of several.
+func (s *Server) Init(k *kernel.Kernel, storage hil.NonvolatileStorage, regions hil.Regions, room []byte, c capability.MemoryAllocation) {
+	if len(room) < abi.PageSize {
+		panic("nonvolatile: there is no room for a page")
+	}
+	s.kernel, s.storage, s.regions, s.room = k, storage, regions, room
 	storage.SetNonvolatileStorageClient(s)
 	regions.SetRegionsClient(s)
 	s.shared.init(s, c)
@@ -168,7 +171,7 @@ func (s *Server) findOldest() bool {
 	return first|second != 0
 }
 
-// start begins the next piece of work for a request: to make its region, to read or write a page, and behind the last page that was
+// start begins the next piece of work for a request: to make its region, to read or write a piece, and behind the last that was
 // written a flush. What cannot be begun ends the request.
 func (s *Server) start(q *request, task *kernel.TaskData) {
 	e := s.startPiece(q, task)
@@ -200,7 +203,8 @@ func (s *Server) startPiece(q *request, task *kernel.TaskData) abi.ErrorCode {
 
 // piece is room for the request's next piece.
 func (s *Server) piece(q *request) []byte {
-	return s.page[:min(q.length-q.done, abi.PageSize-(q.offset+q.done)%abi.PageSize)]
+	into := (q.offset + q.done) % abi.PageSize
+	return s.room[:min(q.length-q.done, abi.PageDown(uint64(len(s.room)))-into)]
 }
 
 // RegionAllocated implements hil.RegionsClient.

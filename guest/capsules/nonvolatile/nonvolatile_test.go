@@ -76,12 +76,15 @@ type machine struct {
 	server  Server
 }
 
-func newMachine(t *testing.T) *machine {
+func newMachine(t *testing.T) *machine { return newMachineWithRoom(t, abi.PageSize) }
+
+// newMachineWithRoom has room for pieces of so many bytes.
+func newMachineWithRoom(t *testing.T, room int) *machine {
 	m := &machine{Machine: kerneltest.New(t, capability.Mint())}
 	m.disk = kerneltest.NewStorage(m.Machine, 9, make([]byte, 4*stride))
 	m.regions = &regions{machine: m.Machine, room: 4, size: regionSize}
 	m.Alarm.SetAlarmClient(m.regions)
-	m.server.Init(&m.Kernel, m.disk, m.regions, make([]byte, abi.PageSize), m.Capabilities.MemoryAllocation)
+	m.server.Init(&m.Kernel, m.disk, m.regions, make([]byte, room), m.Capabilities.MemoryAllocation)
 	return m
 }
 
@@ -323,6 +326,22 @@ func TestWriteAndRead(t *testing.T) {
 		m.run(t)
 		assert.Equal(t, []string{"write 3996 at 100", "write 4096 at 4096", "write 100 at 8192", "flush 0 at 0",
 			"read 3996 at 100", "read 4096 at 4096", "read 100 at 8192"}, m.disk.Requests[11:18])
+	})
+}
+
+// TestPieces end at the end of a page, but the last: there are whole pages of room, and no more is used.
+func TestPieces(t *testing.T) {
+	both(t, func(t *testing.T, w way) {
+		m := newMachineWithRoom(t, 2*abi.PageSize+100)
+		m.task(5, func(k *kerneltest.Task) {
+			b := pattern(3, 12000)
+			assert.Equal(t, w.end(abi.OK, 12000), w.write(k, 100, b))
+			args, got := w.read(k, 100, 12000)
+			assert.Equal(t, w.end(abi.OK, 12000), args)
+			assertSame(t, b, got)
+		})
+		m.run(t)
+		assert.Equal(t, []string{"write 8092 at 100", "write 3908 at 8192", "flush 0 at 0", "read 8092 at 100", "read 3908 at 8192"}, m.disk.Requests)
 	})
 }
 

@@ -91,6 +91,7 @@ func machine() {
 	console("Console")
 	exits()
 	drivers()
+	cache()
 	tasks32()
 	if peered {
 		page.Role = measure.RoleEnd
@@ -322,7 +323,8 @@ func drivers() {
 	for _, d := range [...]struct {
 		name string
 		what uint64
-	}{{"PlainGo", abi.RepeatPlain}, {"RegisterRead", abi.RepeatRegister}, {"CapsuleCall", abi.RepeatCall}, {"BufferHandOver", abi.RepeatBuffer}} {
+	}{{"PlainGo", abi.RepeatPlain}, {"RegisterRead", abi.RepeatRegister}, {"CapsuleCall", abi.RepeatCall}, {"BufferHandOver", abi.RepeatBuffer},
+		{"PlainCopy4096", abi.RepeatCopy}} {
 		const more = 100
 		often := measure.Command(abi.DriverBenchmark, abi.BenchmarkRepeat, 1+more, d.what)
 		once := measure.Command(abi.DriverBenchmark, abi.BenchmarkRepeat, 1, d.what)
@@ -333,6 +335,26 @@ func drivers() {
 				record((often.Ticks()-once.Ticks())/more)
 		}}.run()
 	}
+}
+
+// cache measures a read of a page that the buffer cache has, from the request to the call of who asked: like drivers, but that
+// each read begins where the one before ends.
+func cache() {
+	const driver, more = abi.DriverBenchmark, 100
+	task.Subscribe(driver, 0, nil)
+	read := func(n uint64) *measure.Call {
+		c := measure.Command(driver, abi.BenchmarkRepeat, n, abi.RepeatCached)
+		c.Yield = [3]uint64{abi.YieldWaitFor, driver, 0}
+		return &c
+	}
+	often, once := read(1+more), read(1)
+	measure.Twice(once) // from then on it is there
+	path{name: "CacheHit4096", n: 100, base: none, needs: capsule, op: func() bool {
+		measure.Twice(often)
+		measure.Twice(once)
+		return often.Results[0] == 0 && once.Results[0] == 0 && often.Ticks() > once.Ticks() &&
+			record((often.Ticks()-once.Ticks())/more)
+	}}.run()
 }
 
 // tasks32 lets bench32 measure. It prints its paths by itself, if the kernel has the capsule.
