@@ -131,15 +131,18 @@ func (c *Conn) begin(local uint16, remote Endpoint) {
 // free reports whether a connection can be used for the next.
 func (c *Conn) free() bool { return !c.owned && c.tcp.Done() }
 
-// room returns a connection of the pool for a new one, or nil. If none is free, one gives way that only waits for stray segments, then one
-// whose peer has all and has not closed, then one that is half open; of each kind the oldest.
+// givesWay are the states in which a connection that nobody owns gives way to a new one, those that lose least first: it only waits for stray
+// segments; its peer has all and has not closed; it is half open; its peer has yet to take all, and perhaps never will.
+var givesWay = [...]tcp.State{tcp.TimeWait, tcp.FinWait2, tcp.SynReceived, tcp.SynSent, tcp.Closing, tcp.LastAck, tcp.FinWait1}
+
+// room returns a connection of the pool for a new one, or nil. If none is free, the oldest in a state of givesWay is taken.
 func (s *Stack) room() *Conn {
 	for i := range s.conns {
 		if s.conns[i].free() {
 			return &s.conns[i]
 		}
 	}
-	for _, state := range [...]tcp.State{tcp.TimeWait, tcp.FinWait2, tcp.SynReceived} {
+	for _, state := range givesWay {
 		var first *Conn
 		for i := range s.conns {
 			c := &s.conns[i]

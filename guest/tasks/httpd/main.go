@@ -45,14 +45,15 @@ func main() {
 	for {
 		machine.Wait(server.Deadline(node.Now()))
 		tellAddress()
+		server.Serve(answer, node.Now())
 		for !server.Full() {
 			c := listener.Accept()
 			if c == nil {
 				break
 			}
 			server.Begin(c, node.Now())
+			server.Serve(answer, node.Now()) // there may be place again
 		}
-		server.Serve(answer, node.Now())
 	}
 }
 
