@@ -80,6 +80,17 @@ func Object(t testing.TB, name string) []byte {
 	return b
 }
 
+// Ordered puts an order at the start of the flash region of a task's object, and returns that.
+func Ordered(t testing.TB, b []byte, order string) []byte {
+	t.Helper()
+	object, refusal := tbf.Parse(b)
+	require.True(t, refusal.OK())
+	region, ok := object.WriteableRegion(0)
+	require.True(t, ok, "the task has a flash region")
+	copy(b[region.Offset:region.Offset+region.Size], order)
+	return b
+}
+
 // Code makes a task object of machine code: it is entered at its first byte, has its
 // registers and memory as docs/abi.md says, and one page of RAM below its first break.
 func Code(t testing.TB, name string, code []byte) []byte {
