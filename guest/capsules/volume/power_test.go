@@ -27,8 +27,8 @@ import (
 // TestPowerFailsAtEachWrite: tasks of three owners write to nonvolatile storage, by both drivers, and to the key-value store, down to a
 // block device that forgets what was not flushed. At each moment at which it is asked for a write or a flush, and at which it has done one,
 // the power fails: any sectors are lost of what is not durable then. Each time the host finds nothing lost on the disk, and another
-// machine has all that tasks were told was durable; a write that went on is old or new, in a region sector by sector. At some moments the
-// machine does not go on, and tasks write on what was left.
+// machine has all that tasks were told was durable, or have read; a write that went on is old or new, in a region sector by sector. At
+// some moments the machine does not go on, and tasks write on what was left; or it was only killed, and the device goes on.
 func TestPowerFailsAtEachWrite(t *testing.T) {
 	sum := &tally{path: filepath.Join(t.TempDir(), "disk")}
 	for seed := range uint64(2) {
@@ -38,12 +38,13 @@ func TestPowerFailsAtEachWrite(t *testing.T) {
 		require.NoError(t, err)
 		image, err := os.ReadFile(sum.path)
 		require.NoError(t, err)
+		found := contents{durable: image}
 		var owners []*owner
 		for id := range uint32(3) {
 			owners = append(owners, newOwner(id+1))
 		}
 		for range 50 {
-			image = sum.session(t, random, image, owners)
+			found = sum.session(t, random, found, owners)
 			if t.Failed() {
 				t.Fatalf("seed %d", seed)
 			}
@@ -63,9 +64,9 @@ type tally struct {
 	moments, done, full, new, old, torn, damaged, looked int
 }
 
-// session has owners write until the power fails and the machine does not go on, and returns what is left on the disk then.
-func (s *tally) session(t *testing.T, random *rand.Rand, image []byte, owners []*owner) []byte {
-	m := boot(t, random, image)
+// session has owners write until the machine does not go on, and returns what the disk then has.
+func (s *tally) session(t *testing.T, random *rand.Rand, found contents, owners []*owner) contents {
+	m := boot(t, random, found)
 	defer m.end()
 	left := random.IntN(40)
 	m.disk.onMoment = func() {
@@ -74,7 +75,7 @@ func (s *tally) session(t *testing.T, random *rand.Rand, image []byte, owners []
 			return
 		}
 		left--
-		s.moment(t, random, m.disk.crash(), owners)
+		s.moment(t, random, m.disk.afterPowerFailure(), owners)
 	}
 	for _, o := range shuffled(random, owners) {
 		m.add(o.id, func(k *kerneltest.Task) {
@@ -84,8 +85,11 @@ func (s *tally) session(t *testing.T, random *rand.Rand, image []byte, owners []
 			}
 		})
 	}
-	require.True(t, m.Run(), "no task ends before the power fails")
-	return m.disk.crash()
+	require.True(t, m.Run(), "no task ends before the machine does")
+	if random.IntN(2) == 0 {
+		return m.disk.afterKill()
+	}
+	return contents{durable: m.disk.afterPowerFailure()}
 }
 
 // moment looks whether a disk that is found after a power failure has what it must have.
@@ -96,7 +100,7 @@ func (s *tally) moment(t *testing.T, random *rand.Rand, image []byte, owners []*
 	require.NoError(t, err)
 	assert.False(t, v.Lost(), "%v", v.Damage)
 	s.damaged += len(v.Damage)
-	m := boot(t, random, image)
+	m := boot(t, random, contents{durable: image})
 	defer m.end()
 	s.looked = 0
 	for _, o := range shuffled(random, owners) {
@@ -391,11 +395,11 @@ func (m *machine) end() {
 }
 
 // boot makes a machine with a disk, and has it find out what is on it.
-func boot(t *testing.T, random *rand.Rand, image []byte) *machine {
+func boot(t *testing.T, random *rand.Rand, found contents) *machine {
 	m := &machine{scope: &scope{TB: t}}
 	m.Machine = kerneltest.New(m.scope, capability.Mint())
-	m.disk = newDisk(m.Machine, random, image)
-	size, can := uint64(len(image)), m.Capabilities
+	m.disk = newDisk(m.Machine, random, found)
+	size, can := uint64(len(found.durable)), m.Capabilities
 	pages := 4 + random.IntN(12)
 	m.cache.Init(&m.Kernel, m.disk, make([]byte, pages*abi.PageSize), make([]blockcache.Page, pages))
 	require.Equal(t, abi.OK, m.metadata.Init(&m.cache, 0, volume.MetadataSize))
@@ -421,17 +425,22 @@ func (m *machine) add(id uint32, p kerneltest.Program) {
 }
 
 // disk is a hil.BlockDevice in memory, whose requests end by an interrupt, in any order. What was written is durable once a flush behind it
-// is done; of the rest a crash leaves any sectors.
+// is done; of the rest a power failure leaves any sectors.
 type disk struct {
+	contents
 	machine  *kerneltest.Machine
 	random   *rand.Rand
 	client   hil.BlockClient
-	durable  []byte
 	seen     []byte
-	unsure   []sector // written, and not durable
 	asked    []*request
-	off      bool   // the power is: nothing is done any more
+	off      bool   // the machine is: nothing is done any more
 	onMoment func() // if not nil, is called when a write or a flush was asked for, or was done and not told of
+}
+
+// contents are what a device has.
+type contents struct {
+	durable []byte
+	unsure  []sector // written, and not durable
 }
 
 // sector is what was written to one.
@@ -453,8 +462,12 @@ const (
 	most = 4 // requests at once
 )
 
-func newDisk(m *kerneltest.Machine, random *rand.Rand, image []byte) *disk {
-	d := &disk{machine: m, random: random, durable: bytes.Clone(image), seen: bytes.Clone(image)}
+func newDisk(m *kerneltest.Machine, random *rand.Rand, found contents) *disk {
+	d := &disk{contents: contents{bytes.Clone(found.durable), slices.Clone(found.unsure)}, machine: m, random: random}
+	d.seen = bytes.Clone(found.durable)
+	for _, w := range found.unsure {
+		copy(d.seen[w.at:], w.bytes)
+	}
 	m.Lines[line] = d.serve
 	return d
 }
@@ -538,20 +551,35 @@ func (d *disk) serve() {
 	}
 }
 
-// crash is what the disk has if the power fails now.
-func (d *disk) crash() []byte {
+// afterPowerFailure is what the disk has if the power fails now.
+func (d *disk) afterPowerFailure() []byte {
 	image := bytes.Clone(d.durable)
-	all := d.random.IntN(4) // 0: nothing was written, 1: all was
-	leave := func(sectors []sector) {
-		for _, s := range sectors {
-			if all == 1 || all > 1 && d.random.IntN(2) == 0 {
-				copy(image[s.at:], s.bytes)
-			}
-		}
-	}
-	leave(d.unsure)
-	for _, r := range d.asked {
-		leave(r.write)
+	for _, w := range d.some(append(slices.Clone(d.unsure), d.underWay()...)) {
+		copy(image[w.at:], w.bytes)
 	}
 	return image
+}
+
+// afterKill is what the disk has if the machine is killed now, and the power does not fail.
+func (d *disk) afterKill() contents {
+	return contents{d.durable, append(slices.Clone(d.unsure), d.some(d.underWay())...)}
+}
+
+// underWay is what the disk is asked to write, and has not.
+func (d *disk) underWay() (sectors []sector) {
+	for _, r := range d.asked {
+		sectors = append(sectors, r.write...)
+	}
+	return sectors
+}
+
+// some are any of the sectors: none, all or some.
+func (d *disk) some(sectors []sector) (some []sector) {
+	which := d.random.IntN(4)
+	for _, w := range sectors {
+		if which == 1 || which > 1 && d.random.IntN(2) == 0 {
+			some = append(some, w)
+		}
+	}
+	return some
 }

@@ -137,7 +137,7 @@ func tellSlot(s *store, i int) {
 }
 
 // valueSize is the size of the value of a write: up to 2048 bytes.
-func valueSize(write uint32) int { return int(4 + write*2654435761>>23&^3) }
+func valueSize(write uint32) int { return int(4 + write*2654435761>>21&^3) }
 
 // tellKey says what a key has.
 func tellKey(i int) {
