@@ -43,15 +43,16 @@ const webRequest = "GET / HTTP/1.1\r\nHost: 10.0.0.2\r\nUser-Agent: curl/7.88.1\
 
 // A customer keeps one connection to 10.0.0.2, and asks for the next page answerTime behind the answer before, which is one segment.
 type customer struct {
-	mu     sync.Mutex
-	stack  net.Stack
-	conn   *net.Conn
-	asked  bool      // an answer is awaited
-	next   time.Time // when the next request is sent
-	began  time.Time
-	wake   chan struct{} // something may have changed
-	closed chan struct{}
-	close  sync.Once
+	mu       sync.Mutex
+	stack    net.Stack
+	conn     *net.Conn
+	asked    bool      // an answer is awaited
+	answered bool      // there was one
+	next     time.Time // when the next request is sent
+	began    time.Time
+	wake     chan struct{} // something may have changed
+	closed   chan struct{}
+	close    sync.Once
 }
 
 func newCustomer() (*customer, error) {
@@ -88,20 +89,21 @@ func (c *customer) ReadFrame(buffer []byte) (int, error) {
 	}
 }
 
-// output asks if it is time to, and returns the next frame, or how long there is none.
+// output asks if it is time to, and returns the next frame, or how long there is none. Between an answer and the next request nothing is
+// sent: the request acknowledges the answer, or else whether a frame of its own does would be up to the host.
 func (c *customer) output(buffer []byte) (n int, wait time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if wait = time.Until(c.next); !c.asked && c.answered && wait > 0 {
+		return 0, wait
+	}
 	c.ask()
 	if n = c.stack.Output(buffer, c.now()); n > 0 {
 		return n, 0
 	}
-	wait = time.Second
-	if at, ok := c.stack.Deadline(); ok {
-		wait = min(wait, time.Duration(at-min(at, c.now()))*time.Microsecond)
-	}
-	if !c.asked {
-		wait = min(wait, time.Until(c.next))
+	wait = answerTime
+	if at, ok := c.stack.Deadline(); ok && c.asked {
+		wait = time.Duration(at-min(at, c.now())) * time.Microsecond
 	}
 	return 0, wait
 }
@@ -136,7 +138,7 @@ func (c *customer) WriteFrame(frame []byte) error {
 	var answer [4096]byte
 	if c.asked {
 		if n, _ := c.conn.Read(answer[:]); n > 0 {
-			c.asked, c.next = false, time.Now().Add(answerTime)
+			c.asked, c.answered, c.next = false, true, time.Now().Add(answerTime)
 		}
 	}
 	select {

@@ -73,20 +73,23 @@ func printMapRow(w Writer, start, end uint64, what string) {
 // shownName is how many bytes of a task's name messages show. An object can have one of 64 KiB.
 const shownName = 64
 
+// printLabel writes which task a message is about: its number and its name.
+func (t *Task) printLabel(w Writer) {
+	format.Print(w, "task %d ", t.id.Number())
+	t.printName(w)
+}
+
 // printName writes the task's name, with anything but ASCII made visible, and returns how many bytes
 // it wrote.
 func (t *Task) printName(w Writer) int {
-	const none, more = "(no name)", "..."
-	name := t.object.Name()
+	name, end := t.object.Name(), ""
 	switch {
 	case len(name) == 0:
-		w.WriteString(none)
-		return len(none)
-	case len(name) <= shownName:
-		format.Text(w, name)
-		return len(name)
+		end = "(no name)"
+	case len(name) > shownName:
+		name, end = name[:shownName], "..."
 	}
-	format.Text(w, name[:shownName])
-	w.WriteString(more)
-	return shownName + len(more)
+	format.Text(w, name)
+	w.WriteString(end)
+	return len(name) + len(end)
 }

@@ -1,7 +1,10 @@
 package net
 
 import (
+	"fmt"
+	"os"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -100,3 +103,19 @@ func TestNothingIsAllocated(t *testing.T) {
 	assert.True(t, ok)
 	assert.NotZero(t, lease.counters.Taken)
 }
+
+// TestMemory holds what docs/network.md says of memory against the structures.
+func TestMemory(t *testing.T) {
+	text, err := os.ReadFile("../../docs/network.md")
+	require.NoError(t, err)
+	own := int(unsafe.Sizeof(Stack{}))
+	for _, size := range []string{
+		number(own+frameBuffers*(ethernetSize+MaxMTU)) + " bytes (" + number(own) + ", and 8 frames of 1,514)",
+		fmt.Sprintf("a socket %d and its two rings, a connection %d and its two buffers", unsafe.Sizeof(Socket{}), unsafe.Sizeof(Conn{})),
+	} {
+		assert.Contains(t, string(text), size)
+	}
+}
+
+// number writes a number of four or five digits with a comma.
+func number(n int) string { return fmt.Sprintf("%d,%03d", n/1000, n%1000) }

@@ -136,9 +136,7 @@ func (s *Stack) resolve(hop Address, now Time) (hardware HardwareAddress, ok boo
 	}
 	n := s.find(hop)
 	if n == nil {
-		if n = s.enter(hop, false); n == nil {
-			return hardware, false
-		}
+		n = s.enter(hop, false) // there is always one that is not the gateway's
 	}
 	n.needed = max(now, 1)
 	if !n.known || now-n.confirmed >= neighborFresh {

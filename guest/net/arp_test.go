@@ -178,6 +178,18 @@ func TestClaimsAreNotBelieved(t *testing.T) {
 	}
 }
 
+// TestAnnouncementIsNoAnswer, though the address is asked for.
+func TestAnnouncementIsNoAnswer(t *testing.T) {
+	s := newHost(t)
+	s.sends(theirAddress)
+	s.one()
+	evil := HardwareAddress{2, 6, 6, 6, 6, 6}
+	s.give(arpFrame(BroadcastHardware, arpPacket{operation: arpRequest, sender: evil, senderIPv4: theirAddress, targetIPv4: theirAddress}))
+	assert.Empty(t, s.take())
+	require.Equal(t, taken, s.give(reply(theirAddress, theirHardware)))
+	assert.Equal(t, theirHardware, getHardware(s.one()))
+}
+
 // TestFloodOfRequests: who asks is entered, but displaces nobody who is needed.
 func TestFloodOfRequests(t *testing.T) {
 	s := newHost(t)
@@ -227,10 +239,12 @@ func TestAllNeighborsAreNeeded(t *testing.T) {
 		s.one()
 		s.pass(1)
 	}
+	oldest, _ := neighborNumber(2)
+	s.knows(neighborNumber(99))
+	assert.NotNil(t, s.find(oldest), "displaced by one who asked")
 	a, _ := neighborNumber(100)
 	s.sends(a)
 	s.one()
-	oldest, _ := neighborNumber(2)
 	assert.Nil(t, s.find(oldest))
 	b, _ := neighborNumber(101)
 	s.sends(b)

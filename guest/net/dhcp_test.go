@@ -159,6 +159,7 @@ func TestLease(t *testing.T) {
 	assert.Equal(t, ourAddress, r.requested)
 	assert.Equal(t, server, r.asked)
 
+	s.pass(300 * Millisecond) // the lease counts from the request
 	require.Equal(t, taken, s.says(dhcpMessage{typeAck, r.xid, ourAddress, server, terms}))
 	_, ok := s.Lease()
 	assert.False(t, ok)
@@ -495,6 +496,7 @@ func TestDecline(t *testing.T) {
 			own := arpPacket{operation: arpRequest, sender: ourHardware, targetIPv4: ourAddress}
 			s.give(arpFrame(BroadcastHardware, own)) // our own probe comes back
 			assert.Empty(t, s.take())
+			s.pass(2 * Second)
 			s.give(arpFrame(BroadcastHardware, p))
 			r := s.dhcpMessage()
 			assert.Equal(t, uint8(typeDecline), r.kind)

@@ -300,7 +300,7 @@ func TestRandomFrames(t *testing.T) {
 	l, err := s.Listen(80)
 	require.NoError(t, err)
 	buf := make([]byte, 2000)
-	for range 20_000 {
+	for range 10_000 {
 		frame := make([]byte, random.IntN(120))
 		for i := range frame {
 			frame[i] = byte(random.Uint32())

@@ -234,10 +234,11 @@ func (c *Conn) deadline(d *deadline) {
 	}
 }
 
-// lost ends the connection: the stack's address is not its own any more.
+// lost ends the connection: the stack's address is not its own any more. Its reset would come from another, so it is not sent.
 func (c *Conn) lost() {
 	c.listener = nil
 	c.tcp.Abort()
+	c.tcp.Next(&c.stack.segmentOut, nil, uint64(c.stack.now))
 }
 
 // Read copies what has come to p: 0 bytes and no error if there is nothing yet. When all is read, the error is tcp.EOF after the

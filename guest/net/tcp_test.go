@@ -130,6 +130,12 @@ func TestFloodOfSYNs(t *testing.T) {
 	assert.Equal(t, TCPFull, s.give(segmentFrame(theirAddress, syn(9))))
 	_, err = s.Dial(Endpoint{theirAddress, 9}, s.now)
 	assert.Equal(t, ErrNoSocket, err)
+	first.CloseWrite()
+	fin := segment(t, s.one())
+	ack := tcp.Segment{Source: 1, Destination: 80, Sequence: 2, Flags: tcp.ACK, Acknowledgment: fin.Sequence + 1, Window: 1000}
+	require.Equal(t, taken, s.give(segmentFrame(theirAddress, ack)))
+	assert.Equal(t, tcp.FinWait2, first.State())
+	assert.Equal(t, TCPFull, s.give(segmentFrame(theirAddress, syn(9))), "it is still the caller's")
 	first.Abort()
 	s.take()
 	assert.Equal(t, taken, s.give(segmentFrame(theirAddress, syn(9))))
@@ -190,4 +196,20 @@ func TestConnectionsInARow(t *testing.T) {
 		c.Close()
 	}
 	assert.Less(t, w.stations[0].now-began, 10*Second, "a connection waited for another's end")
+}
+
+// TestConnectionsEndWithTheirAddress: another address is not theirs.
+func TestConnectionsEndWithTheirAddress(t *testing.T) {
+	s := newHost(t)
+	s.knows(theirAddress, theirHardware)
+	l, err := s.Listen(80)
+	require.NoError(t, err)
+	s.stand(1)
+	s.stand(2)
+	c := l.Accept()
+	require.NoError(t, s.SetAddress(Address{10, 0, 0, 9}, 24, gateway, s.now))
+	assert.Len(t, s.take(), 1, "the announcement, and no reset from an address that the peers do not know")
+	assert.Equal(t, tcp.Closed, c.State())
+	assert.Nil(t, l.Accept())
+	assert.True(t, s.conns[1].free())
 }

@@ -19,10 +19,10 @@ const Never = ^uint64(0)
 // clock is what Now returned last.
 var clock uint64
 
-// The alarm of SetAlarm, and the time that it is for: Never if there is none.
+// The alarm of SetAlarm, and the time that it is for: 0 if there is none.
 var (
 	alarm      = Upcall{alarmRang}
-	alarmAt    = Never
+	alarmAt    uint64
 	subscribed bool
 )
 
@@ -33,8 +33,8 @@ func Ticks() (now, frequency uint32) {
 }
 
 // Now returns a time in microseconds, from a start that is the same while the task runs. It never goes back. What the kernel has
-// is 32 bits of it, which wrap after 71 minutes: as many as pass between two calls are not seen. YieldUntil and Sleep
-// call it often enough.
+// is 32 bits of it, which wrap after 71 minutes: as many as pass between two calls are not seen. A task
+// that waits by YieldUntil and Sleep sees all.
 func Now() uint64 {
 	clock = after(clock, uint32(Command(abi.DriverAlarm, alarmNow, 0, 0).Words[0]))
 	return clock
@@ -43,9 +43,8 @@ func Now() uint64 {
 // after is the first time at or after another that ends with 32 bits.
 func after(time uint64, low uint32) uint64 { return time + uint64(low-uint32(time)) }
 
-// SetAlarm has the Yield then, if not an earlier one, return at a time, in place of what was set before. It does not wait.
-// Never takes the alarm back: one that rang already may still end a Yield. A time far ahead makes a Yield end now and then
-// before.
+// SetAlarm has Yield return at a time, in place of what was set before. It does not wait. With Never, or a time far ahead, the alarm
+// rings each 36 minutes all the same, so that Now sees each wrap.
 func SetAlarm(at uint64) error {
 	if !subscribed {
 		if err := Subscribe(abi.DriverAlarm, alarmFired, &alarm); err != nil {
@@ -54,9 +53,6 @@ func SetAlarm(at uint64) error {
 		subscribed = true
 	}
 	alarmAt = at
-	if at == Never {
-		return nil
-	}
 	return ring(at)
 }
 
@@ -68,11 +64,10 @@ func ring(at uint64) error {
 
 // alarmRang is called when the alarm rings, for the time that is set or an earlier one.
 func alarmRang(_, _, _ uint32) {
-	if Now() >= alarmAt {
-		alarmAt = Never
-	}
-	if alarmAt != Never {
+	if Now() < alarmAt {
 		ring(alarmAt)
+	} else {
+		alarmAt = 0
 	}
 }
 
@@ -92,7 +87,7 @@ func Sleep(milliseconds uint32) {
 	for Now() < until && ring(until) == nil {
 		WaitFor(abi.DriverAlarm, alarmFired) // it may be what SetAlarm set
 	}
-	if alarmAt != Never {
+	if alarmAt != 0 {
 		ring(alarmAt)
 	}
 }

@@ -161,7 +161,7 @@ const inFlight = 12
 func TestFramesByTheTap(t *testing.T) {
 	frames := 100_000
 	if os.Getenv("KAPSEL_RIG") != "" {
-		frames = 20_000
+		frames = 5_000
 	}
 	console := inWorld(t, func(w *world) error {
 		var waiting [][]byte

@@ -29,7 +29,7 @@ type storage struct {
 }
 
 const (
-	cachePages    = 64 // at most
+	cachePages    = 64 // at the most
 	minCachePages = 4
 	piecePages    = 4 // as many as the cache reads ahead
 )
@@ -54,14 +54,13 @@ func (s *storage) wire(disk hil.BlockDevice) {
 	}
 }
 
-// takePages takes memory for the cache's n pages, fewer where there is not so much, and behind them for a piece. It is nil if there is not even that.
+// takePages takes memory for the cache's n pages, and behind them for a piece. The cache has an eighth of the memory that is left at the
+// most, so that tasks have the rest. It is nil if there is no memory.
 func takePages() (memory []byte, n int) {
-	for n = cachePages; n >= minCachePages; n /= 2 {
-		if memory, _ = system.machine.DeviceMemory(uint64(n+piecePages) * abi.PageSize); memory != nil {
-			return memory, n
-		}
-	}
-	return nil, 0
+	ram := &system.machine.TaskRAM
+	n = min(cachePages, max(minCachePages, (len(ram.Low)+len(ram.High))/8/abi.PageSize))
+	memory, _ = system.machine.DeviceMemory(uint64(n+piecePages) * abi.PageSize)
+	return memory, n
 }
 
 // serve waits until it is known what is on the disk, and adds the drivers if that is a storage of ours. It is called before tasks are

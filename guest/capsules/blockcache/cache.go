@@ -371,6 +371,6 @@ func (c *Cache) flushed(e abi.ErrorCode) {
 	}
 	p.e = abi.FAIL
 	for q := c.ports; q != nil; q = q.next {
-		q.lost = q.lost || q.unflushed
+		q.lose()
 	}
 }

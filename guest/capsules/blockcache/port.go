@@ -103,6 +103,15 @@ func (p *Port) begin(doing operation, buf []byte, address uint64) abi.ErrorCode 
 	return abi.OK
 }
 
+// lose notes that the device may have lost what it was given since it flushed for this port. A Write or a Flush that goes on fails:
+// a later flush that succeeds tells nothing of that.
+func (p *Port) lose() {
+	p.lost = p.lost || p.unflushed
+	if p.lost && p.doing != reading {
+		p.e = abi.FAIL
+	}
+}
+
 // step does one piece of the request: it copies a page's part, or asks the device for something. It reports whether it did.
 func (p *Port) step() bool {
 	switch {

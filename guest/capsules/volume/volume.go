@@ -165,7 +165,7 @@ func (v *Volume) tell(problem storage.Problem) {
 		v.log.WriteString(": kapsel disk format FILE makes a storage")
 	case storage.OtherVersion:
 		format.Print(v.log, ", %d, want ", uint64(storage.VersionOf(v.sector[:])))
-		format.Print(v.log, "%d", storage.Version)
+		format.Print(v.log, "%d: use the release that made it", storage.Version)
 	case storage.Truncated:
 		format.Print(v.log, ", %d pages, ", v.pages)
 		format.Print(v.log, "want %d: copy the whole file again", v.super.Pages)

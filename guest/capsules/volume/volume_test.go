@@ -45,7 +45,7 @@ func (c *client) RegionAllocated(e abi.ErrorCode) { c.told = append(c.told, e) }
 
 // boot makes a machine with such a disk, and lets it find out what that is.
 func boot(t *testing.T, contents []byte, pages uint64) (*kerneltest.Machine, *kerneltest.Storage, *Volume, *client) {
-	m := kerneltest.New(t, capability.Mint())
+	m := kerneltest.NewWithRAM(t, capability.Mint(), 1<<16)
 	disk := kerneltest.NewStorage(m, line, contents)
 	v, c := new(Volume), new(client)
 	settle(m, v, disk, pages)
@@ -87,7 +87,7 @@ func TestDiskThatIsNotOurs(t *testing.T) {
 		{"new", make([]byte, MetadataSize), 64, "disk: nothing there, zeroes alone: kapsel disk format FILE makes a storage"},
 		{"foreign", bytes.Repeat([]byte{0xeb}, MetadataSize), 64,
 			"disk: something else than a Kapsel storage: kapsel disk show FILE says more, kapsel disk format --force FILE makes a storage and loses what is there"},
-		{"another version", poke(8, 3), 64, "disk: a Kapsel storage of another version, 2, want 1"},
+		{"another version", poke(8, 3), 64, "disk: a Kapsel storage of another version, 2, want 1: use the release that made it"},
 		{"truncated", metadata(whole), 63, "disk: cut short: the device ends before the storage, 63 pages, want 64: copy the whole file again"},
 		{"a flipped bit", poke(16, 1), 64,
 			"disk: damaged: the checksum is another: kapsel disk show FILE says more, kapsel disk format --force FILE makes a storage and loses what is there"},
@@ -121,7 +121,7 @@ func TestDiskThatCannotBeRead(t *testing.T) {
 	assert.Equal(t, told(0, read+"INVAL"), m.Log.String())
 
 	for fail, what := range map[int]string{0: flushed, 1: read, 2: read, 65: read} {
-		m := kerneltest.New(t, capability.Mint())
+		m := kerneltest.NewWithRAM(t, capability.Mint(), 1<<16)
 		disk := kerneltest.NewStorage(m, line, metadata(example()))
 		disk.OnDone = func(all int) {
 			if all > fail {

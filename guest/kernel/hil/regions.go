@@ -19,6 +19,6 @@ type Regions interface {
 
 // RegionsClient is who a Regions calls.
 type RegionsClient interface {
-	// RegionAllocated says that the region is there to stay, with abi.OK, or that there is none by this request, with abi.FAIL.
+	// RegionAllocated says that the region is there to stay, with abi.OK, or with another error that this request made none.
 	RegionAllocated(e abi.ErrorCode)
 }

@@ -102,6 +102,9 @@ func (t *Text) WriteChars(chars uint64, n int) {
 	}
 }
 
+// Reset makes it empty.
+func (t *Text) Reset() { t.n, t.full = 0, false }
+
 // Bytes is what was written.
 func (t *Text) Bytes() []byte { return t.b[:t.n] }
 

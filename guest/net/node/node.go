@@ -1,8 +1,7 @@
 // Package node is a TCP/IP stack on the machine's network: what the main of a task opens, and waits with. It is the one place of
 // guest/net that makes system calls.
 //
-//	var n node.Node
-//	err := n.Open(node.Config{Conns: net.MakeConns(8, 2048, 2048)})
+//	n, err := node.Open(node.Config{Conns: net.MakeConns(8, 2048, 2048)})
 //	listener, err := n.Listen(80)
 //	for {
 //		n.Wait(until)
@@ -44,8 +43,8 @@ const (
 // frames is how many of the largest frames may come between two calls of Wait. More are dropped.
 const frames = 16
 
-// Memory is how many bytes a node takes of the heap, beside its pools: for the frames that come, twice, and for one that goes.
-const Memory = 2*frames*(abi.TapHeaderSize+task.MaxFrame) + 2*abi.StreamHeaderSize + task.MaxFrame
+// Memory is how many bytes a node takes of the heap, beside its pools: for the frames that come, twice, and for two that go.
+const Memory = 2*(frames*(abi.TapHeaderSize+task.MaxFrame)+abi.StreamHeaderSize) + 2*task.MaxFrame
 
 // A Node is a stack with its network. There is one in a task.
 type Node struct {
@@ -62,34 +61,35 @@ func Now() net.Time { return net.Time(task.Now()) }
 // Open opens the machine's network. Without random numbers it is refused: whoever can foresee the numbers that connections begin with
 // can speak in the name of others (RFC 9293, 3.4.1). The error is ErrNoNetwork, ErrNoEntropy, one of package net, or one of
 // the kernel's.
-func (n *Node) Open(c Config) error {
+func Open(c Config) (*Node, error) {
 	if task.Command(abi.DriverEthernetTap, 0, 0, 0).Err() != nil {
-		return ErrNoNetwork
+		return nil, ErrNoNetwork
 	}
+	n := new(Node)
 	if !n.refill() {
-		return ErrNoEntropy
+		return nil, ErrNoEntropy
 	}
 	var err error
 	if n.ethernet, err = task.OpenEthernet(frames); err != nil {
-		return err
+		return nil, err
 	}
 	mtu, _ := n.ethernet.Link()
 	if err = n.Init(net.Config{
 		Hardware: n.ethernet.Address(), MTU: min(mtu, net.MaxMTU), Name: c.Name, Random: n.number, Sockets: c.Sockets, Conns: c.Conns,
 	}); err != nil {
-		return err
+		return nil, err
 	}
 	if c.Address == (net.Address{}) {
 		n.StartDHCP(Now())
-		return nil
+		return n, nil
 	}
-	return n.SetAddress(c.Address, c.Bits, c.Gateway, Now())
+	return n, n.SetAddress(c.Address, c.Bits, c.Gateway, Now())
 }
 
 // Wait sends what there is to send, and takes what has come; if nothing has, it waits for that, but not beyond a time. It may return
 // earlier.
 func (n *Node) Wait(until net.Time) {
-	n.send()
+	n.Flush()
 	if at, ok := n.Deadline(); ok {
 		until = min(until, at)
 	}
@@ -106,8 +106,8 @@ func (n *Node) Wait(until net.Time) {
 // Sending reports whether a frame is being sent.
 func (n *Node) Sending() bool { return n.ethernet.Sending() }
 
-// send sends what there is to send. While a frame goes out the next one waits.
-func (n *Node) send() {
+// Flush sends what there is to send, and takes nothing. While a frame goes out the next one waits for it.
+func (n *Node) Flush() {
 	for size := n.Output(n.out[:], Now()); size > 0; size = n.Output(n.out[:], Now()) {
 		n.ethernet.Flush() // a frame that was lost is TCP's to send again
 		n.ethernet.Send(n.out[:size])

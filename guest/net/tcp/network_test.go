@@ -409,7 +409,7 @@ func TestStreamsInAnyWeather(t *testing.T) {
 			t.Parallel()
 			gaveUp := 0
 			for seed := range tt.seeds {
-				n := exchange(t, seed, tt.weather, randomPlans(seed, 30_000), tt.mayGiveUp)
+				n := exchange(t, seed, tt.weather, randomPlans(seed, 12_000), tt.mayGiveUp)
 				if n.ends[0].Err() != nil || n.ends[1].Err() != nil {
 					gaveUp++
 				}

@@ -230,7 +230,7 @@ func gvisorProgram(c *gonet.TCPConn, wait int) error {
 	return errors.Join(err, <-wrote)
 }
 
-// TestGVisorRefuses: a port where nobody listens, and a reset in the middle, by either side.
+// TestGVisorResets: a port where nobody listens, and a reset in the middle.
 func TestGVisorResets(t *testing.T) {
 	link := channel.New(64, 1500, "")
 	s := stack.New(stack.Options{

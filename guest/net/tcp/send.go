@@ -39,8 +39,8 @@ func (r *reply) sendReset(sequence uint32) { r.reset, r.resetSequence = true, se
 // due says that an acknowledgment is to be sent.
 func (r *reply) due(now uint64) bool { return r.now || r.waiting > 0 && now >= r.at }
 
-// Next makes the next segment to send, with data in buf, whose length bounds it; a MSS is enough, and 0 too little. It reports false if there is nothing to
-// send now.
+// Next makes the next segment to send, whose data is copied to buf. buf bounds the data: a MSS is enough, and there has to be room for a
+// byte. It reports false if there is nothing to send now.
 func (c *Conn) Next(s *Segment, buf []byte, now uint64) bool {
 	c.expire(now)
 	switch {

@@ -3,7 +3,7 @@
 // Command httpd is a web server, of one page about itself, at port 80. It shows how a task lives by events: one loop, which
 // waits for the network and then does what can be done, and nothing in it waits.
 //
-//	kapsel run --net user,forward=tcp:8080:80 build/kapsel.elf build/httpd.tbf
+//	kapsel run --net user,forward=tcp:8080:80 --rng build/kapsel.elf build/httpd.tbf
 //	curl localhost:8080
 package main
 
@@ -18,7 +18,7 @@ import (
 //kapsel:stack 16384
 //kapsel:heap 262144
 
-// What the server has room for. A connection takes http.SessionMemory+net.ConnMemory bytes beside page and buffers (docs/network.md).
+// What the server has room for. What that takes is in docs/network.md.
 const (
 	sessions = 8    // connections that are served at once
 	conns    = 16   // of TCP, with those that begin and end
@@ -27,17 +27,21 @@ const (
 )
 
 var (
-	machine node.Node
+	machine *node.Node
 	server  = http.NewServer(sessions, page)
-	address net.Address
 	start   net.Time
+	address net.Address // that was told
+	line    http.Text   // in which it was
 )
 
 func main() {
-	check(machine.Open(node.Config{Name: "httpd", Conns: net.MakeConns(conns, buffer, buffer)}))
+	var err error
+	machine, err = node.Open(node.Config{Name: "httpd", Conns: net.MakeConns(conns, buffer, buffer)})
+	check(err)
 	listener, err := machine.Listen(80)
 	check(err)
 	start = node.Now()
+	line.Init(make([]byte, 64)) // the last that is allocated: a task's heap only grows
 	for {
 		machine.Wait(server.Deadline(node.Now()))
 		tellAddress()
@@ -73,13 +77,11 @@ func tellAddress() {
 		return
 	}
 	address = now
-	var line [64]byte
-	var t http.Text
-	t.Init(line[:])
-	t.WriteString("httpd: http://")
-	write(&t, address)
-	t.WriteString("/\n")
-	task.Write(t.Bytes())
+	line.Reset()
+	line.WriteString("httpd: http://")
+	write(&line, address)
+	line.WriteString("/\n")
+	task.Write(line.Bytes())
 }
 
 // write writes an address with its four points.

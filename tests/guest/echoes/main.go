@@ -10,7 +10,7 @@ import (
 )
 
 //kapsel:stack 16384
-//kapsel:heap 393216
+//kapsel:heap 524288
 
 const (
 	port   = 7
@@ -26,17 +26,19 @@ type echo struct {
 }
 
 var (
-	machine  node.Node
+	machine  *node.Node
 	echoes   [conns]echo
 	datagram [net.MaxMTU]byte
 )
 
 func main() {
-	check(machine.Open(node.Config{
+	var err error
+	machine, err = node.Open(node.Config{
 		Address: net.Address{10, 0, 0, 2}, Bits: 24,
 		Sockets: net.MakeSockets(1, 2*buffer), Conns: net.MakeConns(2*conns, buffer, buffer),
-	}))
-	socket, err := machine.Stack.Open(port)
+	})
+	check(err)
+	socket, err := machine.Open(port)
 	check(err)
 	listener, err := machine.Listen(port)
 	check(err)

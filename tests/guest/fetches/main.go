@@ -20,12 +20,14 @@ const (
 )
 
 var (
-	machine node.Node
+	machine *node.Node
 	buffer  [2048]byte
 )
 
 func main() {
-	check(machine.Open(node.Config{Address: net.Address{10, 0, 0, 3}, Bits: 24, Conns: net.MakeConns(4, 1024, 4096)}))
+	var err error
+	machine, err = node.Open(node.Config{Address: net.Address{10, 0, 0, 3}, Bits: 24, Conns: net.MakeConns(4, 1024, 4096)})
+	check(err)
 	for range 20 {
 		fetch()
 	}

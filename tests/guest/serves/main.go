@@ -14,13 +14,15 @@ import (
 //kapsel:heap 131072
 
 var (
-	machine node.Node
+	machine *node.Node
 	server  = http.NewServer(2, 256)
 	long    [100_000]byte
 )
 
 func main() {
-	check(machine.Open(node.Config{Address: net.Address{10, 0, 0, 2}, Bits: 24, Conns: net.MakeConns(4, 4096, 1024)}))
+	var err error
+	machine, err = node.Open(node.Config{Address: net.Address{10, 0, 0, 2}, Bits: 24, Conns: net.MakeConns(4, 4096, 1024)})
+	check(err)
 	listener, err := machine.Listen(80)
 	check(err)
 	for i := range long {
