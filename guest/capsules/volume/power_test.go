@@ -397,7 +397,7 @@ func (m *machine) end() {
 // boot makes a machine with a disk, and has it find out what is on it.
 func boot(t *testing.T, random *rand.Rand, found contents) *machine {
 	m := &machine{scope: &scope{TB: t}}
-	m.Machine = kerneltest.New(m.scope, capability.Mint())
+	m.Machine = kerneltest.NewWithRAM(m.scope, capability.Mint(), 1<<18)
 	m.disk = newDisk(m.Machine, random, found)
 	size, can := uint64(len(found.durable)), m.Capabilities
 	pages := 4 + random.IntN(12)
