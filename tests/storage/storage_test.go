@@ -64,27 +64,10 @@ func assertEnded(t *testing.T, o machine.Outcome, status int) {
 	assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit, Status: status}, o.Exit)
 }
 
-// owned is a task of the build folder with another owner in its storage permissions: they have one identifier for all. Owner 0
-// takes them away.
+// owned is a task of the build folder with another owner.
 func owned(t *testing.T, name string, owner uint32) []byte {
 	t.Helper()
-	object := machine.Object(t, "test/"+name+".tbf")
-	le := binary.LittleEndian
-	for at := tbf.BaseSize; at < int(le.Uint16(object[tbf.OffsetHeaderSize:])); {
-		if tbf.Type(le.Uint16(object[at:])) == tbf.TypeStorage {
-			for _, id := range []int{at + 4, at + 10, at + 16} {
-				require.EqualValues(t, 1, le.Uint32(object[id:]))
-				le.PutUint32(object[id:], owner)
-			}
-			if owner == 0 {
-				le.PutUint16(object[at:], 0x7000) // a type that nobody knows
-			}
-		}
-		at += 4 + (int(le.Uint16(object[at+2:]))+3)&^3
-	}
-	tbfbuild.Seal(object)
-	require.NoError(t, tbfbuild.Check(object))
-	return object
+	return machine.Owned(t, machine.Object(t, "test/"+name+".tbf"), owner)
 }
 
 // TestDataSurvives: what a task stored is there after a reboot, for tasks of its write identifier, whatever they are called and
