@@ -23,7 +23,7 @@
 // Keys have at most 64 bytes, and are the same for all tasks. A value has at most 2048 bytes
 // and the write identifier of the task that set it last. What a call that succeeded set or
 // deleted stays so whatever happens to the machine; of one that failed by abi.FAIL it is done
-// or not. The errors of these calls:
+// or not. The errors of the calls by key:
 //
 //   - abi.NODEVICE: the machine has no disk that tasks can keep data on
 //   - abi.NOSUPPORT: there is no such key, or its identifier is not in the task's list
