@@ -115,7 +115,14 @@ func TestFloodOfSYNs(t *testing.T) {
 	require.NoError(t, err)
 	s.stand(1)
 	first := l.Accept()
+	for port := uint16(997); port < 1000; port++ {
+		require.Equal(t, taken, s.give(segmentFrame(theirAddress, syn(port))))
+		s.take()
+	}
+	s.now += Second/10 - 1
+	assert.Equal(t, TCPFull, s.give(segmentFrame(theirAddress, syn(1000))), "a handshake has a tenth of a second")
 	for port := uint16(1000); port < 1500; port++ {
+		s.now += Second / 10
 		require.Equal(t, taken, s.give(segmentFrame(theirAddress, syn(port))))
 		s.take()
 	}
@@ -125,14 +132,51 @@ func TestFloodOfSYNs(t *testing.T) {
 	assert.Nil(t, s.conn(80, Endpoint{theirAddress, 1496}))
 	assert.Equal(t, tcp.Established, first.State())
 	for port := uint16(2); port < 5; port++ {
+		s.now += Second / 10
 		s.stand(port)
 	}
 	assert.Equal(t, TCPFull, s.give(segmentFrame(theirAddress, syn(9))))
 	_, err = s.Dial(Endpoint{theirAddress, 9}, s.now)
 	assert.Equal(t, ErrNoSocket, err)
+	first.CloseWrite()
+	fin := segment(t, s.one())
+	ack := tcp.Segment{Source: 1, Destination: 80, Sequence: 2, Flags: tcp.ACK, Acknowledgment: fin.Sequence + 1, Window: 1000}
+	require.Equal(t, taken, s.give(segmentFrame(theirAddress, ack)))
+	assert.Equal(t, tcp.FinWait2, first.State())
+	assert.Equal(t, TCPFull, s.give(segmentFrame(theirAddress, syn(9))), "it is still the caller's")
 	first.Abort()
 	s.take()
 	assert.Equal(t, taken, s.give(segmentFrame(theirAddress, syn(9))))
+}
+
+// TestReleasedConnectionsGiveWay: peers who never take what was written, and acknowledge each probe of their closed windows, do not hold the pool.
+func TestReleasedConnectionsGiveWay(t *testing.T) {
+	s := newHost(t)
+	s.knows(theirAddress, theirHardware)
+	l, err := s.Listen(80)
+	require.NoError(t, err)
+	for port := range uint16(len(s.conns)) {
+		s.stand(port)
+		c := l.Accept()
+		_, err := c.Write(make([]byte, 1000))
+		require.NoError(t, err)
+		data := segment(t, s.one())
+		closed := tcp.Segment{Source: port, Destination: 80, Sequence: uint32(port) + 1, Flags: tcp.ACK, Acknowledgment: data.Sequence + 1}
+		require.Equal(t, taken, s.give(segmentFrame(theirAddress, closed)))
+		c.Close()
+		s.take()
+		require.Equal(t, tcp.FinWait1, c.State())
+	}
+	assert.Equal(t, TCPFull, s.give(segmentFrame(theirAddress, syn(100))), "they have a second to take it")
+	s.now += Second
+	assert.Equal(t, taken, s.give(segmentFrame(theirAddress, syn(100))))
+	assert.True(t, s.conn(80, Endpoint{theirAddress, 100}) != nil)
+	assert.True(t, s.conn(80, Endpoint{theirAddress, 0}) == nil, "not the oldest gave way")
+	for port := uint16(101); port < 200; port++ {
+		s.now += Second / 10
+		require.Equal(t, taken, s.give(segmentFrame(theirAddress, syn(port))))
+	}
+	assert.True(t, s.conn(80, Endpoint{theirAddress, 1}) != nil, "half open ones go first")
 }
 
 // TestDialErrors are told at once.
@@ -190,4 +234,20 @@ func TestConnectionsInARow(t *testing.T) {
 		c.Close()
 	}
 	assert.Less(t, w.stations[0].now-began, 10*Second, "a connection waited for another's end")
+}
+
+// TestConnectionsEndWithTheirAddress: another address is not theirs.
+func TestConnectionsEndWithTheirAddress(t *testing.T) {
+	s := newHost(t)
+	s.knows(theirAddress, theirHardware)
+	l, err := s.Listen(80)
+	require.NoError(t, err)
+	s.stand(1)
+	s.stand(2)
+	c := l.Accept()
+	require.NoError(t, s.SetAddress(Address{10, 0, 0, 9}, 24, gateway, s.now))
+	assert.Len(t, s.take(), 1, "the announcement, and no reset from an address that the peers do not know")
+	assert.Equal(t, tcp.Closed, c.State())
+	assert.Nil(t, l.Accept())
+	assert.True(t, s.conns[1].free())
 }

@@ -34,23 +34,29 @@ func (s *Server) Begin(c Stream, now net.Time) {
 	s.place(now)
 }
 
-// Serve does all that can be done now.
+// Serve does all that can be done now. Afterwards there may be place for another connection.
 func (s *Server) Serve(h Handler, now net.Time) {
 	s.place(now)
 	for i := range s.sessions {
-		t := &s.sessions[i]
-		t.crowded = s.Full()
-		before := t.answers
-		t.Serve(h, now)
-		s.answered += uint64(t.answers - before)
+		s.serve(&s.sessions[i], h, now)
 	}
-	s.place(now)
+	if t := s.place(now); t != nil {
+		s.serve(t, h, now)
+	}
 }
 
-// place gives the connection that waits a session: one that is idle, or else the one that has been silent longest, if for long enough.
-func (s *Server) place(now net.Time) {
+func (s *Server) serve(t *Session, h Handler, now net.Time) {
+	t.crowded = s.Full()
+	before := t.answers
+	t.Serve(h, now)
+	s.answered += uint64(t.answers - before)
+}
+
+// place gives the connection that waits a session, which it returns, if there is one: one that is idle, or else the one that has been silent
+// longest, if for long enough.
+func (s *Server) place(now net.Time) *Session {
 	if s.waiting == nil {
-		return
+		return nil
 	}
 	at, longest := -1, crowded
 	for i := range s.sessions {
@@ -64,14 +70,16 @@ func (s *Server) place(now net.Time) {
 		}
 	}
 	if at < 0 {
-		return
+		return nil
 	}
-	if t := &s.sessions[at]; !t.Idle() {
+	t := &s.sessions[at]
+	if !t.Idle() {
 		t.close()
 	}
-	s.sessions[at].Begin(s.waiting, s.pages[at], now)
+	t.Begin(s.waiting, s.pages[at], now)
 	s.waiting = nil
 	s.began++
+	return t
 }
 
 // Deadline returns when Serve has to be called at the latest: at the end of time if there is no connection.

@@ -31,7 +31,7 @@ type Session struct {
 	page     []byte
 	deadline net.Time
 	last     bool // behind the answer the connection ends
-	lingers  bool // and the peer may not expect that
+	lingers  bool // and the peer may still send
 	ended    bool // it was told
 	crowded  bool // each answer is the last
 	answers  uint32
@@ -129,7 +129,7 @@ func (s *Session) handle(h Handler) {
 		s.refuse(InternalServerError)
 		return
 	}
-	s.begin(r.Close, s.crowded)
+	s.begin(r.Close || s.crowded, !r.Close || r.Length > 0)
 }
 
 // refuse answers why there is no other answer, and has the connection end: where the next request begins is not known.
@@ -141,13 +141,12 @@ func (s *Session) refuse(why Status) {
 	a.Text.WriteString(why.String())
 	a.Text.WriteString("\n")
 	a.Body = a.Text.Bytes()
-	s.begin(false, true)
+	s.begin(true, true)
 }
 
-// begin begins to write the answer, behind which the connection ends if either wants it to.
-func (s *Session) begin(client, server bool) {
-	last := client || server
-	s.lingers = !client
+// begin begins to write the answer. If it is the last, the connection ends behind it; it lingers where more may still come.
+func (s *Session) begin(last, lingers bool) {
+	s.lingers = lingers
 	s.answers++
 	s.lines.Init(s.head[:])
 	s.answer.head(&s.lines, last)

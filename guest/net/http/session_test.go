@@ -169,6 +169,24 @@ func TestConnectionCloses(t *testing.T) {
 	}
 }
 
+// TestConnectionClosesBehindABody: one that comes behind the answer does not have the system reset the connection.
+func TestConnectionClosesBehindABody(t *testing.T) {
+	w := &wire{room: plenty}
+	s := begin(w)
+	w.in.WriteString("GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n\r\n")
+	s.Serve(hello(), began)
+	all, bodies := answers(t, w, "GET")
+	assert.Equal(t, []string{"request 1: /a"}, bodies)
+	assert.True(t, all[0].Close)
+	assert.True(t, w.half, "the end was told")
+	assert.False(t, w.closed, "the body is still taken")
+	w.in.WriteString("body")
+	w.ended = true
+	s.Serve(hello(), began)
+	assert.Zero(t, w.in.Len())
+	assert.True(t, w.closed)
+}
+
 // TestBodyIsSkipped: a request in a body is none.
 func TestBodyIsSkipped(t *testing.T) {
 	w := &wire{room: plenty}

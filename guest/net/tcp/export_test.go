@@ -72,6 +72,14 @@ func (r *receiver) text() string {
 	return fmt.Sprintf("read %d expected +%d edge +%d islands %v fin %v +%d", r.read, r.expected-r.read, r.edge-r.read, r.islands[:r.count], r.finKnown, r.fin-r.read)
 }
 
+// Sent says what is wrong in a segment that Next has just given.
+func (c *Conn) Sent(s *Segment) error {
+	if s.Flags&RST == 0 && before(c.out.max, s.Sequence+s.length()) {
+		return fmt.Errorf("%s: a segment ends at una +%d, and is not noted: out %s", c.state, s.Sequence+s.length()-c.out.una, c.out.text())
+	}
+	return nil
+}
+
 // FirstSequence is the sequence number of the first byte that is sent.
 func (c *Conn) FirstSequence() uint32 { return c.out.first }
 

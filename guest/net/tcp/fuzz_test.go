@@ -1,6 +1,7 @@
 package tcp_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -74,7 +75,7 @@ func (x *victim) receive(s *tcp.Segment) {
 // drain takes all that is sent: not more than the buffer can hold, and some acknowledgments.
 func (x *victim) drain() {
 	for i := 0; x.conn.Next(&x.last, x.buf[:], x.now); i++ {
-		if err := x.conn.Check(); err != nil {
+		if err := errors.Join(x.conn.Check(), x.conn.Sent(&x.last)); err != nil {
 			x.t.Fatal(err)
 		}
 		if i > 300 {

@@ -637,6 +637,18 @@ func TestRFC(t *testing.T) {
 			> . 501:601 ack 501 win 4096
 			# the timer began anew with the first of them alone
 			after 900ms`},
+		{"5681 3.2: fast retransmit sends nothing that waits behind it", established + `
+			write 100
+			> P. 101:201 ack 501 win 4096
+			write 200
+			< . 501:501 ack 101 win 10000
+			< . 501:501 ack 101 win 10000
+			< . 501:501 ack 101 win 10000
+			> . 101:201 ack 501 win 4096
+			< . 501:501 ack 201 win 10000
+			> P. 201:401 ack 501 win 4096
+			< . 501:501 ack 401 win 10000
+			never`},
 		{"5681 2: a window update is no duplicate", tenInFlight + `
 			< . 501:501 ack 101 win 65534
 			< . 501:501 ack 101 win 65533

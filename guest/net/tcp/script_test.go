@@ -129,6 +129,7 @@ func (x *script) collect() {
 	var s tcp.Segment
 	for x.conn.Next(&s, x.buffer[:], x.now) {
 		require.NoError(x.t, x.conn.Check(), x.line)
+		require.NoError(x.t, x.conn.Sent(&s), x.line)
 		require.Less(x.t, len(x.out), 100, "%s: it sends without end", x.line)
 		for i, b := range s.Data {
 			require.Equal(x.t, byte(s.Sequence)+byte(i), b, x.line)

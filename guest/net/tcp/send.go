@@ -85,14 +85,14 @@ func (c *Conn) nextSyn(s *Segment, now uint64) bool {
 	return true
 }
 
-// nextAgain makes the segment that fast retransmit wants.
+// nextAgain makes the segment that fast retransmit wants, of what was sent before.
 func (c *Conn) nextAgain(s *Segment, buf []byte, now uint64) bool {
 	o := &c.out
 	if !c.congestion.resend || o.una == o.max {
 		return false
 	}
 	c.congestion.resend = false
-	n := min(o.end-o.una, o.mss, o.window, uint32(len(buf)))
+	n := min(o.max-o.una, o.end-o.una, o.mss, o.window, uint32(len(buf)))
 	fin := c.finSent() && o.una+n == o.end
 	if n == 0 && !fin {
 		return false
