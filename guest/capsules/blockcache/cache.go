@@ -9,11 +9,12 @@
 //
 // # What is durable
 //
-// A page that is written is dirty until a write of it to the device succeeds, whatever fails meanwhile: no error makes what the
-// port reads go back to an older state, and a Flush that succeeds after one that failed has done all that both were to do.
-//   - A request that fails because a page could not be written leaves the page dirty. The port's next Write first does what a Flush
-//     does, and fails if that does. So nothing that is written after a failure reaches the device before all that came before it
-//     is durable.
+// A page that is written is dirty until a write of it to the device succeeds. One that fails on behalf of another port is tried
+// again.
+//   - A Write or a Flush that fails gives up the pages that could not be written: what was stored there since the port's last Flush
+//     is old or new from then on, sector by sector, and a later Flush tells nothing of it. So a place that the device cannot write
+//     is in nobody's way. The port's next Write first does what a Flush does, and fails if that does: nothing that is written after
+//     a failure reaches the device before what is left of all that came before it is durable.
 //   - If the device's own flush fails, what was written to it since the last one may be lost, and no later flush tells. Ports
 //     that had written something are read-only from then on: Write and Flush return abi.FAIL until the machine boots again.
 //
@@ -266,6 +267,17 @@ func (c *Cache) writeOldest(p *Port) bool {
 		i = c.pages[i].newer
 	}
 	return false
+}
+
+// giveUp drops a port's pages that the device failed to write: its client is told now.
+func (c *Cache) giveUp(p *Port) {
+	for i := range c.pages {
+		if q := &c.pages[i]; q.failed && q.port == p && q.asker == nil {
+			q.dirty, q.failed = false, false
+			p.dirty--
+			c.drop(uint16(i))
+		}
+	}
 }
 
 // flush has the device flush, for a port that has nothing left to write. It reports whether something was done.

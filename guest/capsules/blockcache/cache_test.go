@@ -342,33 +342,43 @@ func TestFlush(t *testing.T) {
 	}
 }
 
-// TestPageThatCannotBeWrittenStaysDirty: what is read is what was written, each Flush tries again, no Write gets by, and success is
-// told when all is there.
-func TestPageThatCannotBeWrittenStaysDirty(t *testing.T) {
-	r := newRig(t, seeded(1), 8, 6, 4)
-	u, other := r.users[0], r.users[1]
-	broken := true
-	r.disk.fails = func(kind operation) bool { return kind == writing && broken }
-	text := bytes.Repeat([]byte("new"), 100)
-	assert.Equal(t, abi.OK, r.do(u, writing, text, 10))
+// TestPageThatCannotBeWrittenIsGivenUp: that Flush fails, and the page is in nobody's way, whatever is written elsewhere.
+func TestPageThatCannotBeWrittenIsGivenUp(t *testing.T) {
+	r := newRig(t, seeded(1), 8, 6)
+	u := r.users[0]
+	r.disk.bad = []uint64{0, 1, 2}
 	for range 3 {
-		assert.Equal(t, abi.FAIL, r.do(u, flushing, nil, 0))
-		assert.Equal(t, abi.FAIL, r.do(u, writing, text, page), "it would come before what failed")
+		for number := range uint64(4) {
+			assert.Equal(t, abi.OK, r.do(u, writing, bytes.Repeat([]byte("new"), 100), number*page+10))
+			want := abi.FAIL
+			if number == 3 {
+				want = abi.OK
+			}
+			assert.Equal(t, want, r.do(u, flushing, nil, 0), "page %d", number)
+		}
 	}
-	assert.Equal(t, abi.OK, r.do(other, reading, make([]byte, 4*page), 0), "nobody else notices")
+	assert.Equal(t, abi.FAIL, r.do(u, writing, make([]byte, 4*page), 0), "there is no room for all to be dirty")
 	assert.Equal(t, abi.OK, r.do(u, reading, make([]byte, 6*page), 0))
-	assert.NotContains(t, r.disk.kinds, flushing)
-
-	broken = false
-	asked := len(r.disk.kinds)
-	assert.Equal(t, abi.OK, r.do(u, writing, text, page))
-	i := slices.Index(r.disk.kinds[asked:], writing)
-	assert.Equal(t, []operation{writing, flushing}, r.disk.kinds[asked:][i:][:2], "what failed is durable first")
-	asked = len(r.disk.kinds)
-	assert.Equal(t, abi.OK, r.do(u, writing, text, page))
-	assert.Len(t, r.disk.kinds, asked, "it is settled")
+	r.disk.bad = nil
+	assert.Equal(t, abi.OK, r.do(u, writing, bytes.Repeat([]byte{7}, 6*page), 0))
 	assert.Equal(t, abi.OK, r.do(u, flushing, nil, 0))
-	assert.Equal(t, u.content, r.disk.durable[:6*page])
+	assert.Equal(t, u.content, r.disk.durable)
+}
+
+// TestWriteAfterOneThatFailed: what is left of what was written before is durable first.
+func TestWriteAfterOneThatFailed(t *testing.T) {
+	r := newRig(t, seeded(1), 16, 6)
+	u := r.users[0]
+	r.disk.bad = []uint64{2}
+	assert.Equal(t, abi.OK, r.do(u, writing, bytes.Repeat([]byte{1}, 3*page), 0))
+	assert.Equal(t, abi.FAIL, r.do(u, flushing, nil, 0))
+	asked := len(r.disk.kinds)
+	assert.Equal(t, abi.OK, r.do(u, writing, make([]byte, page), 4*page))
+	assert.Contains(t, r.disk.kinds[asked:], flushing)
+	assert.Equal(t, u.content[:2*page], r.disk.durable[:2*page])
+	asked = len(r.disk.kinds)
+	assert.Equal(t, abi.OK, r.do(u, writing, make([]byte, page), 4*page))
+	assert.Len(t, r.disk.kinds, asked, "it is settled")
 }
 
 // TestPageThatCannotBeWrittenIsKeptFromMakingRoom: another's request fails by nothing of that.
@@ -501,13 +511,14 @@ func TestDeviceThatRefuses(t *testing.T) {
 			r := newRig(t, seeded(1), 8, 6, 6)
 			u, other := r.users[0], r.users[1]
 			assert.Equal(t, abi.OK, r.do(u, writing, bytes.Repeat([]byte{3}, page), 0))
+			assert.Equal(t, abi.OK, r.do(u, reading, make([]byte, page), 5*page))
 			sectors := r.disk.sectors
 			refuse(r.disk)
 			assert.Equal(t, abi.OK, other.ask(reading, make([]byte, 6*page), 0))
 			assert.Equal(t, abi.FAIL, r.do(u, flushing, nil, 0))
 			assert.Equal(t, abi.FAIL, other.e)
 			assert.Equal(t, abi.FAIL, r.do(u, reading, make([]byte, page), page))
-			assert.Equal(t, abi.OK, r.do(u, reading, make([]byte, page), 0), "what is there is there")
+			assert.Equal(t, abi.OK, r.do(u, reading, make([]byte, page), 5*page), "what is there is there")
 			r.disk.refuses, r.disk.sectors = abi.OK, sectors
 			assert.Equal(t, abi.OK, r.do(u, flushing, nil, 0))
 			assert.Equal(t, u.content, r.disk.durable[:6*page])

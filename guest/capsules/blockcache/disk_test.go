@@ -40,6 +40,7 @@ type disk struct {
 	durable  []byte // what a crash leaves
 	log      []stored
 	fails    func(kind operation) bool
+	bad      []uint64 // pages that it cannot write
 	refuses  abi.ErrorCode
 	readOnly bool
 	noCache  bool
@@ -120,7 +121,7 @@ func (d *disk) endAt(i int) {
 	a := d.asked[i]
 	d.asked = slices.Delete(d.asked, i, i+1)
 	e := abi.OK
-	if d.fails(a.kind) {
+	if d.fails(a.kind) || a.kind == writing && slices.Contains(d.bad, a.sector/sectorsPerPage) {
 		e = abi.FAIL
 	}
 	switch a.kind {

@@ -137,7 +137,10 @@ func (p *Port) over() bool {
 // finish tells the client.
 func (p *Port) finish() {
 	buf := p.buf
-	p.unsettled = p.unsettled || p.e != abi.OK && p.doing != reading
+	if p.e != abi.OK && p.doing != reading {
+		p.unsettled = true
+		p.cache.giveUp(p)
+	}
 	p.doing, p.buf = nothing, nil
 	p.client.NonvolatileStorageDone(buf, p.e)
 }

@@ -75,17 +75,32 @@ func (u *user) NonvolatileStorageDone(buf []byte, e abi.ErrorCode) {
 		u.rig.tb.Fatal("another buffer comes back")
 	case u.asked == reading && e == abi.OK:
 		u.compare(buf)
+	case u.asked != reading && e != abi.OK:
+		u.look()
 	case u.asked == writing:
-		if e == abi.OK && u.done != len(buf) {
+		if u.done != len(buf) {
 			u.rig.tb.Fatalf("%d bytes of %d were written", u.done, len(buf))
 		}
-		copy(u.content[u.address:], buf[:u.done]) // the new up to some byte
-	case u.asked == flushing && e == abi.OK:
+		copy(u.content[u.address:], buf)
+	case u.asked == flushing:
 		u.versions = [][]byte{bytes.Clone(u.content)}
 	}
 	if u.onEnd != nil {
 		u.onEnd()
 	}
+}
+
+// look finds out what is read after a request that failed: each sector as it was at the last flush or later.
+func (u *user) look() {
+	c := u.cache
+	copy(u.content, u.rig.disk.seen[u.from:u.to])
+	for i := range c.pages {
+		if q := &c.pages[i]; q.port == &u.Port && q.valid {
+			copy(u.content[q.number*abi.PageSize-u.from:], c.bytes(uint16(i)))
+		}
+	}
+	u.among(u.content, 0, u.versions)
+	u.versions = append(u.versions, bytes.Clone(u.content))
 }
 
 // compare fails if what was read is stale. What a flush that failed may have lost is read as old as it was at the last flush.

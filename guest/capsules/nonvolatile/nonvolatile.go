@@ -30,10 +30,11 @@ type Server struct {
 	isolated Isolated
 	tickets  uint64 // turns ever waited for
 
-	room  []byte // for the piece
-	busy  bool   // something goes on for a task
-	front *front // by which driver, while busy
-	asker kernel.TaskID
+	room   []byte // for the piece
+	busy   bool   // something goes on for a task
+	front  *front // by which driver, while busy
+	asker  kernel.TaskID
+	writes bool // for a write
 }
 
 // front is what a driver is towards tasks.
@@ -174,6 +175,7 @@ func (s *Server) findOldest() bool {
 // start begins the next piece of work for a request: to make its region, to read or write a piece, and behind the last that was
 // written a flush. What cannot be begun ends the request.
 func (s *Server) start(q *request, task *kernel.TaskData) {
+	s.writes = q.writes
 	e := s.startPiece(q, task)
 	s.busy = e == abi.OK
 	if !s.busy {
@@ -216,11 +218,25 @@ func (s *Server) RegionAllocated(e abi.ErrorCode) {
 	s.serve()
 }
 
-// NonvolatileStorageDone implements hil.NonvolatileStorageClient. A task that is no more has no request to go on with.
+// NonvolatileStorageDone implements hil.NonvolatileStorageClient. A task that is no more has no request to go on with. If a write fails,
+// what others have written and was not flushed may be lost.
 func (s *Server) NonvolatileStorageDone(piece []byte, e abi.ErrorCode) {
 	s.busy = false
 	s.front.grant.Enter(s.asker, func(q *request, task *kernel.TaskData) { s.pieceDone(q, task, piece, e) })
+	if s.writes && e != abi.OK {
+		s.shared.endWrites(e)
+		s.isolated.endWrites(e)
+	}
 	s.serve()
+}
+
+// endWrites ends the writes that are not durable and have begun.
+func (f *front) endWrites(e abi.ErrorCode) {
+	f.grant.Each(func(q *request, task *kernel.TaskData) {
+		if q.writes && q.done != 0 {
+			f.finish(q, task, e)
+		}
+	})
 }
 
 // pieceDone goes on with a request, whose next turn comes behind those of the others, or ends it. A read ends where the buffer does by now.

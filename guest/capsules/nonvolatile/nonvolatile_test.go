@@ -3,6 +3,7 @@ package nonvolatile
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -473,6 +474,44 @@ func TestFailures(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestWriteThatFailsBesideOthers: what was written and not flushed may be lost by it, so that those writes fail, too, and reads go on.
+func TestWriteThatFailsBesideOthers(t *testing.T) {
+	m := newMachine(t)
+	one, two := ways["nonvolatile_storage_driver.rs"], ways["isolated_nonvolatile_storage_driver.rs"]
+	const length = 3 * 4096
+	fails, ready := true, 0
+	m.disk.OnDone = func(int) {
+		m.disk.Fail = abi.OK
+		if fails && strings.HasPrefix(m.disk.Requests[len(m.disk.Requests)-1], "write 100 at") {
+			fails, m.disk.Fail = false, abi.FAIL
+		}
+	}
+	add := func(owner uint32, w way, use func(k *kerneltest.Task)) {
+		m.task(owner, func(k *kerneltest.Task) {
+			w.write(k, 0, pattern(byte(owner), length))
+			for ready++; ready < 4; {
+				k.Spin(1)
+			}
+			use(k)
+		})
+	}
+	add(5, one, func(k *kerneltest.Task) { assert.Equal(t, told(0), one.write(k, 0, pattern(1, length))) })
+	add(6, two, func(k *kerneltest.Task) { assert.Equal(t, two.end(abi.FAIL, 0), two.write(k, 0, pattern(1, length))) })
+	add(7, one, func(k *kerneltest.Task) {
+		args, _ := one.read(k, 0, length)
+		assert.Equal(t, told(length), args)
+	})
+	add(8, two, func(k *kerneltest.Task) {
+		for n := len(m.disk.Requests); len(m.disk.Requests) < n+4; { // the others have begun
+			k.Spin(1)
+		}
+		assert.Equal(t, two.end(abi.FAIL, 0), two.write(k, 0, pattern(1, 100)))
+		assert.Equal(t, two.end(abi.OK, 100), two.write(k, 0, pattern(1, 100)))
+	})
+	m.run(t)
+	assert.False(t, fails)
 }
 
 // TestBufferTakenBack, or replaced by a shorter one, in the middle of a request: it ends with what fitted.

@@ -21,13 +21,14 @@ type NonvolatileStorage interface {
 	Read(buf []byte, address uint64) abi.ErrorCode
 	// Write stores buf from an address on. Readers see it once it is done; it is durable after the next Flush.
 	Write(buf []byte, address uint64) abi.ErrorCode
-	// Flush makes durable what was written by requests that are done, with what Flushes that failed did not.
+	// Flush makes durable what was written by requests that are done since the last Write or Flush that failed.
 	Flush() abi.ErrorCode
 }
 
 // NonvolatileStorageClient is who a NonvolatileStorage calls.
 type NonvolatileStorageClient interface {
 	// NonvolatileStorageDone hands the request's buffer back, nil for a Flush. e is abi.OK, or abi.FAIL if the device could not
-	// do it or is broken: then what was to be written is the old, the new, or the new up to some byte.
+	// do it or is broken: then what was to be written since the last Flush, by this request and those before it, is old or new,
+	// sector by sector.
 	NonvolatileStorageDone(buf []byte, e abi.ErrorCode)
 }
