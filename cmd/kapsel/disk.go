@@ -100,8 +100,8 @@ func writeVolume(out io.Writer, v *volume.Volume) {
 	fmt.Fprintf(w, "Kapsel storage\tversion %d, identity %s\n", v.Version, hex.EncodeToString(v.Identity[:]))
 	fmt.Fprintf(w, "size\t%s\n", pages(v.Pages))
 	fmt.Fprintf(w, "regions\t%d, and room for %d of %s\n", len(v.Regions), v.Room(), pages(v.RegionPages))
-	fmt.Fprintf(w, "key-value store\t%s: %d of %d buckets in use, %d records of %d bytes\n",
-		pages(v.RegionsPage-v.BucketsPage), v.KeyValue.Used, v.Buckets, v.KeyValue.Records, v.KeyValue.Bytes)
+	fmt.Fprintf(w, "key-value store\t%s: %d of %d buckets in use\n", pages(v.RegionsPage-v.BucketsPage), v.KeyValue.Used, v.Buckets)
+	fmt.Fprintf(w, "records\t%d, of %d bytes in all\n", v.KeyValue.Records, v.KeyValue.Bytes)
 	w.Flush()
 	if len(v.Regions) > 0 {
 		fmt.Fprintf(w, "\nregion\towner\tsize\tat\tdriver\n")

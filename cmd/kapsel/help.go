@@ -113,11 +113,13 @@ flags of run, anywhere on the line:
                           scheduler=..., credentials=..., identity=..., mitigations=... (see README.md)
   --disk FILE[,ro]        a virtio block device: a raw image, or a block device of the host;
                           ro: the guest cannot write to it, and others may read it, too.
-                          May be repeated: docs/devices.md
+                          May be repeated; tasks keep data on the first, if kapsel disk
+                          format made it: docs/storage.md
   --net user[,WORD...]    a virtio network device in user mode: a network of the command's own,
                           from which nothing is reached but what words allow:
                           allow=HOST:PORTS      as example.com:443, 10.0.0.0/8:*, *:*
-                          forward=tcp:8080:80   port 8080 of 127.0.0.1 leads to the guest's 80
+                          forward=tcp:8080:80   port 8080 of 127.0.0.1 leads to the guest's 80;
+                                                or udp:5353:53
   --net tap=NAME          one at a TAP interface of the host
   --net unix=PATH         one at a unix datagram socket, as another kapsel's
                           further words of each: mac=52:54:00:12:34:56, pcap=FILE

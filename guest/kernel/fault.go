@@ -109,8 +109,7 @@ var actionNames = [...]string{StopTask: "stopped", RestartTask: "restarting", Pa
 // printFault says in one line which task did what, where, and what follows.
 func (k *Kernel) printFault(t *Task, f *Fault, action FaultAction) {
 	w := k.debug
-	format.Print(w, "task %d ", t.id.Number())
-	t.printName(w)
+	t.printLabel(w)
 	w.WriteString(" faulted: ")
 	printFault(w, f)
 	w.WriteString("; ")

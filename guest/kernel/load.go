@@ -308,8 +308,7 @@ func (k *Kernel) printSkipping(t *Task, reason string) {
 func (k *Kernel) printLoaded(t *Task) {
 	w := k.debug
 	m := &t.memory
-	format.Print(w, "task %d ", t.id.Number())
-	t.printName(w)
+	t.printLabel(w)
 	format.Print(w, ": flash 0x%8x..0x%8x, RAM 0x%8x..0x%8x, entry 0x%x",
 		m.flashStart, m.flashStart+m.flashSize, m.ramStart, m.ramEnd(), t.entry)
 	if t.bits32 {

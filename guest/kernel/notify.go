@@ -185,8 +185,7 @@ func (k *Kernel) advise(t *Task, a advice, peer *Task, x, y uint64) {
 	}
 	t.advised |= a
 	w := k.debug
-	format.Print(w, "task %d ", t.id.Number())
-	t.printName(w)
+	t.printLabel(w)
 	if a == adviceSameName {
 		w.WriteString(" asks for a task named ")
 		peer.printName(w)

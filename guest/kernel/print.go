@@ -73,6 +73,12 @@ func printMapRow(w Writer, start, end uint64, what string) {
 // shownName is how many bytes of a task's name messages show. An object can have one of 64 KiB.
 const shownName = 64
 
+// printLabel writes which task a message is about: its number and its name.
+func (t *Task) printLabel(w Writer) {
+	format.Print(w, "task %d ", t.id.Number())
+	t.printName(w)
+}
+
 // printName writes the task's name, with anything but ASCII made visible, and returns how many bytes
 // it wrote.
 func (t *Task) printName(w Writer) int {

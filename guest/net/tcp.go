@@ -17,6 +17,7 @@ type Conn struct {
 	owned    bool      // by who accepted or dialled it
 	listener *Listener // who has still to accept it
 	order    uint32    // which began first
+	since    Time      // when it began, or its owner let it go
 }
 
 // A Listener accepts connections to a port.
@@ -95,7 +96,7 @@ func (s *Stack) Dial(to Endpoint, now Time) (*Conn, error) {
 	if hop, _ := s.route(to.Address); hop == Broadcast || to.Port == 0 {
 		return nil, ErrNoRoute
 	}
-	c := s.room()
+	c := s.room(now)
 	if c == nil {
 		return nil, ErrNoSocket
 	}
@@ -103,7 +104,7 @@ func (s *Stack) Dial(to Endpoint, now Time) (*Conn, error) {
 	for s.portInUse(local) {
 		local = s.anyPort()
 	}
-	c.begin(local, to)
+	c.begin(local, to, now)
 	c.owned = true
 	c.tcp.Connect(local, to.Port, s.random(), s.mss())
 	return c, nil
@@ -123,30 +124,40 @@ func (s *Stack) portInUse(port uint16) bool {
 }
 
 // begin makes a connection of the pool that between two ports.
-func (c *Conn) begin(local uint16, remote Endpoint) {
+func (c *Conn) begin(local uint16, remote Endpoint, now Time) {
 	c.stack.begun++
+	c.since = now
 	c.local, c.remote, c.owned, c.listener, c.order = local, remote, false, nil, c.stack.begun
 }
 
 // free reports whether a connection can be used for the next.
 func (c *Conn) free() bool { return !c.owned && c.tcp.Done() }
 
-// givesWay are the states in which a connection that nobody owns gives way to a new one, those that lose least first: it only waits for stray
-// segments; its peer has all and has not closed; it is half open; its peer has yet to take all, and perhaps never will.
-var givesWay = [...]tcp.State{tcp.TimeWait, tcp.FinWait2, tcp.SynReceived, tcp.SynSent, tcp.Closing, tcp.LastAck, tcp.FinWait1}
+// givesWay says in which states a connection that nobody owns gives way to a new one, those that lose least first, and how long after it began
+// or was let go. It only waits for stray segments; its peer has all and has not closed; it is half open; its peer has
+// yet to take all, and perhaps never will.
+var givesWay = [...]struct {
+	state tcp.State
+	after Time
+}{
+	{tcp.TimeWait, 0}, {tcp.FinWait2, 0},
+	{tcp.SynReceived, Second / 10}, // what comes with many others still has the time of a handshake
+	{tcp.SynSent, 0}, {tcp.Closing, Second}, {tcp.LastAck, Second}, {tcp.FinWait1, Second},
+}
 
-// room returns a connection of the pool for a new one, or nil. If none is free, the oldest in a state of givesWay is taken.
-func (s *Stack) room() *Conn {
+// room returns a connection of the pool for a new one, or nil. If none is free, the oldest that givesWay names is taken.
+func (s *Stack) room(now Time) *Conn {
 	for i := range s.conns {
 		if s.conns[i].free() {
 			return &s.conns[i]
 		}
 	}
-	for _, state := range givesWay {
+	for _, way := range &givesWay {
 		var first *Conn
 		for i := range s.conns {
 			c := &s.conns[i]
-			if !c.owned && c.tcp.State() == state && (first == nil || int32(c.order-first.order) < 0) {
+			gives := !c.owned && c.tcp.State() == way.state && now-c.since >= way.after
+			if gives && (first == nil || int32(c.order-first.order) < 0) {
 				first = c
 			}
 		}
@@ -186,12 +197,12 @@ func (s *Stack) inputTCP(d *datagram, now Time) Cause {
 	case l == nil || in.Flags&(tcp.SYN|tcp.ACK|tcp.RST) != tcp.SYN:
 		return s.refuseTCP(d, now)
 	case c == nil:
-		c = s.room()
+		c = s.room(now)
 	}
 	if c == nil {
 		return TCPFull
 	}
-	c.begin(l.port, remote)
+	c.begin(l.port, remote, now)
 	c.listener = l
 	c.tcp.Accept(in, s.random(), s.mss())
 	return taken
@@ -237,10 +248,11 @@ func (c *Conn) deadline(d *deadline) {
 	}
 }
 
-// lost ends the connection: the stack's address is not its own any more.
+// lost ends the connection: the stack's address is not its own any more. Its reset would come from another, so it is not sent.
 func (c *Conn) lost() {
 	c.listener = nil
 	c.tcp.Abort()
+	c.tcp.Next(&c.stack.segmentOut, nil, uint64(c.stack.now))
 }
 
 // Read copies what has come to p: 0 bytes and no error if there is nothing yet. When all is read, the error is tcp.EOF after the
@@ -256,7 +268,7 @@ func (c *Conn) CloseWrite() { c.tcp.Close() }
 // Close sends what was written, and the end; with data that was not read, a reset. The connection is the stack's again: do not use
 // it afterwards.
 func (c *Conn) Close() {
-	c.owned = false
+	c.owned, c.since = false, c.stack.now
 	c.tcp.Release(uint64(c.stack.now))
 }
 

@@ -115,7 +115,14 @@ func TestFloodOfSYNs(t *testing.T) {
 	require.NoError(t, err)
 	s.stand(1)
 	first := l.Accept()
+	for port := uint16(997); port < 1000; port++ {
+		require.Equal(t, taken, s.give(segmentFrame(theirAddress, syn(port))))
+		s.take()
+	}
+	s.now += Second/10 - 1
+	assert.Equal(t, TCPFull, s.give(segmentFrame(theirAddress, syn(1000))), "a handshake has a tenth of a second")
 	for port := uint16(1000); port < 1500; port++ {
+		s.now += Second / 10
 		require.Equal(t, taken, s.give(segmentFrame(theirAddress, syn(port))))
 		s.take()
 	}
@@ -125,6 +132,7 @@ func TestFloodOfSYNs(t *testing.T) {
 	assert.Nil(t, s.conn(80, Endpoint{theirAddress, 1496}))
 	assert.Equal(t, tcp.Established, first.State())
 	for port := uint16(2); port < 5; port++ {
+		s.now += Second / 10
 		s.stand(port)
 	}
 	assert.Equal(t, TCPFull, s.give(segmentFrame(theirAddress, syn(9))))
@@ -159,10 +167,13 @@ func TestReleasedConnectionsGiveWay(t *testing.T) {
 		s.take()
 		require.Equal(t, tcp.FinWait1, c.State())
 	}
+	assert.Equal(t, TCPFull, s.give(segmentFrame(theirAddress, syn(100))), "they have a second to take it")
+	s.now += Second
 	assert.Equal(t, taken, s.give(segmentFrame(theirAddress, syn(100))))
 	assert.True(t, s.conn(80, Endpoint{theirAddress, 100}) != nil)
 	assert.True(t, s.conn(80, Endpoint{theirAddress, 0}) == nil, "not the oldest gave way")
 	for port := uint16(101); port < 200; port++ {
+		s.now += Second / 10
 		require.Equal(t, taken, s.give(segmentFrame(theirAddress, syn(port))))
 	}
 	assert.True(t, s.conn(80, Endpoint{theirAddress, 1}) != nil, "half open ones go first")
@@ -235,7 +246,7 @@ func TestConnectionsEndWithTheirAddress(t *testing.T) {
 	s.stand(2)
 	c := l.Accept()
 	require.NoError(t, s.SetAddress(Address{10, 0, 0, 9}, 24, gateway, s.now))
-	s.take()
+	assert.Len(t, s.take(), 1, "the announcement, and no reset from an address that the peers do not know")
 	assert.Equal(t, tcp.Closed, c.State())
 	assert.Nil(t, l.Accept())
 	assert.True(t, s.conns[1].free())

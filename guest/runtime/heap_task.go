@@ -29,7 +29,7 @@ func mallocgc(size uintptr, typ *abi.Type, needzero bool) unsafe.Pointer {
 		step := max((size+abiPage-1)&^(abiPage-1), heapStep)
 		if !sbrk(step) {
 			if step = (size + abiPage - 1) &^ (abiPage - 1); !sbrk(step) {
-				fatal("out of memory")
+				fatal("out of memory: //kapsel:heap BYTES in the task's sources asks for more")
 			}
 		}
 		heapEnd += step

@@ -13,8 +13,12 @@ func Print(text string) {
 	Write(out)
 }
 
-// out holds what Print sends: constants cannot be shared from a string without a copy.
-var out []byte
+// out holds what Print sends: constants cannot be shared from a string without a copy. It has room for a line without the
+// heap, so that one can be printed when that is used up.
+var (
+	out  = line[:0]
+	line [256]byte
+)
 
 // Write writes bytes to the console and waits until they are sent.
 func Write(b []byte) {

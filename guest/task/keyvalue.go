@@ -15,18 +15,9 @@ const (
 	kvDone   = 0 // subscribe
 )
 
-// The functions below are about values that are kept while the machine is off, by keys of at most 64 bytes, which are the same for
-// all tasks. A value has at most 2048 bytes and the write identifier of the task that set it. The task's object needs storage
-// permissions (//kapsel:storage write=ID read=ID modify=ID): to set new values, and to read or change those of an identifier, its own
-// too. What a call that succeeded set or deleted stays so whatever happens to the machine; of one that failed by abi.FAIL it is done
-// or not.
-//
-// They return the error of a machine without a disk for tasks, abi.NODEVICE; abi.INVAL of a task without permissions, or which sets
-// something without a write identifier; abi.SIZE of a key or a value that is too long; abi.NOSUPPORT where there is no such key, or
-// the permission lacks; abi.NOMEM if there is no room; and abi.FAIL if the disk fails, is damaged there, or can only be read.
-
 // GetValue copies a key's value to b, or as much of it as there is room for, and returns the whole length. If there is not room for
-// all of it the error is abi.SIZE, with that length.
+// all of it the error is abi.SIZE, with that length; without the key, or the right to read its value, abi.NOSUPPORT. The package's
+// documentation has the others.
 func GetValue(key string, b []byte) (n int, err error) {
 	if err = Allow(abi.DriverKeyValue, kvResult, b); err != nil {
 		return 0, err
@@ -36,7 +27,7 @@ func GetValue(key string, b []byte) (n int, err error) {
 	return n, err
 }
 
-// SetValue sets a key's value, whether it has one or not.
+// SetValue sets a key's value, whether it has one or not. The error is abi.NOSUPPORT if the task may not change the one it has.
 func SetValue(key string, value []byte) error { return changeValue(kvSet, key, value) }
 
 // AddValue sets the value of a key that has none. The error is abi.NOSUPPORT if it has one.

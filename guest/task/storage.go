@@ -6,9 +6,11 @@ import "kapsel/guest/abi"
 // identifier share a region; nobody else sees it. The task's object needs storage permissions (//kapsel:storage write=ID read=ID
 // modify=ID). A region is zeroes until it is written.
 //
-// Methods return the error of a machine without a disk for tasks, abi.NODEVICE; abi.NOSUPPORT of a task without the permission, or of
-// a disk that can only be read; abi.NOMEM if the disk has no room for a region; abi.INVAL for bytes behind the region's end; and
-// abi.FAIL if the disk fails.
+// Methods return the error of a machine without a disk for tasks, abi.NODEVICE; abi.NOSUPPORT of a task without the permission, which
+// has to name its own identifier among those to read and to modify as well; abi.NOMEM if the disk has no room for a region; abi.INVAL
+// for bytes behind the region's end; and abi.FAIL if the disk fails. Of a disk that can only be read, what would change it fails with
+// abi.NOSUPPORT for Isolated and with abi.FAIL for Nonvolatile, whose driver tells no reasons; so does the first read, which makes
+// the region.
 type Storage uint32
 
 // The regions, by their driver numbers.

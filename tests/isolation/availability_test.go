@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"kapsel/guest/kernel/tbf"
 	"kapsel/tests/machine"
 	"kapsel/vmm"
 	"kapsel/vmm/qemu"
@@ -115,11 +114,5 @@ func attacked(t *testing.T, cmdline, victim, rival string) map[string]int {
 // ordered is a task of tests/guest that finds its order in its flash region.
 func ordered(t *testing.T, name, order string) []byte {
 	t.Helper()
-	b := machine.Object(t, "test/"+name+".tbf")
-	object, refusal := tbf.Parse(b)
-	require.True(t, refusal.OK())
-	region, ok := object.WriteableRegion(0)
-	require.True(t, ok, "%s has a flash region", name)
-	copy(b[region.Offset:region.Offset+region.Size], order+" ")
-	return b
+	return machine.Ordered(t, machine.Object(t, "test/"+name+".tbf"), order+" ")
 }

@@ -80,6 +80,39 @@ func Object(t testing.TB, name string) []byte {
 	return b
 }
 
+// Ordered puts an order at the start of the flash region of a task's object, and returns that.
+func Ordered(t testing.TB, b []byte, order string) []byte {
+	t.Helper()
+	object, refusal := tbf.Parse(b)
+	require.True(t, refusal.OK())
+	region, ok := object.WriteableRegion(0)
+	require.True(t, ok, "the task has a flash region")
+	copy(b[region.Offset:region.Offset+region.Size], order)
+	return b
+}
+
+// Owned gives a task's object another owner in its storage permissions, which have identifier 1 for all, and returns it. Owner 0 takes
+// them away.
+func Owned(t testing.TB, object []byte, owner uint32) []byte {
+	t.Helper()
+	le := binary.LittleEndian
+	for at := tbf.BaseSize; at < int(le.Uint16(object[tbf.OffsetHeaderSize:])); {
+		if tbf.Type(le.Uint16(object[at:])) == tbf.TypeStorage {
+			for _, id := range []int{at + 4, at + 10, at + 16} {
+				require.EqualValues(t, 1, le.Uint32(object[id:]))
+				le.PutUint32(object[id:], owner)
+			}
+			if owner == 0 {
+				le.PutUint16(object[at:], 0x7000) // a type that nobody knows
+			}
+		}
+		at += 4 + (int(le.Uint16(object[at+2:]))+3)&^3
+	}
+	tbfbuild.Seal(object)
+	require.NoError(t, tbfbuild.Check(object))
+	return object
+}
+
 // Code makes a task object of machine code: it is entered at its first byte, has its
 // registers and memory as docs/abi.md says, and one page of RAM below its first break.
 func Code(t testing.TB, name string, code []byte) []byte {

@@ -91,6 +91,7 @@ func exchange(t *testing.T, s *station, n int, long time.Duration) []int {
 		length, err := c.Read(buffer)
 		var late interface{ Timeout() bool }
 		if errors.As(err, &late) && late.Timeout() {
+			require.NoError(t, s.ctx.Err(), "the machine ended")
 			latest = next - 1 // all that is on its way is lost
 			continue
 		}
@@ -136,13 +137,14 @@ func TestUDPEchoOverABadWire(t *testing.T) {
 
 // stream sends size bytes by a connection of TCP, and reads them back meanwhile.
 func stream(s *station, size int, seed uint64) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Minute)
 	defer cancel()
 	c, err := gonet.DialContextTCP(ctx, s.Stack, echoPort, ipv4.ProtocolNumber)
 	if err != nil {
 		return fmt.Errorf("dial: %w", err)
 	}
 	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.Close() })() // the machine ended
 	if err := c.SetDeadline(time.Now().Add(5 * time.Minute)); err != nil {
 		return err
 	}

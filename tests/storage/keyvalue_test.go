@@ -8,6 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	layout "kapsel/guest/abi/storage"
+	"kapsel/tests/machine"
+	"kapsel/vmm"
 )
 
 // TestKeyValueSurvives: what a task set is there after a reboot, for the task that may read it; another one finds its keys taken.
@@ -25,6 +27,20 @@ func TestKeyValueSurvives(t *testing.T) {
 	o = boot(t, disk, 0, owned(t, "ledger", 0))
 	assertEnded(t, o, 1)
 	assert.Contains(t, o.Console, "ledger: get lives: INVAL\n")
+}
+
+// TestKeyValueOfAReadOnlyDisk: what is there is got, and nothing is set.
+func TestKeyValueOfAReadOnlyDisk(t *testing.T) {
+	disk := newDisk(t, mib, 64<<10)
+	assertEnded(t, boot(t, disk, 0, owned(t, "ledger", 1)), 0)
+	before, err := os.ReadFile(disk)
+	require.NoError(t, err)
+	o := machine.Boot(t, machine.Guest{Image: image, Modules: [][]byte{owned(t, "ledger", 1)}, Devices: []vmm.Device{vmm.Disk{Path: disk, ReadOnly: true}}})
+	assertEnded(t, o, 1)
+	assert.Contains(t, o.Console, "ledger: found 1\nledger: set page: FAIL\n")
+	after, err := os.ReadFile(disk)
+	require.NoError(t, err)
+	assert.Equal(t, before, after, "the disk was changed")
 }
 
 // TestDamagedKeyValue: a bucket that is damaged is told of to who asks for what it has, and to nobody else.

@@ -40,6 +40,9 @@ func (tc *toolchain) mainPackage(role, pkg, tags string, in *place) (*goPackage,
 	if err != nil && isFolder(pkg) && !filepath.IsAbs(pkg) && !strings.HasPrefix(pkg, ".") {
 		return nil, fmt.Errorf("%s %q is no package, but a folder: write %q", role, pkg, "./"+filepath.ToSlash(filepath.Clean(pkg)))
 	}
+	if err != nil && isFolder(pkg) && !tc.holds(pkg) {
+		return nil, fmt.Errorf("%s %q is a folder outside of the repository, want one below %q", role, pkg, tc.module)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s %q: %w", role, pkg, err)
 	}
@@ -55,6 +58,16 @@ func (tc *toolchain) mainPackage(role, pkg, tags string, in *place) (*goPackage,
 		return nil, fmt.Errorf("%s %q is package %s, want a main package", role, pkg, named[0].Name)
 	}
 	return &named[0], in.checkImports(packages)
+}
+
+// holds reports whether a folder lies in the module's.
+func (tc *toolchain) holds(folder string) bool {
+	path, err := filepath.Abs(folder)
+	if err != nil {
+		return false
+	}
+	path, err = filepath.Rel(tc.module, path)
+	return err == nil && filepath.IsLocal(path)
 }
 
 // decodePackages reads what go list says.

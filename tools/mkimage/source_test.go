@@ -17,6 +17,7 @@ func TestMainPackage(t *testing.T) {
 	t.Chdir(filepath.Join("..", ".."))
 	tc, err := findToolchain()
 	require.NoError(t, err)
+	outside := t.TempDir()
 	const isFolder = `" is no package, but a folder: write "./`
 	for _, tt := range []struct {
 		name, role, pkg, tags string
@@ -30,6 +31,7 @@ func TestMainPackage(t *testing.T) {
 		{"several packages", "task", "./guest/tasks/bench...", taskTags, inTask, `task "./guest/tasks/bench..." names 2 packages, want one`},
 		{"a folder", "task", "guest/tasks/hello", taskTags, inTask, `task "guest/tasks/hello` + isFolder + `guest/tasks/hello"`},
 		{"a kernel's folder", "kernel", "guest/board/kvm/", kernelTags, inKernel, `kernel "guest/board/kvm/` + isFolder + `guest/board/kvm"`},
+		{"a folder elsewhere", "task", outside, taskTags, inTask, `task "` + outside + `" is a folder outside of the repository, want one below "` + tc.module + `"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := tc.mainPackage(tt.role, tt.pkg, tt.tags, tt.in)

@@ -55,7 +55,7 @@ func Examine(path string) (*Image, error) {
 // not there is made, without any bytes: then Created reports true.
 func Create(path string) (*Image, error) {
 	d := &Image{}
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) { // no file, nor a link to one that is not there
 		d.created = true
 	}
 	err := d.open(path)

@@ -193,14 +193,18 @@ func wipe(disk image, size uint64, blank bool) error {
 	return disk.Flush()
 }
 
-// resize gives a file a size, and what it holds back.
+// resize gives a file a size, and what it holds back: that only once it is known that a file can be so long.
 func resize(disk image, size uint64, blank bool) error {
-	if !blank {
-		if err := disk.Resize(0); err != nil {
+	sizes := []uint64{max(size, disk.Size()), 0, size}
+	if blank {
+		sizes = sizes[2:]
+	}
+	for _, n := range sizes {
+		if err := disk.Resize(n); err != nil {
 			return err
 		}
 	}
-	return disk.Resize(size)
+	return nil
 }
 
 // overwrite writes zeroes up to a size, the first page durably before the others.

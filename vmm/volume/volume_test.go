@@ -183,7 +183,8 @@ type fake struct {
 	data   []byte
 	device bool
 	log    []string
-	left   int // operations that still work
+	left   int    // operations that still work
+	most   uint64 // size of a file, if it is not 0
 	synced []byte
 }
 
@@ -221,6 +222,9 @@ func (f *fake) Write(pieces [][]byte, at uint64) error {
 }
 
 func (f *fake) Resize(size uint64) error {
+	if f.most != 0 && size > f.most {
+		return errBroken
+	}
 	if err := f.do("resize %s", files.Size(size)); err != nil {
 		return err
 	}
@@ -263,7 +267,7 @@ func TestFormatWritesTheSuperblockLast(t *testing.T) {
 		device bool
 		want   []string
 	}{
-		{"file", false, []string{"resize 0", "resize 3M", "flush", "write 512 at 0", "flush"}},
+		{"file", false, []string{"resize 3M", "resize 0", "resize 3M", "flush", "write 512 at 0", "flush"}},
 		{"block device", true, []string{"write 4K at 0", "flush", "write 1M at 4K", "write 1M at 1028K", "write 1020K at 2052K", "flush", "write 512 at 0", "flush"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -288,6 +292,16 @@ func TestFormatWritesTheSuperblockLast(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFormatOfAFileThatCannotBeSoLong: what it holds is still there, whole.
+func TestFormatOfAFileThatCannotBeSoLong(t *testing.T) {
+	f := oldStorage(t, false)
+	before := bytes.Clone(f.data)
+	f.most = 8 << 20
+	_, err := format(f, Options{Force: true, Size: 16 << 20}, random("new"))
+	require.ErrorIs(t, err, errBroken)
+	assert.True(t, bytes.Equal(before, f.data))
 }
 
 func TestFormatOfASmallBlockDevice(t *testing.T) {

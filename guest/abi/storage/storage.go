@@ -71,9 +71,6 @@ func (p Problem) String() string {
 	return "an unknown problem"
 }
 
-// Damaged reports whether bytes were ours and are not what was written.
-func (p Problem) Damaged() bool { return p == BadChecksum || p == BadField }
-
 // Magic numbers, as the eight letters that they are on disk.
 const (
 	superblockMagic = 0x5453_4c45_5350_414b // KAPSELST

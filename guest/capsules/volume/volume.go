@@ -36,7 +36,8 @@ type Volume struct {
 type state uint8
 
 const (
-	readingSuperblock state = iota
+	settling state = iota // what an earlier machine left in the disk's own cache is made durable
+	readingSuperblock
 	readingTable
 	refused // there is no storage that can be used
 	ready
@@ -45,12 +46,13 @@ const (
 )
 
 // Init ties the volume to the first MetadataSize bytes of a disk of so many pages, or all there are, of which it is the only
-// client, and begins to read. What is wrong it writes to log, in one line.
+// client, and begins to flush and to read: what is read of the disk from then on no power failure takes back. What is wrong it writes to
+// log, in one line.
 func (v *Volume) Init(metadata hil.NonvolatileStorage, pages uint64, log kernel.Writer) {
 	v.metadata, v.pages, v.log = metadata, pages, log
 	metadata.SetNonvolatileStorageClient(v)
-	if e := metadata.Read(v.sector[:], storage.SuperblockPage*storage.PageSize); e != abi.OK {
-		v.refuse(e)
+	if e := metadata.Flush(); e != abi.OK {
+		v.refuse(flushed, e)
 	}
 }
 
@@ -66,6 +68,8 @@ func (v *Volume) Superblock() *storage.Superblock { return &v.super }
 // NonvolatileStorageDone implements hil.NonvolatileStorageClient.
 func (v *Volume) NonvolatileStorageDone(_ []byte, e abi.ErrorCode) {
 	switch v.state {
+	case settling:
+		v.settled(e)
 	case readingSuperblock:
 		v.superblockRead(e)
 	case readingTable:
@@ -77,10 +81,22 @@ func (v *Volume) NonvolatileStorageDone(_ []byte, e abi.ErrorCode) {
 	}
 }
 
+// settled begins to read.
+func (v *Volume) settled(e abi.ErrorCode) {
+	if e != abi.OK {
+		v.refuse(flushed, e)
+		return
+	}
+	v.state = readingSuperblock
+	if e := v.metadata.Read(v.sector[:], storage.SuperblockPage*storage.PageSize); e != abi.OK {
+		v.refuse(read, e)
+	}
+}
+
 // superblockRead looks whether the disk has a storage.
 func (v *Volume) superblockRead(e abi.ErrorCode) {
 	if e != abi.OK {
-		v.refuse(e)
+		v.refuse(read, e)
 		return
 	}
 	if problem := v.super.Decode(v.sector[:], v.pages); problem != storage.Whole {
@@ -97,7 +113,7 @@ func (v *Volume) superblockRead(e abi.ErrorCode) {
 func (v *Volume) readEntry() {
 	if v.count < storage.Regions {
 		if e := v.metadata.Read(v.sector[:], entryAt(v.count)); e != abi.OK {
-			v.refuse(e)
+			v.refuse(read, e)
 		}
 		return
 	}
@@ -115,7 +131,7 @@ func entryAt(index uint32) uint64 {
 // entryRead takes an entry of the table. What is not whole stays a region of no pages.
 func (v *Volume) entryRead(e abi.ErrorCode) {
 	if e != abi.OK {
-		v.refuse(e)
+		v.refuse(read, e)
 		return
 	}
 	if v.table.Next(v.sector[:], &v.made) == storage.Whole {
@@ -125,10 +141,17 @@ func (v *Volume) entryRead(e abi.ErrorCode) {
 	v.readEntry()
 }
 
-// refuse leaves a disk alone that cannot be read.
-func (v *Volume) refuse(e abi.ErrorCode) {
+// What cannot be done with a disk.
+const (
+	flushed = "what was written to it before cannot be made durable: "
+	read    = "its superblock and region table cannot be read: "
+)
+
+// refuse leaves a disk alone with which something cannot be done.
+func (v *Volume) refuse(what string, e abi.ErrorCode) {
 	v.state = refused
-	format.Print(v.log, "disk: it has %d pages of 4096 bytes, and its superblock and region table cannot be read: ", v.pages)
+	format.Print(v.log, "disk: it has %d pages of 4096 bytes, and ", v.pages)
+	v.log.WriteString(what)
 	v.log.WriteString(e.Error())
 	v.log.WriteString("; tasks have no storage\n")
 }

@@ -107,20 +107,20 @@ func assertUnchanged(t *testing.T, disk *kerneltest.Storage, contents []byte) {
 	t.Helper()
 	assert.Equal(t, contents, disk.Bytes)
 	for _, r := range disk.Requests {
-		assert.True(t, strings.HasPrefix(r, "read "), r)
+		assert.True(t, r == "flush 0 at 0" || strings.HasPrefix(r, "read "), r)
 	}
 }
 
-// TestDiskThatCannotBeRead, at any point of the table, or because it is so small.
+// TestDiskThatCannotBeRead, at any point of the table, or because it is so small; or which cannot be flushed.
 func TestDiskThatCannotBeRead(t *testing.T) {
-	small := func(v uint64, why string) string {
-		return fmt.Sprintf("disk: it has %d pages of 4096 bytes, and its superblock and region table cannot be read: %s; tasks have no storage\n", v, why)
+	told := func(v uint64, why string) string {
+		return fmt.Sprintf("disk: it has %d pages of 4096 bytes, and %s; tasks have no storage\n", v, why)
 	}
 	m, _, v, _ := boot(t, nil, 0)
 	assert.False(t, v.Usable())
-	assert.Equal(t, small(0, "INVAL"), m.Log.String())
+	assert.Equal(t, told(0, read+"INVAL"), m.Log.String())
 
-	for _, fail := range []int{0, 1, 64} {
+	for fail, what := range map[int]string{0: flushed, 1: read, 2: read, 65: read} {
 		m := kerneltest.NewWithRAM(t, capability.Mint(), 1<<16)
 		disk := kerneltest.NewStorage(m, line, metadata(example()))
 		disk.OnDone = func(all int) {
@@ -131,7 +131,7 @@ func TestDiskThatCannotBeRead(t *testing.T) {
 		v := new(Volume)
 		settle(m, v, disk, 64)
 		assert.False(t, v.Usable())
-		assert.Equal(t, small(64, "FAIL"), m.Log.String())
+		assert.Equal(t, told(64, what+"FAIL"), m.Log.String())
 		assert.Equal(t, abi.BUSY, v.AllocateRegion(1, 1))
 	}
 }

@@ -43,7 +43,8 @@ const (
 // frames is how many of the largest frames may come between two calls of Wait. More are dropped.
 const frames = 16
 
-// Memory is how many bytes a node takes of the heap, beside its pools: for the frames that come, twice, and for two that go.
+// Memory is how many bytes of the heap a node takes for frames on their way: those that come, twice, and two that go. What its stack and
+// its pools take is in docs/network.md.
 const Memory = 2*(frames*(abi.TapHeaderSize+task.MaxFrame)+abi.StreamHeaderSize) + 2*task.MaxFrame
 
 // A Node is a stack with its network. There is one in a task.

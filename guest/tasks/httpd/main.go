@@ -21,7 +21,7 @@ import (
 // What the server has room for. What that takes is in docs/network.md.
 const (
 	sessions = 8    // connections that are served at once
-	conns    = 16   // of TCP, with those that begin and end
+	conns    = 24   // of TCP, with those that begin and end
 	buffer   = 2048 // bytes on their way, in each direction of one
 	page     = 1024 // bytes of an answer
 )

@@ -41,6 +41,13 @@ func check(what string, err error) {
 	}
 }
 
+// tell says how far it is, now and then.
+func tell(what string, at uint64) {
+	if at%(8<<20) == 0 {
+		task.Print("bulk: " + task.Decimal(at>>20) + " MiB " + what + "\n")
+	}
+}
+
 func main() {
 	state, wrote, read := uint64(1), uint64(0), uint64(0)
 	for at := uint64(0); at < total; at += uint64(len(piece)) {
@@ -48,12 +55,14 @@ func main() {
 		wrote = sum(wrote)
 		_, err := task.Isolated.WriteAt(piece[:], at)
 		check("write", err)
+		tell("written", at)
 	}
 	task.Print("bulk: wrote " + task.Hex(wrote) + "\n")
 	for at := uint64(0); at < total; at += uint64(len(piece)) {
 		clear(piece[:])
 		_, err := task.Isolated.ReadAt(piece[:], at)
 		check("read", err)
+		tell("read", at)
 		read = sum(read)
 	}
 	task.Print("bulk: read " + task.Hex(read) + "\n")

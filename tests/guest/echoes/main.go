@@ -10,7 +10,7 @@ import (
 )
 
 //kapsel:stack 16384
-//kapsel:heap 393216
+//kapsel:heap 524288
 
 const (
 	port   = 7

@@ -177,7 +177,8 @@ func TestOpenFails(t *testing.T) {
 	for _, test := range []struct{ text, want string }{
 		{"tap=kapselnone", `no TAP interface "kapselnone" here: make it by ip tuntap add`},
 		{"unix=" + filepath.Join(dir, "no", "s"), "no socket can be made there"},
-		{"user,forward=tcp:" + port + ":80", "forward tcp:127.0.0.1:" + port + ":80: listen tcp 127.0.0.1:" + port + ": bind: address already in use"},
+		{"user,forward=tcp:" + port + ":80", "forward tcp:127.0.0.1:" + port + ":80: listen tcp 127.0.0.1:" + port + ": bind: address already in use: end the other program, or forward another port"},
+		{"user,forward=udp:192.0.2.1:53:53", "forward udp:192.0.2.1:53:53: listen udp 192.0.2.1:53: bind: cannot assign requested address: want an address of this host"},
 		{"user,pcap=" + dir, "capture: open " + dir},
 		{"unix=" + filepath.Join(dir, "s") + ",pcap=/dev/null", `capture: "/dev/null": want a regular file`},
 	} {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -60,6 +61,19 @@ func parseListener(text string) (netip.Addr, error) {
 
 // String writes the forward as ParseForward reads it.
 func (f Forward) String() string { return fmt.Sprintf("%s:%s:%d", f.Protocol, f.Host, f.Guest) }
+
+// advice is what to do about an error of listen, behind a colon, or nothing.
+func advice(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return ": end the other program, or forward another port"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return ": want an address of this host"
+	case errors.Is(err, syscall.EACCES):
+		return ": want a port that is not for root alone, as one from 1024 on"
+	}
+	return ""
+}
 
 // listen opens the host's port of a forward and returns its address.
 func (n *Network) listen(f Forward) (netip.AddrPort, error) {

@@ -161,7 +161,7 @@ func (n *Network) start(c Config) error {
 	for _, f := range c.Forwards {
 		address, err := n.listen(f)
 		if err != nil {
-			return fmt.Errorf("forward %s: %w", f, err)
+			return fmt.Errorf("forward %s: %w%s", f, err, advice(err))
 		}
 		n.addresses = append(n.addresses, address)
 		c.Log("network: %s of the host leads to the guest's port %d of %s", address, f.Guest, f.Protocol)

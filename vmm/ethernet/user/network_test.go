@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -345,6 +346,18 @@ func TestForwardOfAPortInUse(t *testing.T) {
 	_, err = New(Config{MAC: guestMAC, Forwards: []Forward{f}})
 	assert.ErrorIs(t, err, syscall.EADDRINUSE)
 	assert.ErrorContains(t, err, "forward tcp:127.0.0.1:"+portOf(l.Addr())+":80: ")
+}
+
+// TestForwardSaysWhatToDo, for the host's refusals that a user can do something about.
+func TestForwardSaysWhatToDo(t *testing.T) {
+	for errno, want := range map[syscall.Errno]string{
+		syscall.EADDRINUSE:    ": end the other program, or forward another port",
+		syscall.EADDRNOTAVAIL: ": want an address of this host",
+		syscall.EACCES:        ": want a port that is not for root alone, as one from 1024 on",
+		syscall.EMFILE:        "",
+	} {
+		assert.Equal(t, want, advice(&net.OpError{Op: "listen", Err: os.NewSyscallError("bind", errno)}))
+	}
 }
 
 func TestUDP(t *testing.T) {
