@@ -34,12 +34,17 @@ func Write(b []byte) {
 // Decimal returns v in decimal.
 func Decimal(v uint64) string {
 	var digits [20]byte
+	return string(decimal(&digits, v))
+}
+
+// decimal writes v in decimal to the end of digits.
+func decimal(digits *[20]byte, v uint64) []byte {
 	i := len(digits)
 	for {
 		i--
 		digits[i] = byte('0' + v%10)
 		if v /= 10; v == 0 {
-			return string(digits[i:])
+			return digits[i:]
 		}
 	}
 }

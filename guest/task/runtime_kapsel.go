@@ -17,17 +17,34 @@ const PanicCode = 99
 func die(message string, pc, fp uintptr) {
 	if !dying {
 		dying = true
-		text := "panic: " + message + "\n"
+		last.add("panic: ", message, "\n")
 		var p functab.Place
 		if functab.Here(uint64(pc), &p) {
-			text += "  " + p.Function.Prefix + p.Function.Rest + "\n      " + p.File.Prefix + p.File.Rest + ":" + Decimal(uint64(p.Line)) + "\n"
+			last.add("  ", p.Function.Prefix, p.Function.Rest, "\n      ", p.File.Prefix, p.File.Rest, ":")
+			var digits [20]byte
+			last.n += copy(last.text[last.n:], decimal(&digits, uint64(p.Line)))
+			last.add("\n")
 		}
-		Print(text)
+		Write(last.text[:last.n])
 	}
 	Exit(PanicCode)
 }
 
 var dying bool
+
+// last holds what a task says when it panics: its heap may be used up. What has no room is left out.
+var last words
+
+type words struct {
+	text [512]byte
+	n    int
+}
+
+func (w *words) add(pieces ...string) {
+	for _, p := range pieces {
+		w.n += copy(w.text[w.n:], p)
+	}
+}
 
 //go:linkname boundsCode kapsel.boundsCode
 func boundsCode(pc uintptr) int {

@@ -142,6 +142,13 @@ func TestPanicOfTask(t *testing.T) {
 	assert.NotContains(t, out.Console, "got away")
 }
 
+// TestHeapOfTaskIsUsedUp: a task without a byte left still says why it ends.
+func TestHeapOfTaskIsUsedUp(t *testing.T) {
+	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "test/glutton.tbf")}})
+	ended(t, out, 99)
+	inOrder(t, out.Console, "panic: out of memory: ", "runtime/heap_task.go:")
+}
+
 // TestInput: bytes typed at the machine's serial line reach the task that reads.
 func TestInput(t *testing.T) {
 	typist := machine.NewTypist(machine.Step{On: "echo: ready\n", Keys: "hi!q"})
