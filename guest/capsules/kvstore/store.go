@@ -227,8 +227,8 @@ func (s *store) decide() (value []byte, ended bool, e abi.ErrorCode) {
 			return nil, true, e
 		}
 	}
-	for _, p := range s.changes {
-		if p != nil && p.bucket.Generation() == ^uint64(0) {
+	for i := range s.changes { // not over a copy, for which the compiler takes a register of the tasks
+		if p := s.changes[i]; p != nil && p.bucket.Generation() == ^uint64(0) {
 			return nil, true, abi.FAIL
 		}
 	}
