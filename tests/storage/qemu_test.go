@@ -60,8 +60,8 @@ func TestBootWithADiskThatFails(t *testing.T) {
 		{"does not answer", "driver=null-co,read-zeroes=on,size=1M,latency-ns=60000000000", "it does not answer\n" + refused, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if tt.long && testing.Short() {
-				t.Skip("takes a minute")
+			if tt.long && os.Getenv("KAPSEL_NIGHTLY") == "" {
+				t.Skip("takes a minute: scripts/nightly runs it")
 			}
 			o := qemuDisk(t, tt.drive)
 			assertEnded(t, o, 1)

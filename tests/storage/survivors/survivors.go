@@ -35,7 +35,7 @@ const Owners = 9
 // Kills is how often a test kills its machine. Under the nested KVM of the rig a machine takes more than a second.
 func Kills() int {
 	if os.Getenv("KAPSEL_RIG") != "" {
-		return 20
+		return 12
 	}
 	return 100
 }
