@@ -101,6 +101,22 @@ func (w *Writer) WriteString(s string) {
 
 // WriteChars implements kernel.Writer, likewise.
 func (w *Writer) WriteChars(chars uint64, n int) {
+	if w.lost != 0 || uint(n) > kernelRoom-w.count {
+		w.writeSlowly(chars, n)
+		return
+	}
+	for ; n > 0; n-- {
+		w.queue[(w.head+w.count)%queueSize] = byte(chars)
+		w.count++
+		chars >>= 8
+	}
+	if !w.awake {
+		w.wake()
+	}
+}
+
+// writeSlowly writes as many bytes as there is room for, of which there may be more in between.
+func (w *Writer) writeSlowly(chars uint64, n int) {
 	for ; n > 0; n-- {
 		w.writeChar(byte(chars))
 		chars >>= 8
