@@ -18,7 +18,7 @@ func newBoard(t *testing.T) *kerneltest.Machine {
 	a, c, b := &alarm.Alarm{}, &console.Console{}, &benchmark.Benchmark{}
 	a.Init(&m.Kernel, &m.Alarm, m.Capabilities.MemoryAllocation)
 	c.Init(&m.Kernel, &m.Line, make([]byte, 256), m.Capabilities.MemoryAllocation)
-	b.Init(&m.Kernel, benchmark.Devices{}, nil, m.Capabilities.MemoryAllocation)
+	b.Init(&m.Kernel, benchmark.Devices{Storage: kerneltest.NewStorage(m, 0, nil)}, nil, m.Capabilities.MemoryAllocation)
 	m.Drivers[abi.DriverAlarm], m.Drivers[abi.DriverConsole], m.Drivers[abi.DriverBenchmark] = a, c, b
 	return m
 }

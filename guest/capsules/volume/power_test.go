@@ -31,7 +31,11 @@ import (
 // some moments the machine does not go on, and tasks write on what was left; or it was only killed, and the device goes on.
 func TestPowerFailsAtEachWrite(t *testing.T) {
 	sum := &tally{path: filepath.Join(t.TempDir(), "disk")}
-	for seed := range uint64(2) {
+	seeds := uint64(2)
+	if testing.Short() {
+		seeds = 1
+	}
+	for seed := range seeds {
 		random := rand.New(rand.NewPCG(seed, 0))
 		os.Remove(sum.path)
 		_, err := host.Format(sum.path, host.Options{Size: 25 * storage.PageSize, RegionSize: regionSize, KeyValueSize: 4 * storage.PageSize})
