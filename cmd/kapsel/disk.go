@@ -123,6 +123,9 @@ func writeVolume(out io.Writer, v *volume.Volume) {
 			fmt.Fprintf(out, "%s\n", d)
 		}
 	}
+	if v.MoreDamage > 0 {
+		fmt.Fprintf(out, "and %d more like these\n", v.MoreDamage)
+	}
 }
 
 // driverName is a driver's number with its name.

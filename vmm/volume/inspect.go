@@ -20,7 +20,13 @@ type Volume struct {
 	Hurt      bool   // an entry of the region table is lost: guests allocate no region any more
 	KeyValue  KeyValue
 	Damage    []Damage
+
+	MoreDamage int // behind the first MaxDamage, which Damage has
+	lost       bool
 }
+
+// MaxDamage is how much damage is told one by one.
+const MaxDamage = 1000
 
 // Region is an entry of the region table.
 type Region struct {
@@ -54,9 +60,7 @@ type Damage struct {
 func (d Damage) String() string { return d.Where + ": " + d.What }
 
 // Lost reports whether there is a damage by which data is out of reach.
-func (v *Volume) Lost() bool {
-	return slices.ContainsFunc(v.Damage, func(d Damage) bool { return d.Lost })
-}
+func (v *Volume) Lost() bool { return v.lost }
 
 // Room is how many regions can still be allocated.
 func (v *Volume) Room() int {
@@ -95,6 +99,11 @@ func inspect(disk image) (*Volume, error) {
 
 // damaged notes a damage.
 func (v *Volume) damaged(lost bool, where, what string, args ...any) {
+	v.lost = v.lost || lost
+	if len(v.Damage) == MaxDamage {
+		v.MoreDamage++
+		return
+	}
 	v.Damage = append(v.Damage, Damage{where, fmt.Sprintf(what, args...), lost})
 }
 

@@ -2,6 +2,7 @@ package volume_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -167,6 +168,23 @@ func TestInspectFindsDamage(t *testing.T) {
 			assert.Equal(t, 3, v.KeyValue.Records)
 		})
 	}
+}
+
+// TestInspectOfMuchDamage: what is told of it is bounded.
+func TestInspectOfMuchDamage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "disk")
+	v, err := volume.Format(path, volume.Options{Size: 16 << 20, RegionSize: 1 << 20, KeyValueSize: 12 << 20})
+	require.NoError(t, err)
+	garbage := bytes.Repeat([]byte("garbage "), 12<<20/8)
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = f.WriteAt(garbage, int64(v.BucketPage(0, 0)*storage.PageSize))
+	require.NoError(t, errors.Join(err, f.Close()))
+	v, err = volume.Inspect(path)
+	require.NoError(t, err)
+	assert.Len(t, v.Damage, volume.MaxDamage)
+	assert.Equal(t, int(v.Buckets)-volume.MaxDamage, v.MoreDamage)
+	assert.True(t, v.Lost())
 }
 
 // TestInspectFindsDamagedBuckets: one copy, both copies, a write that did not end, and records that cannot be where they are. The
