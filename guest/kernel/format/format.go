@@ -18,25 +18,35 @@ type Writer interface {
 //
 // Text has no other use for the percent sign, and at most as many verbs as there are values.
 func Print(w Writer, text string, values ...uint64) {
-	from, verb, width := 0, false, 0
+	for {
+		n := verb(text)
+		w.WriteString(text[:n])
+		if n == len(text) {
+			return
+		}
+		width := 0
+		for text = text[n+1:]; text[0] <= '9'; text = text[1:] {
+			width = 10*width + int(text[0]-'0')
+		}
+		if text[0] == 'x' {
+			hexadecimal(w, values[0], width)
+		} else {
+			decimal(w, values[0], width)
+		}
+		text, values = text[1:], values[1:]
+	}
+}
+
+// verb is where the first verb in text begins, or the text's length.
+//
+//go:noinline
+func verb(text string) int {
 	for i, c := range []byte(text) { // nothing is copied, and no index is masked
-		switch {
-		case c == '%':
-			w.WriteString(text[from:i])
-			verb, width = true, 0
-		case !verb:
-		case c <= '9':
-			width = 10*width + int(c-'0')
-		default:
-			if c == 'x' {
-				hexadecimal(w, values[0], width)
-			} else {
-				decimal(w, values[0], width)
-			}
-			from, verb, values = i+1, false, values[1:]
+		if c == '%' {
+			return i
 		}
 	}
-	w.WriteString(text[from:])
+	return len(text)
 }
 
 // hexadecimal writes v with zeros before it up to width digits.
