@@ -203,9 +203,9 @@ func (t *EthernetTap) sendOldest() {
 	if t.sending || !t.waiting {
 		return
 	}
-	id, ok := t.oldest()
-	t.waiting = ok
-	if !ok {
+	id, ticket := t.grant.Oldest(func(s *station) uint64 { return s.ticket })
+	t.waiting = ticket != 0
+	if !t.waiting {
 		return
 	}
 	t.grant.Enter(id, func(s *station, task *kernel.TaskData) {
@@ -220,17 +220,6 @@ func (t *EthernetTap) sendOldest() {
 	if !t.sending {
 		t.deferred.Set()
 	}
-}
-
-// oldest finds the task whose frame waits longest.
-func (t *EthernetTap) oldest() (id kernel.TaskID, ok bool) {
-	ticket := ^uint64(0)
-	t.grant.Each(func(s *station, task *kernel.TaskData) {
-		if s.ticket != 0 && s.ticket < ticket {
-			ticket, id, ok = s.ticket, task.ID(), true
-		}
-	})
-	return id, ok
 }
 
 // HandleDeferredCall goes on with what was left.
