@@ -78,6 +78,9 @@ var layers = []layer{
 	{packages: "guest/capsules/virtioconsole", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtionet", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtiorng", kind: capsule, imports: virtioDriver, library: bits},
+	{packages: "guest/capsules/faulty/failures", kind: capsule, imports: []string{"guest/abi"}},
+	{packages: "guest/capsules/faulty", kind: capsule, imports: append(slices.Clone(anyCapsule), "guest/capsules/faulty/failures")},
+	{packages: "guest/capsules/faultymux", kind: capsule, imports: append(slices.Clone(anyCapsule), "guest/capsules/faulty/failures")},
 	{packages: "guest/capsules/...", kind: capsule, imports: anyCapsule, library: bits},
 
 	{packages: "guest/mmio", kind: trusted,

@@ -52,7 +52,7 @@ var roots = []string{"bench", "cmd", "files", "guest", "tools", "vmm"}
 
 // kernels are the further build tags of the kernels that there are: the one that ships, and
 // the one that is measured.
-var kernels = [][]string{nil, {"kapsel_benchmark"}}
+var kernels = [][]string{nil, {"kapsel_benchmark"}, {"kapsel_faulty"}}
 
 // load reads and parses the module as the build of a kernel with further tags sees it.
 func load(root fs.FS, tags []string) (*module, error) {

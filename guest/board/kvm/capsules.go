@@ -37,8 +37,8 @@ var capsules = [...]kernel.Component{
 	{Name: "virtioblk", Uses: "alarmmux", Init: wireDisk, Clear: func() { system.devices.disk = disk{} }},
 	{Name: "virtionet", Uses: "alarmmux", Init: wireNetwork, Clear: func() { system.devices.network = network{} }},
 	{Name: "uartmux", Uses: "uart16550 virtioconsole", Init: wireLine, Clear: func() { system.lines = lines{} }},
-	{Name: "debugwriter", Uses: "uartmux", Init: wireDebugWriter, Clear: func() { system.debug = debugwriter.Writer{} }},
-	{Name: "blockcache", Uses: "virtioblk", Init: wireCache, Clear: func() { system.devices.storage.cached = cached{} }},
+	{Name: "debugwriter", Uses: "uartmux", Debug: true, Init: wireDebugWriter, Clear: func() { system.debug = debugwriter.Writer{} }},
+	{Name: "blockcache", Uses: "virtioblk", With: "virtioblk", Init: wireCache, Clear: func() { system.devices.storage.cached = cached{} }},
 	{Name: "volume", Uses: "blockcache debugwriter", Init: wireVolume, Clear: func() { system.devices.storage.volume = volume.Volume{} }},
 
 	{Name: "alarm", Uses: "alarmmux benchmark", Init: wireAlarm, Clear: func() { system.alarm = alarm.Alarm{} }},
@@ -47,12 +47,15 @@ var capsules = [...]kernel.Component{
 	{Name: "ipc", Init: wireIPC, Clear: func() { system.ipc = ipc.IPC{} }},
 	{Name: "readonlystate", Init: wireReadOnlyState, Clear: func() { system.readOnlyState = readonlystate.State{} }},
 	{Name: "processconsole", Uses: "uartmux debugwriter", Init: wireProcessConsole, Clear: func() { system.processConsole = processconsole.Console{} }},
-	{Name: "rng", Uses: "virtiorng", Init: wireRNG, Clear: func() { system.devices.rng = rng.RNG{} }},
-	{Name: "ethernettap", Uses: "virtionet", Init: wireTap, Clear: func() { system.devices.tap = ethernettap.EthernetTap{} }},
-	{Name: "rawblock", Uses: "virtioblk", Init: wireRawBlock, Clear: func() { system.instruments.clearRawBlock() }},
-	{Name: "rawnet", Uses: "virtionet", Init: wireRawNet, Clear: func() { system.instruments.clearRawNet() }},
+	{Name: "rng", Uses: "virtiorng", With: "virtiorng", Init: wireRNG, Clear: func() { system.devices.rng = rng.RNG{} }},
+	{Name: "ethernettap", Uses: "virtionet", With: "virtionet", Init: wireTap, Clear: func() { system.devices.tap = ethernettap.EthernetTap{} }},
+	{Name: "rawblock", Uses: "virtioblk", With: "virtioblk", Init: wireRawBlock, Clear: func() { system.instruments.clearRawBlock() }},
+	{Name: "rawnet", Uses: "virtionet", With: "virtionet", Init: wireRawNet, Clear: func() { system.instruments.clearRawNet() }},
 	{Name: "kvstore", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireKeyValue, Clear: func() { system.devices.storage.keyValue = kvstore.KVStore{} }},
 	{Name: "nonvolatile", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireNonvolatile, Clear: func() { system.devices.storage.nonvolatile = nonvolatile.Server{} }},
+
+	{Name: "faultymux", Init: wireFaultyMux, Clear: clearFaultyMux}, // for tests: faulty.go
+	{Name: "faulty", Uses: "faultymux", Init: wireFaulty, Clear: clearFaulty},
 }
 
 // made reports whether a capsule of the list was made.
@@ -62,7 +65,7 @@ func wireUART(can capability.Set) bool {
 	b := &system
 	b.ports = mmio.NewPorts(abi.PortCOM1, 8, can.Hardware)
 	b.uart.Init(&b.kernel, mmio.NewDevice[uart16550.Registers](&b.ports, can.Hardware))
-	b.attach(abi.IRQCOM1, &b.uart)
+	b.components.Serve(abi.IRQCOM1, &b.uart)
 	b.line, b.polling, b.chunk = &b.uart, &b.uart, b.smallChunk[:]
 	return true
 }
@@ -103,14 +106,14 @@ func wireVirtioConsole(can capability.Set) bool {
 
 func wireDisk(can capability.Set) bool {
 	d := &system.devices
-	place, ok := d.place(spec.IDBlock, &d.disk, can)
-	return ok && d.disk.Init(&system.kernel, place, d.disk.requests[:], d.disk.slots[:], diskBytes) == abi.OK
+	place, ok := d.place(spec.IDBlock, &d.disk.driver, can)
+	return ok && d.disk.driver.Init(&system.kernel, place, d.disk.requests[:], d.disk.slots[:], diskBytes) == abi.OK
 }
 
 func wireNetwork(can capability.Set) bool {
 	d := &system.devices
-	place, ok := d.place(spec.IDNet, &d.network, can)
-	return ok && d.network.Init(&system.kernel, place, d.network.frames[:], d.network.slots[:]) == abi.OK
+	place, ok := d.place(spec.IDNet, &d.network.driver, can)
+	return ok && d.network.driver.Init(&system.kernel, place, d.network.frames[:], d.network.slots[:]) == abi.OK
 }
 
 func wireLine(capability.Set) bool {
@@ -191,7 +194,7 @@ func wireTap(can capability.Set) bool {
 		system.debug.WriteString("there is no memory for the Ethernet tap, which is not used\n")
 		return false
 	}
-	d.tap.Init(&system.kernel, &d.network, &system.machine.Timer, memory, can.MemoryAllocation)
+	d.tap.Init(&system.kernel, &d.network.driver, &system.machine.Timer, memory, can.MemoryAllocation)
 	system.kernel.AddDriver(abi.DriverEthernetTap, &d.tap)
 	return true
 }
@@ -200,9 +203,9 @@ func wireBenchmark(can capability.Set) bool { return system.instruments.wire(can
 
 // wireRawBlock and wireRawNet let tasks at the devices as they are, if the command line asks for that.
 func wireRawBlock(can capability.Set) bool {
-	return made("virtioblk") && system.instruments.wireDisk(&system.devices.disk, can)
+	return made("virtioblk") && system.instruments.wireDisk(&system.devices.disk.driver, can)
 }
 
 func wireRawNet(can capability.Set) bool {
-	return made("virtionet") && system.instruments.wireNetwork(&system.devices.network, can)
+	return made("virtionet") && system.instruments.wireNetwork(&system.devices.network.driver, can)
 }

@@ -15,6 +15,7 @@ var words = [...]struct {
 	scheduler   kernel.Scheduler
 	credentials kernel.CredentialsPolicy
 	identity    kernel.IdentityPolicy
+	capsules    *kernel.FailurePolicy
 }{
 	{text: "console", flag: &system.hasConsole},
 	{text: "scheduler=roundrobin", scheduler: &system.roundRobin},
@@ -27,17 +28,27 @@ var words = [...]struct {
 	{text: "identity=header", identity: &system.headerIdentity},
 	{text: "identity=name", identity: &system.nameIdentity},
 	{text: "identity=none", identity: &system.noIdentity},
+	{text: "capsules=restart", capsules: &failurePolicies[kernel.RestartCapsule]},
+	{text: "capsules=stop", capsules: &failurePolicies[kernel.StopCapsule]},
+	{text: "capsules=panic", capsules: &failurePolicies[kernel.PanicOnFailure]},
 }
+
+// capsuleRestarts is how often a capsule that fails is made anew.
+const capsuleRestarts = 3
+
+// failurePolicies are what the command line can say of capsules that fail.
+var failurePolicies = [...]kernel.FailurePolicy{kernel.RestartCapsule, kernel.StopCapsule, kernel.PanicOnFailure}
 
 // readCmdline sets the options, the scheduler and the policies. Words that it does not know
 // it names.
 func (b *board) readCmdline() {
 	b.scheduler = &b.roundRobin
+	b.components.SetPolicy(kernel.RestartCapsule, capsuleRestarts)
 	b.credentials = &b.sha256Checked
 	b.identity = &b.headerIdentity
 	b.options = base.Options{Mitigations: mitigation.Auto, NoDump: benchmarking}
 	base.ReadCmdline(b.machine.Cmdline(), b, &b.debug, "console, scheduler=roundrobin, cooperative, priority or mlfq, "+
-		"credentials=none, checked or required, identity=header, name or none, "+base.Words)
+		"credentials=none, checked or required, identity=header, name or none, capsules=restart, stop or panic, "+base.Words)
 	b.policy = b.options.FaultPolicy()
 	b.sha256Required.Require = true
 }
@@ -61,7 +72,10 @@ func (b *board) Obey(text []byte) bool {
 		if word.identity != nil {
 			b.identity = word.identity
 		}
+		if word.capsules != nil {
+			b.components.SetPolicy(*word.capsules, capsuleRestarts)
+		}
 		return true
 	}
-	return b.devices.windows.Obey(text, &b.debug) || b.instruments.obey(text) || b.options.Obey(text)
+	return b.devices.windows.Obey(text, &b.debug) || b.instruments.obey(text) || obeyTest(text) || b.options.Obey(text)
 }

@@ -14,6 +14,7 @@ import (
 	"kapsel/guest/capsules/virtionet"
 	"kapsel/guest/capsules/virtiorng"
 	"kapsel/guest/dma"
+	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
 	"kapsel/guest/kernel/format"
 	"kapsel/guest/mmio"
@@ -47,14 +48,14 @@ type alarms struct {
 
 // A disk is a block device's driver and what it needs for as many requests at once as the board lets it have.
 type disk struct {
-	virtioblk.Disk
+	driver   virtioblk.Disk
 	requests [diskRequests]virtioblk.Request
 	slots    [16]virtio.Slot // at least virtioblk.Parts for each request
 }
 
 // A network is a network device's driver and room for frames that come before anybody takes them.
 type network struct {
-	virtionet.Network
+	driver virtionet.Network
 	frames [16]virtionet.Frame
 	slots  [16]virtio.Slot // one for each
 }
@@ -130,13 +131,13 @@ func (d *devices) window(id uint32) int {
 }
 
 // place is what the driver of a kind is given for its device, or reports false if there is no such device. The driver serves its interrupts.
-func (d *devices) place(id uint32, driver interrupted, can capability.Set) (place virtio.Place, ok bool) {
+func (d *devices) place(id uint32, driver kernel.Interrupted, can capability.Set) (place virtio.Place, ok bool) {
 	i := d.window(id)
 	if i < 0 {
 		return place, false
 	}
 	w := &d.windows.All()[i]
-	system.attach(w.Line, driver)
+	system.components.Serve(w.Line, driver)
 	place.Registers = mmio.NewDevice[virtio.MMIO](&d.registers[i], can.Hardware)
 	place.Base = w.Base
 	place.Memory = d.memory

@@ -45,7 +45,7 @@ func wireCache(capability.Set) bool {
 		return false
 	}
 	n := len(s.memory)/abi.PageSize - piecePages
-	s.cache.Init(&system.kernel, &system.devices.disk, s.memory[:n*abi.PageSize], s.pages[:n])
+	s.cache.Init(&system.kernel, &system.devices.disk.driver, s.memory[:n*abi.PageSize], s.pages[:n])
 	return true
 }
 
@@ -68,7 +68,9 @@ func wireVolume(capability.Set) bool {
 }
 
 // diskEnd is the end of the disk's last page, in bytes.
-func diskEnd() uint64 { return system.devices.disk.Sectors() / (abi.PageSize / 512) * abi.PageSize }
+func diskEnd() uint64 {
+	return system.devices.disk.driver.Sectors() / (abi.PageSize / 512) * abi.PageSize
+}
 
 // takePages takes memory for the cache's pages, and behind them for a piece. The cache has an eighth of the memory that is left at the
 // most, so that tasks have the rest. It is nil if there is no memory.
