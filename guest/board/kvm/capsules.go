@@ -21,7 +21,6 @@ import (
 	"kapsel/guest/capsules/virtioconsole"
 	"kapsel/guest/capsules/virtiorng"
 	"kapsel/guest/capsules/volume"
-	"kapsel/guest/dma"
 	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
 	"kapsel/guest/mmio"
@@ -73,7 +72,7 @@ func wireUART(can capability.Set) bool {
 // wireAlarms shares the hardware's alarm where there are devices.
 func wireAlarms(capability.Set) bool {
 	d := &system.devices
-	if d.memory == (dma.Region{}) {
+	if len(d.windows.All()) == 0 {
 		return false
 	}
 	d.alarms.mux.Init(system.hardware)
@@ -96,11 +95,10 @@ func wireVirtioConsole(can capability.Set) bool {
 	if !ok {
 		return false
 	}
-	chunk, _ := system.machine.DeviceMemory(abi.PageSize)
-	if chunk == nil || d.console.Init(&system.kernel, place, &system.uart) != abi.OK {
+	if !keep(&d.chunk, abi.PageSize) || d.console.Init(&system.kernel, place, &system.uart) != abi.OK {
 		return false
 	}
-	system.line, system.polling, system.chunk = &d.console, &d.console, chunk
+	system.line, system.polling, system.chunk = &d.console, &d.console, d.chunk
 	return true
 }
 
@@ -189,12 +187,11 @@ func wireTap(can capability.Set) bool {
 	if !made("virtionet") || system.instruments.raw() {
 		return false
 	}
-	memory, _ := system.machine.DeviceMemory(abi.PageSize) // at least ethernettap.MemorySize
-	if memory == nil {
+	if !keep(&d.tapMemory, abi.PageSize) { // at least ethernettap.MemorySize
 		system.debug.WriteString("there is no memory for the Ethernet tap, which is not used\n")
 		return false
 	}
-	d.tap.Init(&system.kernel, &d.network.driver, &system.machine.Timer, memory, can.MemoryAllocation)
+	d.tap.Init(&system.kernel, &d.network.driver, &system.machine.Timer, d.tapMemory, can.MemoryAllocation)
 	system.kernel.AddDriver(abi.DriverEthernetTap, &d.tap)
 	return true
 }

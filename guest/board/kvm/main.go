@@ -145,6 +145,9 @@ func (b *board) Reset() {
 	amd64.Exit(abi.ExitOK)
 }
 
+// Panic implements processconsole.Machine.
+func (b *board) Panic() { panic("process console: told to panic") }
+
 // drain sends by polling what still waits to be printed.
 func (b *board) drain() {
 	b.lines.mux.Drain(b.polling)
