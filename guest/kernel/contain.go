@@ -298,7 +298,7 @@ func (c *Components) fall(i int) {
 			continue
 		}
 		s.entered.close()
-		s.holders = 0 // nobody is entered
+		k.clearValues(s)
 		c.kept[n] = *s
 	}
 	c.clear(i)
@@ -313,5 +313,12 @@ func (c *Components) clear(i int) {
 		p.Plain.Clear()
 	} else {
 		p.Clear()
+	}
+}
+
+// clearValues makes the values of a grant zero.
+func (k *Kernel) clearValues(s *Slots) {
+	for left := s.holders; left != 0; left &= left - 1 {
+		clear((*s.of(k.first(left)))[s.at.value:])
 	}
 }

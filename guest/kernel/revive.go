@@ -92,7 +92,6 @@ func (c *Components) revive(i int) bool {
 	switch {
 	case c.fallen>>i&1 != 0: // again
 	case made:
-		c.enlist(i)
 	default:
 		c.fall(i)
 		c.off |= c.closure(1 << i)
@@ -101,6 +100,7 @@ func (c *Components) revive(i int) bool {
 		w.WriteString(p.Name)
 		w.WriteString(" cannot be made anew: it stays off\n")
 	}
+	c.enlist(i)
 	return true
 }
 
@@ -125,18 +125,17 @@ func (c *Components) remake(i int) bool {
 	return made
 }
 
-// enlist gives a component that was made anew the tasks that have its grants: with their upcalls and buffers, and no value.
+// enlist gives a component that was made anew the tasks that have its grants: with their upcalls and buffers.
 func (c *Components) enlist(i int) {
 	k, p := c.kernel, &c.list[i]
 	for n := p.grants.from; n < p.grants.to; n++ {
 		s := k.allSlots[n]
 		if s.kernel == nil { // this time it did without
 			*s = c.kept[n]
-			continue
 		}
+		s.holders = 0
 		for _, t := range k.tasks[:k.loaded] {
-			if block := *s.of(t); block != nil {
-				clear(block[s.at.value:])
+			if *s.of(t) != nil {
 				s.holders |= t.bit
 			}
 		}

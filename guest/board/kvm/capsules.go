@@ -35,7 +35,7 @@ var capsules = [...]kernel.Component{
 	{Name: "virtioconsole", Uses: "uart16550 alarmmux", Init: wireVirtioConsole, Clear: func() { system.devices.console = virtioconsole.Console{} }},
 	{Name: "virtioblk", Uses: "alarmmux", Init: wireDisk, Clear: func() { system.devices.disk = disk{} }},
 	{Name: "virtionet", Uses: "alarmmux", Init: wireNetwork, Clear: func() { system.devices.network = network{} }},
-	{Name: "uartmux", Uses: "uart16550 virtioconsole", Init: wireLine, Clear: func() { system.lines = lines{} }},
+	{Name: "uartmux", Uses: "uart16550 virtioconsole", With: "uart16550 virtioconsole", Init: wireLine, Clear: func() { system.lines = lines{} }},
 	{Name: "debugwriter", Uses: "uartmux", Debug: true, Init: wireDebugWriter, Clear: func() { system.debug = debugwriter.Writer{} }},
 	{Name: "blockcache", Uses: "virtioblk", With: "virtioblk", Init: wireCache, Clear: func() { system.devices.storage.cached = cached{} }},
 	{Name: "volume", Uses: "blockcache debugwriter", Init: wireVolume, Clear: func() { system.devices.storage.volume = volume.Volume{} }},
@@ -168,6 +168,9 @@ func wireReadOnlyState(can capability.Set) bool {
 func wireProcessConsole(can capability.Set) bool {
 	b := &system
 	b.processConsole.Init(&b.kernel, &b.lines.process, &b.debug, b, can.TaskManagement)
+	if b.started {
+		b.processConsole.Start()
+	}
 	return true
 }
 

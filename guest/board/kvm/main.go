@@ -29,6 +29,7 @@ type board struct {
 	machine    *amd64.Machine
 	options    base.Options
 	hasConsole bool // the process console is on, and the machine stays up without tasks
+	started    bool // it was started
 	kernel     kernel.Kernel
 
 	scheduler     kernel.Scheduler // one of the next four
@@ -109,6 +110,7 @@ func main() {
 	b.options.PrintBoot(&b.debug, b.machine, amd64.Ticks())
 	b.debug.Booted()
 	if b.hasConsole {
+		b.started = true
 		b.processConsole.Start()
 		b.kernel.RunForever(can.MainLoop)
 	}

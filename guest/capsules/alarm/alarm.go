@@ -45,7 +45,7 @@ type timer struct {
 func (a *Alarm) Init(k *kernel.Kernel, hardware hil.Alarm, c capability.MemoryAllocation) {
 	a.hardware = hardware
 	a.next = never
-	a.grant.Init(k, abi.DriverAlarm, kernel.SlotCounts{Upcalls: fired + 1}, c)
+	a.grant.Init(k, abi.DriverAlarm, kernel.SlotCounts{Upcalls: fired + 1, Ends: kernel.EndsEmpty(fired)}, c)
 	hardware.SetAlarmClient(a)
 }
 

@@ -63,7 +63,7 @@ type session struct{ calls uint32 }
 func (b *Benchmark) Init(k *kernel.Kernel, d Devices, a *Alarm, c capability.MemoryAllocation) {
 	b.devices, b.alarm = d, a
 	d.Storage.SetNonvolatileStorageClient(b)
-	b.grant.Init(k, abi.DriverBenchmark, kernel.SlotCounts{Upcalls: event + 1, ReadOnly: 1, ReadWrite: 1}, c)
+	b.grant.Init(k, abi.DriverBenchmark, kernel.SlotCounts{Upcalls: event + 1, ReadOnly: 1, ReadWrite: 1, Ends: kernel.EndsFailed(event)}, c)
 }
 
 // Slots implements kernel.Driver.

@@ -58,7 +58,8 @@ type session struct {
 // Init ties the driver to its line, of which it is the only client, and gives it memory for what is sent at once.
 func (c *Console) Init(k *kernel.Kernel, line hil.UART, chunk []byte, m capability.MemoryAllocation) {
 	c.line, c.chunk = line, chunk
-	counts := kernel.SlotCounts{Upcalls: readDone + 1, ReadOnly: writeBuffer + 1, ReadWrite: readBuffer + 1}
+	counts := kernel.SlotCounts{Upcalls: readDone + 1, ReadOnly: writeBuffer + 1, ReadWrite: readBuffer + 1,
+		Ends: kernel.EndsEmpty(wrote) | kernel.EndsFailed(readDone)}
 	c.grant.Init(k, abi.DriverConsole, counts, m)
 	line.SetTransmitClient(c)
 	line.SetReceiveClient(c)

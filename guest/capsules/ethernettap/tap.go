@@ -51,7 +51,8 @@ func (t *EthernetTap) Init(k *kernel.Kernel, device hil.Ethernet, time hil.Time,
 	t.device, t.time = device, time
 	t.out, t.in = memory[:hil.MaxFrame], memory[hil.MaxFrame:MemorySize]
 	t.grant.Init(k, abi.DriverEthernetTap, kernel.SlotCounts{
-		Upcalls: abi.TapSent + 1, ReadOnly: abi.TapFrame + 1, ReadWrite: abi.TapSentInfo + 1}, c)
+		Upcalls: abi.TapSent + 1, ReadOnly: abi.TapFrame + 1, ReadWrite: abi.TapSentInfo + 1,
+		Ends: kernel.EndsFailed(abi.TapSent) | kernel.EndsEmpty(abi.TapReceived)}, c)
 	t.deferred.Register(k, t)
 	device.SetEthernetClient(t)
 	t.receive()

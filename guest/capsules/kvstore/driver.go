@@ -54,7 +54,8 @@ type request struct {
 // Init ties the driver to its disk, which has the buckets that the layout says and no other client, and to MemorySize bytes.
 func (d *KVStore) Init(k *kernel.Kernel, disk hil.NonvolatileStorage, layout *storage.Superblock, memory []byte, c capability.MemoryAllocation) {
 	d.kernel = k
-	d.grant.Init(k, abi.DriverKeyValue, kernel.SlotCounts{Upcalls: done + 1, ReadOnly: input + 1, ReadWrite: output + 1}, c)
+	d.grant.Init(k, abi.DriverKeyValue, kernel.SlotCounts{Upcalls: done + 1, ReadOnly: input + 1, ReadWrite: output + 1,
+		Ends: kernel.EndsFailed(done)}, c)
 	pages, rest := memory[:storePages*storage.PageSize], memory[storePages*storage.PageSize:]
 	d.key, d.value = rest[:storage.MaxKey], rest[storage.MaxKey:][:storage.MaxValue]
 	d.store.init(disk, layout, pages, d)

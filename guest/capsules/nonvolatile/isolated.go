@@ -14,7 +14,7 @@ const sized = 0
 type Isolated struct{ front }
 
 func (d *Isolated) init(s *Server, c capability.MemoryAllocation) {
-	d.front.init(s, abi.DriverIsolatedNonvolatile, sized+1, c)
+	d.front.init(s, abi.DriverIsolatedNonvolatile, sized+1, kernel.EndsFailed(sized)|kernel.EndsFailed(sized+1)|kernel.EndsFailed(sized+2), c)
 	d.status = true
 }
 

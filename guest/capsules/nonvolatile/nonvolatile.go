@@ -71,10 +71,11 @@ func (s *Server) Init(k *kernel.Kernel, storage hil.NonvolatileStorage, regions 
 	k.AddDriver(abi.DriverIsolatedNonvolatile, &s.isolated)
 }
 
-// init ties a driver to the server. It has one upcall for reads, one for writes, and so many in front of these.
-func (f *front) init(s *Server, number, others uint32, c capability.MemoryAllocation) {
+// init ties a driver to the server. It has one upcall for reads, one for writes, and so many in front of these; ends
+// are those that end something.
+func (f *front) init(s *Server, number, others uint32, ends kernel.Ends, c capability.MemoryAllocation) {
 	f.server, f.number, f.told = s, number, others
-	f.grant.Init(s.kernel, number, kernel.SlotCounts{Upcalls: uint8(others) + 2, ReadOnly: buffer + 1, ReadWrite: buffer + 1}, c)
+	f.grant.Init(s.kernel, number, kernel.SlotCounts{Upcalls: uint8(others) + 2, ReadOnly: buffer + 1, ReadWrite: buffer + 1, Ends: ends}, c)
 }
 
 // Slots implements kernel.Driver.

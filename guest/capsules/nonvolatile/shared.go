@@ -10,7 +10,7 @@ import (
 type Shared struct{ front }
 
 func (d *Shared) init(s *Server, c capability.MemoryAllocation) {
-	d.front.init(s, abi.DriverNonvolatileStorage, 0, c)
+	d.front.init(s, abi.DriverNonvolatileStorage, 0, kernel.EndsEmpty(0)|kernel.EndsEmpty(1), c)
 }
 
 // Command implements kernel.Driver. A read and a write take offset a0 and length a1.

@@ -34,7 +34,8 @@ type request struct {
 // Init ties the driver to its device, of which it is the only client.
 func (r *RawBlock) Init(k *kernel.Kernel, device hil.BlockDevice, c capability.MemoryAllocation) {
 	r.device = device
-	r.grant.Init(k, abi.DriverRawBlock, kernel.SlotCounts{Upcalls: done + 1, ReadOnly: buffer + 1, ReadWrite: buffer + 1}, c)
+	r.grant.Init(k, abi.DriverRawBlock, kernel.SlotCounts{Upcalls: done + 1, ReadOnly: buffer + 1, ReadWrite: buffer + 1,
+		Ends: kernel.EndsFailed(done)}, c)
 	device.SetBlockClient(r)
 }
 

@@ -29,7 +29,8 @@ type RawNet struct {
 // Init ties the driver to its device, of which it is the only client.
 func (r *RawNet) Init(k *kernel.Kernel, device hil.Ethernet, c capability.MemoryAllocation) {
 	r.device = device
-	r.grant.Init(k, abi.DriverRawNet, kernel.SlotCounts{Upcalls: received + 1, ReadOnly: out + 1, ReadWrite: in + 1}, c)
+	r.grant.Init(k, abi.DriverRawNet, kernel.SlotCounts{Upcalls: received + 1, ReadOnly: out + 1, ReadWrite: in + 1,
+		Ends: kernel.EndsFailed(sent) | kernel.EndsFailed(received)}, c)
 	device.SetEthernetClient(r)
 }
 

@@ -41,7 +41,7 @@ type request struct {
 // Init ties the driver to its source, of which it is the only client.
 func (r *RNG) Init(k *kernel.Kernel, source hil.Entropy, c capability.MemoryAllocation) {
 	r.source = source
-	r.grant.Init(k, abi.DriverRNG, kernel.SlotCounts{Upcalls: gotten + 1, ReadWrite: buffer + 1}, c)
+	r.grant.Init(k, abi.DriverRNG, kernel.SlotCounts{Upcalls: gotten + 1, ReadWrite: buffer + 1, Ends: kernel.EndsFailed(gotten)}, c)
 	source.SetEntropyClient(r)
 }
 

@@ -59,8 +59,8 @@ func (d *Device) Init(m *Mux) {
 // SetTransmitClient implements hil.Transmitter.
 func (d *Device) SetTransmitClient(client hil.TransmitClient) { d.transmitClient = client }
 
-// SetReceiveClient implements hil.Receiver.
-func (d *Device) SetReceiveClient(client hil.ReceiveClient) { d.receiveClient = client }
+// SetReceiveClient implements hil.Receiver. What a client before, which failed, has asked for is dropped.
+func (d *Device) SetReceiveClient(client hil.ReceiveClient) { d.receiveClient, d.in = client, nil }
 
 // Transmit implements hil.Transmitter.
 func (d *Device) Transmit(buf []byte, n int) abi.ErrorCode {

@@ -7,8 +7,6 @@ import "kapsel/guest/abi"
 const Told = "told to fail"
 
 // Fail fails in a way (abi.FaultyIndex and so on). Of those that there are not it does nothing.
-//
-//go:noinline
 func Fail(way uint32) {
 	var bytes [abi.FaultyWays]byte
 	var nothing *[abi.FaultyWays]uint32

@@ -1,0 +1,178 @@
+package kernel_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/capability"
+	"kapsel/guest/kernel/kerneltest"
+)
+
+// mortal is a driver that can be said to have failed: it counts in its state and in its grant.
+type mortal struct {
+	grant kernel.Grant[uint32]
+	work  kernel.DeferredCall
+	calls uint32
+}
+
+const (
+	mortalDriver = 0xf0300
+	mortalCount  = 1
+	mortalDefer  = 2 // sets the deferred call, which counts 100
+)
+
+// mortalList is a list with a mortal driver, its user and another, on a machine. Its driver serves line 3.
+type mortalList struct {
+	*machine
+	components kernel.Components
+	host       host
+	driver     mortal
+	refuses    bool // to be made anew
+	inits      []string
+	ready      bool
+}
+
+func newMortals(t *testing.T) *mortalList {
+	l := &mortalList{machine: newMachine(t)}
+	caps := l.Capabilities
+	line := func(name, uses string, clear func(), init func() bool) kernel.Component {
+		return kernel.Component{Name: name, Uses: uses, Clear: clear, Init: func(capability.Set) bool {
+			l.inits = append(l.inits, name)
+			return init()
+		}}
+	}
+	list := []kernel.Component{
+		line("mortal", "", func() { l.driver = mortal{} }, func() bool {
+			if l.refuses {
+				return false
+			}
+			l.driver.grant.Init(&l.Kernel, mortalDriver, kernel.SlotCounts{Upcalls: 2, ReadWrite: 1,
+				Ends: kernel.EndsFailed(0) | kernel.EndsEmpty(1)}, caps.MemoryAllocation)
+			l.driver.work.Register(&l.Kernel, &l.driver)
+			l.Kernel.AddDriver(mortalDriver, &l.driver)
+			l.components.Serve(3, &l.driver)
+			return true
+		}),
+		line("user", "mortal", func() {}, func() bool { return true }),
+		line("other", "", func() { t.Error("another is cleared") }, func() bool { return true }),
+	}
+	l.components.SetPolicy(kernel.RestartCapsule, 2)
+	l.components.Init(&l.Kernel, list, &l.host, caps)
+	l.components.Wire()
+	l.components.WireRest()
+	l.Lines[9] = l.fail
+	return l
+}
+
+// fail is a failure of the driver, from an interrupt.
+func (l *mortalList) fail() {
+	var trace kernel.Trace
+	trace.Reset("division")
+	trace.Add(0x10, "kapsel/guest/capsules/mortal", ".(*mortal).HandleInterrupt", &l.components)
+	trace.Add(0x20, "kapsel/guest/kernel", ".(*Kernel).work", &l.components)
+	if l.components.Contain(&trace) != 0 {
+		panic("it is not contained")
+	}
+}
+
+func (m *mortal) Slots() *kernel.Slots { return m.grant.Slots() }
+func (m *mortal) HandleInterrupt()     {}
+func (m *mortal) HandleDeferredCall()  { m.calls += 100 }
+
+func (m *mortal) Command(id kernel.TaskID, command, _, _ uint32) kernel.Result {
+	m.calls++
+	of := uint32(0)
+	m.grant.Enter(id, func(v *uint32, task *kernel.TaskData) {
+		*v++
+		of = *v
+		if n := task.ReadWrite(0).Len(); n != 0 {
+			of += 1000 * uint32(n)
+		}
+	})
+	if command == mortalDefer {
+		m.work.Set()
+	}
+	return kernel.Value2(m.calls, of)
+}
+
+// TestRevive: a capsule that fails is cleared and closed at once; then it is told, and made anew with what tasks gave it, but what it kept of
+// them; who uses it too, and nobody else. After so many times it stays off.
+func TestRevive(t *testing.T) {
+	l := newMortals(t)
+	fail := func(k *kerneltest.Task) {
+		l.CPU.Raise(9)
+		k.Spin(100)
+	}
+	l.AddTask("task", func(k *kerneltest.Task) {
+		buffer := k.Start.RAMStart
+		k.AllowRW(mortalDriver, 0, buffer, 7)
+		for range 3 {
+			k.Command(mortalDriver, mortalCount, 0, 0)
+		}
+		assert.Equal(t, [4]uint64{uint64(abi.Success2U32), 4, 7004}, k.Command(mortalDriver, mortalCount, 0, 0))
+		fail(k)
+		assert.Equal(t, [4]uint64{uint64(abi.Success2U32), 1, 7001}, k.Command(mortalDriver, mortalCount, 0, 0), "anew, with the buffer")
+		assert.True(t, l.host.routed[3])
+		assert.Equal(t, [4]uint64{uint64(abi.Success2U32), 2, 7002}, k.Command(mortalDriver, mortalDefer, 0, 0))
+		fail(k)
+		k.Spin(100)
+		assert.Equal(t, [4]uint64{uint64(abi.Success2U32), 1, 7001}, k.Command(mortalDriver, mortalCount, 0, 0))
+		fail(k)
+		assert.Equal(t, [4]uint64{uint64(abi.Failure), uint64(abi.NODEVICE)}, k.Command(mortalDriver, mortalCount, 0, 0), "off")
+		assert.Equal(t, uint64(abi.NODEVICE), k.Subscribe(mortalDriver, 0, 0, 0)[1])
+		assert.False(t, l.host.routed[3])
+	}, nil)
+	l.Load()
+	require.False(t, l.Run(), "a task waits for ever")
+	assert.Equal(t, []string{"mortal", "user", "other", "mortal", "user", "mortal", "user"}, l.inits)
+	assert.Contains(t, l.Log.String(), "kapsel: capsule mortal failed: division\n  at 0x10\n  with it fall user\n  it is made anew, 1 of 2 times\n")
+	assert.Contains(t, l.Log.String(), "  it is made anew, 2 of 2 times\n")
+	assert.Contains(t, l.Log.String(), "  it stays off\n")
+}
+
+// TestFailureIsTold: who waits for an upcall that ends an operation, or has a function for it, is told that it failed; by an upcall without a status,
+// nothing but that.
+func TestFailureIsTold(t *testing.T) {
+	l := newMortals(t)
+	l.AddTask("waits", func(k *kerneltest.Task) {
+		k.Command(mortalDriver, mortalCount, 0, 0)
+		assert.Equal(t, [4]uint64{uint64(abi.FAIL.Status())}, k.WaitFor(mortalDriver, 0))
+	}, nil)
+	l.AddTask("has functions", func(k *kerneltest.Task) {
+		var told [][4]uint64
+		note := k.Function(func(args [3]uint32, userdata uint64) {
+			told = append(told, [4]uint64{uint64(args[0]), uint64(args[1]), uint64(args[2]), userdata})
+		})
+		k.Subscribe(mortalDriver, 0, note, 5)
+		k.Subscribe(mortalDriver, 1, note, 6)
+		k.Wait()
+		k.Wait()
+		assert.ElementsMatch(t, [][4]uint64{{uint64(abi.FAIL.Status()), 0, 0, 5}, {0, 0, 0, 6}}, told)
+	}, nil)
+	l.AddTask("has nothing to do with it", func(k *kerneltest.Task) {
+		k.Spin(10)
+		l.CPU.Raise(9)
+		k.Spin(10000)
+	}, nil)
+	l.Load()
+	require.False(t, l.Run(), "a task waits for ever")
+}
+
+// TestReviveRefused: a capsule that cannot be made anew stays off, with its users.
+func TestReviveRefused(t *testing.T) {
+	l := newMortals(t)
+	l.refuses = true
+	l.AddTask("task", func(k *kerneltest.Task) {
+		l.CPU.Raise(9)
+		k.Spin(100)
+		assert.Equal(t, [4]uint64{uint64(abi.Failure), uint64(abi.NODEVICE)}, k.Command(mortalDriver, mortalCount, 0, 0))
+	}, nil)
+	l.Load()
+	require.False(t, l.Run(), "a task waits for ever")
+	assert.Contains(t, l.Log.String(), "kapsel: capsule mortal cannot be made anew: it stays off\n")
+	assert.Equal(t, []string{"mortal", "user", "other", "mortal"}, l.inits)
+}
