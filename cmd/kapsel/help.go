@@ -105,12 +105,13 @@ flags of run, anywhere on the line:
                           with SSE and a system call works in it here, else QEMU)
   --mem SIZE              the machine's memory: bytes, or with K, M or G (default 64M)
   --timeout TIME          end the machine after TIME: 30s, 2m (default: never)
-  --watchdog TIME         a kernel that keeps the processor for TIME gets an NMI and panics,
-                          with the function, file and line at which it hung (default 10s;
-                          0: never, else 100ms or more); a task may compute for as long as
-                          it likes
+  --watchdog TIME         a kernel that keeps the processor for TIME gets NMIs: a capsule that
+                          does not return is ended, the kernel panics, with function, file
+                          and line (default 10s; 0: never, else 100ms or more); a task may
+                          compute for as long as it likes
   --cmdline TEXT          the kernel's command line: boot-ticks, console, no-dump, fault=...,
-                          scheduler=..., credentials=..., identity=..., mitigations=... (see README.md)
+                          scheduler=..., credentials=..., identity=..., capsules=...,
+                          mitigations=... (see README.md)
   --disk FILE[,ro]        a virtio block device: a raw image, or a block device of the host;
                           ro: the guest cannot write to it, and others may read it, too.
                           May be repeated; tasks keep data on the first, if kapsel disk
