@@ -72,13 +72,18 @@ func (c *Conn) receiveSynchronized(s *Segment, now uint64) {
 	}
 }
 
-// acceptable is the test of RFC 9293, 3.4. It is wider in two points: where the window ends, a segment without length is taken, so
-// that the acknowledgments of a peer who has filled the window count even while its data is lost; and where it is closed, a segment at
-// expected, for its acknowledgment's sake and for FIN's.
+// acceptable is the test of RFC 9293, 3.4. It is wider for the sake of acknowledgments, which count where what comes with them does not
+// (3.10.7.4). A segment without length is taken from as far behind expected as a peer can be who was ever offered the largest window, and
+// has sent FIN beyond: a peer who has sent more than the window acknowledges from there. If that did not count, what is sent to it would
+// stay in the buffer for ever, and with it, where the owner waits for room, the window closed. And where the window is closed, a segment
+// at expected is taken, for FIN's sake too.
 func (c *Conn) acceptable(s *Segment) bool {
 	window, length := c.in.window(), s.length()
 	from := s.Sequence - c.in.expected
-	if length == 0 || from == 0 {
+	switch {
+	case length == 0 && s.Flags&RST == 0:
+		return from <= c.in.largest()+1
+	case length == 0 || from == 0:
 		return from <= window
 	}
 	return from < window || from+length-1 < window

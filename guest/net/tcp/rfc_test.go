@@ -540,6 +540,31 @@ func TestRFC(t *testing.T) {
 			< P. 2549:2559 ack 111 win 10000
 			> . 111:111 ack 2549 win 0
 			never`},
+		{"9293 3.10.7.4: the acknowledgment of a peer who has sent beyond the window counts", `
+			buffers 1024 2048` + established2048 + `
+			write 10
+			> P. 101:111 ack 501 win 2048
+			< P. 501:2549 ack 101 win 10000
+			+200ms
+			> . 111:111 ack 2549 win 0
+			< P. 2549:4597 ack 101 win 10000
+			> . 111:111 ack 2549 win 0
+			< . 4597:4597 ack 111 win 10000
+			never
+			write 10
+			> P. 111:121 ack 2549 win 0
+			# FIN was sent as well
+			< . 4598:4598 ack 121 win 10000
+			never
+			# farther away nobody is who was offered a window of ours
+			write 10
+			> P. 121:131 ack 2549 win 0
+			< . 4599:4599 ack 131 win 10000
+			> . 131:131 ack 2549 win 0
+			after 1s
+			# and a reset counts within the window alone
+			< R 4597:4597
+			state ESTABLISHED`},
 		{"9293 3.7.4: Nagle waits for the acknowledgment; closing does not", established + `
 			write 10
 			> P. 101:111 ack 501 win 4096
