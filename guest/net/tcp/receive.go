@@ -72,28 +72,24 @@ func (c *Conn) receiveSynchronized(s *Segment, now uint64) {
 	}
 }
 
-// acceptable is the test of RFC 9293, 3.4. It is wider for the sake of acknowledgments, which count where what comes with them does not
-// (3.10.7.4). A segment without length is taken from as far behind expected as a peer can be who was ever offered the largest window, and
-// has sent FIN beyond: a peer who has sent more than the window acknowledges from there. If that did not count, what is sent to it would
-// stay in the buffer for ever, and with it, where the owner waits for room, the window closed. And where the window is closed, a segment
-// at expected is taken, for FIN's sake too.
+// acceptable is the test of RFC 9293, 3.4. It is wider in two points: where the window ends, a segment without length is taken, so
+// that the acknowledgments of a peer who has filled the window count even while its data is lost; and where it is closed, a segment at
+// expected, for its acknowledgment's sake and for FIN's.
 func (c *Conn) acceptable(s *Segment) bool {
 	window, length := c.in.window(), s.length()
 	from := s.Sequence - c.in.expected
-	switch {
-	case length == 0 && s.Flags&RST == 0:
-		return from <= c.in.largest()+1
-	case length == 0 || from == 0:
+	if length == 0 || from == 0 {
 		return from <= window
 	}
 	return from < window || from+length-1 < window
 }
 
 // receiveUnacceptable answers with an acknowledgment. Those for segments that have nothing to deliver are limited, so that two
-// ends that disagree do not answer each other for ever.
+// ends that disagree do not answer each other for ever. What a segment that is not far away acknowledges counts all the same.
 func (c *Conn) receiveUnacceptable(s *Segment, now uint64) {
 	switch {
 	case s.Flags&RST != 0:
+		return
 	case s.Flags&SYN != 0 || s.length() == 0:
 		c.reply.challenge(now)
 	default:
@@ -102,6 +98,17 @@ func (c *Conn) receiveUnacceptable(s *Segment, now uint64) {
 			c.timer.start(timeWait, now+TimeWaitTime)
 		}
 	}
+	if s.Flags&(SYN|ACK) == ACK && c.state != SynReceived && c.near(s) {
+		c.receiveAck(s, now)
+	}
+}
+
+// near says that a segment begins where one of a peer can that breaks no rule but that of the window (RFC 9293, 3.10.7.4, asks for such an
+// allowance): from the byte before expected, which probes a closed window, to behind the largest window that was ever offered, and FIN.
+// So far does a peer get that takes a window which another has overtaken, and from there it acknowledges. If that did not count, what was
+// sent to it would stay in the buffer; and where the owner waits for room there before it reads on, the window would never open again.
+func (c *Conn) near(s *Segment) bool {
+	return s.Sequence-(c.in.expected-1) <= c.in.largest()+2
 }
 
 // receiveReset ends the connection if the sequence number is exactly the expected one (RFC 5961, 3.2).

@@ -550,20 +550,29 @@ func TestRFC(t *testing.T) {
 			< P. 2549:4597 ack 101 win 10000
 			> . 111:111 ack 2549 win 0
 			< . 4597:4597 ack 111 win 10000
+			> . 111:111 ack 2549 win 0
 			never
+			# FIN was sent as well
 			write 10
 			> P. 111:121 ack 2549 win 0
-			# FIN was sent as well
 			< . 4598:4598 ack 121 win 10000
+			> . 121:121 ack 2549 win 0
 			never
-			# farther away nobody is who was offered a window of ours
+			# a probe
 			write 10
 			> P. 121:131 ack 2549 win 0
-			< . 4599:4599 ack 131 win 10000
+			< . 2548:2549 ack 131 win 10000
 			> . 131:131 ack 2549 win 0
+			never
+			# farther away is no peer
+			write 10
+			> P. 131:141 ack 2549 win 0
+			< . 4599:4599 ack 141 win 10000
+			> . 141:141 ack 2549 win 0
+			< . 2547:2548 ack 141 win 10000
+			> . 141:141 ack 2549 win 0
 			after 1s
-			# and a reset counts within the window alone
-			< R 4597:4597
+			< R. 4597:4597 ack 141 win 0
 			state ESTABLISHED`},
 		{"9293 3.7.4: Nagle waits for the acknowledgment; closing does not", established + `
 			write 10
