@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -54,9 +53,9 @@ func echoing(t *testing.T, percent int, f func(t *testing.T, s *station)) {
 // millisecond.
 func fewer(n, part int) int {
 	switch {
-	case os.Getenv("KAPSEL_RIG") != "":
+	case machine.InRig():
 		return n / part
-	case os.Getenv("KAPSEL_NIGHTLY") == "":
+	case !machine.Nightly():
 		return n / 5
 	}
 	return n
@@ -208,7 +207,7 @@ func TestTCPEcho(t *testing.T) {
 
 // TestTCPEchoOverABadWire: with loss, reordering and duplication of 5 % each way all bytes come back, in order.
 func TestTCPEchoOverABadWire(t *testing.T) {
-	if os.Getenv("KAPSEL_NIGHTLY") == "" {
+	if !machine.Nightly() {
 		t.Skip("one run of several stands still, of which the cause is not found (docs/STATUS.md): scripts/nightly runs it")
 	}
 	echoing(t, 5, func(t *testing.T, s *station) { streams(t, s, fewer(256<<10, 8), int64(fewer(2_000, 10))) })

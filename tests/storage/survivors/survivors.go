@@ -36,9 +36,9 @@ const Owners = 9
 // than a second.
 func Kills() int {
 	switch {
-	case os.Getenv("KAPSEL_RIG") != "":
+	case machine.InRig():
 		return 12
-	case os.Getenv("KAPSEL_NIGHTLY") == "":
+	case !machine.Nightly():
 		return 30
 	}
 	return 100
