@@ -111,7 +111,7 @@ func exchange(t *testing.T, s *station, n int, long time.Duration) []int {
 
 // TestUDPEcho: 100,000 datagrams of all lengths, or fewer, go to a task and come back, none corrupted, lost or doubled.
 func TestUDPEcho(t *testing.T) {
-	n := fewer(100_000, 50)
+	n := fewer(100_000, 100)
 	echoing(t, 0, func(t *testing.T, s *station) {
 		for number, times := range exchange(t, s, n, 10*time.Second) {
 			require.Equal(t, 1, times, "datagram %d", number)
@@ -121,7 +121,7 @@ func TestUDPEcho(t *testing.T) {
 
 // TestUDPEchoOverABadWire: loss, reordering and duplication of 5 % each way corrupt none, and lose no more than they do.
 func TestUDPEchoOverABadWire(t *testing.T) {
-	n := fewer(20_000, 20)
+	n := fewer(20_000, 40)
 	echoing(t, 5, func(t *testing.T, s *station) {
 		came, doubled := 0, 0
 		for _, times := range exchange(t, s, n, 3*time.Second) {

@@ -37,7 +37,7 @@ const Owners = 9
 func Kills() int {
 	switch {
 	case machine.InRig():
-		return 12
+		return 8
 	case !machine.Nightly():
 		return 30
 	}
