@@ -77,6 +77,7 @@ var layers = []layer{
 	{packages: "guest/capsules/virtioblk", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtioconsole", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtionet", kind: capsule, imports: virtioDriver, library: bits},
+	{packages: "guest/capsules/virtioports", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtiorng", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/...", kind: capsule, imports: anyCapsule, library: bits},
 
