@@ -1,6 +1,6 @@
 // Package adcport is an analog-to-digital converter at the other end of a port. It answers each line with a line (package lines): an
 // empty one with channels, bits of a conversion, 1 to 16, and millivolts of the reference voltage, 0 if that is not known; the
-// number of a channel with what a conversion of it gives.
+// number of a channel with what a conversion of it gives. One that does not answer for 10 seconds is not used any more.
 package adcport
 
 import (
@@ -9,11 +9,16 @@ import (
 	"kapsel/guest/kernel/hil"
 )
 
+// answerSeconds is how long an answer is waited for.
+const answerSeconds = 10
+
 // ADC implements hil.ADC.
 type ADC struct {
 	port   hil.Port
+	alarm  hil.Alarm
 	client hil.ADCClient
 	phase  phase
+	until  uint64    // when an answer is too late
 	facts  [3]uint32 // channels, bits, millivolts; 0 until they are known
 	asked  lines.Line
 	answer lines.Line
@@ -30,10 +35,11 @@ const (
 	sampling
 )
 
-// Init ties the driver to its port, of which it is the only client.
-func (a *ADC) Init(port hil.Port) {
-	a.port = port
+// Init ties the driver to its port and its alarm, of which it is the only client.
+func (a *ADC) Init(port hil.Port, alarm hil.Alarm) {
+	a.port, a.alarm = port, alarm
 	port.SetPortClient(a)
+	alarm.SetAlarmClient(a)
 	a.PortChanged()
 }
 
@@ -72,6 +78,8 @@ func (a *ADC) ask(p phase) abi.ErrorCode {
 	e := a.port.Send(line, len(line))
 	if e == abi.OK {
 		a.phase = p
+		a.until = a.alarm.Now() + answerSeconds*uint64(a.alarm.Frequency())
+		a.alarm.SetAlarm(a.until)
 	}
 	return e
 }
@@ -80,6 +88,17 @@ func (a *ADC) ask(p phase) abi.ErrorCode {
 func (a *ADC) Sent(_ []byte, _ int, e abi.ErrorCode) {
 	if e == abi.OK && (a.phase == asking || a.phase == sampling) {
 		a.listen()
+	}
+}
+
+// AlarmFired implements hil.AlarmClient.
+func (a *ADC) AlarmFired() {
+	switch {
+	case a.phase != asking && a.phase != sampling:
+	case a.alarm.Now() < a.until:
+		a.alarm.SetAlarm(a.until)
+	default:
+		a.close()
 	}
 }
 
@@ -101,13 +120,18 @@ func (a *ADC) Received(buf []byte, n int, e abi.ErrorCode) {
 		a.close()
 	case !whole:
 		a.listen()
-	case a.phase == asking:
-		a.learned()
 	default:
-		a.sampled()
+		a.answered()
 	}
-	if whole {
-		a.answer.Clear()
+}
+
+// answered has an answer.
+func (a *ADC) answered() {
+	a.alarm.Disarm()
+	if a.phase == asking {
+		a.learned()
+	} else {
+		a.sampled()
 	}
 }
 
@@ -118,6 +142,7 @@ func (a *ADC) learned() {
 		a.close()
 		return
 	}
+	a.answer.Clear()
 	a.phase, a.facts = ready, facts
 }
 
@@ -129,6 +154,7 @@ func (a *ADC) sampled() {
 		a.close()
 		return
 	}
+	a.answer.Clear()
 	a.phase = ready
 	a.client.Sampled(uint16(v[0]<<(16-bits&31)), abi.OK)
 }
