@@ -5,8 +5,15 @@ package main
 import (
 	"kapsel/guest/abi"
 	spec "kapsel/guest/abi/virtio"
+	"kapsel/guest/capsules/adc"
+	"kapsel/guest/capsules/adcport"
 	"kapsel/guest/capsules/alarm"
+	"kapsel/guest/capsules/alarmmux"
+	"kapsel/guest/capsules/buzzer"
+	"kapsel/guest/capsules/buzzerport"
 	"kapsel/guest/capsules/console"
+	"kapsel/guest/capsules/dac"
+	"kapsel/guest/capsules/dacport"
 	"kapsel/guest/capsules/debugwriter"
 	"kapsel/guest/capsules/ethernettap"
 	"kapsel/guest/capsules/ipc"
@@ -16,9 +23,12 @@ import (
 	"kapsel/guest/capsules/processconsole"
 	"kapsel/guest/capsules/readonlystate"
 	"kapsel/guest/capsules/rng"
+	"kapsel/guest/capsules/screenport"
+	"kapsel/guest/capsules/textscreen"
 	"kapsel/guest/capsules/uart16550"
 	"kapsel/guest/capsules/uartmux"
 	"kapsel/guest/capsules/virtioconsole"
+	"kapsel/guest/capsules/virtioports"
 	"kapsel/guest/capsules/virtiorng"
 	"kapsel/guest/capsules/volume"
 	"kapsel/guest/dma"
@@ -36,6 +46,7 @@ var capsules = [...]kernel.Component{
 	{Name: "virtioconsole", Uses: "uart16550 alarmmux", Init: wireVirtioConsole, Clear: func() { system.devices.console = virtioconsole.Console{} }},
 	{Name: "virtioblk", Uses: "alarmmux", Init: wireDisk, Clear: func() { system.devices.disk = disk{} }},
 	{Name: "virtionet", Uses: "alarmmux", Init: wireNetwork, Clear: func() { system.devices.network = network{} }},
+	{Name: "virtioports", Uses: "alarmmux", Init: wirePorts, Clear: func() { system.devices.ports.driver = virtioports.Ports{} }},
 	{Name: "uartmux", Uses: "uart16550 virtioconsole", Init: wireLine, Clear: func() { system.lines = lines{} }},
 	{Name: "debugwriter", Uses: "uartmux", Init: wireDebugWriter, Clear: func() { system.debug = debugwriter.Writer{} }},
 	{Name: "blockcache", Uses: "virtioblk", Init: wireCache, Clear: func() { system.devices.storage.cached = cached{} }},
@@ -51,6 +62,14 @@ var capsules = [...]kernel.Component{
 	{Name: "ethernettap", Uses: "virtionet", Init: wireTap, Clear: func() { system.devices.tap = ethernettap.EthernetTap{} }},
 	{Name: "rawblock", Uses: "virtioblk", Init: wireRawBlock, Clear: func() { system.instruments.clearRawBlock() }},
 	{Name: "rawnet", Uses: "virtionet", Init: wireRawNet, Clear: func() { system.instruments.clearRawNet() }},
+	{Name: "adcport", Uses: "virtioports alarmmux", Ready: portsAreKnown, Init: wireADCPort, Clear: func() { system.devices.ports.adcPort = adcport.ADC{} }},
+	{Name: "adc", Uses: "adcport", Ready: adcIsKnown, Init: wireADC, Clear: func() { system.devices.ports.adc = adc.ADC{} }},
+	{Name: "dacport", Uses: "virtioports", Ready: portsAreKnown, Init: wireDACPort, Clear: func() { system.devices.ports.dacPort = dacport.DAC{} }},
+	{Name: "dac", Uses: "dacport", Ready: portsAreKnown, Init: wireDAC, Clear: func() { system.devices.ports.dac = dac.DAC{} }},
+	{Name: "buzzerport", Uses: "virtioports alarmmux", Ready: portsAreKnown, Init: wireBuzzerPort, Clear: func() { system.devices.ports.buzzerPort = buzzerport.Buzzer{} }},
+	{Name: "buzzer", Uses: "buzzerport", Ready: portsAreKnown, Init: wireBuzzer, Clear: func() { system.devices.ports.buzzer = buzzer.Buzzer{} }},
+	{Name: "screenport", Uses: "virtioports", Ready: portsAreKnown, Init: wireScreenPort, Clear: func() { system.devices.ports.screenPort = screenport.Screen{} }},
+	{Name: "textscreen", Uses: "screenport", Ready: portsAreKnown, Init: wireTextScreen, Clear: func() { system.devices.ports.textScreen = textscreen.TextScreen{} }},
 	{Name: "kvstore", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireKeyValue, Clear: func() { system.devices.storage.keyValue = kvstore.KVStore{} }},
 	{Name: "nonvolatile", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireNonvolatile, Clear: func() { system.devices.storage.nonvolatile = nonvolatile.Server{} }},
 }
@@ -77,7 +96,9 @@ func wireAlarms(capability.Set) bool {
 	for i := range d.windows.All() {
 		d.alarms.devices[i].Init(&d.alarms.mux)
 	}
-	d.alarms.tasks.Init(&d.alarms.mux)
+	for _, share := range [...]*alarmmux.Share{&d.alarms.tasks, &d.alarms.adc, &d.alarms.buzzer} {
+		share.Init(&d.alarms.mux)
+	}
 	return true
 }
 
