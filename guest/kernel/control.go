@@ -10,12 +10,25 @@ import (
 // interrupt, a deferred call or a Command, even one of the task itself. A TaskID names a
 // run: an operation on a run that is over returns abi.INVAL and touches nothing.
 
-// EachTask calls f for every task that was loaded, alive or not, by slot.
-func (k *Kernel) EachTask(c capability.TaskManagement, f func(*Task)) {
+// EachTask calls f for every task, alive or not, by slot. Meanwhile seen is a copy of what was known of the task then; behind that it is
+// of none. No capsule is given a task's own record, whose memory becomes something else when the task is unloaded.
+func (k *Kernel) EachTask(c capability.TaskManagement, seen *Task, f func()) {
 	c.Require()
-	for slot := range k.loaded {
-		f(k.tasks[slot])
+	for set := k.present; set != 0; set &= (set - 1) & k.present {
+		*seen = *k.first(set)
+		f()
 	}
+	*seen = Task{}
+}
+
+// Look makes seen what is known by now of the task that it is a copy of, or of none if that was unloaded.
+func (k *Kernel) Look(c capability.TaskManagement, seen *Task) {
+	c.Require()
+	if seen.bit&k.present == 0 {
+		*seen = Task{}
+		return
+	}
+	*seen = *k.first(seen.bit)
 }
 
 // Stop keeps a task from running until Start. It stays alive: its memory, its grants and
