@@ -4,6 +4,8 @@ package abi
 const (
 	DriverAlarm               = 0x0
 	DriverConsole             = 0x1
+	DriverADC                 = 0x5
+	DriverDAC                 = 0x6
 	DriverLowLevelDebug       = 0x8
 	DriverReadOnlyState       = 0x9
 	DriverIPC                 = 0x10000
@@ -12,6 +14,8 @@ const (
 	DriverNonvolatileStorage  = 0x50001
 	DriverKeyValue            = 0x50003
 	DriverIsolatedNonvolatile = 0x50004
+	DriverBuzzer              = 0x90000
+	DriverTextScreen          = 0x90003
 )
 
 // Driver numbers of Kapsel's own, which Tock leaves free.
