@@ -31,6 +31,24 @@ func (k *Kernel) Look(c capability.TaskManagement, seen *Task) {
 	*seen = *k.first(seen.bit)
 }
 
+// WithShortID finds the task whose ShortID that is, alive or not. It reports false if there is none, as always for 0.
+func (k *Kernel) WithShortID(id uint32, c capability.TaskManagement) (TaskID, bool) {
+	c.Require()
+	for set := k.present; set != 0; set &= set - 1 {
+		if t := k.first(set); id != 0 && t.identity.ShortID == id {
+			return t.id, true
+		}
+	}
+	return TaskID{}, false
+}
+
+// Lists reports whether the object of the task names a command of that driver among those that it may use. Other drivers are for
+// tasks, too, whose objects name none at all; those by which a task manages others may be for these alone.
+func (k *Kernel) Lists(id TaskID, driver uint32) bool {
+	t := k.task(id)
+	return t != nil && t.restricted() && t.object.AllowsDriver(driver)
+}
+
 // Stop keeps a task from running until Start. It stays alive: its memory, its grants and
 // its upcalls stay, and new upcalls queue. It returns abi.ALREADY if the task is stopped.
 func (k *Kernel) Stop(id TaskID, c capability.TaskManagement) abi.ErrorCode {
@@ -153,6 +171,14 @@ func (t *Task) PrintShortID(w Writer, width int) {
 	}
 	format.Print(w, "0x%8x", uint64(t.identity.ShortID))
 	format.Left(w, "", width-len("0x00000000"))
+}
+
+// NameLength is how many bytes the task's package name has.
+func (t *Task) NameLength() int { return len(t.object.Name()) }
+
+// ReadName copies the task's package name from an offset on to p, and returns how many bytes.
+func (t *Task) ReadName(p []byte, offset int) int {
+	return copy(p, t.object.Name()[min(offset, t.NameLength()):])
 }
 
 // PrintName writes the task's name, of a very long one its first bytes, with anything but ASCII made

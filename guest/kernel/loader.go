@@ -65,11 +65,19 @@ const (
 // digestSize is how much is hashed in one piece of work, in bytes: a multiple of SHA-256's block.
 const digestSize = 16 << 10
 
-// Init ties the Loader to its client. It is called once, before tasks are loaded.
-func (l *Loader) Init(k *Kernel, cpu SpaceCPU, reuse *Reuse, client LoaderClient, c capability.TaskManagement) {
+// Init makes the Loader ready. It is called once, by the board, before tasks are loaded.
+func (l *Loader) Init(k *Kernel, cpu SpaceCPU, reuse *Reuse, c capability.TaskManagement) {
 	c.Require()
-	l.kernel, l.cpu, l.reuse, l.client = k, cpu, reuse, client
+	l.kernel, l.cpu, l.reuse = k, cpu, reuse
 	l.call.Register(k, l)
+}
+
+// SetLoaderClient sets who is told, before anything else is called. In the place of another, which failed, it finds no object.
+func (l *Loader) SetLoaderClient(client LoaderClient) {
+	l.client = client
+	if l.stage != idle {
+		l.drop()
+	}
 }
 
 // SetUp takes memory for an object of so many bytes, and clears it: then the client is told. It returns abi.BUSY if there is an

@@ -57,8 +57,10 @@ func (l *load) last() abi.ErrorCode { return l.ends[len(l.ends)-1] }
 func newLoading(tb testing.TB, ram int) *loading {
 	m := &loading{machine: newMachineWithRAM(tb, ram), tb: tb}
 	m.CPU.TakesTables, m.Forever = true, true
-	m.loader.Init(&m.Kernel, &m.CPU, &m.Reuse, &m.loader, m.Capabilities.TaskManagement)
-	m.second.Init(&m.Kernel, &m.CPU, &m.Reuse, &m.second, m.Capabilities.TaskManagement)
+	for _, l := range []*load{&m.loader, &m.second} {
+		l.Init(&m.Kernel, &m.CPU, &m.Reuse, m.Capabilities.TaskManagement)
+		l.SetLoaderClient(l)
+	}
 	m.AddTask("keeper", waits, nil)
 	for slot := 1; slot < kernel.MaxTasks; slot++ {
 		m.CPU.Programs[slot] = waits
