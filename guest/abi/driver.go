@@ -9,6 +9,8 @@ const (
 	DriverLowLevelDebug       = 0x8
 	DriverReadOnlyState       = 0x9
 	DriverIPC                 = 0x10000
+	DriverAppLoader           = 0x10001
+	DriverProcessInfo         = 0x10002
 	DriverEthernetTap         = 0x30007
 	DriverRNG                 = 0x40001
 	DriverNonvolatileStorage  = 0x50001

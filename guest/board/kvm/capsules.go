@@ -9,6 +9,7 @@ import (
 	"kapsel/guest/capsules/adcport"
 	"kapsel/guest/capsules/alarm"
 	"kapsel/guest/capsules/alarmmux"
+	"kapsel/guest/capsules/apploader"
 	"kapsel/guest/capsules/buzzer"
 	"kapsel/guest/capsules/buzzerport"
 	"kapsel/guest/capsules/console"
@@ -21,6 +22,7 @@ import (
 	"kapsel/guest/capsules/lowleveldebug"
 	"kapsel/guest/capsules/nonvolatile"
 	"kapsel/guest/capsules/processconsole"
+	"kapsel/guest/capsules/processinfo"
 	"kapsel/guest/capsules/readonlystate"
 	"kapsel/guest/capsules/rng"
 	"kapsel/guest/capsules/screenport"
@@ -58,6 +60,8 @@ var capsules = [...]kernel.Component{
 	{Name: "ipc", Init: wireIPC, Clear: func() { system.ipc = ipc.IPC{} }},
 	{Name: "readonlystate", Init: wireReadOnlyState, Clear: func() { system.readOnlyState = readonlystate.State{} }},
 	{Name: "processconsole", Uses: "uartmux debugwriter", Init: wireProcessConsole, Clear: func() { system.processConsole = processconsole.Console{} }},
+	{Name: "apploader", Init: wireAppLoader, Clear: func() { system.appLoader = apploader.AppLoader{} }},
+	{Name: "processinfo", Init: wireProcessInfo, Clear: func() { system.processInfo = processinfo.ProcessInfo{} }},
 	{Name: "rng", Uses: "virtiorng", Init: wireRNG, Clear: func() { system.devices.rng = rng.RNG{} }},
 	{Name: "ethernettap", Uses: "virtionet", Init: wireTap, Clear: func() { system.devices.tap = ethernettap.EthernetTap{} }},
 	{Name: "rawblock", Uses: "virtioblk", Init: wireRawBlock, Clear: func() { system.instruments.clearRawBlock() }},
@@ -188,6 +192,27 @@ func wireReadOnlyState(can capability.Set) bool {
 func wireProcessConsole(can capability.Set) bool {
 	b := &system
 	b.processConsole.Init(&b.kernel, &b.lines.process, &b.debug, b, can.TaskManagement)
+	return true
+}
+
+// wireAppLoader and wireProcessInfo let tasks at other tasks, as the command line wants it.
+func wireAppLoader(can capability.Set) bool {
+	b := &system
+	if b.management == byNone {
+		return false
+	}
+	b.appLoader.Init(&b.kernel, &b.taskLoader, b.management == byAll, can)
+	b.kernel.AddDriver(abi.DriverAppLoader, &b.appLoader)
+	return true
+}
+
+func wireProcessInfo(can capability.Set) bool {
+	b := &system
+	if b.management == byNone {
+		return false
+	}
+	b.processInfo.Init(&b.kernel, b.management == byAll, can)
+	b.kernel.AddDriver(abi.DriverProcessInfo, &b.processInfo)
 	return true
 }
 
