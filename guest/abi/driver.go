@@ -9,9 +9,11 @@ const (
 	DriverIPC                 = 0x10000
 	DriverEthernetTap         = 0x30007
 	DriverRNG                 = 0x40001
+	DriverAppFlash            = 0x50000
 	DriverNonvolatileStorage  = 0x50001
 	DriverKeyValue            = 0x50003
 	DriverIsolatedNonvolatile = 0x50004
+	DriverDateTime            = 0x90007
 )
 
 // Driver numbers of Kapsel's own, which Tock leaves free.
