@@ -9,10 +9,13 @@ import (
 	"kapsel/guest/arch/amd64"
 	"kapsel/guest/board/base"
 	"kapsel/guest/capsules/alarm"
+	"kapsel/guest/capsules/appflash"
 	"kapsel/guest/capsules/console"
+	"kapsel/guest/capsules/datetime"
 	"kapsel/guest/capsules/debugwriter"
 	"kapsel/guest/capsules/ipc"
 	"kapsel/guest/capsules/lowleveldebug"
+	"kapsel/guest/capsules/mc146818"
 	"kapsel/guest/capsules/processconsole"
 	"kapsel/guest/capsules/readonlystate"
 	"kapsel/guest/capsules/uart16550"
@@ -64,6 +67,10 @@ type board struct {
 	lowLevelDebug  lowleveldebug.LowLevelDebug
 	ipc            ipc.IPC
 	readOnlyState  readonlystate.State
+	appFlash       appflash.AppFlash
+	cmosPorts      mmio.Ports
+	cmosClock      mc146818.Clock
+	dateTime       datetime.DateTime
 	processConsole processconsole.Console
 	instruments    instruments
 	devices        devices
