@@ -9,11 +9,14 @@ import (
 	"kapsel/guest/arch/amd64"
 	"kapsel/guest/board/base"
 	"kapsel/guest/capsules/alarm"
+	"kapsel/guest/capsules/appflash"
 	"kapsel/guest/capsules/apploader"
 	"kapsel/guest/capsules/console"
+	"kapsel/guest/capsules/datetime"
 	"kapsel/guest/capsules/debugwriter"
 	"kapsel/guest/capsules/ipc"
 	"kapsel/guest/capsules/lowleveldebug"
+	"kapsel/guest/capsules/mc146818"
 	"kapsel/guest/capsules/processconsole"
 	"kapsel/guest/capsules/processinfo"
 	"kapsel/guest/capsules/readonlystate"
@@ -71,6 +74,10 @@ type board struct {
 	taskLoader     kernel.Loader // for tasks
 	appLoader      apploader.AppLoader
 	processInfo    processinfo.ProcessInfo
+	appFlash       appflash.AppFlash
+	cmosPorts      mmio.Ports
+	cmosClock      mc146818.Clock
+	dateTime       datetime.DateTime
 	processConsole processconsole.Console
 	instruments    instruments
 	devices        devices
