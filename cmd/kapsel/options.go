@@ -26,6 +26,7 @@ type runOptions struct {
 	breaks  addresses
 	devices devices
 	net     network.Flag
+	gpio    gpioOptions
 	verbose bool
 
 	watchdog time.Duration // 0: none
@@ -57,6 +58,7 @@ func parseRun(args []string) (*runOptions, error) {
 	f.Var(&o.net, "net", "")
 	f.Var(rngFlag{&o.devices}, "rng", "")
 	f.Var(consoleFlag{&o.devices}, "console", "")
+	f.Var(gpioFlag{&o.gpio, &o.devices}, "gpio", "")
 	f.BoolVar(&o.verbose, "v", false, "")
 	f.StringVar(&o.linux, "linux", "", "")
 	f.StringVar(&o.initrd, "initrd", "", "")
@@ -96,7 +98,7 @@ func parseRun(args []string) (*runOptions, error) {
 	if o.linux == "" {
 		o.image, o.tasks = files[0], files[1:]
 	}
-	return o, nil
+	return o, checkGPIO(o.gpio, files)
 }
 
 // forLinux sets what is otherwise when Linux is booted, and refuses what Linux cannot have.
