@@ -4,6 +4,9 @@ package abi
 const (
 	DriverAlarm               = 0x0
 	DriverConsole             = 0x1
+	DriverLED                 = 0x2
+	DriverButton              = 0x3
+	DriverGPIO                = 0x4
 	DriverLowLevelDebug       = 0x8
 	DriverReadOnlyState       = 0x9
 	DriverIPC                 = 0x10000

@@ -6,11 +6,15 @@ import (
 	"kapsel/guest/abi"
 	spec "kapsel/guest/abi/virtio"
 	"kapsel/guest/capsules/alarmmux"
+	"kapsel/guest/capsules/button"
 	"kapsel/guest/capsules/ethernettap"
+	"kapsel/guest/capsules/gpio"
+	"kapsel/guest/capsules/led"
 	"kapsel/guest/capsules/rng"
 	"kapsel/guest/capsules/virtio"
 	"kapsel/guest/capsules/virtioblk"
 	"kapsel/guest/capsules/virtioconsole"
+	"kapsel/guest/capsules/virtiogpio"
 	"kapsel/guest/capsules/virtionet"
 	"kapsel/guest/capsules/virtiorng"
 	"kapsel/guest/dma"
@@ -35,6 +39,10 @@ type devices struct {
 	disk    disk
 	storage storage
 	network network
+	pins    virtiogpio.GPIO
+	led     led.LED
+	button  button.Button
+	gpio    gpio.GPIO
 	tap     ethernettap.EthernetTap
 }
 
@@ -68,7 +76,7 @@ const (
 const deviceMemory = 64 << 10
 
 // kinds are the kinds of devices that there is a driver for.
-var kinds = [...]uint32{spec.IDEntropy, spec.IDConsole, spec.IDBlock, spec.IDNet}
+var kinds = [...]uint32{spec.IDEntropy, spec.IDConsole, spec.IDBlock, spec.IDNet, spec.IDGPIO}
 
 // find finds out what the devices are.
 func (d *devices) find(can capability.Set) {
