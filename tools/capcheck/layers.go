@@ -78,6 +78,7 @@ var layers = []layer{
 		imports: []string{"guest/abi/virtio/...", "guest/capsules/virtio", "guest/dma", "guest/kernel/capability", "guest/kernel/kerneltest", "guest/mmio"}},
 	{packages: "guest/capsules/virtioblk", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtioconsole", kind: capsule, imports: virtioDriver, library: bits},
+	{packages: "guest/capsules/virtiogpio", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtionet", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtioports", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtiorng", kind: capsule, imports: virtioDriver, library: bits},
