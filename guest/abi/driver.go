@@ -9,6 +9,10 @@ const (
 	DriverIPC                 = 0x10000
 	DriverEthernetTap         = 0x30007
 	DriverRNG                 = 0x40001
+	DriverCRC                 = 0x40002
+	DriverHMAC                = 0x40003
+	DriverSHA                 = 0x40005
+	DriverAES                 = 0x40006
 	DriverNonvolatileStorage  = 0x50001
 	DriverKeyValue            = 0x50003
 	DriverIsolatedNonvolatile = 0x50004
