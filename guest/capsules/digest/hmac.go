@@ -50,15 +50,15 @@ func (h *HMAC) command(id kernel.TaskID, command, a0 uint32) abi.ErrorCode {
 	case hmacSetAlgorithm:
 		return h.setAlgorithm(id, a0)
 	case hmacRun:
-		return h.ask(id, hash, h.start)
+		return h.ask(id, give, h.start)
 	case hmacUpdate:
-		return h.ask(id, update, h.startOrGoOn)
+		return h.ask(id, goOn, h.startOrGoOn)
 	case hmacFinish:
-		return h.ask(id, hash, end)
+		return h.ask(id, give, end)
 	case hmacVerify:
-		return h.ask(id, verify, h.start)
+		return h.ask(id, compare, h.start)
 	case hmacVerifyFinish:
-		return h.ask(id, verify, end)
+		return h.ask(id, compare, end)
 	}
 	return abi.NOSUPPORT
 }

@@ -37,7 +37,7 @@ func (s *SHA) Command(id kernel.TaskID, command, a0, _ uint32) kernel.Result {
 	case shaSetAlgorithm:
 		return kernel.Outcome(s.setAlgorithm(id, a0))
 	case shaHash:
-		return kernel.Outcome(s.ask(id, hash, func(q *request, _ *kernel.TaskData) abi.ErrorCode {
+		return kernel.Outcome(s.ask(id, give, func(q *request, _ *kernel.TaskData) abi.ErrorCode {
 			return s.engine.StartDigest(&q.message, q.next)
 		}))
 	}

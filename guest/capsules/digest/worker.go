@@ -59,14 +59,14 @@ type request struct {
 type goal uint8
 
 const (
-	update goal = iota // to add to the message
-	hash               // and to give its digest
-	verify             // and to compare its digest
+	goOn    goal = iota // to add to the message
+	give                // and to give its digest
+	compare             // and to compare its digest
 )
 
 // told is the subscribe number for a request's end.
 func (g goal) told() uint32 {
-	if g == verify {
+	if g == compare {
 		return verified
 	}
 	return hashed
@@ -125,7 +125,7 @@ func (w *worker) begin(q *request, task *kernel.TaskData) {
 	if !q.added {
 		n = task.ReadOnly(w.buffers.data).ReadAt(w.piece[:], q.offset)
 	}
-	if n == 0 && q.goal == update {
+	if n == 0 && q.goal == goOn {
 		w.finish(q, task, abi.OK)
 		return
 	}
@@ -167,7 +167,7 @@ func (w *worker) DigestDone(_ *hil.DigestMessage, bytes []byte, e abi.ErrorCode)
 // finish ends a request and tells the task. What the message was is forgotten, unless it goes on.
 func (w *worker) finish(q *request, task *kernel.TaskData, e abi.ErrorCode) {
 	q.ticket = 0
-	q.open = q.goal == update && e == abi.OK
+	q.open = q.goal == goOn && e == abi.OK
 	value := uint32(0)
 	if e == abi.OK {
 		value, e = w.deliver(q, task)
@@ -182,13 +182,13 @@ func (w *worker) finish(q *request, task *kernel.TaskData, e abi.ErrorCode) {
 func (w *worker) deliver(q *request, task *kernel.TaskData) (value uint32, e abi.ErrorCode) {
 	digest := w.sum[:q.message.Algorithm.Size()]
 	switch q.goal {
-	case hash:
+	case give:
 		to := task.ReadWrite(w.buffers.digest)
 		if w.buffers.whole && to.Len() != uint64(len(digest)) {
 			return 0, abi.NOMEM
 		}
 		to.WriteAt(digest, 0)
-	case verify:
+	case compare:
 		var wanted [hil.MaxDigest]byte
 		n := task.ReadOnly(w.buffers.compare).ReadAt(wanted[:len(digest)], 0)
 		if n == len(digest) && equal(digest, wanted[:n]) {

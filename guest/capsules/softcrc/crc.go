@@ -4,6 +4,7 @@ package softcrc
 import (
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/crc"
 	"kapsel/guest/kernel/crc32c"
 	"kapsel/guest/kernel/hil"
 )
@@ -29,7 +30,7 @@ func (c *CRC) SetCRCClient(client hil.CRCClient) { c.client = client }
 // EmptyCRC implements hil.CRC.
 func (c *CRC) EmptyCRC(algorithm hil.CRCAlgorithm) uint32 {
 	if algorithm == hil.CRC16CCITT {
-		return 0xffff
+		return crc.EmptyCCITT
 	}
 	return 0
 }
@@ -63,37 +64,7 @@ func add(algorithm hil.CRCAlgorithm, sum uint32, data []byte) uint32 {
 	case hil.CRC32C:
 		return crc32c.Add(sum, data)
 	case hil.CRC16CCITT:
-		return reverse16(addByNibbles(&ccitt, reverse16(sum), data))
+		return crc.AddCCITT(sum, data)
 	}
-	return ^addByNibbles(&ethernet, ^sum, data)
+	return crc.AddEthernet(sum, data)
 }
-
-// addByNibbles divides data, four bits at a time from the lowest on, and returns the remainder, in reverse.
-func addByNibbles(table *[16]uint32, remainder uint32, data []byte) uint32 {
-	for _, b := range data {
-		remainder ^= uint32(b)
-		remainder = remainder>>4 ^ table[remainder%16]
-		remainder = remainder>>4 ^ table[remainder%16]
-	}
-	return remainder
-}
-
-// reverse16 reverses the order of 16 bits.
-func reverse16(v uint32) (r uint32) {
-	for range 16 {
-		r, v = r<<1|v&1, v>>1
-	}
-	return r
-}
-
-// The remainders of four bits, by the reversed polynomials 0xedb88320 and 0x8408.
-var (
-	ethernet = [16]uint32{
-		0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
-		0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
-	}
-	ccitt = [16]uint32{
-		0x0000, 0x1081, 0x2102, 0x3183, 0x4204, 0x5285, 0x6306, 0x7387,
-		0x8408, 0x9489, 0xa50a, 0xb58b, 0xc60c, 0xd68d, 0xe70e, 0xf78f,
-	}
-)
