@@ -5,8 +5,10 @@ package main
 import (
 	"kapsel/guest/abi"
 	spec "kapsel/guest/abi/virtio"
+	"kapsel/guest/capsules/aes"
 	"kapsel/guest/capsules/alarm"
 	"kapsel/guest/capsules/console"
+	"kapsel/guest/capsules/crc"
 	"kapsel/guest/capsules/debugwriter"
 	"kapsel/guest/capsules/ethernettap"
 	"kapsel/guest/capsules/ipc"
@@ -16,6 +18,8 @@ import (
 	"kapsel/guest/capsules/processconsole"
 	"kapsel/guest/capsules/readonlystate"
 	"kapsel/guest/capsules/rng"
+	"kapsel/guest/capsules/softaes"
+	"kapsel/guest/capsules/softcrc"
 	"kapsel/guest/capsules/uart16550"
 	"kapsel/guest/capsules/uartmux"
 	"kapsel/guest/capsules/virtioconsole"
@@ -41,6 +45,10 @@ var capsules = [...]kernel.Component{
 	{Name: "blockcache", Uses: "virtioblk", Init: wireCache, Clear: func() { system.devices.storage.cached = cached{} }},
 	{Name: "volume", Uses: "blockcache debugwriter", Init: wireVolume, Clear: func() { system.devices.storage.volume = volume.Volume{} }},
 
+	{Name: "softcrc", Init: wireCRCEngine, Clear: func() { system.computing.crcEngine = softcrc.CRC{} }},
+	{Name: "softdigest", Init: wireDigestEngines, Clear: func() { system.computing.digests = digestEngines{} }},
+	{Name: "softaes", Init: wireAESEngine, Clear: func() { system.computing.aesEngine = softaes.AES{} }},
+
 	{Name: "alarm", Uses: "alarmmux benchmark", Init: wireAlarm, Clear: func() { system.alarm = alarm.Alarm{} }},
 	{Name: "console", Uses: "uartmux", Init: wireConsole, Clear: func() { system.console = console.Console{} }},
 	{Name: "lowleveldebug", Uses: "debugwriter", Init: wireLowLevelDebug, Clear: func() { system.lowLevelDebug = lowleveldebug.LowLevelDebug{} }},
@@ -51,6 +59,9 @@ var capsules = [...]kernel.Component{
 	{Name: "ethernettap", Uses: "virtionet", Init: wireTap, Clear: func() { system.devices.tap = ethernettap.EthernetTap{} }},
 	{Name: "rawblock", Uses: "virtioblk", Init: wireRawBlock, Clear: func() { system.instruments.clearRawBlock() }},
 	{Name: "rawnet", Uses: "virtionet", Init: wireRawNet, Clear: func() { system.instruments.clearRawNet() }},
+	{Name: "crc", Uses: "softcrc", Init: wireCRC, Clear: func() { system.computing.crc = crc.CRC{} }},
+	{Name: "digest", Uses: "softdigest", Init: wireDigests, Clear: func() { system.computing.digest = digests{} }},
+	{Name: "aes", Uses: "softaes", Init: wireAES, Clear: func() { system.computing.aes = aes.AES{} }},
 	{Name: "kvstore", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireKeyValue, Clear: func() { system.devices.storage.keyValue = kvstore.KVStore{} }},
 	{Name: "nonvolatile", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireNonvolatile, Clear: func() { system.devices.storage.nonvolatile = nonvolatile.Server{} }},
 }

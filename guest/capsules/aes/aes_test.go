@@ -450,8 +450,8 @@ func TestBuffersThatShrink(t *testing.T) {
 	assert.False(t, m.Run())
 }
 
-// TestTasksTakeTurns: each gets what its own key makes, also where the parts of its message come between those of others', and one that begins
-// and finishes again and again disturbs nobody.
+// TestTasksTakeTurns: each gets what its own key makes, also where the parts of its message come between those of others', and who asks for
+// much does not hold the others up.
 func TestTasksTakeTurns(t *testing.T) {
 	m, _, a := newMachine(t)
 	var order []string
@@ -469,6 +469,15 @@ func TestTasksTakeTurns(t *testing.T) {
 			}
 		}, nil)
 	}
+	assert.False(t, m.Run())
+	assert.Equal(t, []string{"5984", "5984"}, order[4:])
+	assert.False(t, a.busy)
+}
+
+// TestFinishMeanwhile: a task that begins and finishes again and again, at all moments, gets nothing of a message that it finished, and
+// disturbs nobody.
+func TestFinishMeanwhile(t *testing.T) {
+	m, _, a := newMachine(t)
 	m.AddTask("undecided", func(k *kerneltest.Task) {
 		shareKey(k, pattern(16), pattern(16))
 		for n := range uint64(30) {
@@ -477,10 +486,24 @@ func TestTasksTakeTurns(t *testing.T) {
 			assert.Equal(t, success, k.Command(number, setup, 0, 0))
 			k.Spin(n * 20)
 			assert.Equal(t, success, k.Command(number, finish, 0, 0))
+			k.Command(number, setAlgorithm, uint64(ecb), 1)
+			got, _ := run(t, k, setup, pattern(16), 16)
+			if got[1] == 512 { // the first message was done before it was finished
+				got = k.WaitFor(number, crypted)
+			}
+			assert.Equal(t, told(16, 0), got)
+			assert.Equal(t, with(reference(hil.AESECB, false, pattern(16), nil, pattern(16))), k.Load(k.Start.RAMStart+destinationAt, 17))
+		}
+	}, nil)
+	m.AddTask("goes on", func(k *kerneltest.Task) {
+		shareKey(k, pattern(16), pattern(16))
+		k.Command(number, setAlgorithm, uint64(ctr), 1)
+		for range 30 {
+			_, out := run(t, k, setup, pattern(700), 700)
+			assert.True(t, bytes.Equal(with(reference(hil.AESCTR, false, pattern(16), pattern(16), pattern(700))), out))
 		}
 	}, nil)
 	assert.False(t, m.Run())
-	assert.Equal(t, []string{"5984", "5984"}, order[4:])
 	assert.False(t, a.busy)
 }
 
