@@ -7,6 +7,7 @@ import (
 	spec "kapsel/guest/abi/virtio"
 	"kapsel/guest/capsules/adc"
 	"kapsel/guest/capsules/adcport"
+	"kapsel/guest/capsules/aes"
 	"kapsel/guest/capsules/alarm"
 	"kapsel/guest/capsules/alarmmux"
 	"kapsel/guest/capsules/appflash"
@@ -15,6 +16,7 @@ import (
 	"kapsel/guest/capsules/buzzer"
 	"kapsel/guest/capsules/buzzerport"
 	"kapsel/guest/capsules/console"
+	"kapsel/guest/capsules/crc"
 	"kapsel/guest/capsules/dac"
 	"kapsel/guest/capsules/dacport"
 	"kapsel/guest/capsules/datetime"
@@ -32,6 +34,8 @@ import (
 	"kapsel/guest/capsules/readonlystate"
 	"kapsel/guest/capsules/rng"
 	"kapsel/guest/capsules/screenport"
+	"kapsel/guest/capsules/softaes"
+	"kapsel/guest/capsules/softcrc"
 	"kapsel/guest/capsules/textscreen"
 	"kapsel/guest/capsules/uart16550"
 	"kapsel/guest/capsules/uartmux"
@@ -62,6 +66,10 @@ var capsules = [...]kernel.Component{
 	{Name: "blockcache", Uses: "virtioblk", Init: wireCache, Clear: func() { system.devices.storage.cached = cached{} }},
 	{Name: "volume", Uses: "blockcache debugwriter", Init: wireVolume, Clear: func() { system.devices.storage.volume = volume.Volume{} }},
 
+	{Name: "softcrc", Init: wireCRCEngine, Clear: func() { system.computing.crcEngine = softcrc.CRC{} }},
+	{Name: "softdigest", Init: wireDigestEngines, Clear: func() { system.computing.digests = digestEngines{} }},
+	{Name: "softaes", Init: wireAESEngine, Clear: func() { system.computing.aesEngine = softaes.AES{} }},
+
 	{Name: "alarm", Uses: "alarmmux benchmark", Init: wireAlarm, Clear: func() { system.alarm = alarm.Alarm{} }},
 	{Name: "console", Uses: "uartmux", Init: wireConsole, Clear: func() { system.console = console.Console{} }},
 	{Name: "lowleveldebug", Uses: "debugwriter", Init: wireLowLevelDebug, Clear: func() { system.lowLevelDebug = lowleveldebug.LowLevelDebug{} }},
@@ -88,6 +96,9 @@ var capsules = [...]kernel.Component{
 	{Name: "buzzer", Uses: "buzzerport", Ready: portsAreKnown, Init: wireBuzzer, Clear: func() { system.devices.ports.buzzer = buzzer.Buzzer{} }},
 	{Name: "screenport", Uses: "virtioports", Ready: portsAreKnown, Init: wireScreenPort, Clear: func() { system.devices.ports.screenPort = screenport.Screen{} }},
 	{Name: "textscreen", Uses: "screenport", Ready: portsAreKnown, Init: wireTextScreen, Clear: func() { system.devices.ports.textScreen = textscreen.TextScreen{} }},
+	{Name: "crc", Uses: "softcrc", Init: wireCRC, Clear: func() { system.computing.crc = crc.CRC{} }},
+	{Name: "digest", Uses: "softdigest", Init: wireDigests, Clear: func() { system.computing.digest = digests{} }},
+	{Name: "aes", Uses: "softaes", Init: wireAES, Clear: func() { system.computing.aes = aes.AES{} }},
 	{Name: "kvstore", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireKeyValue, Clear: func() { system.devices.storage.keyValue = kvstore.KVStore{} }},
 	{Name: "nonvolatile", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireNonvolatile, Clear: func() { system.devices.storage.nonvolatile = nonvolatile.Server{} }},
 }

@@ -81,6 +81,7 @@ type board struct {
 	processConsole processconsole.Console
 	instruments    instruments
 	devices        devices
+	computing      computing
 }
 
 // lines are the shares of the line.
