@@ -3,7 +3,7 @@ package kernel
 import "math/bits"
 
 // maxDeferred is the number of deferred calls of the whole system.
-const maxDeferred = 32
+const maxDeferred = 64
 
 // DeferredClient is what a deferred call calls.
 type DeferredClient interface {
@@ -17,19 +17,16 @@ type DeferredClient interface {
 type DeferredCall struct {
 	_      notComparable
 	kernel *Kernel
-	mask   uint32
+	mask   uint64
 }
 
 // Register ties the call to its client. It is called once for each DeferredCall, before
-// the main loop; a second time, or beyond 32 in the whole system, is a wiring error.
+// the main loop; a second time, or beyond 64 in the whole system, is a wiring error.
 //
 //go:noinline
 func (d *DeferredCall) Register(k *Kernel, client DeferredClient) {
-	if d.kernel != nil {
-		panic("kernel: a deferred call was registered twice")
-	}
-	if k.deferred.count == maxDeferred {
-		panic("kernel: more than 32 deferred calls: raise maxDeferred")
+	if d.kernel != nil || k.deferred.count == maxDeferred {
+		panic(misuse + "a deferred call was registered twice, or beyond 64")
 	}
 	d.kernel = k
 	d.mask = 1 << k.deferred.count
@@ -42,7 +39,7 @@ func (d *DeferredCall) Register(k *Kernel, client DeferredClient) {
 //go:noinline
 func (d *DeferredCall) Set() {
 	if d.kernel == nil {
-		panic("kernel: a deferred call was set before it was registered")
+		panic(misuse + "a deferred call was set before it was registered")
 	}
 	d.kernel.deferred.pending |= d.mask
 	d.kernel.goesOn = false
@@ -55,7 +52,7 @@ type notComparable [0]func()
 // deferredCalls are the registered clients and those that wait to be called.
 type deferredCalls struct {
 	_       notComparable
-	pending uint32
+	pending uint64
 	count   int
 	clients [maxDeferred]deferredClient
 }
@@ -69,7 +66,7 @@ type deferredClient struct {
 // run calls the clients that wait, in the order of their registration, each once.
 func (d *deferredCalls) run() {
 	for waiting := d.pending; waiting != 0; waiting &= waiting - 1 {
-		i := bits.TrailingZeros32(waiting)
+		i := bits.TrailingZeros64(waiting)
 		d.pending &^= 1 << i
 		d.clients[i].client.HandleDeferredCall()
 	}

@@ -34,8 +34,8 @@ const maxDrivers = driverPlaces / 2
 
 // driverPlaces is a power of two, 1 << (32 - driverShift).
 const (
-	driverPlaces = 64
-	driverShift  = 26
+	driverPlaces = 128
+	driverShift  = 25
 )
 
 // driverTable has the drivers by number, each at the first free place from its number's own on,
@@ -66,27 +66,28 @@ func (t *driverTable) place(number, i uint32) *driverPlace {
 	return &t.places[(number*0x9e3779b1>>driverShift+i)%driverPlaces]
 }
 
-// find is the driver with that number, or nil.
-func (t *driverTable) find(number uint32) Driver {
+// of is the place of a driver's number, free if no driver has it.
+//
+//go:noinline
+func (t *driverTable) of(number uint32) *driverPlace {
 	for i := uint32(0); ; i++ {
 		if p := t.place(number, i); p.key == key(number) || p.key == 0 {
-			return p.driver
+			return p
 		}
 	}
 }
 
+// find is the driver with that number, or nil.
+func (t *driverTable) find(number uint32) Driver { return t.of(number).driver }
+
 // AddDriver gives the driver its number. It is called before the first Load, with a number that
-// no other driver has, for 32 drivers at most: otherwise it is a wiring error.
+// no other driver has, for 64 drivers at most: otherwise it is a wiring error.
 func (k *Kernel) AddDriver(number uint32, d Driver) {
 	t := &k.drivers
-	if d == nil || k.sealed || t.count == maxDrivers || t.find(number) != nil {
-		panic("kernel: no driver, or one with a number that another has, after Load, or beyond 32 was added")
+	p := t.of(number)
+	if d == nil || k.sealed || t.count == maxDrivers || p.key != 0 {
+		panic(misuse + "no driver, or one with a number that another has, after Load, or beyond 64 was added")
 	}
 	t.count++
-	i := uint32(0)
-	for t.place(number, i).key != 0 {
-		i++
-	}
-	p := t.place(number, i)
 	p.key, p.driver = key(number), d
 }

@@ -73,7 +73,7 @@ func (g *Grant[T]) Init(k *Kernel, driver uint32, counts SlotCounts, c capabilit
 func (s *Slots) init(k *Kernel, driver uint32, counts SlotCounts, size int, c capability.MemoryAllocation) {
 	c.Require()
 	if s.kernel != nil || k.sealed || k.grants == maxGrants {
-		panic("kernel: a grant was made twice, after Load, or beyond 32")
+		panic(misuse + "a grant was made twice, after Load, or beyond 32")
 	}
 	s.kernel = k
 	s.driver = driver

@@ -31,7 +31,6 @@ type Kernel struct {
 	grants   int               // grants made
 	allSlots [maxGrants]*Slots // of those grants
 	sealed   bool
-	drivers  driverTable
 	deferred deferredCalls
 
 	running  *Task  // the task whose turn it is, or was last
@@ -42,8 +41,9 @@ type Kernel struct {
 	share    workShare
 
 	// Behind the rest, which instructions reach by short offsets so.
-	tasks [MaxTasks]*Task // by slot; spare where there is none
-	spare Task            // the task that there is not, and of the object that Load looks at
+	tasks   [MaxTasks]*Task // by slot; spare where there is none
+	drivers driverTable
+	spare   Task // the task that there is not, and of the object that Load looks at
 }
 
 // Config is what a board wires into the kernel. Every field is needed but two, which say so.
@@ -74,11 +74,11 @@ type ContextSwitchCallback interface {
 // who gave a kernel that runs another CPU would be handed the memory of its tasks.
 func (k *Kernel) Init(c Config) {
 	if k.cpu != nil {
-		panic("kernel: Init was called twice")
+		panic(misuse + "Init was called twice")
 	}
 	if c.CPU == nil || c.Platform == nil || c.Scheduler == nil || c.Policy == nil ||
 		c.Credentials == nil || c.Identity == nil || c.Debug == nil || c.RAM == nil {
-		panic("kernel: Init needs a CPU, a Platform, a Scheduler, all Policies, a Debug writer and RAM")
+		panic(misuse + "Init needs a CPU, a Platform, a Scheduler, all Policies, a Debug writer and RAM")
 	}
 	k.cpu = c.CPU
 	k.cpu.Attach(k)
@@ -126,7 +126,7 @@ func (k *Kernel) RunForever(c capability.MainLoop) {
 func (k *Kernel) ServeUntil(done func() bool, c capability.MainLoop) {
 	k.begin(c)
 	if k.sealed {
-		panic("kernel: ServeUntil was called after Load")
+		panic(misuse + "ServeUntil was called after Load")
 	}
 	for !done() {
 		if k.workWaits() {

@@ -266,9 +266,9 @@ func TestWiringErrors(t *testing.T) {
 			d.Register(k, nil)
 			d.Register(k, nil)
 		},
-		"33 deferred calls": func() {
+		"65 deferred calls": func() {
 			k := new(kernel.Kernel)
-			for range 33 {
+			for range 65 {
 				new(kernel.DeferredCall).Register(k, nil)
 			}
 		},

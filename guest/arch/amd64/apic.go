@@ -93,6 +93,8 @@ const (
 
 	// IOAPICPins is the number of lines that devices can have.
 	IOAPICPins = 24
+	// DevicePins is the number of them that can be routed, from 0 on.
+	DevicePins = (vectorLine0+LineTimer)&^15 - vectorLine0
 )
 
 func ioapicWrite(reg, v uint32) {
@@ -105,7 +107,7 @@ func ioapicWrite(reg, v uint32) {
 // would be of the timer's priority class, and a device that is not served yet would hold the
 // timer back (CPU.Rest): a wiring error.
 func (a *localAPIC) route(pin uint32) {
-	if vectorLine0+pin >= (vectorLine0+LineTimer)&^15 {
+	if pin >= DevicePins {
 		panic("amd64: a device's pin is not below 16")
 	}
 	ioapicWrite(ioapicRedirect+2*pin+1, a.id()<<24)

@@ -34,7 +34,7 @@ type instruments struct {
 	port     blockcache.Port // onto all of the disk
 	rawBlock rawblock.RawBlock
 	rawNet   rawnet.RawNet
-	raw      bool // disk and network are for the raw drivers
+	isRaw    bool // disk and network are for the raw drivers
 }
 
 // measuredPages is how many pages the cache of the benchmark's disk has.
@@ -45,7 +45,7 @@ func (i *instruments) obey(text []byte) bool {
 	if string(text) != "raw" {
 		return false
 	}
-	i.raw = true
+	i.isRaw = true
 	return true
 }
 
@@ -56,7 +56,8 @@ func (i *instruments) alarmFor(t *amd64.Timer) hil.Alarm {
 }
 
 // wire connects the benchmark capsule.
-func (i *instruments) wire(k *kernel.Kernel, m *amd64.Machine, can capability.Set) {
+func (i *instruments) wire(can capability.Set) bool {
+	k, m := &system.kernel, system.machine
 	i.ports = mmio.NewPorts(abi.PortMark, 12, can.Hardware)
 	i.page = mmio.NewMemory(m.MapDevice(abi.BenchmarkMMIO), abi.PageSize, can.Hardware)
 	ram := m.CPU.Frame(m.TaskRAM.Take(abi.PageSize))
@@ -81,25 +82,34 @@ func (i *instruments) wire(k *kernel.Kernel, m *amd64.Machine, can capability.Se
 	for n := range uint32(idleDrivers) {
 		k.AddDriver(abi.DriverBenchmark+1+n, idleDriver{})
 	}
+	return true
 }
 
-// wireDisk lets tasks at a block device as it is, if the command line asks for that. It reports whether it does.
-func (i *instruments) wireDisk(k *kernel.Kernel, d hil.BlockDevice, can capability.Set) bool {
-	if i.raw {
-		i.rawBlock.Init(k, d, can.MemoryAllocation)
-		k.AddDriver(abi.DriverRawBlock, &i.rawBlock)
+// raw reports whether the command line asks for the devices as they are.
+func (i *instruments) raw() bool { return i.isRaw }
+
+// wireDisk lets tasks at a block device as it is.
+func (i *instruments) wireDisk(d hil.BlockDevice, can capability.Set) bool {
+	if i.isRaw {
+		i.rawBlock.Init(&system.kernel, d, can.MemoryAllocation)
+		system.kernel.AddDriver(abi.DriverRawBlock, &i.rawBlock)
 	}
-	return i.raw
+	return i.isRaw
 }
 
-// wireNetwork lets tasks at a network device as it is, if the command line asks for that. It reports whether it does.
-func (i *instruments) wireNetwork(k *kernel.Kernel, n hil.Ethernet, can capability.Set) bool {
-	if i.raw {
-		i.rawNet.Init(k, n, can.MemoryAllocation)
-		k.AddDriver(abi.DriverRawNet, &i.rawNet)
+// wireNetwork lets tasks at a network device as it is.
+func (i *instruments) wireNetwork(n hil.Ethernet, can capability.Set) bool {
+	if i.isRaw {
+		i.rawNet.Init(&system.kernel, n, can.MemoryAllocation)
+		system.kernel.AddDriver(abi.DriverRawNet, &i.rawNet)
 	}
-	return i.raw
+	return i.isRaw
 }
+
+// clear, clearRawBlock and clearRawNet make capsules what they were before they were wired.
+func (i *instruments) clear()         { i.driver = benchmark.Benchmark{} }
+func (i *instruments) clearRawBlock() { i.rawBlock = rawblock.RawBlock{} }
+func (i *instruments) clearRawNet()   { i.rawNet = rawnet.RawNet{} }
 
 // An idleDriver answers no command. Such ones show what the number of drivers costs.
 type idleDriver struct{}

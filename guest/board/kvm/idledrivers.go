@@ -2,6 +2,5 @@
 
 package main
 
-// idleDrivers is how many drivers that nobody calls the benchmark's board has: as many as there
-// is room for.
+// idleDrivers is how many drivers that nobody calls the benchmark's board has.
 const idleDrivers = 26

@@ -47,18 +47,19 @@ type board struct {
 	headerIdentity kernel.HeaderIdentity
 	nameIdentity   kernel.NameIdentity
 
-	ports        mmio.Ports
-	uart         uart16550.UART
-	line         hil.UART // what the kernel and tasks print by: the UART, or a virtio console
-	polling      hil.PollingTransmitter
-	mux          uartmux.Mux
-	consoleShare uartmux.Device
-	debugShare   uartmux.Device
-	processShare uartmux.Device
+	components kernel.Components
+	interrupts [amd64.DevicePins]interrupted // by pin
+	hardware   hil.Alarm                     // the alarm that is shared
+	line       hil.UART                      // what the kernel and tasks print by: the UART, or a virtio console
+	polling    hil.PollingTransmitter
+	chunk      []byte // for the console capsule: what it sends at once
 
+	ports          mmio.Ports
+	uart           uart16550.UART
+	lines          lines
 	debug          debugwriter.Writer
 	console        console.Console
-	chunk          [256]byte // what it sends at once
+	smallChunk     [256]byte
 	alarm          alarm.Alarm
 	lowLevelDebug  lowleveldebug.LowLevelDebug
 	ipc            ipc.IPC
@@ -68,11 +69,13 @@ type board struct {
 	devices        devices
 }
 
-var system board
+// lines are the shares of the line.
+type lines struct {
+	mux                     uartmux.Mux
+	console, debug, process uartmux.Device
+}
 
-// capsules are further drivers, which need nothing of the board but memory in tasks: to add one is to
-// list it here, as in &sum.Sum{}.
-var capsules = [...]kernel.Capsule{}
+var system board
 
 func main() {
 	b := &system
@@ -93,10 +96,13 @@ func main() {
 		Backlog:     &b.debug,
 		RAM:         &b.machine.TaskRAM,
 	})
-	b.wire(can)
+	b.hardware = b.instruments.alarmFor(&b.machine.Timer)
+	b.devices.find(can)
+	b.components.Init(&b.kernel, capsules[:])
+	b.components.Wire(can)
 	b.debug.Poll(&b.uart)
 	base.PrintBanner(&b.debug, b.machine)
-	b.devices.storage.serve(can)
+	b.components.WireRest(can)
 	loaded := b.kernel.Load([][]byte{b.machine.ImageTasks(), b.machine.ModuleTasks()}, can.TaskManagement)
 	b.instruments.booted(b.machine.EntryTicks(), start, amd64.Ticks())
 	base.PrintLoaded(&b.debug, loaded)
@@ -112,50 +118,21 @@ func main() {
 	amd64.Exit(b.kernel.ExitStatus())
 }
 
-// wire connects the capsules, lines before their users.
-func (b *board) wire(can capability.Set) {
-	k := &b.kernel
-	b.ports = mmio.NewPorts(abi.PortCOM1, 8, can.Hardware)
-	b.uart.Init(k, mmio.NewDevice[uart16550.Registers](&b.ports, can.Hardware))
-	b.machine.Route(abi.IRQCOM1)
-	b.line, b.polling = &b.uart, &b.uart
-	chunk := b.chunk[:]
-	alarm := b.devices.wire(b.instruments.alarmFor(&b.machine.Timer), can)
-	if c := b.devices.wiredConsole(); c != nil {
-		b.line, b.polling, chunk = c, c, b.devices.chunk
-	}
-	b.mux.Init(k, b.line)
-	for _, share := range [...]*uartmux.Device{&b.consoleShare, &b.debugShare, &b.processShare} {
-		share.Init(&b.mux)
-	}
-	b.debug.Init(k, &b.debugShare)
-	b.console.Init(k, &b.consoleShare, chunk, can.MemoryAllocation)
-	b.alarm.Init(k, alarm, can.MemoryAllocation)
-	b.lowLevelDebug.Init(b.debug.Tasks())
-	b.ipc.Init(k, can.MemoryAllocation, can.MemorySharing)
-	b.readOnlyState.Init(k, &b.machine.Timer, can.MemoryAllocation)
-	k.OnContextSwitch(&b.readOnlyState, can.MainLoop)
-	b.processConsole.Init(k, &b.processShare, &b.debug, b, can.TaskManagement)
-	k.AddDriver(abi.DriverAlarm, &b.alarm)
-	k.AddDriver(abi.DriverConsole, &b.console)
-	k.AddDriver(abi.DriverLowLevelDebug, &b.lowLevelDebug)
-	k.AddDriver(abi.DriverReadOnlyState, &b.readOnlyState)
-	k.AddDriver(abi.DriverIPC, &b.ipc)
-	for _, c := range capsules {
-		c.Init(k, can.MemoryAllocation)
-	}
-	b.instruments.wire(k, b.machine, can)
+// attach has a driver serve the interrupts of a device's pin at the I/O APIC. None is served, nor lost, before the main loop.
+func (b *board) attach(pin uint32, driver interrupted) {
+	b.interrupts[pin] = driver
+	b.machine.Route(pin)
 }
+
+// interrupted is a driver whose device interrupts.
+type interrupted interface{ HandleInterrupt() }
 
 // Interrupt implements kernel.Platform.
 func (b *board) Interrupt(line int) {
-	switch line {
-	case amd64.LineAlarm:
+	if line == amd64.LineAlarm {
 		b.machine.Timer.Interrupt()
-	case abi.IRQCOM1:
-		b.uart.HandleInterrupt()
-	default:
-		b.devices.interrupt(line)
+	} else if line < len(b.interrupts) && b.interrupts[line] != nil {
+		b.interrupts[line].HandleInterrupt()
 	}
 }
 
@@ -179,7 +156,7 @@ func (b *board) Reset() {
 
 // drain sends by polling what still waits to be printed.
 func (b *board) drain() {
-	b.mux.Drain(b.polling)
+	b.lines.mux.Drain(b.polling)
 	b.debug.Drain(b.polling)
 }
 

@@ -4,7 +4,6 @@ package main
 
 import (
 	"kapsel/guest/arch/amd64"
-	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
 	"kapsel/guest/kernel/hil"
 )
@@ -15,9 +14,13 @@ const benchmarking = false
 // instruments are what measures the kernel from within: here nothing.
 type instruments struct{}
 
-func (*instruments) alarmFor(t *amd64.Timer) hil.Alarm                             { return t }
-func (*instruments) wire(*kernel.Kernel, *amd64.Machine, capability.Set)           {}
-func (*instruments) obey([]byte) bool                                              { return false }
-func (*instruments) wireDisk(*kernel.Kernel, hil.BlockDevice, capability.Set) bool { return false }
-func (*instruments) wireNetwork(*kernel.Kernel, hil.Ethernet, capability.Set) bool { return false }
-func (*instruments) booted(entered, main, loaded uint64)                           {}
+func (*instruments) alarmFor(t *amd64.Timer) hil.Alarm             { return t }
+func (*instruments) wire(capability.Set) bool                      { return false }
+func (*instruments) obey([]byte) bool                              { return false }
+func (*instruments) raw() bool                                     { return false }
+func (*instruments) wireDisk(hil.BlockDevice, capability.Set) bool { return false }
+func (*instruments) wireNetwork(hil.Ethernet, capability.Set) bool { return false }
+func (*instruments) clear()                                        {}
+func (*instruments) clearRawBlock()                                {}
+func (*instruments) clearRawNet()                                  {}
+func (*instruments) booted(entered, main, loaded uint64)           {}

@@ -9,23 +9,23 @@ import (
 	"kapsel/guest/capsules/nonvolatile"
 	"kapsel/guest/capsules/volume"
 	"kapsel/guest/kernel/capability"
-	"kapsel/guest/kernel/hil"
 )
 
 // storage is what tasks keep data with, if there is a disk: a cache of its pages, what is on it, and the drivers.
 type storage struct {
-	cache    blockcache.Cache
-	pages    [cachePages]blockcache.Page
-	metadata blockcache.Port
-	volume   volume.Volume
-	wired    bool
+	cached
+	volume volume.Volume
+	memory []byte // of the cache, and behind it a piece of what the server is asked for
 
-	regions     blockcache.Port
 	nonvolatile nonvolatile.Server
-	piece       []byte // of what the server is asked for
+	keyValue    kvstore.KVStore
+}
 
-	buckets  blockcache.Port
-	keyValue kvstore.KVStore
+// cached is the cache and its parts of the disk.
+type cached struct {
+	cache                      blockcache.Cache
+	pages                      [cachePages]blockcache.Page
+	metadata, regions, buckets blockcache.Port
 }
 
 const (
@@ -34,63 +34,88 @@ const (
 	piecePages    = 4 // as many as the cache reads ahead
 )
 
-// wire begins to find out what is on a disk.
-func (s *storage) wire(disk hil.BlockDevice) {
-	memory, n := takePages()
-	end := disk.Sectors() / (abi.PageSize / 512) * abi.PageSize
-	switch {
-	case memory == nil:
+// wireCache makes a cache of the disk, unless that is for the raw driver.
+func wireCache(capability.Set) bool {
+	s := &system.devices.storage
+	if !made("virtioblk") || system.instruments.raw() {
+		return false
+	}
+	if s.memory = takePages(); s.memory == nil {
 		system.debug.WriteString("disk: there is no memory for a cache of it; tasks have no storage\n")
-		return
-	case end == 0:
+		return false
+	}
+	n := len(s.memory)/abi.PageSize - piecePages
+	s.cache.Init(&system.kernel, &system.devices.disk, s.memory[:n*abi.PageSize], s.pages[:n])
+	return true
+}
+
+// wireVolume begins to find out what is on the disk.
+func wireVolume(capability.Set) bool {
+	s := &system.devices.storage
+	if !made("blockcache") {
+		return false
+	}
+	end := diskEnd()
+	if end == 0 {
 		system.debug.WriteString("disk: it has no page of 4096 bytes; tasks have no storage\n")
-		return
+		return false
 	}
-	s.piece = memory[n*abi.PageSize:]
-	s.cache.Init(&system.kernel, disk, memory[:n*abi.PageSize], s.pages[:n])
-	if s.metadata.Init(&s.cache, 0, min(end, volume.MetadataSize)) == abi.OK {
-		s.volume.Init(&s.metadata, end/abi.PageSize, &system.debug)
-		s.wired = true
+	if s.metadata.Init(&s.cache, 0, min(end, volume.MetadataSize)) != abi.OK {
+		return false
 	}
+	s.volume.Init(&s.metadata, end/abi.PageSize, &system.debug)
+	return true
 }
 
-// takePages takes memory for the cache's n pages, and behind them for a piece. The cache has an eighth of the memory that is left at the
+// diskEnd is the end of the disk's last page, in bytes.
+func diskEnd() uint64 { return system.devices.disk.Sectors() / (abi.PageSize / 512) * abi.PageSize }
+
+// takePages takes memory for the cache's pages, and behind them for a piece. The cache has an eighth of the memory that is left at the
 // most, so that tasks have the rest. It is nil if there is no memory.
-func takePages() (memory []byte, n int) {
+func takePages() []byte {
 	ram := &system.machine.TaskRAM
-	n = min(cachePages, max(minCachePages, (len(ram.Low)+len(ram.High))/8/abi.PageSize))
-	memory, _ = system.machine.DeviceMemory(uint64(n+piecePages) * abi.PageSize)
-	return memory, n
+	n := min(cachePages, max(minCachePages, (len(ram.Low)+len(ram.High))/8/abi.PageSize))
+	memory, _ := system.machine.DeviceMemory(uint64(n+piecePages) * abi.PageSize)
+	return memory
 }
 
-// serve waits until it is known what is on the disk, and adds the drivers if that is a storage of ours. It is called before tasks are
-// loaded, and waits no longer than the disk's driver does for its device.
-func (s *storage) serve(can capability.Set) {
-	if !s.wired {
-		return
-	}
-	system.kernel.ServeUntil(s.volume.Settled, can.MainLoop)
-	if !s.volume.Usable() {
-		return
-	}
-	s.serveKeyValue(can)
-	super := s.volume.Superblock()
-	if s.regions.Init(&s.cache, super.RegionsPage*abi.PageSize, super.Pages*abi.PageSize) != abi.OK {
-		system.debug.WriteString("disk: the storage has no pages for regions; tasks have no nonvolatile storage\n")
-		return
-	}
-	s.nonvolatile.Init(&system.kernel, &s.regions, &s.volume, s.piece, can.MemoryAllocation)
-}
+// diskIsKnown reports whether it is known what is on the disk, if there is one. That takes no longer than the disk's driver waits for
+// its device.
+func diskIsKnown() bool { return !made("volume") || system.devices.storage.volume.Settled() }
 
-// serveKeyValue adds the key-value store.
-func (s *storage) serveKeyValue(can capability.Set) {
+// hasStorage reports whether there is a storage of ours on the disk.
+func hasStorage() bool { return made("volume") && system.devices.storage.volume.Usable() }
+
+// wireKeyValue adds the key-value store.
+func wireKeyValue(can capability.Set) bool {
+	s := &system.devices.storage
+	if !hasStorage() {
+		return false
+	}
 	super := s.volume.Superblock()
 	from := super.BucketsPage * abi.PageSize
 	memory, _ := system.machine.DeviceMemory(abi.PageUp(kvstore.MemorySize))
 	if memory == nil || s.buckets.Init(&s.cache, from, from+2*super.Buckets*abi.PageSize) != abi.OK {
 		system.debug.WriteString("disk: there is no memory for a key-value store; tasks have none\n")
-		return
+		return false
 	}
 	s.keyValue.Init(&system.kernel, &s.buckets, super, memory, can.MemoryAllocation)
 	system.kernel.AddDriver(abi.DriverKeyValue, &s.keyValue)
+	return true
+}
+
+// wireNonvolatile adds the nonvolatile storage.
+func wireNonvolatile(can capability.Set) bool {
+	s := &system.devices.storage
+	if !hasStorage() {
+		return false
+	}
+	super := s.volume.Superblock()
+	if s.regions.Init(&s.cache, super.RegionsPage*abi.PageSize, super.Pages*abi.PageSize) != abi.OK {
+		system.debug.WriteString("disk: the storage has no pages for regions; tasks have no nonvolatile storage\n")
+		return false
+	}
+	piece := s.memory[len(s.memory)-piecePages*abi.PageSize:]
+	s.nonvolatile.Init(&system.kernel, &s.regions, &s.volume, piece, can.MemoryAllocation)
+	return true
 }

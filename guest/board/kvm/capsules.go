@@ -1,0 +1,208 @@
+//go:build kapsel_kernel
+
+package main
+
+import (
+	"kapsel/guest/abi"
+	spec "kapsel/guest/abi/virtio"
+	"kapsel/guest/capsules/alarm"
+	"kapsel/guest/capsules/console"
+	"kapsel/guest/capsules/debugwriter"
+	"kapsel/guest/capsules/ethernettap"
+	"kapsel/guest/capsules/ipc"
+	"kapsel/guest/capsules/kvstore"
+	"kapsel/guest/capsules/lowleveldebug"
+	"kapsel/guest/capsules/nonvolatile"
+	"kapsel/guest/capsules/processconsole"
+	"kapsel/guest/capsules/readonlystate"
+	"kapsel/guest/capsules/rng"
+	"kapsel/guest/capsules/uart16550"
+	"kapsel/guest/capsules/uartmux"
+	"kapsel/guest/capsules/virtioconsole"
+	"kapsel/guest/capsules/virtiorng"
+	"kapsel/guest/capsules/volume"
+	"kapsel/guest/dma"
+	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/capability"
+	"kapsel/guest/mmio"
+)
+
+// capsules is the board's list: to add a capsule is to add its line. Those that a capsule uses come before it.
+var capsules = [...]kernel.Component{
+	{Name: "uart16550", Init: wireUART, Clear: func() { system.uart = uart16550.UART{} }},
+	{Name: "benchmark", Init: wireBenchmark, Clear: func() { system.instruments.clear() }},
+	{Name: "alarmmux", Init: wireAlarms, Clear: func() { system.devices.alarms = alarms{} }},
+	{Name: "virtiorng", Uses: "alarmmux", Init: wireEntropy, Clear: func() { system.devices.entropy = virtiorng.RNG{} }},
+	{Name: "virtioconsole", Uses: "uart16550 alarmmux", Init: wireVirtioConsole, Clear: func() { system.devices.console = virtioconsole.Console{} }},
+	{Name: "virtioblk", Uses: "alarmmux", Init: wireDisk, Clear: func() { system.devices.disk = disk{} }},
+	{Name: "virtionet", Uses: "alarmmux", Init: wireNetwork, Clear: func() { system.devices.network = network{} }},
+	{Name: "uartmux", Uses: "uart16550 virtioconsole", Init: wireLine, Clear: func() { system.lines = lines{} }},
+	{Name: "debugwriter", Uses: "uartmux", Init: wireDebugWriter, Clear: func() { system.debug = debugwriter.Writer{} }},
+	{Name: "blockcache", Uses: "virtioblk", Init: wireCache, Clear: func() { system.devices.storage.cached = cached{} }},
+	{Name: "volume", Uses: "blockcache debugwriter", Init: wireVolume, Clear: func() { system.devices.storage.volume = volume.Volume{} }},
+
+	{Name: "alarm", Uses: "alarmmux benchmark", Init: wireAlarm, Clear: func() { system.alarm = alarm.Alarm{} }},
+	{Name: "console", Uses: "uartmux", Init: wireConsole, Clear: func() { system.console = console.Console{} }},
+	{Name: "lowleveldebug", Uses: "debugwriter", Init: wireLowLevelDebug, Clear: func() { system.lowLevelDebug = lowleveldebug.LowLevelDebug{} }},
+	{Name: "ipc", Init: wireIPC, Clear: func() { system.ipc = ipc.IPC{} }},
+	{Name: "readonlystate", Init: wireReadOnlyState, Clear: func() { system.readOnlyState = readonlystate.State{} }},
+	{Name: "processconsole", Uses: "uartmux debugwriter", Init: wireProcessConsole, Clear: func() { system.processConsole = processconsole.Console{} }},
+	{Name: "rng", Uses: "virtiorng", Init: wireRNG, Clear: func() { system.devices.rng = rng.RNG{} }},
+	{Name: "ethernettap", Uses: "virtionet", Init: wireTap, Clear: func() { system.devices.tap = ethernettap.EthernetTap{} }},
+	{Name: "rawblock", Uses: "virtioblk", Init: wireRawBlock, Clear: func() { system.instruments.clearRawBlock() }},
+	{Name: "rawnet", Uses: "virtionet", Init: wireRawNet, Clear: func() { system.instruments.clearRawNet() }},
+	{Name: "kvstore", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireKeyValue, Clear: func() { system.devices.storage.keyValue = kvstore.KVStore{} }},
+	{Name: "nonvolatile", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireNonvolatile, Clear: func() { system.devices.storage.nonvolatile = nonvolatile.Server{} }},
+}
+
+// made reports whether a capsule of the list was made.
+func made(name string) bool { return system.components.Made(name) }
+
+func wireUART(can capability.Set) bool {
+	b := &system
+	b.ports = mmio.NewPorts(abi.PortCOM1, 8, can.Hardware)
+	b.uart.Init(&b.kernel, mmio.NewDevice[uart16550.Registers](&b.ports, can.Hardware))
+	b.attach(abi.IRQCOM1, &b.uart)
+	b.line, b.polling, b.chunk = &b.uart, &b.uart, b.smallChunk[:]
+	return true
+}
+
+// wireAlarms shares the hardware's alarm where there are devices.
+func wireAlarms(capability.Set) bool {
+	d := &system.devices
+	if d.memory == (dma.Region{}) {
+		return false
+	}
+	d.alarms.mux.Init(system.hardware)
+	for i := range d.windows.All() {
+		d.alarms.devices[i].Init(&d.alarms.mux)
+	}
+	d.alarms.tasks.Init(&d.alarms.mux)
+	return true
+}
+
+func wireEntropy(can capability.Set) bool {
+	d := &system.devices
+	place, ok := d.place(spec.IDEntropy, &d.entropy, can)
+	return ok && d.entropy.Init(&system.kernel, place) == abi.OK
+}
+
+func wireVirtioConsole(can capability.Set) bool {
+	d := &system.devices
+	place, ok := d.place(spec.IDConsole, &d.console, can)
+	if !ok {
+		return false
+	}
+	chunk, _ := system.machine.DeviceMemory(abi.PageSize)
+	if chunk == nil || d.console.Init(&system.kernel, place, &system.uart) != abi.OK {
+		return false
+	}
+	system.line, system.polling, system.chunk = &d.console, &d.console, chunk
+	return true
+}
+
+func wireDisk(can capability.Set) bool {
+	d := &system.devices
+	place, ok := d.place(spec.IDBlock, &d.disk, can)
+	return ok && d.disk.Init(&system.kernel, place, d.disk.requests[:], d.disk.slots[:], diskBytes) == abi.OK
+}
+
+func wireNetwork(can capability.Set) bool {
+	d := &system.devices
+	place, ok := d.place(spec.IDNet, &d.network, can)
+	return ok && d.network.Init(&system.kernel, place, d.network.frames[:], d.network.slots[:]) == abi.OK
+}
+
+func wireLine(capability.Set) bool {
+	l := &system.lines
+	l.mux.Init(&system.kernel, system.line)
+	for _, share := range [...]*uartmux.Device{&l.console, &l.debug, &l.process} {
+		share.Init(&l.mux)
+	}
+	return true
+}
+
+func wireDebugWriter(capability.Set) bool {
+	system.debug.Init(&system.kernel, &system.lines.debug)
+	return true
+}
+
+func wireAlarm(can capability.Set) bool {
+	clock := system.hardware
+	if made("alarmmux") {
+		clock = &system.devices.alarms.tasks
+	}
+	system.alarm.Init(&system.kernel, clock, can.MemoryAllocation)
+	system.kernel.AddDriver(abi.DriverAlarm, &system.alarm)
+	return true
+}
+
+func wireConsole(can capability.Set) bool {
+	b := &system
+	b.console.Init(&b.kernel, &b.lines.console, b.chunk, can.MemoryAllocation)
+	b.kernel.AddDriver(abi.DriverConsole, &b.console)
+	return true
+}
+
+func wireLowLevelDebug(capability.Set) bool {
+	system.lowLevelDebug.Init(system.debug.Tasks())
+	system.kernel.AddDriver(abi.DriverLowLevelDebug, &system.lowLevelDebug)
+	return true
+}
+
+func wireIPC(can capability.Set) bool {
+	system.ipc.Init(&system.kernel, can.MemoryAllocation, can.MemorySharing)
+	system.kernel.AddDriver(abi.DriverIPC, &system.ipc)
+	return true
+}
+
+func wireReadOnlyState(can capability.Set) bool {
+	b := &system
+	b.readOnlyState.Init(&b.kernel, &b.machine.Timer, can.MemoryAllocation)
+	b.kernel.OnContextSwitch(&b.readOnlyState, can.MainLoop)
+	b.kernel.AddDriver(abi.DriverReadOnlyState, &b.readOnlyState)
+	return true
+}
+
+func wireProcessConsole(can capability.Set) bool {
+	b := &system
+	b.processConsole.Init(&b.kernel, &b.lines.process, &b.debug, b, can.TaskManagement)
+	return true
+}
+
+func wireRNG(can capability.Set) bool {
+	d := &system.devices
+	if !made("virtiorng") {
+		return false
+	}
+	d.rng.Init(&system.kernel, &d.entropy, can.MemoryAllocation)
+	system.kernel.AddDriver(abi.DriverRNG, &d.rng)
+	return true
+}
+
+// wireTap lets tasks at the network.
+func wireTap(can capability.Set) bool {
+	d := &system.devices
+	if !made("virtionet") || system.instruments.raw() {
+		return false
+	}
+	memory, _ := system.machine.DeviceMemory(abi.PageSize) // at least ethernettap.MemorySize
+	if memory == nil {
+		system.debug.WriteString("there is no memory for the Ethernet tap, which is not used\n")
+		return false
+	}
+	d.tap.Init(&system.kernel, &d.network, &system.machine.Timer, memory, can.MemoryAllocation)
+	system.kernel.AddDriver(abi.DriverEthernetTap, &d.tap)
+	return true
+}
+
+func wireBenchmark(can capability.Set) bool { return system.instruments.wire(can) }
+
+// wireRawBlock and wireRawNet let tasks at the devices as they are, if the command line asks for that.
+func wireRawBlock(can capability.Set) bool {
+	return made("virtioblk") && system.instruments.wireDisk(&system.devices.disk, can)
+}
+
+func wireRawNet(can capability.Set) bool {
+	return made("virtionet") && system.instruments.wireNetwork(&system.devices.network, can)
+}

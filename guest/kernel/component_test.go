@@ -1,0 +1,60 @@
+package kernel_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/capability"
+)
+
+// TestComponents: lines are made in their order, those that wait for something behind the others; what is made is printed with
+// what it uses of what is made.
+func TestComponents(t *testing.T) {
+	m := newMachine(t)
+	caps := capability.Mint()
+	var made []string
+	line := func(name, uses string, wanted bool) kernel.Component {
+		return kernel.Component{Name: name, Uses: uses, Init: func(capability.Set) bool {
+			made = append(made, name)
+			return wanted
+		}}
+	}
+	late := line("late", "uart", true)
+	late.Ready = func() bool { return len(made) == 4 }
+	list := []kernel.Component{line("uart", "", true), line("virtio", "", false), late, line("mux", "uart virtio", true), line("console", "mux", true)}
+	var c kernel.Components
+	c.Init(&m.Kernel, list)
+	c.Wire(caps)
+	assert.Equal(t, []string{"uart", "virtio", "mux", "console"}, made)
+	assert.True(t, c.Made("mux"))
+	assert.False(t, c.Made("virtio"))
+	assert.False(t, c.Made("late"))
+	assert.False(t, c.Made("nobody"))
+	c.WireRest(caps)
+	assert.True(t, c.Made("late"))
+	m.Log.Reset()
+	c.Print(&m.Log)
+	assert.Equal(t, "  uart\n  late: uses uart\n  mux: uses uart\n  console: uses mux\n", m.Log.String())
+}
+
+// TestComponentsWiringErrors: a list that is wrong is found when it is taken.
+func TestComponentsWiringErrors(t *testing.T) {
+	for name, list := range map[string][]kernel.Component{
+		"used before it is there": {{Name: "a", Uses: "b"}, {Name: "b"}},
+		"used by itself":          {{Name: "a", Uses: "a"}},
+		"nobody's name":           {{Name: "a"}, {Name: "b", Uses: "a c"}},
+		"a part of a name":        {{Name: "alarmmux"}, {Name: "b", Uses: "alarm"}},
+		"twice":                   {{Name: "a"}, {Name: "a"}},
+		"too many":                make([]kernel.Component, 65),
+	} {
+		assert.Panics(t, func() { new(kernel.Components).Init(new(kernel.Kernel), list) }, name)
+	}
+	names := make([]kernel.Component, 64)
+	for i := range names {
+		names[i].Name = strings.Repeat("n", i+1)
+	}
+	assert.NotPanics(t, func() { new(kernel.Components).Init(new(kernel.Kernel), names) })
+}
