@@ -66,6 +66,7 @@ type board struct {
 	readOnlyState  readonlystate.State
 	processConsole processconsole.Console
 	instruments    instruments
+	injection      injection
 	devices        devices
 }
 
@@ -113,6 +114,7 @@ func main() {
 		b.kernel.RunForever(can.MainLoop)
 	}
 	b.kernel.Run(can.MainLoop)
+	b.injection.print(&b.debug)
 	b.printTasks(&b.debug)
 	b.drain()
 	amd64.Exit(b.kernel.ExitStatus())
