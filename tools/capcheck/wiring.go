@@ -190,12 +190,16 @@ func takesText(t types.Type) bool {
 	return ok
 }
 
-// checkWiring finds components that use what their line does not name.
+// checkWiring finds components that use what neither their line names, nor the lines of those that it names.
 func (m *module) checkWiring(t *typed) []breach {
 	var found []breach
+	uses := map[string][]string{} // with what those use: the list has them first
 	for _, c := range wiringOf(t).components {
+		for _, used := range c.uses {
+			uses[c.name] = append(append(uses[c.name], used), uses[used]...)
+		}
 		for _, used := range c.found {
-			if !slices.Contains(c.uses, used) {
+			if !slices.Contains(uses[c.name], used) {
 				found = append(found, m.breach(c.pos, ruleWiring, "%s uses %s", c.name, used))
 			}
 		}
