@@ -84,14 +84,29 @@ func (o *runOptions) run(ctx context.Context, leave context.CancelCauseFunc, std
 	if accel == accelQEMU && len(o.breaks) > 0 {
 		return statusUsage, usageError{fmt.Errorf("--break needs KVM, and QEMU is used here (%s): use gdb instead, as README.md shows under Debug", why)}
 	}
+	if len(o.ports) > 0 {
+		ports, end, err := o.ports.connect(ctx, std)
+		if err != nil {
+			return statusUsage, usageError{err}
+		}
+		defer end()
+		config.Devices[len(config.Devices)-1] = ports
+	}
+	closeGPIO, err := o.gpio.open(ctx, std.err)
+	if err != nil {
+		return statusUsage, usageError{err}
+	}
 	out := newGuestOutput(std.out)
-	con, err := openConsole(std.in, out, func() { leave(errLeft) })
+	con, err := openConsole(std.in, out, func() { leave(errLeft) }, o.gpio.press())
 	if err != nil {
 		return statusFailed, err
 	}
 	defer con.restore()
 	config.Input, config.Console = con.in, out
 	status, err := o.boot(ctx, accel, config, std)
+	if problem := closeGPIO(); problem != nil {
+		config.Warn("--gpio: %v", problem)
+	}
 	if lost := out.failure(); err == nil && lost != nil {
 		return statusFailed, fmt.Errorf("the guest ended with status %d, but what it printed is lost: %w", status, lost)
 	}

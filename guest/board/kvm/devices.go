@@ -6,12 +6,17 @@ import (
 	"kapsel/guest/abi"
 	spec "kapsel/guest/abi/virtio"
 	"kapsel/guest/capsules/alarmmux"
+	"kapsel/guest/capsules/button"
 	"kapsel/guest/capsules/ethernettap"
+	"kapsel/guest/capsules/gpio"
+	"kapsel/guest/capsules/led"
 	"kapsel/guest/capsules/rng"
 	"kapsel/guest/capsules/virtio"
 	"kapsel/guest/capsules/virtioblk"
 	"kapsel/guest/capsules/virtioconsole"
+	"kapsel/guest/capsules/virtiogpio"
 	"kapsel/guest/capsules/virtionet"
+	"kapsel/guest/capsules/virtioports"
 	"kapsel/guest/capsules/virtiorng"
 	"kapsel/guest/dma"
 	"kapsel/guest/kernel"
@@ -38,7 +43,12 @@ type devices struct {
 	disk    disk
 	storage storage
 	network network
+	pins    virtiogpio.GPIO
+	led     led.LED
+	button  button.Button
+	gpio    gpio.GPIO
 	tap     ethernettap.EthernetTap
+	ports   ports
 }
 
 // memory is memory for a device.
@@ -52,6 +62,8 @@ type alarms struct {
 	mux     alarmmux.Mux
 	devices [abi.VirtioPlaces]alarmmux.Share
 	tasks   alarmmux.Share // the alarm capsule's
+	adc     alarmmux.Share
+	buzzer  alarmmux.Share
 }
 
 // A disk is a block device's driver and what it needs for as many requests at once as the board lets it have.
@@ -82,7 +94,12 @@ var kinds = [...]struct {
 	{spec.IDConsole, 8 << 10},
 	{spec.IDBlock, 20 << 10},
 	{spec.IDNet, 32 << 10},
+	{spec.IDGPIO, 8 << 10},
+	{idPorts, (virtioports.MemorySize + abi.PageSize - 1) &^ (abi.PageSize - 1)},
 }
+
+// idPorts is the kind of a console device that has named ports: another driver than a console's drives it.
+const idPorts = 1<<31 | spec.IDConsole
 
 // kindOf is the index of a kind, or -1 if there is no driver for it.
 func kindOf(id uint32) int {
@@ -107,6 +124,9 @@ func (d *devices) look(i int, can capability.Set) {
 	d.registers[i] = mmio.NewMemory(d.mapped(i)+uintptr(w.Base%abi.PageSize), spec.RegistersSize, can.Hardware)
 	registers := mmio.NewDevice[virtio.MMIO](&d.registers[i], can.Hardware)
 	id, problem := virtio.Probe(&registers)
+	if id == spec.IDConsole && virtio.Offers(&registers, spec.ConsoleFeatureMultiport) {
+		id = idPorts
+	}
 	switch {
 	case problem != "":
 	case id == 0:
