@@ -26,7 +26,7 @@ type Component struct {
 	uses, with uint64 // the components that are named, by index
 	grants     span   // in Kernel.allSlots
 	deferred   span   // in Kernel.deferred.clients
-	drivers    [driverPlaces / 64]uint64
+	drivers    span   // in Kernel.drivers.order
 	failures   uint32
 }
 
@@ -157,16 +157,11 @@ func (c *Components) WireRest() {
 // wire makes a component, and notes what it gave to the kernel.
 func (c *Components) wire(i int) {
 	k, p := c.kernel, &c.list[i]
-	before := k.drivers.taken()
-	p.grants.from, p.deferred.from = k.grants, k.deferred.count
+	p.drivers.from, p.grants.from, p.deferred.from = k.drivers.count, k.grants, k.deferred.count
 	if c.make(i) {
 		c.made |= 1 << i
 	}
-	p.grants.to, p.deferred.to = k.grants, k.deferred.count
-	p.drivers = k.drivers.taken()
-	for j := range p.drivers {
-		p.drivers[j] &^= before[j]
-	}
+	p.drivers.to, p.grants.to, p.deferred.to = k.drivers.count, k.grants, k.deferred.count
 }
 
 // make has a component make itself.

@@ -44,6 +44,7 @@ type driverTable struct {
 	_      notComparable
 	count  int
 	places [driverPlaces]driverPlace
+	order  [maxDrivers]uint8 // the indexes of those that are taken, as they were
 }
 
 // driverPlace is free if its key is 0.
@@ -60,66 +61,59 @@ const taken = 1 << 32
 // key is how a place says whose it is.
 func key(number uint32) uint64 { return taken | uint64(number) }
 
-// place is the i-th place to look for a number at. The factor scatters numbers that lie close to
+// index is the i-th place to look for a number at. The factor scatters numbers that lie close to
 // each other: 2^32 divided by the golden ratio.
-func (t *driverTable) place(number, i uint32) *driverPlace {
-	return &t.places[(number*0x9e3779b1>>driverShift+i)%driverPlaces]
+func (t *driverTable) index(number, i uint32) uint32 {
+	return (number*0x9e3779b1>>driverShift + i) % driverPlaces
 }
 
-// of is the place of a driver's number, free if no driver has it.
+func (t *driverTable) place(number, i uint32) *driverPlace { return &t.places[t.index(number, i)] }
+
+// of is the index of the place of a driver's number, free if no driver has it.
 //
 //go:noinline
-func (t *driverTable) of(number uint32) *driverPlace {
+func (t *driverTable) of(number uint32) uint32 {
 	for i := uint32(0); ; i++ {
 		if p := t.place(number, i); p.key == key(number) || p.key == 0 {
-			return p
+			return t.index(number, i)
 		}
 	}
 }
 
 // find is the driver with that number, or nil.
-func (t *driverTable) find(number uint32) Driver { return t.of(number).driver }
+func (t *driverTable) find(number uint32) Driver { return t.places[t.of(number)].driver }
 
 // AddDriver gives the driver its number. It is called before the first Load, with a number that
 // no other driver has, for 64 drivers at most: otherwise it is a wiring error.
 func (k *Kernel) AddDriver(number uint32, d Driver) {
 	t := &k.drivers
-	p := t.of(number)
+	i := t.of(number)
+	p := &t.places[i]
 	if d == nil || k.sealed || t.count == maxDrivers || p.driver != nil {
 		panic(misuse + "a driver is nil, or has another's number, or comes after Load or beyond 64")
 	}
+	t.order[t.count] = uint8(i)
 	t.count++
 	p.key, p.driver = key(number), d
-}
-
-// taken is the set of places that are taken, by index.
-func (t *driverTable) taken() (set [driverPlaces / 64]uint64) {
-	for i := range t.places {
-		if t.places[i].key != 0 {
-			set[i/64] |= 1 << (i % 64)
-		}
-	}
-	return set
 }
 
 // gone is in the key of a place whose driver's capsule failed: nothing finds it.
 const gone = 1 << 33
 
-// rekey gives the places of a set, which have no driver, a key with that mark. They are then found, or not.
-func (t *driverTable) rekey(set [driverPlaces / 64]uint64, mark uint64) {
-	for i := range t.places {
-		if p := &t.places[i]; set[i/64]>>(i%64)&1 != 0 && p.driver == nil {
+// rekey gives the places of some drivers that were added, by their order, a key with that mark, if they have no driver now. They are then
+// found, or not.
+func (t *driverTable) rekey(added span, mark uint64) {
+	for _, i := range t.order[added.from:added.to] {
+		if p := &t.places[i]; p.driver == nil {
 			p.key = mark | uint64(uint32(p.key))
 		}
 	}
 }
 
-// drop takes the drivers out of the places of a set.
-func (t *driverTable) drop(set [driverPlaces / 64]uint64) {
-	for i := range t.places {
-		if p := &t.places[i]; set[i/64]>>(i%64)&1 != 0 {
-			p.driver = nil
-		}
+// drop takes the drivers out of those places.
+func (t *driverTable) drop(added span) {
+	for _, i := range t.order[added.from:added.to] {
+		t.places[i].driver = nil
 	}
-	t.rekey(set, gone)
+	t.rekey(added, gone)
 }

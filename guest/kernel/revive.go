@@ -108,10 +108,7 @@ func (c *Components) revive(i int) bool {
 func (c *Components) remake(i int) bool {
 	k, p := c.kernel, &c.list[i]
 	sealed, grants, calls, drivers := k.sealed, k.grants, k.deferred.count, k.drivers.count
-	k.sealed, k.grants, k.deferred.count = false, p.grants.from, p.deferred.from
-	for _, set := range p.drivers {
-		k.drivers.count -= bits.OnesCount64(set)
-	}
+	k.sealed, k.grants, k.deferred.count, k.drivers.count = false, p.grants.from, p.deferred.from, p.drivers.from
 	k.drivers.rekey(p.drivers, taken)
 	for n := p.grants.from; n < p.grants.to; n++ {
 		*k.allSlots[n] = Slots{}

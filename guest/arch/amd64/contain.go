@@ -37,6 +37,8 @@ var (
 var (
 	nmis     int
 	nmisBeat uint64
+
+	endedBeat = ^uint64(0) // when one of them last ended a capsule
 )
 
 // lastNMI is the one that ends the machine even where a capsule may be what does not return: whenever one came, the kernel was working for
@@ -46,6 +48,9 @@ const lastNMI = abi.WatchdogNMIs - 4
 // tryContain goes on behind the call of a capsule that failed. Else it returns true if the kernel is to go on where the watchdog interrupted
 // it, and false if the machine ends.
 func tryContain(message string, pc, fp uint64, x *context) (goesOn bool) {
+	if containing && x != nil && x.vector == vectorNMI {
+		return mayWait()
+	}
 	if containing || panicking {
 		return false
 	}
@@ -75,6 +80,9 @@ func outermost(pc uint64) int {
 
 // goOnBehind goes on where a function of the trace returns to.
 func goOnBehind(boundary int) {
+	if trace.Interrupted {
+		endedBeat = heartbeat
+	}
 	f := &frames[boundary]
 	onward = resumption{pc: *pointer[uint64](f.returns), sp: f.returns + 8, fp: f.fp}
 	if trace.IsCommand(boundary) {
@@ -85,13 +93,13 @@ func goOnBehind(boundary int) {
 	resume(&onward)
 }
 
-// mayWait reports whether the watchdog's next NMI may find a capsule's instruction.
+// mayWait reports whether the watchdog's next NMI may find a capsule's instruction, or is too late already, as a capsule was ended.
 func mayWait() bool {
 	if heartbeat != nmisBeat {
 		nmis, nmisBeat = 0, heartbeat
 	}
 	nmis++
-	return nmis < lastNMI && trace.HasCapsule()
+	return nmis < lastNMI && (trace.HasCapsule() || endedBeat == heartbeat)
 }
 
 // walk finds the functions that were running, or reports false if they are too many, or lead to what is no stack.
