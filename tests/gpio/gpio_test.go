@@ -16,18 +16,18 @@ import (
 	"kapsel/vmm/gpio"
 )
 
-//go:embed testdata/panel32.bin
-var panel32 []byte
+//go:embed testdata/lights32.bin
+var lights32 []byte
 
 // tasks are the one of 64 bits and the one of 32.
 func tasks(t *testing.T) [][]byte {
 	const header = 0x80
 	object, err := tbfbuild.Build(tbfbuild.Spec{
-		Name: "panel32", Binary: panel32, BinaryOffset: header, MinimumRAM: 0x8000,
+		Name: "lights32", Binary: lights32, BinaryOffset: header, MinimumRAM: 0x8000,
 		FixedAddresses: &tbf.FixedAddresses{Flash: 0x15_0000 + header, RAM: 0x21_0000},
 	})
 	require.NoError(t, err)
-	return [][]byte{machine.Object(t, "test/panel.tbf"), object}
+	return [][]byte{machine.Object(t, "test/lights.tbf"), object}
 }
 
 // boot boots both tasks, and asserts that each found all as it should be.
@@ -35,7 +35,7 @@ func boot(t *testing.T, devices ...vmm.Device) machine.Outcome {
 	t.Helper()
 	o := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: tasks(t), Devices: devices})
 	assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit}, o.Exit,
-		"another code is the number of the check of tests/guest/panel that failed, or the line of testdata/panel32/main.c")
+		"another code is the number of the check of tests/guest/lights that failed, or the line of testdata/lights32/main.c")
 	return o
 }
 
@@ -87,7 +87,7 @@ func TestBoard(t *testing.T) {
 	require.NoError(t, err)
 	board.Play(s)
 	o := boot(t, vmm.GPIO{Board: board})
-	assert.Contains(t, o.Console, "panel: all is right\n")
+	assert.Contains(t, o.Console, "lights: all is right\n")
 	assert.Empty(t, board.Left())
 	mu.Lock()
 	defer mu.Unlock()
@@ -103,5 +103,5 @@ func TestBoard(t *testing.T) {
 // TestNoBoard: without a GPIO device the drivers are not there, for tasks of both sizes of words.
 func TestNoBoard(t *testing.T) {
 	o := boot(t)
-	assert.Contains(t, o.Console, "panel: there are no LEDs, buttons and pins\n")
+	assert.Contains(t, o.Console, "lights: there are no LEDs, buttons and pins\n")
 }

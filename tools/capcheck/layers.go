@@ -37,11 +37,13 @@ func (k kind) ring0() bool {
 // safe reports whether the code has to do without unsafe and assembly.
 func (k kind) safe() bool { return k == board || k == kernel || k == capsule }
 
-// What capsules may import. Those that drive virtio devices share a library, which is a capsule itself.
+// What capsules may import. Those that drive virtio devices share a library, which is a capsule itself, and so do those that speak over
+// ports.
 var (
 	anyCapsule = []string{"guest/abi/...", "guest/kernel", "guest/kernel/capability", "guest/kernel/format", "guest/kernel/hil/...",
 		"guest/mmio", "guest/dma"}
 	virtioDriver = append(slices.Clone(anyCapsule), "guest/capsules/virtio")
+	lineDriver   = append(slices.Clone(anyCapsule), "guest/capsules/lines")
 	bits         = []string{"math/bits"}
 )
 
@@ -52,9 +54,13 @@ var layers = []layer{
 	{packages: "guest/abi/...", kind: kernel},
 	{packages: "guest/functab", kind: kernel},
 	{packages: "guest/kernel/capability", kind: kernel},
-	{packages: "guest/kernel/crc32c", kind: kernel},
+	{packages: "guest/kernel/aes", kind: kernel},
+	{packages: "guest/kernel/crc", kind: kernel},
+	{packages: "guest/kernel/crc32c", kind: trusted},
 	{packages: "guest/kernel/format", kind: kernel},
+	{packages: "guest/kernel/inject", kind: kernel},
 	{packages: "guest/kernel/sha256", kind: kernel, library: []string{"math/bits"}},
+	{packages: "guest/kernel/sha512", kind: kernel, library: []string{"math/bits"}},
 	{packages: "guest/kernel/siphash", kind: kernel, library: []string{"math/bits"}},
 	{packages: "guest/kernel/hil/...", kind: kernel, imports: []string{"guest/abi"}},
 	{packages: "guest/kernel/tbf", kind: kernel,
@@ -78,7 +84,16 @@ var layers = []layer{
 	{packages: "guest/capsules/virtioconsole", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtiogpio", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtionet", kind: capsule, imports: virtioDriver, library: bits},
+	{packages: "guest/capsules/virtioports", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtiorng", kind: capsule, imports: virtioDriver, library: bits},
+	{packages: "guest/capsules/adcport", kind: capsule, imports: lineDriver, library: bits},
+	{packages: "guest/capsules/buzzerport", kind: capsule, imports: lineDriver, library: bits},
+	{packages: "guest/capsules/dacport", kind: capsule, imports: lineDriver, library: bits},
+	{packages: "guest/capsules/softaes", kind: capsule, imports: append(slices.Clone(anyCapsule), "guest/kernel/aes")},
+	{packages: "guest/capsules/softcrc", kind: capsule,
+		imports: append(slices.Clone(anyCapsule), "guest/kernel/crc", "guest/kernel/crc32c")},
+	{packages: "guest/capsules/softdigest", kind: capsule,
+		imports: append(slices.Clone(anyCapsule), "guest/kernel/sha256", "guest/kernel/sha512")},
 	{packages: "guest/capsules/...", kind: capsule, imports: anyCapsule, library: bits},
 
 	{packages: "guest/mmio", kind: trusted,
@@ -93,7 +108,8 @@ var layers = []layer{
 		library: []string{"math/bits"}},
 	{packages: "guest/board/...", kind: board,
 		imports: []string{"guest/abi/...", "guest/arch/...", "guest/board/...", "guest/capsules/...", "guest/dma", "guest/kernel",
-			"guest/kernel/capability", "guest/kernel/format", "guest/kernel/hil/...", "guest/kernel/tbf", "guest/mmio"},
+			"guest/kernel/capability", "guest/kernel/crc32c", "guest/kernel/format", "guest/kernel/hil/...", "guest/kernel/inject",
+			"guest/kernel/tbf", "guest/mmio"},
 		library: []string{"math/bits"}},
 	{packages: "guest/runtime", kind: runtime,
 		library: []string{"internal/..."}},

@@ -1,6 +1,6 @@
 // The drivers of LEDs, buttons and pins by Tock's x86 convention, each command called as libtock-c does, as the script of tests/gpio moves
 // them. The task ends with the line of the first check that failed as its completion code, or with 0. Where there are none, each
-// driver has to say so. tests/guest/panel is the same with 64 bits, on other LEDs, buttons and pins.
+// driver has to say so. tests/guest/lights is the same with 64 bits, on other LEDs, buttons and pins.
 
 typedef unsigned int u32;
 typedef struct { u32 r[4]; } words;
