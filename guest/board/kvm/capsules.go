@@ -5,24 +5,39 @@ package main
 import (
 	"kapsel/guest/abi"
 	spec "kapsel/guest/abi/virtio"
+	"kapsel/guest/capsules/adc"
+	"kapsel/guest/capsules/adcport"
 	"kapsel/guest/capsules/aes"
 	"kapsel/guest/capsules/alarm"
+	"kapsel/guest/capsules/alarmmux"
+	"kapsel/guest/capsules/appflash"
+	"kapsel/guest/capsules/apploader"
+	"kapsel/guest/capsules/buzzer"
+	"kapsel/guest/capsules/buzzerport"
 	"kapsel/guest/capsules/console"
 	"kapsel/guest/capsules/crc"
+	"kapsel/guest/capsules/dac"
+	"kapsel/guest/capsules/dacport"
+	"kapsel/guest/capsules/datetime"
 	"kapsel/guest/capsules/debugwriter"
 	"kapsel/guest/capsules/ethernettap"
 	"kapsel/guest/capsules/ipc"
 	"kapsel/guest/capsules/kvstore"
 	"kapsel/guest/capsules/lowleveldebug"
+	"kapsel/guest/capsules/mc146818"
 	"kapsel/guest/capsules/nonvolatile"
 	"kapsel/guest/capsules/processconsole"
+	"kapsel/guest/capsules/processinfo"
 	"kapsel/guest/capsules/readonlystate"
 	"kapsel/guest/capsules/rng"
+	"kapsel/guest/capsules/screenport"
 	"kapsel/guest/capsules/softaes"
 	"kapsel/guest/capsules/softcrc"
+	"kapsel/guest/capsules/textscreen"
 	"kapsel/guest/capsules/uart16550"
 	"kapsel/guest/capsules/uartmux"
 	"kapsel/guest/capsules/virtioconsole"
+	"kapsel/guest/capsules/virtioports"
 	"kapsel/guest/capsules/virtiorng"
 	"kapsel/guest/capsules/volume"
 	"kapsel/guest/dma"
@@ -40,6 +55,7 @@ var capsules = [...]kernel.Component{
 	{Name: "virtioconsole", Uses: "uart16550 alarmmux", Init: wireVirtioConsole, Clear: func() { system.devices.console = virtioconsole.Console{} }},
 	{Name: "virtioblk", Uses: "alarmmux", Init: wireDisk, Clear: func() { system.devices.disk = disk{} }},
 	{Name: "virtionet", Uses: "alarmmux", Init: wireNetwork, Clear: func() { system.devices.network = network{} }},
+	{Name: "virtioports", Uses: "alarmmux", Init: wirePorts, Clear: func() { system.devices.ports.driver = virtioports.Ports{} }},
 	{Name: "uartmux", Uses: "uart16550 virtioconsole", Init: wireLine, Clear: func() { system.lines = lines{} }},
 	{Name: "debugwriter", Uses: "uartmux", Init: wireDebugWriter, Clear: func() { system.debug = debugwriter.Writer{} }},
 	{Name: "blockcache", Uses: "virtioblk", Init: wireCache, Clear: func() { system.devices.storage.cached = cached{} }},
@@ -55,6 +71,11 @@ var capsules = [...]kernel.Component{
 	{Name: "ipc", Init: wireIPC, Clear: func() { system.ipc = ipc.IPC{} }},
 	{Name: "readonlystate", Init: wireReadOnlyState, Clear: func() { system.readOnlyState = readonlystate.State{} }},
 	{Name: "processconsole", Uses: "uartmux debugwriter", Init: wireProcessConsole, Clear: func() { system.processConsole = processconsole.Console{} }},
+	{Name: "apploader", Init: wireAppLoader, Clear: func() { system.appLoader = apploader.AppLoader{} }},
+	{Name: "processinfo", Init: wireProcessInfo, Clear: func() { system.processInfo = processinfo.ProcessInfo{} }},
+	{Name: "appflash", Init: wireAppFlash, Clear: func() { system.appFlash = appflash.AppFlash{} }},
+	{Name: "mc146818", Init: wireCMOSClock, Clear: func() { system.cmosClock = mc146818.Clock{} }},
+	{Name: "datetime", Uses: "mc146818", Init: wireDateTime, Clear: func() { system.dateTime = datetime.DateTime{} }},
 	{Name: "rng", Uses: "virtiorng", Init: wireRNG, Clear: func() { system.devices.rng = rng.RNG{} }},
 	{Name: "ethernettap", Uses: "virtionet", Init: wireTap, Clear: func() { system.devices.tap = ethernettap.EthernetTap{} }},
 	{Name: "rawblock", Uses: "virtioblk", Init: wireRawBlock, Clear: func() { system.instruments.clearRawBlock() }},
@@ -62,6 +83,14 @@ var capsules = [...]kernel.Component{
 	{Name: "crc", Uses: "softcrc", Init: wireCRC, Clear: func() { system.computing.crc = crc.CRC{} }},
 	{Name: "digest", Uses: "softdigest", Init: wireDigests, Clear: func() { system.computing.digest = digests{} }},
 	{Name: "aes", Uses: "softaes", Init: wireAES, Clear: func() { system.computing.aes = aes.AES{} }},
+	{Name: "adcport", Uses: "virtioports alarmmux", Ready: portsAreKnown, Init: wireADCPort, Clear: func() { system.devices.ports.adcPort = adcport.ADC{} }},
+	{Name: "adc", Uses: "adcport", Ready: adcIsKnown, Init: wireADC, Clear: func() { system.devices.ports.adc = adc.ADC{} }},
+	{Name: "dacport", Uses: "virtioports", Ready: portsAreKnown, Init: wireDACPort, Clear: func() { system.devices.ports.dacPort = dacport.DAC{} }},
+	{Name: "dac", Uses: "dacport", Ready: portsAreKnown, Init: wireDAC, Clear: func() { system.devices.ports.dac = dac.DAC{} }},
+	{Name: "buzzerport", Uses: "virtioports alarmmux", Ready: portsAreKnown, Init: wireBuzzerPort, Clear: func() { system.devices.ports.buzzerPort = buzzerport.Buzzer{} }},
+	{Name: "buzzer", Uses: "buzzerport", Ready: portsAreKnown, Init: wireBuzzer, Clear: func() { system.devices.ports.buzzer = buzzer.Buzzer{} }},
+	{Name: "screenport", Uses: "virtioports", Ready: portsAreKnown, Init: wireScreenPort, Clear: func() { system.devices.ports.screenPort = screenport.Screen{} }},
+	{Name: "textscreen", Uses: "screenport", Ready: portsAreKnown, Init: wireTextScreen, Clear: func() { system.devices.ports.textScreen = textscreen.TextScreen{} }},
 	{Name: "kvstore", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireKeyValue, Clear: func() { system.devices.storage.keyValue = kvstore.KVStore{} }},
 	{Name: "nonvolatile", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireNonvolatile, Clear: func() { system.devices.storage.nonvolatile = nonvolatile.Server{} }},
 }
@@ -88,7 +117,9 @@ func wireAlarms(capability.Set) bool {
 	for i := range d.windows.All() {
 		d.alarms.devices[i].Init(&d.alarms.mux)
 	}
-	d.alarms.tasks.Init(&d.alarms.mux)
+	for _, share := range [...]*alarmmux.Share{&d.alarms.tasks, &d.alarms.adc, &d.alarms.buzzer} {
+		share.Init(&d.alarms.mux)
+	}
 	return true
 }
 
@@ -178,6 +209,49 @@ func wireReadOnlyState(can capability.Set) bool {
 func wireProcessConsole(can capability.Set) bool {
 	b := &system
 	b.processConsole.Init(&b.kernel, &b.lines.process, &b.debug, b, can.TaskManagement)
+	return true
+}
+
+// wireAppLoader and wireProcessInfo let tasks at other tasks, as the command line wants it.
+func wireAppLoader(can capability.Set) bool {
+	b := &system
+	if b.management == byNone {
+		return false
+	}
+	b.appLoader.Init(&b.kernel, &b.taskLoader, b.management == byAll, can)
+	b.kernel.AddDriver(abi.DriverAppLoader, &b.appLoader)
+	return true
+}
+
+func wireProcessInfo(can capability.Set) bool {
+	b := &system
+	if b.management == byNone {
+		return false
+	}
+	b.processInfo.Init(&b.kernel, b.management == byAll, can)
+	b.kernel.AddDriver(abi.DriverProcessInfo, &b.processInfo)
+	return true
+}
+
+func wireAppFlash(can capability.Set) bool {
+	system.appFlash.Init(&system.kernel, can.MemoryAllocation, can.FlashWriting)
+	system.kernel.AddDriver(abi.DriverAppFlash, &system.appFlash)
+	return true
+}
+
+// wireCMOSClock looks for the clock that a PC has.
+func wireCMOSClock(can capability.Set) bool {
+	b := &system
+	b.cmosPorts = mmio.NewPorts(abi.PortCMOS, 2, can.Hardware)
+	return b.cmosClock.Init(&b.kernel, mmio.NewDevice[mc146818.Registers](&b.cmosPorts, can.Hardware), &b.machine.Timer) == abi.OK
+}
+
+func wireDateTime(can capability.Set) bool {
+	if !made("mc146818") {
+		return false
+	}
+	system.dateTime.Init(&system.kernel, &system.cmosClock, can.MemoryAllocation)
+	system.kernel.AddDriver(abi.DriverDateTime, &system.dateTime)
 	return true
 }
 
