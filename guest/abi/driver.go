@@ -6,6 +6,9 @@ const (
 	DriverConsole             = 0x1
 	DriverADC                 = 0x5
 	DriverDAC                 = 0x6
+	DriverLED                 = 0x2
+	DriverButton              = 0x3
+	DriverGPIO                = 0x4
 	DriverLowLevelDebug       = 0x8
 	DriverReadOnlyState       = 0x9
 	DriverIPC                 = 0x10000

@@ -34,7 +34,7 @@ func (*NoCredentials) Required() bool { return false }
 
 // SHA256Credentials lets an object run if the SHA-256 digest among its credentials is
 // right. That shows damage; it does not show who made the object. The formats that the
-// kernel cannot check decide nothing.
+// kernel cannot check, signatures among them, decide nothing.
 type SHA256Credentials struct {
 	Require bool // an object without a digest may not run
 }
@@ -67,6 +67,7 @@ func hasCredential(o *tbf.Object) bool {
 // checkCredentials returns why the object may not run, or "".
 func (k *Kernel) checkCredentials(o *tbf.Object) string {
 	footers, signed := o.Footers(), o.Signed()
+	why := "it has no credential that the kernel can check, and the board requires one"
 	for {
 		f, ok := footers.Next()
 		if !ok {
@@ -74,6 +75,9 @@ func (k *Kernel) checkCredentials(o *tbf.Object) string {
 		}
 		if f.Type != tbf.TypeCredential || f.Format == tbf.Reserved {
 			continue
+		}
+		if f.Format == tbf.ECDSAP256 {
+			why = "its ECDSA-P256 signature cannot be checked by this kernel; the board requires a SHA-256 digest (elf2tab --sha256)"
 		}
 		switch k.credentials.Check(f, k.region(signed)) {
 		case VerdictAccept:
@@ -83,7 +87,7 @@ func (k *Kernel) checkCredentials(o *tbf.Object) string {
 		}
 	}
 	if k.credentials.Required() {
-		return "it has no credential that the kernel can check, and the board requires one"
+		return why
 	}
 	return ""
 }
