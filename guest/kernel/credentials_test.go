@@ -246,7 +246,7 @@ func (p *askedPolicy) Check(_ tbf.Footer, region *kernel.Region) kernel.Verdict 
 	return p.verdict
 }
 
-func (p *askedPolicy) Required() bool { p.required++; return false }
+func (p *askedPolicy) Refusal(bool) string { p.required++; return "" }
 
 // TestPolicyIsAskedNoMoreThanItMust: only about credentials, only of objects that could run
 // otherwise, and not after it decided.
