@@ -62,6 +62,7 @@ const CmdlineMax = 2048
 const (
 	PortCOM1      = 0x3f8 // 8250 UART, 8 registers
 	PortDebugExit = 0xf4  // a 32-bit write ends the machine with that exit status
+	PortCMOS      = 0x70  // real-time clock, 2 registers, if the machine has one
 	IRQCOM1       = 4     // the UART's line at the I/O APIC
 
 	IOAPICBase = 0xfec0_0000

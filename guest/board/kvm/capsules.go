@@ -9,18 +9,23 @@ import (
 	"kapsel/guest/capsules/adcport"
 	"kapsel/guest/capsules/alarm"
 	"kapsel/guest/capsules/alarmmux"
+	"kapsel/guest/capsules/appflash"
+	"kapsel/guest/capsules/apploader"
 	"kapsel/guest/capsules/buzzer"
 	"kapsel/guest/capsules/buzzerport"
 	"kapsel/guest/capsules/console"
 	"kapsel/guest/capsules/dac"
 	"kapsel/guest/capsules/dacport"
+	"kapsel/guest/capsules/datetime"
 	"kapsel/guest/capsules/debugwriter"
 	"kapsel/guest/capsules/ethernettap"
 	"kapsel/guest/capsules/ipc"
 	"kapsel/guest/capsules/kvstore"
 	"kapsel/guest/capsules/lowleveldebug"
+	"kapsel/guest/capsules/mc146818"
 	"kapsel/guest/capsules/nonvolatile"
 	"kapsel/guest/capsules/processconsole"
+	"kapsel/guest/capsules/processinfo"
 	"kapsel/guest/capsules/readonlystate"
 	"kapsel/guest/capsules/rng"
 	"kapsel/guest/capsules/screenport"
@@ -58,6 +63,11 @@ var capsules = [...]kernel.Component{
 	{Name: "ipc", Init: wireIPC, Clear: func() { system.ipc = ipc.IPC{} }},
 	{Name: "readonlystate", Init: wireReadOnlyState, Clear: func() { system.readOnlyState = readonlystate.State{} }},
 	{Name: "processconsole", Uses: "uartmux debugwriter", Init: wireProcessConsole, Clear: func() { system.processConsole = processconsole.Console{} }},
+	{Name: "apploader", Init: wireAppLoader, Clear: func() { system.appLoader = apploader.AppLoader{} }},
+	{Name: "processinfo", Init: wireProcessInfo, Clear: func() { system.processInfo = processinfo.ProcessInfo{} }},
+	{Name: "appflash", Init: wireAppFlash, Clear: func() { system.appFlash = appflash.AppFlash{} }},
+	{Name: "mc146818", Init: wireCMOSClock, Clear: func() { system.cmosClock = mc146818.Clock{} }},
+	{Name: "datetime", Uses: "mc146818", Init: wireDateTime, Clear: func() { system.dateTime = datetime.DateTime{} }},
 	{Name: "rng", Uses: "virtiorng", Init: wireRNG, Clear: func() { system.devices.rng = rng.RNG{} }},
 	{Name: "ethernettap", Uses: "virtionet", Init: wireTap, Clear: func() { system.devices.tap = ethernettap.EthernetTap{} }},
 	{Name: "rawblock", Uses: "virtioblk", Init: wireRawBlock, Clear: func() { system.instruments.clearRawBlock() }},
@@ -188,6 +198,49 @@ func wireReadOnlyState(can capability.Set) bool {
 func wireProcessConsole(can capability.Set) bool {
 	b := &system
 	b.processConsole.Init(&b.kernel, &b.lines.process, &b.debug, b, can.TaskManagement)
+	return true
+}
+
+// wireAppLoader and wireProcessInfo let tasks at other tasks, as the command line wants it.
+func wireAppLoader(can capability.Set) bool {
+	b := &system
+	if b.management == byNone {
+		return false
+	}
+	b.appLoader.Init(&b.kernel, &b.taskLoader, b.management == byAll, can)
+	b.kernel.AddDriver(abi.DriverAppLoader, &b.appLoader)
+	return true
+}
+
+func wireProcessInfo(can capability.Set) bool {
+	b := &system
+	if b.management == byNone {
+		return false
+	}
+	b.processInfo.Init(&b.kernel, b.management == byAll, can)
+	b.kernel.AddDriver(abi.DriverProcessInfo, &b.processInfo)
+	return true
+}
+
+func wireAppFlash(can capability.Set) bool {
+	system.appFlash.Init(&system.kernel, can.MemoryAllocation, can.FlashWriting)
+	system.kernel.AddDriver(abi.DriverAppFlash, &system.appFlash)
+	return true
+}
+
+// wireCMOSClock looks for the clock that a PC has.
+func wireCMOSClock(can capability.Set) bool {
+	b := &system
+	b.cmosPorts = mmio.NewPorts(abi.PortCMOS, 2, can.Hardware)
+	return b.cmosClock.Init(&b.kernel, mmio.NewDevice[mc146818.Registers](&b.cmosPorts, can.Hardware), &b.machine.Timer) == abi.OK
+}
+
+func wireDateTime(can capability.Set) bool {
+	if !made("mc146818") {
+		return false
+	}
+	system.dateTime.Init(&system.kernel, &system.cmosClock, can.MemoryAllocation)
+	system.kernel.AddDriver(abi.DriverDateTime, &system.dateTime)
 	return true
 }
 
