@@ -182,8 +182,11 @@ func (a *ADC) close() {
 	}
 }
 
-// PortChanged implements hil.PortClient.
+// PortChanged implements hil.PortClient. A converter that is not made, or not made anew yet, does nothing.
 func (a *ADC) PortChanged() {
+	if a.port == nil {
+		return
+	}
 	a.close()
 	if a.port.State() == abi.OK {
 		a.asked.Write()

@@ -139,6 +139,8 @@ func TestMadeAnew(t *testing.T) {
 	r.port.Give("1 12 3300\n", 40)
 	r.Sample(0)
 	r.ADC = ADC{}
+	r.PortChanged()
+	r.AlarmFired()
 	r.Init(&r.port, &r.timer)
 	r.SetADCClient(r)
 	assert.Equal(t, abi.NODEVICE, r.Sample(0))
