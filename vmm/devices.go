@@ -57,7 +57,7 @@ func CheckDevices(devices []Device) error {
 	if len(devices) > abi.VirtioPlaces {
 		return fmt.Errorf("%d devices are more than the %d that a machine can have", len(devices), abi.VirtioPlaces)
 	}
-	consoles := 0
+	consoles, ports := 0, 0
 	for i, d := range devices {
 		if d == nil {
 			return fmt.Errorf("device %d is nil", i)
@@ -65,9 +65,18 @@ func CheckDevices(devices []Device) error {
 		if d == (Console{}) {
 			consoles++
 		}
+		if p, ok := d.(Ports); ok {
+			ports++
+			if err := p.check(); err != nil {
+				return err
+			}
+		}
 	}
-	if consoles > 1 {
+	switch {
+	case consoles > 1:
 		return errors.New("two console devices: a machine has one console")
+	case ports > 1:
+		return errors.New("two devices with ports: one can have all of them")
 	}
 	return nil
 }
@@ -171,11 +180,17 @@ func (m *Machine) endDevices(cancelled bool) {
 	if m.terminal != nil && !cancelled {
 		m.terminal.Flush() // while there is room in the line; Finish does not wait for it
 	}
+	if m.flushPorts != nil && !cancelled {
+		m.flushPorts() // likewise
+	}
 	for i, p := range m.places {
 		if !cancelled {
 			p.transport.Finish()
 		}
 		m.config.Log("device %d, %s: %v", i, p.name, p.transport.Counters())
+	}
+	for _, s := range m.streams {
+		s.finish()
 	}
 }
 

@@ -36,8 +36,10 @@ type Machine struct {
 	mmio    []mmioRange
 	places  []*place // of virtio devices
 
-	terminal *virtio.Console // nil without a console device
-	routes   []kvm.MSI       // of the I/O APIC's pins; guarded by the I/O APIC's lock
+	terminal   *virtio.Console // nil without a console device
+	streams    []*stream       // of named ports
+	flushPorts func()          // nil without ports
+	routes     []kvm.MSI       // of the I/O APIC's pins; guarded by the I/O APIC's lock
 
 	watch   watcher
 	stats   stats
@@ -244,6 +246,7 @@ func (m *Machine) close() error {
 	errs = append(errs, m.cancel())
 	m.thread.do(func() { errs = append(errs, m.closeCPU()) }) // waits for Run's end
 	m.thread.close()
+	m.closeStreams()                      // no device waits for them
 	errs = append(errs, m.closeDevices()) // before the VM and the memory that they use
 	if m.serial != nil {
 		m.serial.Drain()

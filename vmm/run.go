@@ -66,7 +66,10 @@ func (m *Machine) cancel() error {
 	m.cancelled.Store(true)
 	if m.serial != nil {
 		m.serial.Finish() // the loop may wait for room
-		time.AfterFunc(FlushTime, m.serial.Close)
+		time.AfterFunc(FlushTime, func() {
+			m.serial.Close()
+			m.closeStreams()
+		})
 	}
 	return m.kickCPU()
 }

@@ -126,6 +126,14 @@ flags of run, anywhere on the line:
   --rng                   a virtio entropy device, which gives the guest the host's random bytes
   --console uart|virtio   virtio: a virtio console device beside the UART, which takes less
                           to print much (default uart)
+  --port NAME,WORD...     a named port: a stream of bytes between the guest and, by words,
+                          in=FILE out=FILE   what comes from, and goes to, files or terminals
+                          unix=PATH          a program that listens at a unix stream socket
+                          At most 8 ports, with those of the next flags
+  --adc FILE              an analog-to-digital converter with the values of FILE: docs/devices.md
+  --dac FILE              a digital-to-analog converter, whose values go to FILE, a line each
+  --buzzer                a buzzer, which is told of on standard error
+  --screen FILE           a text screen: FILE has its rows, or is a terminal that shows them
   --break ADDR[,ADDR...]  stop before the instruction at a virtual address, in hexadecimal,
                           and show the processor's state; at most 4. KVM alone does, and
                           not in a machine that is emulated itself. The kernel's addresses

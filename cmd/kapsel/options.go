@@ -26,6 +26,7 @@ type runOptions struct {
 	breaks  addresses
 	devices devices
 	net     network.Flag
+	ports   namedPorts
 	verbose bool
 
 	watchdog time.Duration // 0: none
@@ -57,6 +58,11 @@ func parseRun(args []string) (*runOptions, error) {
 	f.Var(&o.net, "net", "")
 	f.Var(rngFlag{&o.devices}, "rng", "")
 	f.Var(consoleFlag{&o.devices}, "console", "")
+	f.Var(portFlag{&o.ports}, "port", "")
+	f.Var(fileFlag{&o.ports, abi.PortADC, connectADC}, "adc", "")
+	f.Var(fileFlag{&o.ports, abi.PortDAC, connectDAC}, "dac", "")
+	f.Var(fileFlag{&o.ports, abi.PortScreen, connectScreen}, "screen", "")
+	f.Var(buzzerFlag{&o.ports}, "buzzer", "")
 	f.BoolVar(&o.verbose, "v", false, "")
 	f.StringVar(&o.linux, "linux", "", "")
 	f.StringVar(&o.initrd, "initrd", "", "")
@@ -81,6 +87,9 @@ func parseRun(args []string) (*runOptions, error) {
 	}
 	if o.net.Config != nil {
 		o.devices = append(o.devices, vmm.Network{Connection: *o.net.Config})
+	}
+	if len(o.ports) > 0 {
+		o.devices = append(o.devices, o.ports.device())
 	}
 	if err := vmm.CheckDevices(o.devices); err != nil {
 		return nil, err
@@ -273,7 +282,7 @@ func (a *addresses) Set(text string) error {
 	return nil
 }
 
-// devices are the machine's devices, in the order in which flags named them, a network behind the others.
+// devices are the machine's devices, in the order in which flags named them, a network behind the others, and ports behind that.
 type devices []vmm.Device
 
 // rngFlag is a flag without a value: an entropy device.

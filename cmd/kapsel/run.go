@@ -84,6 +84,14 @@ func (o *runOptions) run(ctx context.Context, leave context.CancelCauseFunc, std
 	if accel == accelQEMU && len(o.breaks) > 0 {
 		return statusUsage, usageError{fmt.Errorf("--break needs KVM, and QEMU is used here (%s): use gdb instead, as README.md shows under Debug", why)}
 	}
+	if len(o.ports) > 0 {
+		ports, end, err := o.ports.connect(ctx, std)
+		if err != nil {
+			return statusUsage, usageError{err}
+		}
+		defer end()
+		config.Devices[len(config.Devices)-1] = ports
+	}
 	out := newGuestOutput(std.out)
 	con, err := openConsole(std.in, out, func() { leave(errLeft) })
 	if err != nil {

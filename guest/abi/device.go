@@ -11,3 +11,17 @@ const (
 
 // VirtioWord begins a word of the command line that tells of a device.
 const VirtioWord = "virtio_mmio.device="
+
+// Limits of named ports, which monitor and kernel share: how many, and how long a name is, in bytes.
+const (
+	MaxPorts    = 8
+	MaxPortName = 31
+)
+
+// Names of the ports on which the kernel has a device each.
+const (
+	PortADC    = "adc"
+	PortDAC    = "dac"
+	PortBuzzer = "buzzer"
+	PortScreen = "screen"
+)

@@ -4,15 +4,21 @@ package abi
 const (
 	DriverAlarm               = 0x0
 	DriverConsole             = 0x1
+	DriverADC                 = 0x5
+	DriverDAC                 = 0x6
 	DriverLowLevelDebug       = 0x8
 	DriverReadOnlyState       = 0x9
 	DriverIPC                 = 0x10000
+	DriverAppLoader           = 0x10001
+	DriverProcessInfo         = 0x10002
 	DriverEthernetTap         = 0x30007
 	DriverRNG                 = 0x40001
 	DriverAppFlash            = 0x50000
 	DriverNonvolatileStorage  = 0x50001
 	DriverKeyValue            = 0x50003
 	DriverIsolatedNonvolatile = 0x50004
+	DriverBuzzer              = 0x90000
+	DriverTextScreen          = 0x90003
 	DriverDateTime            = 0x90007
 )
 

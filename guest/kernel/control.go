@@ -10,12 +10,43 @@ import (
 // interrupt, a deferred call or a Command, even one of the task itself. A TaskID names a
 // run: an operation on a run that is over returns abi.INVAL and touches nothing.
 
-// EachTask calls f for every task that was loaded, alive or not, by slot.
-func (k *Kernel) EachTask(c capability.TaskManagement, f func(*Task)) {
+// EachTask calls f for every task, alive or not, by slot. Meanwhile seen is a copy of what was known of the task then; behind that it is
+// of none. No capsule is given a task's own record, whose memory becomes something else when the task is unloaded.
+func (k *Kernel) EachTask(c capability.TaskManagement, seen *Task, f func()) {
 	c.Require()
-	for slot := range k.loaded {
-		f(k.tasks[slot])
+	for set := k.present; set != 0; set &= (set - 1) & k.present {
+		*seen = *k.first(set)
+		f()
 	}
+	*seen = Task{}
+}
+
+// Look makes seen what is known by now of the task that it is a copy of, or of none if that was unloaded.
+func (k *Kernel) Look(c capability.TaskManagement, seen *Task) {
+	c.Require()
+	if seen.bit&k.present == 0 {
+		*seen = Task{}
+		return
+	}
+	*seen = *k.first(seen.bit)
+}
+
+// WithShortID finds the task whose ShortID that is, alive or not. It reports false if there is none, as always for 0.
+func (k *Kernel) WithShortID(id uint32, c capability.TaskManagement) (TaskID, bool) {
+	c.Require()
+	for set := k.present; set != 0; set &= set - 1 {
+		if t := k.first(set); id != 0 && t.identity.ShortID == id {
+			return t.id, true
+		}
+	}
+	return TaskID{}, false
+}
+
+// Lists reports whether the object of the task names a command of that driver among those that it may use. Other drivers are for
+// tasks, too, whose objects name none at all; those by which a task manages others may be for these alone.
+func (k *Kernel) Lists(id TaskID, driver uint32) bool {
+	t := k.task(id)
+	return t != nil && t.restricted() && t.object.AllowsDriver(driver)
 }
 
 // Stop keeps a task from running until Start. It stays alive: its memory, its grants and
@@ -140,6 +171,14 @@ func (t *Task) PrintShortID(w Writer, width int) {
 	}
 	format.Print(w, "0x%8x", uint64(t.identity.ShortID))
 	format.Left(w, "", width-len("0x00000000"))
+}
+
+// NameLength is how many bytes the task's package name has.
+func (t *Task) NameLength() int { return len(t.object.Name()) }
+
+// ReadName copies the task's package name from an offset on to p, and returns how many bytes.
+func (t *Task) ReadName(p []byte, offset int) int {
+	return copy(p, t.object.Name()[min(offset, t.NameLength()):])
 }
 
 // PrintName writes the task's name, of a very long one its first bytes, with anything but ASCII made

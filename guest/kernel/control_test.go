@@ -15,11 +15,11 @@ import (
 // byName finds a task.
 func (m *machine) byName(name string) *kernel.Task {
 	var found *kernel.Task
-	m.Kernel.EachTask(m.Capabilities.TaskManagement, func(t *kernel.Task) {
+	for _, t := range m.Kernel.Records() {
 		if t.NameIs([]byte(name)) {
 			found = t
 		}
-	})
+	}
 	return found
 }
 
@@ -194,7 +194,9 @@ func TestTaskControlNeedsTheCapability(t *testing.T) {
 	m := newMachine(t)
 	forged := capability.TaskManagement{}
 	for name, call := range map[string]func(){
-		"EachTask":  func() { m.Kernel.EachTask(forged, func(*kernel.Task) {}) },
+		"EachTask":  func() { m.Kernel.EachTask(forged, new(kernel.Task), func() {}) },
+		"Look":      func() { m.Kernel.Look(forged, new(kernel.Task)) },
+		"OnTaskEnd": func() { m.Kernel.OnTaskEnd(nil, forged) },
 		"Stop":      func() { m.Kernel.Stop(kernel.TaskID{}, forged) },
 		"Start":     func() { m.Kernel.Start(kernel.TaskID{}, forged) },
 		"Terminate": func() { m.Kernel.Terminate(kernel.TaskID{}, forged) },

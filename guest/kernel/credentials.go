@@ -1,9 +1,6 @@
 package kernel
 
-import (
-	"kapsel/guest/kernel/sha256"
-	"kapsel/guest/kernel/tbf"
-)
+import "kapsel/guest/kernel/tbf"
 
 // Verdict is what a CredentialsPolicy makes of a credential.
 type Verdict uint8
@@ -47,12 +44,7 @@ func (*SHA256Credentials) Check(credential tbf.Footer, region *Region) Verdict {
 	if credential.Format != tbf.SHA256 {
 		return VerdictPass
 	}
-	hash := sha256.New()
-	var last []byte
-	for piece := region.Next(); len(piece) != 0; piece = region.Next() {
-		last = hash.Add(piece)
-	}
-	if digest := hash.Sum(last); string(digest[:]) != string(credential.Data) {
+	if digest := region.SHA256(); string(digest[:]) != string(credential.Data) {
 		return VerdictReject
 	}
 	return VerdictAccept
@@ -60,6 +52,17 @@ func (*SHA256Credentials) Check(credential tbf.Footer, region *Region) Verdict {
 
 // Required implements CredentialsPolicy.
 func (p *SHA256Credentials) Required() bool { return p.Require }
+
+// hasCredential reports whether policies are asked about the object.
+func hasCredential(o *tbf.Object) bool {
+	footers := o.Footers()
+	for f, ok := footers.Next(); ok; f, ok = footers.Next() {
+		if f.Type == tbf.TypeCredential && f.Format != tbf.Reserved {
+			return true
+		}
+	}
+	return false
+}
 
 // checkCredentials returns why the object may not run, or "".
 func (k *Kernel) checkCredentials(o *tbf.Object) string {

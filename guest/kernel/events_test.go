@@ -61,7 +61,7 @@ func newEventWorld(t *testing.T, s kernel.Scheduler, seed uint64) *eventWorld {
 		})
 	}
 	w.Load()
-	w.Kernel.EachTask(w.Capabilities.TaskManagement, func(task *kernel.Task) { w.tasks = append(w.tasks, task) })
+	w.tasks = w.Kernel.Records()
 	return w
 }
 

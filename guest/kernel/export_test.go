@@ -18,6 +18,14 @@ func (k *Kernel) Rewire(c Config) {
 // SetRuns makes the kernel believe that so many runs of tasks have begun.
 func (k *Kernel) SetRuns(n uint64) { k.serial = n }
 
+// Records are what is known of tasks, by slot: the kernel's own.
+func (k *Kernel) Records() (tasks []*Task) {
+	for set := k.present; set != 0; set &= set - 1 {
+		tasks = append(tasks, k.first(set))
+	}
+	return tasks
+}
+
 // CheckMemory holds the rules of memory against the page tables.
 func (k *Kernel) CheckMemory() { k.checkMemory() }
 

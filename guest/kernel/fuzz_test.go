@@ -135,7 +135,8 @@ func FuzzLoad(f *testing.F) {
 		loaded := m.Load()
 		require.Equal(t, loaded, strings.Count(m.Log.String(), ": flash 0x"))
 		seen := map[uint32]bool{}
-		m.Kernel.EachTask(m.Capabilities.TaskManagement, func(task *kernel.Task) {
+		var task kernel.Task
+		m.Kernel.EachTask(m.Capabilities.TaskManagement, &task, func() {
 			loaded--
 			if id, ok := task.ShortID(); ok {
 				require.False(t, seen[id], "two tasks have ShortID %#x: %s", id, m.Log.String())

@@ -45,7 +45,8 @@ func loadApps(t *testing.T, m *machine, apps []app, next int) []string {
 	}
 	m.Load()
 	var tasks []string
-	m.Kernel.EachTask(m.Capabilities.TaskManagement, func(task *kernel.Task) {
+	var task kernel.Task
+	m.Kernel.EachTask(m.Capabilities.TaskManagement, &task, func() {
 		var name kerneltest.Log
 		task.PrintName(&name, 0)
 		assert.EqualValues(t, len(tasks), task.ID().Slot())

@@ -16,17 +16,21 @@ type Kernel struct {
 	backlog     Backlog               // or nil
 	onSwitch    ContextSwitchCallback // or nil
 	switchSlots *Slots                // its grant
+	onEnd       TaskEndCallback       // or nil
 
 	credentials CredentialsPolicy
 	identity    IdentityPolicy
 	read        Region
 
-	loaded int    // slots in use
-	live   int    // tasks that may run again
-	ready  uint64 // a bit for each slot whose task can run now
-	held   uint64 // likewise, whose task waits for messages to be sent
-	serial uint64 // the last identifier given to a task
-	ram    *RAM   // memory that nobody has yet
+	loaded  int    // the lowest slot that no task ever had, nor any behind it
+	present uint64 // a bit for each slot that has a task
+	busy    uint64 // likewise, that a Loader fills or empties
+	live    int    // tasks that may run again
+	ready   uint64 // a bit for each slot whose task can run now
+	held    uint64 // likewise, whose task waits for messages to be sent
+	serial  uint64 // the last identifier given to a task
+	ram     *RAM   // memory that nobody has
+	turn    uint   // the slot that is looked at first for the next task
 
 	grants   int               // grants made
 	allSlots [maxGrants]*Slots // of those grants
@@ -100,6 +104,19 @@ func (k *Kernel) Init(c Config) {
 func (k *Kernel) OnContextSwitch(d ContextSwitchCallback, c capability.MainLoop) {
 	c.Require()
 	k.onSwitch, k.switchSlots = d, d.Slots()
+}
+
+// TaskEndCallback is a driver that keeps something for a task elsewhere than in the task's memory.
+type TaskEndCallback interface {
+	// TaskEnded is called when a run of a task ends, whose grants are still there. The driver gives up what it keeps,
+	// and enters no grant.
+	TaskEnded(id TaskID)
+}
+
+// OnTaskEnd makes a driver be told when a run of a task ends. There is one at most.
+func (k *Kernel) OnTaskEnd(d TaskEndCallback, c capability.TaskManagement) {
+	c.Require()
+	k.onEnd = d
 }
 
 // begin makes ready for the main loop.

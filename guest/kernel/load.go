@@ -21,7 +21,7 @@ func (k *Kernel) Load(places [][]byte, c capability.TaskManagement) int {
 	c.Require()
 	k.sealed = true
 	before := k.loaded
-	l := loader{kernel: k, end: k.loaded}
+	l := selection{kernel: k, end: k.loaded}
 	for _, objects := range places {
 		l.scan(objects)
 	}
@@ -29,15 +29,15 @@ func (k *Kernel) Load(places [][]byte, c capability.TaskManagement) int {
 	return k.loaded - before
 }
 
-// loader chooses among objects. The slots from kernel.loaded to end hold candidates:
+// selection chooses among objects. The slots from kernel.loaded to end hold candidates:
 // tasks to be, which have an object, an identity and addresses, but no RAM and no state.
-type loader struct {
+type selection struct {
 	kernel *Kernel
 	end    int
 }
 
 // scan makes candidates of the objects in a place.
-func (l *loader) scan(objects []byte) {
+func (l *selection) scan(objects []byte) {
 	offset := 0
 	for offset < len(objects) {
 		l.kernel.cpu.Poll()
@@ -53,7 +53,7 @@ func (l *loader) scan(objects []byte) {
 
 // consider makes a candidate of the object of that size at the start of b, or says why
 // not. It passes over padding.
-func (l *loader) consider(b []byte, size, offset int) {
+func (l *selection) consider(b []byte, size, offset int) {
 	k := l.kernel
 	t := l.record()
 	t.offset = offset
@@ -84,7 +84,7 @@ func (l *loader) consider(b []byte, size, offset int) {
 
 // record is an empty record for what may become a candidate: the one that it has then, if there
 // is a slot and memory for it.
-func (l *loader) record() *Task {
+func (l *selection) record() *Task {
 	k := l.kernel
 	t := &k.spare
 	if l.end < MaxTasks {
@@ -100,7 +100,7 @@ func (l *loader) record() *Task {
 // compete adds a candidate, unless there is one of the same application that is as good,
 // or no slot is left. Those that are not as good it drives out, but not what is a task
 // already.
-func (l *loader) compete(t *Task) {
+func (l *selection) compete(t *Task) {
 	k := l.kernel
 	for {
 		slot := l.rival(t)
@@ -139,7 +139,7 @@ func (k *Kernel) makeRecord(slot int) bool {
 }
 
 // rival finds the slot of a task or candidate of t's identity, or returns end.
-func (l *loader) rival(t *Task) int {
+func (l *selection) rival(t *Task) int {
 	slot := 0
 	for slot < l.end && !l.kernel.tasks[slot].identity.same(&t.identity) {
 		slot++
@@ -148,23 +148,23 @@ func (l *loader) rival(t *Task) int {
 }
 
 // remove takes a candidate out and closes the gap.
-func (l *loader) remove(slot int) {
+func (l *selection) remove(slot int) {
 	tasks := &l.kernel.tasks
 	l.end--
-	removed := tasks[slot]
 	for ; slot < l.end; slot++ {
-		tasks[slot] = tasks[slot+1]
+		*tasks[slot] = *tasks[slot+1]
 	}
-	tasks[l.end] = removed
-	*removed = Task{}
+	*tasks[l.end] = Task{}
 }
 
 // makeTasks makes tasks of the candidates, as long as there is memory for them.
-func (l *loader) makeTasks() {
+func (l *selection) makeTasks() {
 	k := l.kernel
 	for from := k.loaded; from < l.end; from++ {
-		t := k.tasks[from]
-		k.tasks[from], k.tasks[k.loaded] = k.tasks[k.loaded], t
+		t := k.tasks[k.loaded]
+		if from != k.loaded { // a record stays with its slot: one before was skipped
+			*t, *k.tasks[from] = *k.tasks[from], Task{}
+		}
 		t.slot, t.bit = k.loaded, 1<<k.loaded
 		if reason := k.place(t); reason != "" {
 			k.printSkipped(t, reason)
@@ -173,6 +173,7 @@ func (l *loader) makeTasks() {
 		}
 		t.results = k.cpu.Results(t.slot)
 		k.loaded++
+		k.present |= t.bit
 		k.start(t)
 		k.printLoaded(t)
 	}
@@ -180,9 +181,20 @@ func (l *loader) makeTasks() {
 
 const noRAM = "not enough RAM left for what it asks for"
 
-// check chooses the addresses of a candidate, the size of its RAM, and where it starts. It
-// returns what keeps the object from running ever, or "".
+// check lays out a candidate. It returns what keeps the object from running ever, or "".
 func (k *Kernel) check(t *Task) string {
+	if reason := t.layOut(); reason != "" {
+		return reason
+	}
+	if k.ram.roomFor(t.ramSize) == nil {
+		return noRAM
+	}
+	return k.checkCredentials(&t.object)
+}
+
+// layOut chooses the addresses of a task with an object, the size of its RAM, and where it starts. It
+// returns what hinders it, or "".
+func (t *Task) layOut() string {
 	program, _ := t.object.Program()
 	t.bits32 = !t.object.Is64Bit()
 	if !t.object.Restricted() {
@@ -194,10 +206,7 @@ func (k *Kernel) check(t *Task) string {
 		return reason
 	}
 	t.entry = t.memory.flashStart + uint64(program.InitOffset)
-	if k.ram.roomFor(t.ramSize) == nil {
-		return noRAM
-	}
-	return k.checkCredentials(&t.object)
+	return ""
 }
 
 // place gives the task its RAM and maps its flash. It returns what hinders it, or "".

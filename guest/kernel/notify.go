@@ -146,8 +146,8 @@ func (k *Kernel) forgetPeer(t, peer *Task) {
 // abi.NODEVICE.
 func (k *Kernel) TaskNamed(name []byte, asker TaskID) (TaskID, abi.ErrorCode) {
 	var found *Task
-	for slot := range k.loaded {
-		t := k.tasks[slot]
+	for set := k.present; set != 0; set &= set - 1 {
+		t := k.first(set)
 		switch {
 		case !t.NameIs(name):
 		case found == nil:

@@ -9,8 +9,8 @@ func (k *Kernel) PrintTasks(w Writer) {
 		return
 	}
 	w.WriteString("PID   Name              State       Restarts   Syscalls  Dropped  Expired  Ended by\n")
-	for slot := range k.loaded {
-		k.tasks[slot].printRow(w)
+	for set := k.present; set != 0; set &= set - 1 {
+		k.first(set).printRow(w)
 	}
 }
 

@@ -1,14 +1,17 @@
 package kernel
 
+import "kapsel/guest/kernel/sha256"
+
 // pieceSize is how much memory the kernel reads or clears at a time, in bytes: what waits
 // for it meanwhile waits for less than a millisecond, but where the processor is emulated.
 const pieceSize = 64 << 10
 
 // A Region is memory that is read in pieces, because reading all of it may take long.
 type Region struct {
-	_    notComparable
-	rest []byte
-	cpu  CPU
+	_      notComparable
+	rest   []byte
+	cpu    CPU
+	digest *[sha256.Size]byte // of all of it, if that is known beforehand
 }
 
 // region makes a Region of b, in the place of the one before.
@@ -29,4 +32,17 @@ func (r *Region) Next() []byte {
 	piece := r.rest[:n]
 	r.rest = r.rest[n:]
 	return piece
+}
+
+// SHA256 is the digest of what has not been read yet.
+func (r *Region) SHA256() [sha256.Size]byte {
+	if r.digest != nil {
+		return *r.digest
+	}
+	hash := sha256.New()
+	var last []byte
+	for piece := r.Next(); len(piece) != 0; piece = r.Next() {
+		last = hash.Add(piece)
+	}
+	return hash.Sum(last)
 }

@@ -37,8 +37,8 @@ const (
 
 // checkMemory panics, naming task, page and rule, if a rule is broken.
 func (k *Kernel) checkMemory() {
-	for slot := range k.loaded {
-		t := k.tasks[slot]
+	for set := k.present; set != 0; set &= set - 1 {
+		t := k.first(set)
 		if !t.memory.inOrder() {
 			k.broken(t, ruleBreaks, Page{Addr: t.memory.appBreak})
 		}
@@ -48,8 +48,8 @@ func (k *Kernel) checkMemory() {
 
 // checkReady panics if what is known of who can run, and of what waits for whom, is not true.
 func (k *Kernel) checkReady() {
-	for slot := range k.loaded {
-		t := k.tasks[slot]
+	for set := k.present; set != 0; set &= set - 1 {
+		t := k.first(set)
 		if t.ready() != (k.ready&t.bit != 0) {
 			panic("kernel: the set of tasks that can run is wrong")
 		}

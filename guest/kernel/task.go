@@ -71,6 +71,7 @@ type Task struct {
 	anyDriver uint64   // taken if it may use any driver, 0 if its object lists what it may use: then no key matches
 	object    tbf.Object
 	offset    int    // of the object in its place
+	ownsFlash bool   // its flash is memory of the RAM
 	ramSize   uint64 // what it gets, in bytes
 	identity  Identity
 	entry     uint64
@@ -220,6 +221,9 @@ func (k *Kernel) start(t *Task) {
 // end takes everything from the task that the kernel or capsules hold for it. Its id is
 // stale from now on.
 func (k *Kernel) end(t *Task, s State) {
+	if k.onEnd != nil {
+		k.onEnd.TaskEnded(t.id)
+	}
 	t.kept = 0
 	k.wait(t, s)
 	t.run++
@@ -298,8 +302,8 @@ func (k *Kernel) ExitStatus() uint32 {
 		return abi.ExitNoTask
 	}
 	status := uint32(abi.ExitOK)
-	for slot := range k.loaded {
-		t := k.tasks[slot]
+	for set := k.present; set != 0; set &= set - 1 {
+		t := k.first(set)
 		if t.state == Faulted {
 			return abi.ExitTaskFault
 		}

@@ -37,11 +37,13 @@ func (k kind) ring0() bool {
 // safe reports whether the code has to do without unsafe and assembly.
 func (k kind) safe() bool { return k == board || k == kernel || k == capsule }
 
-// What capsules may import. Those that drive virtio devices share a library, which is a capsule itself.
+// What capsules may import. Those that drive virtio devices share a library, which is a capsule itself, and so do those that speak over
+// ports.
 var (
 	anyCapsule = []string{"guest/abi/...", "guest/kernel", "guest/kernel/capability", "guest/kernel/format", "guest/kernel/hil/...",
 		"guest/mmio", "guest/dma"}
 	virtioDriver = append(slices.Clone(anyCapsule), "guest/capsules/virtio")
+	lineDriver   = append(slices.Clone(anyCapsule), "guest/capsules/lines")
 	bits         = []string{"math/bits"}
 )
 
@@ -77,7 +79,11 @@ var layers = []layer{
 	{packages: "guest/capsules/virtioblk", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtioconsole", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtionet", kind: capsule, imports: virtioDriver, library: bits},
+	{packages: "guest/capsules/virtioports", kind: capsule, imports: virtioDriver, library: bits},
 	{packages: "guest/capsules/virtiorng", kind: capsule, imports: virtioDriver, library: bits},
+	{packages: "guest/capsules/adcport", kind: capsule, imports: lineDriver, library: bits},
+	{packages: "guest/capsules/buzzerport", kind: capsule, imports: lineDriver, library: bits},
+	{packages: "guest/capsules/dacport", kind: capsule, imports: lineDriver, library: bits},
 	{packages: "guest/capsules/...", kind: capsule, imports: anyCapsule, library: bits},
 
 	{packages: "guest/mmio", kind: trusted,

@@ -38,6 +38,8 @@ func (m *Machine) addDevices() error {
 			err = m.addNetwork(i, d)
 		case vmm.Console:
 			m.addConsole()
+		case vmm.Ports:
+			err = m.addNamedPorts(d)
 		default:
 			err = fmt.Errorf("%v: there is no such device under QEMU: use KVM", d)
 		}
@@ -124,5 +126,5 @@ func (m *Machine) addConsole() {
 	m.com1 = "file,id=com1,path=/dev/fd/1"
 	m.devices = append(m.devices,
 		"-chardev", "stdio,id=console,signal=off",
-		"-device", "virtio-serial-device,max_ports=1", "-device", "virtconsole,chardev=console")
+		"-device", "virtio-serial-device,id=terminal,max_ports=1", "-device", "virtconsole,bus=terminal.0,chardev=console")
 }

@@ -59,6 +59,7 @@ type Machine struct {
 	devices        []string // options of all virtio devices
 	disks          int      // how many of them are disks
 	ports          []*ethernet.Port
+	namedPorts     []*namedPort
 	relays         sync.WaitGroup // between ports and QEMU
 
 	closing context.Context // ends with Close
@@ -247,8 +248,9 @@ func (m *Machine) Run(ctx context.Context) (vmm.Exit, error) {
 	case err != nil:
 		return vmm.Exit{Reason: vmm.Failed}, m.failure(err)
 	}
+	m.startPorts()
 	exit, err := m.watch(ctx)
-	if !m.drain(ctx) && exit.Reason == vmm.GuestExit {
+	if (!m.drain(ctx) || !m.drainPorts(ctx)) && exit.Reason == vmm.GuestExit {
 		exit = vmm.Exit{Reason: vmm.Cancelled}
 	}
 	return exit, err
@@ -485,6 +487,7 @@ func (m *Machine) Close() error {
 		f.Close()
 	}
 	m.files = nil
+	m.closeNamedPorts()
 	err := m.closePorts()
 	if m.monitor != nil {
 		m.monitor.close()

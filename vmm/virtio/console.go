@@ -30,10 +30,9 @@ type Console struct {
 
 	mu                sync.Mutex // holds the rest
 	receive, transmit *Queue     // nil without a session
-	room              *Chain     // for what is typed; nil: none yet
-	sending           *Chain     // nil: none
-	rest              [][]byte   // what the line has not taken of a piece of sending yet
-	flushing          bool       // somebody waits until transmit is empty
+	receiver          receiver   // of what is typed
+	sender            sender
+	flushing          bool // somebody waits until transmit is empty
 	flushed           sync.Cond
 }
 
@@ -101,7 +100,7 @@ func (c *Console) Reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.line.Divert(nil)
-	c.receive, c.transmit, c.room, c.sending, c.rest = nil, nil, nil, nil, nil
+	c.receive, c.transmit, c.receiver, c.sender = nil, nil, receiver{}, sender{}
 	c.endFlush()
 }
 
@@ -113,7 +112,8 @@ func (c *Console) Notify(queue int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if queue == virtio.ConsoleReceiveQueue {
-		c.giveTyped()
+		var typed [256]byte
+		c.receiver.receive(c.receive, typed[:], c.line.Fetch)
 	} else {
 		c.send()
 	}
@@ -122,48 +122,10 @@ func (c *Console) Notify(queue int) {
 	}
 }
 
-// giveTyped gives what was typed to the driver. It keeps the request for which there is nothing.
-func (c *Console) giveTyped() {
-	var typed [256]byte
-	for {
-		if c.room == nil {
-			var ok bool
-			if c.room, ok = c.receive.Next(); !ok {
-				return
-			}
-		}
-		room := c.room.Writable()
-		n := c.line.Fetch(typed[:min(room, uint64(len(typed)))])
-		if n == 0 && room > 0 { // one without room goes back as it came
-			return
-		}
-		c.room.Write(typed[:n])
-		c.receive.Use(c.room, uint32(n))
-		c.room = nil
-	}
-}
-
 // send sends what the driver gave, as far as the line has room.
 func (c *Console) send() {
-	for {
-		for ; len(c.rest) > 0; c.rest = c.rest[1:] {
-			p := c.rest[0]
-			if n := c.line.Offer(p); n < len(p) {
-				c.rest[0] = p[n:]
-				return
-			}
-		}
-		if c.sending != nil {
-			c.transmit.Use(c.sending, 0)
-		}
-		var ok bool
-		if c.sending, ok = c.transmit.Next(); !ok {
-			if !c.transmit.more {
-				c.endFlush()
-			}
-			return
-		}
-		c.rest = c.sending.ReadVector(c.sending.Readable())
+	if c.sender.send(c.transmit, c.line.Offer) {
+		c.endFlush()
 	}
 }
 

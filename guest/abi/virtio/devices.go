@@ -126,3 +126,37 @@ const (
 	ConsoleConfigEmergencyWrite = 8 // 32 bits, written: a character
 	ConsoleConfigBytes          = 12
 )
+
+// Queues for control of a console with several ports (5.3.2), which ConsoleFeatureMultiport has. Those of port 0 are before them.
+const (
+	ConsoleControlReceiveQueue  = 2
+	ConsoleControlTransmitQueue = 3
+)
+
+// ConsolePortQueues is the number of the receive queue of port n, of a console with several ports. The transmit queue is behind it.
+func ConsolePortQueues(n int) int {
+	if n == 0 {
+		return ConsoleReceiveQueue
+	}
+	return 2*n + 2
+}
+
+// Offsets in a control message of a console (5.3.6.2).
+const (
+	ConsoleControlPort  = 0 // 32 bits
+	ConsoleControlEvent = 4 // 16 bits: one of those below
+	ConsoleControlValue = 6 // 16 bits
+	ConsoleControlBytes = 8 // behind them is a port's name, in ConsolePortName
+)
+
+// Events of control messages.
+const (
+	ConsoleDeviceReady = 0 // driver: 1, it is ready; 0, it cannot
+	ConsolePortAdd     = 1 // device: there is this port
+	ConsolePortRemove  = 2 // device: it is gone
+	ConsolePortReady   = 3 // driver, on ConsolePortAdd: 1, it uses the port; 0, it does not
+	ConsoleConsolePort = 4 // device: the port is a console
+	ConsoleResize      = 5 // device: the console's size
+	ConsolePortOpen    = 6 // both: 1, the side uses the port; 0, it does not any more
+	ConsolePortName    = 7 // device
+)

@@ -140,7 +140,9 @@ func (c *CPU) NewTask(slot int, ram *kernel.RAM) *kernel.Task {
 	}
 	clear(page[:unsafe.Sizeof(record{})])
 	r := newRecord(page)
-	contexts[slot], c.spaces[slot].ram = &r.context, ram
+	contexts[slot] = &r.context
+	s := &c.spaces[slot]
+	s.ram, s.record = ram, physicalOf(page)
 	return &r.task
 }
 

@@ -7,12 +7,13 @@ import (
 
 // An addressSpace is a tree of page tables.
 type addressSpace struct {
-	_     [0]func()   // not comparable: no function is made for it
-	root  uint64      // physical address of the PML4
-	cr3   uint64      // that with the process-context identifier
-	ram   *kernel.RAM // that tables are taken from
-	huge  bool        // the CPU has 1 GiB pages
-	stale bool        // the processor may remember mappings that have changed
+	_      [0]func()   // not comparable: no function is made for it
+	root   uint64      // physical address of the PML4; 0: there is none yet
+	cr3    uint64      // that with the process-context identifier
+	ram    *kernel.RAM // that tables are taken from
+	record uint64      // physical address of the page with the record of the slot's task
+	huge   bool        // the CPU has 1 GiB pages
+	stale  bool        // the processor may remember mappings that have changed
 }
 
 // load is the value that makes CR3 use the page tables as they are now. With process-context

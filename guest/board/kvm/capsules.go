@@ -5,9 +5,17 @@ package main
 import (
 	"kapsel/guest/abi"
 	spec "kapsel/guest/abi/virtio"
+	"kapsel/guest/capsules/adc"
+	"kapsel/guest/capsules/adcport"
 	"kapsel/guest/capsules/alarm"
+	"kapsel/guest/capsules/alarmmux"
 	"kapsel/guest/capsules/appflash"
+	"kapsel/guest/capsules/apploader"
+	"kapsel/guest/capsules/buzzer"
+	"kapsel/guest/capsules/buzzerport"
 	"kapsel/guest/capsules/console"
+	"kapsel/guest/capsules/dac"
+	"kapsel/guest/capsules/dacport"
 	"kapsel/guest/capsules/datetime"
 	"kapsel/guest/capsules/debugwriter"
 	"kapsel/guest/capsules/ethernettap"
@@ -17,11 +25,15 @@ import (
 	"kapsel/guest/capsules/mc146818"
 	"kapsel/guest/capsules/nonvolatile"
 	"kapsel/guest/capsules/processconsole"
+	"kapsel/guest/capsules/processinfo"
 	"kapsel/guest/capsules/readonlystate"
 	"kapsel/guest/capsules/rng"
+	"kapsel/guest/capsules/screenport"
+	"kapsel/guest/capsules/textscreen"
 	"kapsel/guest/capsules/uart16550"
 	"kapsel/guest/capsules/uartmux"
 	"kapsel/guest/capsules/virtioconsole"
+	"kapsel/guest/capsules/virtioports"
 	"kapsel/guest/capsules/virtiorng"
 	"kapsel/guest/capsules/volume"
 	"kapsel/guest/dma"
@@ -39,6 +51,7 @@ var capsules = [...]kernel.Component{
 	{Name: "virtioconsole", Uses: "uart16550 alarmmux", Init: wireVirtioConsole, Clear: func() { system.devices.console = virtioconsole.Console{} }},
 	{Name: "virtioblk", Uses: "alarmmux", Init: wireDisk, Clear: func() { system.devices.disk = disk{} }},
 	{Name: "virtionet", Uses: "alarmmux", Init: wireNetwork, Clear: func() { system.devices.network = network{} }},
+	{Name: "virtioports", Uses: "alarmmux", Init: wirePorts, Clear: func() { system.devices.ports.driver = virtioports.Ports{} }},
 	{Name: "uartmux", Uses: "uart16550 virtioconsole", Init: wireLine, Clear: func() { system.lines = lines{} }},
 	{Name: "debugwriter", Uses: "uartmux", Init: wireDebugWriter, Clear: func() { system.debug = debugwriter.Writer{} }},
 	{Name: "blockcache", Uses: "virtioblk", Init: wireCache, Clear: func() { system.devices.storage.cached = cached{} }},
@@ -50,6 +63,8 @@ var capsules = [...]kernel.Component{
 	{Name: "ipc", Init: wireIPC, Clear: func() { system.ipc = ipc.IPC{} }},
 	{Name: "readonlystate", Init: wireReadOnlyState, Clear: func() { system.readOnlyState = readonlystate.State{} }},
 	{Name: "processconsole", Uses: "uartmux debugwriter", Init: wireProcessConsole, Clear: func() { system.processConsole = processconsole.Console{} }},
+	{Name: "apploader", Init: wireAppLoader, Clear: func() { system.appLoader = apploader.AppLoader{} }},
+	{Name: "processinfo", Init: wireProcessInfo, Clear: func() { system.processInfo = processinfo.ProcessInfo{} }},
 	{Name: "appflash", Init: wireAppFlash, Clear: func() { system.appFlash = appflash.AppFlash{} }},
 	{Name: "mc146818", Init: wireCMOSClock, Clear: func() { system.cmosClock = mc146818.Clock{} }},
 	{Name: "datetime", Uses: "mc146818", Init: wireDateTime, Clear: func() { system.dateTime = datetime.DateTime{} }},
@@ -57,6 +72,14 @@ var capsules = [...]kernel.Component{
 	{Name: "ethernettap", Uses: "virtionet", Init: wireTap, Clear: func() { system.devices.tap = ethernettap.EthernetTap{} }},
 	{Name: "rawblock", Uses: "virtioblk", Init: wireRawBlock, Clear: func() { system.instruments.clearRawBlock() }},
 	{Name: "rawnet", Uses: "virtionet", Init: wireRawNet, Clear: func() { system.instruments.clearRawNet() }},
+	{Name: "adcport", Uses: "virtioports alarmmux", Ready: portsAreKnown, Init: wireADCPort, Clear: func() { system.devices.ports.adcPort = adcport.ADC{} }},
+	{Name: "adc", Uses: "adcport", Ready: adcIsKnown, Init: wireADC, Clear: func() { system.devices.ports.adc = adc.ADC{} }},
+	{Name: "dacport", Uses: "virtioports", Ready: portsAreKnown, Init: wireDACPort, Clear: func() { system.devices.ports.dacPort = dacport.DAC{} }},
+	{Name: "dac", Uses: "dacport", Ready: portsAreKnown, Init: wireDAC, Clear: func() { system.devices.ports.dac = dac.DAC{} }},
+	{Name: "buzzerport", Uses: "virtioports alarmmux", Ready: portsAreKnown, Init: wireBuzzerPort, Clear: func() { system.devices.ports.buzzerPort = buzzerport.Buzzer{} }},
+	{Name: "buzzer", Uses: "buzzerport", Ready: portsAreKnown, Init: wireBuzzer, Clear: func() { system.devices.ports.buzzer = buzzer.Buzzer{} }},
+	{Name: "screenport", Uses: "virtioports", Ready: portsAreKnown, Init: wireScreenPort, Clear: func() { system.devices.ports.screenPort = screenport.Screen{} }},
+	{Name: "textscreen", Uses: "screenport", Ready: portsAreKnown, Init: wireTextScreen, Clear: func() { system.devices.ports.textScreen = textscreen.TextScreen{} }},
 	{Name: "kvstore", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireKeyValue, Clear: func() { system.devices.storage.keyValue = kvstore.KVStore{} }},
 	{Name: "nonvolatile", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireNonvolatile, Clear: func() { system.devices.storage.nonvolatile = nonvolatile.Server{} }},
 }
@@ -83,7 +106,9 @@ func wireAlarms(capability.Set) bool {
 	for i := range d.windows.All() {
 		d.alarms.devices[i].Init(&d.alarms.mux)
 	}
-	d.alarms.tasks.Init(&d.alarms.mux)
+	for _, share := range [...]*alarmmux.Share{&d.alarms.tasks, &d.alarms.adc, &d.alarms.buzzer} {
+		share.Init(&d.alarms.mux)
+	}
 	return true
 }
 
@@ -173,6 +198,27 @@ func wireReadOnlyState(can capability.Set) bool {
 func wireProcessConsole(can capability.Set) bool {
 	b := &system
 	b.processConsole.Init(&b.kernel, &b.lines.process, &b.debug, b, can.TaskManagement)
+	return true
+}
+
+// wireAppLoader and wireProcessInfo let tasks at other tasks, as the command line wants it.
+func wireAppLoader(can capability.Set) bool {
+	b := &system
+	if b.management == byNone {
+		return false
+	}
+	b.appLoader.Init(&b.kernel, &b.taskLoader, b.management == byAll, can)
+	b.kernel.AddDriver(abi.DriverAppLoader, &b.appLoader)
+	return true
+}
+
+func wireProcessInfo(can capability.Set) bool {
+	b := &system
+	if b.management == byNone {
+		return false
+	}
+	b.processInfo.Init(&b.kernel, b.management == byAll, can)
+	b.kernel.AddDriver(abi.DriverProcessInfo, &b.processInfo)
 	return true
 }
 

@@ -8,6 +8,15 @@ import (
 	"kapsel/guest/kernel"
 )
 
+// management is which tasks may look at others, control, load and unload them.
+type management uint8
+
+const (
+	byListed management = 1 + iota // those whose objects list the driver among those that they may use
+	byAll
+	byNone
+)
+
 // words are what the command line can say on this board alone. Each sets what is not nil.
 var words = [...]struct {
 	text        string
@@ -15,6 +24,7 @@ var words = [...]struct {
 	scheduler   kernel.Scheduler
 	credentials kernel.CredentialsPolicy
 	identity    kernel.IdentityPolicy
+	management  management
 }{
 	{text: "console", flag: &system.hasConsole},
 	{text: "scheduler=roundrobin", scheduler: &system.roundRobin},
@@ -27,6 +37,9 @@ var words = [...]struct {
 	{text: "identity=header", identity: &system.headerIdentity},
 	{text: "identity=name", identity: &system.nameIdentity},
 	{text: "identity=none", identity: &system.noIdentity},
+	{text: "management=listed", management: byListed},
+	{text: "management=all", management: byAll},
+	{text: "management=none", management: byNone},
 }
 
 // readCmdline sets the options, the scheduler and the policies. Words that it does not know
@@ -35,9 +48,10 @@ func (b *board) readCmdline() {
 	b.scheduler = &b.roundRobin
 	b.credentials = &b.sha256Checked
 	b.identity = &b.headerIdentity
+	b.management = byListed
 	b.options = base.Options{Mitigations: mitigation.Auto, NoDump: benchmarking}
 	base.ReadCmdline(b.machine.Cmdline(), b, &b.debug, "console, scheduler=roundrobin, cooperative, priority or mlfq, "+
-		"credentials=none, checked or required, identity=header, name or none, "+base.Words)
+		"credentials=none, checked or required, identity=header, name or none, management=listed, all or none, "+base.Words)
 	b.policy = b.options.FaultPolicy()
 	b.sha256Required.Require = true
 }
@@ -60,6 +74,9 @@ func (b *board) Obey(text []byte) bool {
 		}
 		if word.identity != nil {
 			b.identity = word.identity
+		}
+		if word.management != 0 {
+			b.management = word.management
 		}
 		return true
 	}

@@ -12,6 +12,7 @@ import (
 	"kapsel/guest/capsules/virtioblk"
 	"kapsel/guest/capsules/virtioconsole"
 	"kapsel/guest/capsules/virtionet"
+	"kapsel/guest/capsules/virtioports"
 	"kapsel/guest/capsules/virtiorng"
 	"kapsel/guest/dma"
 	"kapsel/guest/kernel/capability"
@@ -36,6 +37,7 @@ type devices struct {
 	storage storage
 	network network
 	tap     ethernettap.EthernetTap
+	ports   ports
 }
 
 // alarms are the shares of the hardware's alarm.
@@ -43,6 +45,8 @@ type alarms struct {
 	mux     alarmmux.Mux
 	devices [abi.VirtioPlaces]alarmmux.Share
 	tasks   alarmmux.Share // the alarm capsule's
+	adc     alarmmux.Share
+	buzzer  alarmmux.Share
 }
 
 // A disk is a block device's driver and what it needs for as many requests at once as the board lets it have.
@@ -64,11 +68,14 @@ const (
 	diskBytes    = 4096 // in a request
 )
 
-// deviceMemory is how much memory devices and drivers share, in bytes.
+// deviceMemory is how much memory devices and drivers share, in bytes, but for ports.
 const deviceMemory = 64 << 10
 
 // kinds are the kinds of devices that there is a driver for.
-var kinds = [...]uint32{spec.IDEntropy, spec.IDConsole, spec.IDBlock, spec.IDNet}
+var kinds = [...]uint32{spec.IDEntropy, spec.IDConsole, spec.IDBlock, spec.IDNet, idPorts}
+
+// idPorts is the kind of a console device that has named ports: another driver than a console's drives it.
+const idPorts = 1<<31 | spec.IDConsole
 
 // find finds out what the devices are.
 func (d *devices) find(can capability.Set) {
@@ -76,15 +83,20 @@ func (d *devices) find(can capability.Set) {
 	if len(windows) == 0 {
 		return
 	}
-	memory, physical := system.machine.DeviceMemory(deviceMemory)
-	if memory == nil {
-		system.debug.WriteString("there is no memory for devices, which are not used\n")
-		return
-	}
-	d.memory = dma.NewRegion(&d.store, memory, physical, can.Hardware)
 	for i := range windows {
 		d.look(i, can)
 	}
+	size := uint64(deviceMemory)
+	if d.window(idPorts) >= 0 {
+		size += abi.PageUp(virtioports.MemorySize)
+	}
+	memory, physical := system.machine.DeviceMemory(size)
+	if memory == nil {
+		system.debug.WriteString("there is no memory for devices, which are not used\n")
+		clear(d.found[:])
+		return
+	}
+	d.memory = dma.NewRegion(&d.store, memory, physical, can.Hardware)
 }
 
 // look finds out of what kind the device of a window is. An empty place is left alone.
@@ -93,6 +105,9 @@ func (d *devices) look(i int, can capability.Set) {
 	d.registers[i] = mmio.NewMemory(d.mapped(i)+uintptr(w.Base%abi.PageSize), spec.RegistersSize, can.Hardware)
 	registers := mmio.NewDevice[virtio.MMIO](&d.registers[i], can.Hardware)
 	id, problem := virtio.Probe(&registers)
+	if id == spec.IDConsole && virtio.Offers(&registers, spec.ConsoleFeatureMultiport) {
+		id = idPorts
+	}
 	switch {
 	case problem != "":
 	case id == 0:

@@ -10,6 +10,7 @@ import (
 	"kapsel/guest/board/base"
 	"kapsel/guest/capsules/alarm"
 	"kapsel/guest/capsules/appflash"
+	"kapsel/guest/capsules/apploader"
 	"kapsel/guest/capsules/console"
 	"kapsel/guest/capsules/datetime"
 	"kapsel/guest/capsules/debugwriter"
@@ -17,6 +18,7 @@ import (
 	"kapsel/guest/capsules/lowleveldebug"
 	"kapsel/guest/capsules/mc146818"
 	"kapsel/guest/capsules/processconsole"
+	"kapsel/guest/capsules/processinfo"
 	"kapsel/guest/capsules/readonlystate"
 	"kapsel/guest/capsules/uart16550"
 	"kapsel/guest/capsules/uartmux"
@@ -32,6 +34,7 @@ type board struct {
 	machine    *amd64.Machine
 	options    base.Options
 	hasConsole bool // the process console is on, and the machine stays up without tasks
+	management management
 	kernel     kernel.Kernel
 
 	scheduler     kernel.Scheduler // one of the next four
@@ -67,6 +70,10 @@ type board struct {
 	lowLevelDebug  lowleveldebug.LowLevelDebug
 	ipc            ipc.IPC
 	readOnlyState  readonlystate.State
+	reuse          kernel.Reuse  // memory that unloaded tasks gave back
+	taskLoader     kernel.Loader // for tasks
+	appLoader      apploader.AppLoader
+	processInfo    processinfo.ProcessInfo
 	appFlash       appflash.AppFlash
 	cmosPorts      mmio.Ports
 	cmosClock      mc146818.Clock
@@ -103,6 +110,8 @@ func main() {
 		Backlog:     &b.debug,
 		RAM:         &b.machine.TaskRAM,
 	})
+	b.reuse.Init(&b.machine.TaskRAM, &b.machine.CPU)
+	b.taskLoader.Init(&b.kernel, &b.machine.CPU, &b.reuse, can.TaskManagement)
 	b.hardware = b.instruments.alarmFor(&b.machine.Timer)
 	b.devices.find(can)
 	b.components.Init(&b.kernel, capsules[:])

@@ -93,7 +93,8 @@ func TestGrantFitsTheReserve(t *testing.T) {
 		all, _ := k.Memop(abi.MemopBrk, k.Start.RAMStart+pages*abi.PageSize)
 		assert.EqualValues(t, abi.Success, all)
 		assert.Equal(t, value(0), find(k, "task"))
-		m.Kernel.EachTask(m.Capabilities.TaskManagement, func(task *kernel.Task) {
+		var task kernel.Task
+		m.Kernel.EachTask(m.Capabilities.TaskManagement, &task, func() {
 			assert.Equal(t, abi.OK, others.Enter(task.ID(), func(*[480]byte, *kernel.TaskData) {}))
 		})
 	}, func(s *tbfbuild.Spec) { s.MinimumRAM = pages * abi.PageSize })

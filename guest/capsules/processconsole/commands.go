@@ -111,7 +111,8 @@ func trim(b []byte) []byte {
 func (c *Console) forEach(name []byte, a action) {
 	pid, isPID := number(name)
 	found := false
-	c.kernel.EachTask(c.tasks, func(t *kernel.Task) {
+	t := &c.seen
+	c.kernel.EachTask(c.tasks, t, func() {
 		if t.NameIs(name) || isPID && t.ID().Number() == pid {
 			found = true
 			c.act(t, a)
@@ -162,6 +163,7 @@ func (c *Console) act(t *kernel.Task, a action) {
 	default:
 		done = "has ended; boot starts it again"
 	}
+	c.kernel.Look(c.tasks, t)
 	c.out.WriteString("task ")
 	t.PrintName(c.out, 0)
 	format.Print(c.out, ", PID %d: ", t.ID().Number())
@@ -173,7 +175,8 @@ func (c *Console) act(t *kernel.Task, a action) {
 func (c *Console) list() {
 	w := c.out
 	w.WriteString(" PID    ShortID    Name                Quanta  Syscalls  Restarts  Grants  State\n")
-	c.kernel.EachTask(c.tasks, func(t *kernel.Task) {
+	t := &c.seen
+	c.kernel.EachTask(c.tasks, t, func() {
 		s := t.Statistics()
 		format.Print(w, "%4d    ", t.ID().Number())
 		t.PrintShortID(w, 11)
@@ -188,7 +191,8 @@ func (c *Console) list() {
 // status writes sums over all tasks.
 func (c *Console) status() {
 	var total, active, expired uint64
-	c.kernel.EachTask(c.tasks, func(t *kernel.Task) {
+	t := &c.seen
+	c.kernel.EachTask(c.tasks, t, func() {
 		total++
 		expired += t.Expired()
 		switch t.State() {

@@ -25,7 +25,8 @@ type Console struct {
 	machine Machine
 	line    hil.Receiver
 	out     kernel.Writer
-	key     [1]byte // what the line fills
+	key     [1]byte     // what the line fills
+	seen    kernel.Task // a copy of the task that a command is about
 	editor  editor
 }
 

@@ -10,6 +10,7 @@ import (
 // back by Driver.Used.
 type Queue struct {
 	transport *Transport
+	next      *Queue // of the transport's
 	index     int
 	owes      bool
 
@@ -50,8 +51,8 @@ type Element struct {
 // says that the device answers each chain before long, as one does that is given requests, but not one that is given room for
 // what may come.
 func (q *Queue) Init(t *Transport, number int, slots []Slot, least int, owes bool) abi.ErrorCode {
-	if len(slots) == 0 || len(slots)&(len(slots)-1) != 0 || len(slots) > virtio.QueueSizeMax || t.count == maxQueues {
-		panic("virtio: the size of a queue is no power of two up to 32768, or there are too many queues")
+	if len(slots) == 0 || len(slots)&(len(slots)-1) != 0 || len(slots) > virtio.QueueSizeMax || q.transport != nil {
+		panic("virtio: the size of a queue is no power of two up to 32768, or it is set up already")
 	}
 	if t.state != starting {
 		return abi.FAIL
@@ -78,8 +79,7 @@ func (q *Queue) Init(t *Transport, number int, slots []Slot, least int, owes boo
 	q.descriptors = t.place.Memory.Shared(int(virtio.DescriptorsBytes(n)))
 	q.available = t.place.Memory.Shared(int(virtio.AvailableBytes(n)))
 	q.used = t.place.Memory.Shared(int(virtio.UsedBytes(n)))
-	t.queues[t.count] = q
-	t.count++
+	t.add(q)
 	regQueueSize.Write(r, uint32(size))
 	regQueueDescLow.Write(r, uint32(q.descriptors.Address()))
 	regQueueDescHigh.Write(r, uint32(q.descriptors.Address()>>32))
@@ -89,6 +89,16 @@ func (q *Queue) Init(t *Transport, number int, slots []Slot, least int, owes boo
 	regQueueDeviceHigh.Write(r, uint32(q.used.Address()>>32))
 	regQueueReady.Write(r, 1)
 	return abi.OK
+}
+
+// add makes a queue the last of the transport's.
+func (t *Transport) add(q *Queue) {
+	if t.first == nil {
+		t.first = q
+	} else {
+		t.last.next = q
+	}
+	t.last = q
 }
 
 // Size is how many descriptors the queue has.

@@ -246,5 +246,5 @@ func TestWiringErrors(t *testing.T) {
 	for _, n := range []int{0, 3, 65536} {
 		assert.Panics(t, func() { q.Init(&r.Transport, 0, make([]virtio.Slot, n), 1, true) }, "%d slots", n)
 	}
-	assert.Panics(t, func() { q.Init(&r.Transport, 0, make([]virtio.Slot, 8), 1, true) }, "a third queue")
+	assert.Panics(t, func() { r.room.Init(&r.Transport, 0, make([]virtio.Slot, 8), 1, true) }, "a queue that is set up")
 }

@@ -45,3 +45,9 @@ func Probe(r *mmio.Device[MMIO]) (id uint32, problem string) {
 	}
 	return regDeviceID.Read(r), ""
 }
+
+// Offers reports whether the device that answers offers a feature below 1<<32. It changes nothing else.
+func Offers(r *mmio.Device[MMIO], feature uint32) bool {
+	regDeviceSelect.Write(r, 0)
+	return regDeviceFeatures.Read(r)&feature != 0
+}

@@ -40,14 +40,11 @@ type Transport struct {
 	deferred kernel.DeferredCall
 	state    state
 	features uint64
-	queues   [maxQueues]*Queue
-	count    int
+	first    *Queue // of those that were set up; each names the next
+	last     *Queue
 	watched  bool // the alarm is set
 	round    uint32
 }
-
-// maxQueues is how many queues a device has at most.
-const maxQueues = 2
 
 // state is how far a device has come.
 type state uint8
@@ -130,7 +127,7 @@ func (t *Transport) Ready() abi.ErrorCode {
 		return t.giveUp("it does not become ready")
 	}
 	t.state = ready
-	for _, q := range t.queues[:t.count] {
+	for q := t.first; q != nil; q = q.next {
 		if q.inFlight != 0 {
 			regQueueNotify.Write(&t.place.Registers, uint32(q.index))
 		}
@@ -220,10 +217,7 @@ func (t *Transport) HandleDeferredCall() { t.serve() }
 // there were any.
 func (t *Transport) serve() bool {
 	served := 0
-	for _, q := range &t.queues {
-		if q == nil || t.state != ready {
-			break
-		}
+	for q := t.first; q != nil && t.state == ready; q = q.next {
 		if q.inFlight == 0 {
 			continue // the device has nothing to say of it
 		}
@@ -246,7 +240,7 @@ func (t *Transport) Break(why string) {
 	t.state = broken
 	if t.reset() {
 		regStatus.Write(&t.place.Registers, virtio.StatusFailed)
-		for _, q := range t.queues[:t.count] {
+		for q := t.first; q != nil; q = q.next {
 			q.reclaim()
 		}
 	}

@@ -38,7 +38,7 @@ func (t *Transport) AlarmFired() {
 	if t.state != ready {
 		return
 	}
-	for _, q := range t.queues[:t.count] {
+	for q := t.first; q != nil; q = q.next {
 		switch {
 		case !q.owes:
 		case q.late():

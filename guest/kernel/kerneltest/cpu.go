@@ -19,6 +19,9 @@ type CPU struct {
 
 	// ReserveFails makes Reserve report that there is no memory for page tables.
 	ReserveFails bool
+	// TakesTables makes Reserve take a page of memory for each 2 MiB that it is about, and one for a slot's first,
+	// as the machine does; otherwise page tables cost nothing.
+	TakesTables bool
 	// OnIdle is called when the CPU sleeps and nothing is planned. Without it, sleeping is
 	// the end: Machine.Run returns.
 	OnIdle func()
@@ -34,6 +37,7 @@ type CPU struct {
 	raised  uint64 // interrupt lines; they wait when a task runs, or the kernel lets them
 	pending uint64 // those that wait
 	kernel  *kernel.Kernel
+	ram     *kernel.RAM // that NewTask was given
 	clock   uint64
 	slice   uint64     // its end; 0: none
 	began   uint64     // kernel work
@@ -99,11 +103,32 @@ func (c *CPU) Fault() *kernel.Fault { return &c.fault }
 func (c *CPU) Results(slot int) *[4]uint64 { return &c.slots[slot].words }
 
 // NewTask implements kernel.CPU. As much memory is taken as the machine takes.
-func (c *CPU) NewTask(_ int, ram *kernel.RAM) *kernel.Task {
-	if ram.Take(abi.PageSize) == nil {
+func (c *CPU) NewTask(slot int, ram *kernel.RAM) *kernel.Task {
+	record := ram.Take(abi.PageSize)
+	if record == nil {
 		return nil
 	}
+	c.slots[slot].record, c.ram = record, ram
 	return new(kernel.Task)
+}
+
+// FreeSpace implements kernel.SpaceCPU.
+func (c *CPU) FreeSpace(slot int) {
+	t := &c.slots[slot]
+	if t.stop != nil {
+		panic(fmt.Sprintf("kerneltest: the page tables of slot %d were freed while its task runs", slot))
+	}
+	for _, table := range t.tables {
+		c.ram.Give(table)
+	}
+	t.pages, t.reserved, t.tables = nil, nil, nil
+}
+
+// FreeTask implements kernel.SpaceCPU.
+func (c *CPU) FreeTask(slot int) {
+	t := &c.slots[slot]
+	c.ram.Give(t.record)
+	t.record = nil
 }
 
 // Start implements kernel.CPU.
@@ -163,8 +188,34 @@ func (c *CPU) PrintRegisters(_ int, w kernel.Writer) { w.WriteString("  (registe
 func (c *CPU) Reserve(slot int, addr, size uint64) bool {
 	checkPages("Reserve", addr, size)
 	t := &c.slots[slot]
+	if c.ReserveFails || c.TakesTables && !t.takeTables(c.ram, addr, size) {
+		return false
+	}
 	t.reserved = append(t.reserved, [2]uint64{addr, addr + size})
-	return !c.ReserveFails
+	return true
+}
+
+// takeTables takes what tables of [addr, addr+size) need and are not there.
+func (t *Task) takeTables(ram *kernel.RAM, addr, size uint64) bool {
+	const reach = 2 << 20
+	wanted := map[uint64]bool{^uint64(0): true}
+	for at := addr &^ (reach - 1); at < addr+size; at += reach {
+		wanted[at] = true
+	}
+	if t.tables == nil {
+		t.tables = map[uint64][]byte{}
+	}
+	for at := range wanted {
+		if t.tables[at] != nil {
+			continue
+		}
+		table := ram.Take(abi.PageSize)
+		if table == nil {
+			return false
+		}
+		t.tables[at] = table
+	}
+	return true
 }
 
 // Map implements kernel.CPU.

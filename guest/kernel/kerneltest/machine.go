@@ -18,6 +18,8 @@ import (
 type Machine struct {
 	Kernel       kernel.Kernel
 	CPU          CPU
+	RAM          kernel.RAM               // for tasks
+	Reuse        kernel.Reuse             // of it, for loaders
 	Policy       kernel.FaultPolicy       // what a fault means; the task is stopped, if not set otherwise
 	Credentials  kernel.CredentialsPolicy // digests are checked where there are any, if not set otherwise
 	Identity     kernel.IdentityPolicy    // the header's ShortID, if not set otherwise
@@ -27,6 +29,7 @@ type Machine struct {
 	Line         Line
 	Log          Log
 	Capabilities capability.Set
+	Forever      bool // it goes on when no task can run again
 
 	tb      testing.TB
 	added   map[uint32]bool // of Drivers
@@ -53,6 +56,8 @@ func New(tb testing.TB, c capability.Set) *Machine { return NewWithRAM(tb, c, 1<
 func NewWithRAM(tb testing.TB, c capability.Set, ram int) *Machine {
 	m := &Machine{Drivers: map[uint32]kernel.Driver{}, added: map[uint32]bool{}, Lines: map[int]func(){}, Capabilities: c, tb: tb, Policy: &kernel.FaultLimit{},
 		Credentials: &kernel.SHA256Credentials{}, Identity: &kernel.HeaderIdentity{}}
+	m.RAM.Low = bytes.Repeat([]byte{0xa5}, ram)
+	m.Reuse.Init(&m.RAM, &m.CPU)
 	m.Alarm.cpu = &m.CPU
 	m.Line.cpu = &m.CPU
 	m.Kernel.Init(kernel.Config{
@@ -63,7 +68,7 @@ func NewWithRAM(tb testing.TB, c capability.Set, ram int) *Machine {
 		Credentials: m,
 		Identity:    m,
 		Debug:       &m.Log,
-		RAM:         &kernel.RAM{Low: bytes.Repeat([]byte{0xa5}, ram)},
+		RAM:         &m.RAM,
 	})
 	tb.Cleanup(func() {
 		for slot := range kernel.MaxTasks {
@@ -167,6 +172,9 @@ func (m *Machine) Continue() (slept bool) {
 			panic(r)
 		}
 	}()
+	if m.Forever {
+		m.Kernel.RunForever(m.Capabilities.MainLoop)
+	}
 	m.Kernel.Run(m.Capabilities.MainLoop)
 	return false
 }

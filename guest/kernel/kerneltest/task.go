@@ -24,6 +24,8 @@ type Task struct {
 	functions []Function
 	pages     map[uint64]page
 	reserved  [][2]uint64
+	tables    map[uint64][]byte // pages taken for page tables, by what they are for
+	record    []byte            // the page taken for what is known of the task
 }
 
 // trap is why a task stops.

@@ -1,0 +1,52 @@
+package virtio
+
+// sender moves what a driver sends, in a queue, to an end outside that may take it in pieces.
+type sender struct {
+	sending *Chain   // nil: none
+	rest    [][]byte // what the end has not taken of a piece of sending yet
+}
+
+// send has the end take what the driver gave, as far as it has room, and reports whether that was all.
+func (s *sender) send(q *Queue, offer func(p []byte) int) bool {
+	for {
+		for ; len(s.rest) > 0; s.rest = s.rest[1:] {
+			p := s.rest[0]
+			if n := offer(p); n < len(p) {
+				s.rest[0] = p[n:]
+				return false
+			}
+		}
+		if s.sending != nil {
+			q.Use(s.sending, 0)
+		}
+		var ok bool
+		if s.sending, ok = q.Next(); !ok {
+			return !q.more
+		}
+		s.rest = s.sending.ReadVector(s.sending.Readable())
+	}
+}
+
+// receiver moves what comes from an end outside to where a driver has room for it, in a queue.
+type receiver struct{ room *Chain } // nil: none yet
+
+// receive gives the driver what the end has, by way of buffer, at most its length at once. It keeps the request for which there
+// is nothing.
+func (r *receiver) receive(q *Queue, buffer []byte, fetch func(p []byte) int) {
+	for {
+		if r.room == nil {
+			var ok bool
+			if r.room, ok = q.Next(); !ok {
+				return
+			}
+		}
+		room := r.room.Writable()
+		n := fetch(buffer[:min(room, uint64(len(buffer)))])
+		if n == 0 && room > 0 { // one without room goes back as it came
+			return
+		}
+		r.room.Write(buffer[:n])
+		q.Use(r.room, uint32(n))
+		r.room = nil
+	}
+}
