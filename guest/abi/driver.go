@@ -6,6 +6,9 @@ const (
 	DriverConsole             = 0x1
 	DriverADC                 = 0x5
 	DriverDAC                 = 0x6
+	DriverLED                 = 0x2
+	DriverButton              = 0x3
+	DriverGPIO                = 0x4
 	DriverLowLevelDebug       = 0x8
 	DriverReadOnlyState       = 0x9
 	DriverIPC                 = 0x10000
@@ -14,6 +17,10 @@ const (
 	DriverEthernetTap         = 0x30007
 	DriverRNG                 = 0x40001
 	DriverAppFlash            = 0x50000
+	DriverCRC                 = 0x40002
+	DriverHMAC                = 0x40003
+	DriverSHA                 = 0x40005
+	DriverAES                 = 0x40006
 	DriverNonvolatileStorage  = 0x50001
 	DriverKeyValue            = 0x50003
 	DriverIsolatedNonvolatile = 0x50004

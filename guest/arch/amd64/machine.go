@@ -39,6 +39,12 @@ func Boot() *Machine {
 	return m
 }
 
+// HasCRC32 reports whether the processor has the instruction CRC32 (SDM vol. 2, CPUID leaf 1, ECX: SSE4.2).
+func (m *Machine) HasCRC32() bool {
+	_, _, c, _ := cpuid(1, 0)
+	return bit(c, 20)
+}
+
 func refuse(problem string) {
 	serial.WriteString("kapsel: cannot boot: ")
 	serial.WriteString(problem)

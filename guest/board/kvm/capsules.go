@@ -7,20 +7,25 @@ import (
 	spec "kapsel/guest/abi/virtio"
 	"kapsel/guest/capsules/adc"
 	"kapsel/guest/capsules/adcport"
+	"kapsel/guest/capsules/aes"
 	"kapsel/guest/capsules/alarm"
 	"kapsel/guest/capsules/alarmmux"
 	"kapsel/guest/capsules/appflash"
 	"kapsel/guest/capsules/apploader"
+	"kapsel/guest/capsules/button"
 	"kapsel/guest/capsules/buzzer"
 	"kapsel/guest/capsules/buzzerport"
 	"kapsel/guest/capsules/console"
+	"kapsel/guest/capsules/crc"
 	"kapsel/guest/capsules/dac"
 	"kapsel/guest/capsules/dacport"
 	"kapsel/guest/capsules/datetime"
 	"kapsel/guest/capsules/debugwriter"
 	"kapsel/guest/capsules/ethernettap"
+	"kapsel/guest/capsules/gpio"
 	"kapsel/guest/capsules/ipc"
 	"kapsel/guest/capsules/kvstore"
+	"kapsel/guest/capsules/led"
 	"kapsel/guest/capsules/lowleveldebug"
 	"kapsel/guest/capsules/mc146818"
 	"kapsel/guest/capsules/nonvolatile"
@@ -29,10 +34,13 @@ import (
 	"kapsel/guest/capsules/readonlystate"
 	"kapsel/guest/capsules/rng"
 	"kapsel/guest/capsules/screenport"
+	"kapsel/guest/capsules/softaes"
+	"kapsel/guest/capsules/softcrc"
 	"kapsel/guest/capsules/textscreen"
 	"kapsel/guest/capsules/uart16550"
 	"kapsel/guest/capsules/uartmux"
 	"kapsel/guest/capsules/virtioconsole"
+	"kapsel/guest/capsules/virtiogpio"
 	"kapsel/guest/capsules/virtioports"
 	"kapsel/guest/capsules/virtiorng"
 	"kapsel/guest/capsules/volume"
@@ -50,12 +58,17 @@ var capsules = [...]kernel.Component{
 	{Name: "virtiorng", Uses: "alarmmux", Init: wireEntropy, Clear: func() { system.devices.entropy = virtiorng.RNG{} }},
 	{Name: "virtioconsole", Uses: "uart16550 alarmmux", Init: wireVirtioConsole, Clear: func() { system.devices.console = virtioconsole.Console{} }},
 	{Name: "virtioblk", Uses: "alarmmux", Init: wireDisk, Clear: func() { system.devices.disk = disk{} }},
+	{Name: "virtiogpio", Uses: "alarmmux", Init: wireVirtioGPIO, Clear: func() { system.devices.pins = virtiogpio.GPIO{} }},
 	{Name: "virtionet", Uses: "alarmmux", Init: wireNetwork, Clear: func() { system.devices.network = network{} }},
 	{Name: "virtioports", Uses: "alarmmux", Init: wirePorts, Clear: func() { system.devices.ports.driver = virtioports.Ports{} }},
 	{Name: "uartmux", Uses: "uart16550 virtioconsole", Init: wireLine, Clear: func() { system.lines = lines{} }},
 	{Name: "debugwriter", Uses: "uartmux", Init: wireDebugWriter, Clear: func() { system.debug = debugwriter.Writer{} }},
 	{Name: "blockcache", Uses: "virtioblk", Init: wireCache, Clear: func() { system.devices.storage.cached = cached{} }},
 	{Name: "volume", Uses: "blockcache debugwriter", Init: wireVolume, Clear: func() { system.devices.storage.volume = volume.Volume{} }},
+
+	{Name: "softcrc", Init: wireCRCEngine, Clear: func() { system.computing.crcEngine = softcrc.CRC{} }},
+	{Name: "softdigest", Init: wireDigestEngines, Clear: func() { system.computing.digests = digestEngines{} }},
+	{Name: "softaes", Init: wireAESEngine, Clear: func() { system.computing.aesEngine = softaes.AES{} }},
 
 	{Name: "alarm", Uses: "alarmmux benchmark", Init: wireAlarm, Clear: func() { system.alarm = alarm.Alarm{} }},
 	{Name: "console", Uses: "uartmux", Init: wireConsole, Clear: func() { system.console = console.Console{} }},
@@ -69,6 +82,9 @@ var capsules = [...]kernel.Component{
 	{Name: "mc146818", Init: wireCMOSClock, Clear: func() { system.cmosClock = mc146818.Clock{} }},
 	{Name: "datetime", Uses: "mc146818", Init: wireDateTime, Clear: func() { system.dateTime = datetime.DateTime{} }},
 	{Name: "rng", Uses: "virtiorng", Init: wireRNG, Clear: func() { system.devices.rng = rng.RNG{} }},
+	{Name: "led", Uses: "virtiogpio", Ready: pinsAreKnown, Init: wireLED, Clear: func() { system.devices.led = led.LED{} }},
+	{Name: "button", Uses: "virtiogpio", Ready: pinsAreKnown, Init: wireButton, Clear: func() { system.devices.button = button.Button{} }},
+	{Name: "gpio", Uses: "virtiogpio", Ready: pinsAreKnown, Init: wireGPIO, Clear: func() { system.devices.gpio = gpio.GPIO{} }},
 	{Name: "ethernettap", Uses: "virtionet", Init: wireTap, Clear: func() { system.devices.tap = ethernettap.EthernetTap{} }},
 	{Name: "rawblock", Uses: "virtioblk", Init: wireRawBlock, Clear: func() { system.instruments.clearRawBlock() }},
 	{Name: "rawnet", Uses: "virtionet", Init: wireRawNet, Clear: func() { system.instruments.clearRawNet() }},
@@ -80,6 +96,9 @@ var capsules = [...]kernel.Component{
 	{Name: "buzzer", Uses: "buzzerport", Ready: portsAreKnown, Init: wireBuzzer, Clear: func() { system.devices.ports.buzzer = buzzer.Buzzer{} }},
 	{Name: "screenport", Uses: "virtioports", Ready: portsAreKnown, Init: wireScreenPort, Clear: func() { system.devices.ports.screenPort = screenport.Screen{} }},
 	{Name: "textscreen", Uses: "screenport", Ready: portsAreKnown, Init: wireTextScreen, Clear: func() { system.devices.ports.textScreen = textscreen.TextScreen{} }},
+	{Name: "crc", Uses: "softcrc", Init: wireCRC, Clear: func() { system.computing.crc = crc.CRC{} }},
+	{Name: "digest", Uses: "softdigest", Init: wireDigests, Clear: func() { system.computing.digest = digests{} }},
+	{Name: "aes", Uses: "softaes", Init: wireAES, Clear: func() { system.computing.aes = aes.AES{} }},
 	{Name: "kvstore", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireKeyValue, Clear: func() { system.devices.storage.keyValue = kvstore.KVStore{} }},
 	{Name: "nonvolatile", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireNonvolatile, Clear: func() { system.devices.storage.nonvolatile = nonvolatile.Server{} }},
 }
@@ -251,6 +270,46 @@ func wireRNG(can capability.Set) bool {
 	}
 	d.rng.Init(&system.kernel, &d.entropy, can.MemoryAllocation)
 	system.kernel.AddDriver(abi.DriverRNG, &d.rng)
+	return true
+}
+
+func wireVirtioGPIO(can capability.Set) bool {
+	d := &system.devices
+	place, ok := d.place(spec.IDGPIO, &d.pins, can)
+	return ok && d.pins.Init(&system.kernel, place) == abi.OK
+}
+
+// pinsAreKnown reports whether it is known which pins the machine has, if it has any. That takes no longer than their driver waits for its
+// device.
+func pinsAreKnown() bool { return !made("virtiogpio") || system.devices.pins.Settled() }
+
+func wireLED(capability.Set) bool {
+	d := &system.devices
+	if d.pins.LEDs().Pins() == 0 {
+		return false
+	}
+	d.led.Init(d.pins.LEDs())
+	system.kernel.AddDriver(abi.DriverLED, &d.led)
+	return true
+}
+
+func wireButton(can capability.Set) bool {
+	d := &system.devices
+	if d.pins.Buttons().Pins() == 0 {
+		return false
+	}
+	d.button.Init(&system.kernel, d.pins.Buttons(), can.MemoryAllocation)
+	system.kernel.AddDriver(abi.DriverButton, &d.button)
+	return true
+}
+
+func wireGPIO(can capability.Set) bool {
+	d := &system.devices
+	if d.pins.Pins().Pins() == 0 {
+		return false
+	}
+	d.gpio.Init(&system.kernel, d.pins.Pins(), can.MemoryAllocation)
+	system.kernel.AddDriver(abi.DriverGPIO, &d.gpio)
 	return true
 }
 

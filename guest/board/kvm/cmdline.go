@@ -80,5 +80,5 @@ func (b *board) Obey(text []byte) bool {
 		}
 		return true
 	}
-	return b.devices.windows.Obey(text, &b.debug) || b.instruments.obey(text) || b.options.Obey(text)
+	return b.devices.windows.Obey(text, &b.debug) || b.instruments.obey(text) || b.injection.obey(text) || b.options.Obey(text)
 }

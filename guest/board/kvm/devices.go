@@ -6,11 +6,15 @@ import (
 	"kapsel/guest/abi"
 	spec "kapsel/guest/abi/virtio"
 	"kapsel/guest/capsules/alarmmux"
+	"kapsel/guest/capsules/button"
 	"kapsel/guest/capsules/ethernettap"
+	"kapsel/guest/capsules/gpio"
+	"kapsel/guest/capsules/led"
 	"kapsel/guest/capsules/rng"
 	"kapsel/guest/capsules/virtio"
 	"kapsel/guest/capsules/virtioblk"
 	"kapsel/guest/capsules/virtioconsole"
+	"kapsel/guest/capsules/virtiogpio"
 	"kapsel/guest/capsules/virtionet"
 	"kapsel/guest/capsules/virtioports"
 	"kapsel/guest/capsules/virtiorng"
@@ -36,6 +40,10 @@ type devices struct {
 	disk    disk
 	storage storage
 	network network
+	pins    virtiogpio.GPIO
+	led     led.LED
+	button  button.Button
+	gpio    gpio.GPIO
 	tap     ethernettap.EthernetTap
 	ports   ports
 }
@@ -72,7 +80,7 @@ const (
 const deviceMemory = 64 << 10
 
 // kinds are the kinds of devices that there is a driver for.
-var kinds = [...]uint32{spec.IDEntropy, spec.IDConsole, spec.IDBlock, spec.IDNet, idPorts}
+var kinds = [...]uint32{spec.IDEntropy, spec.IDConsole, spec.IDBlock, spec.IDNet, spec.IDGPIO, idPorts}
 
 // idPorts is the kind of a console device that has named ports: another driver than a console's drives it.
 const idPorts = 1<<31 | spec.IDConsole

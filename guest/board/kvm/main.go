@@ -80,7 +80,9 @@ type board struct {
 	dateTime       datetime.DateTime
 	processConsole processconsole.Console
 	instruments    instruments
+	injection      injection
 	devices        devices
+	computing      computing
 }
 
 // lines are the shares of the line.
@@ -129,6 +131,7 @@ func main() {
 		b.kernel.RunForever(can.MainLoop)
 	}
 	b.kernel.Run(can.MainLoop)
+	b.injection.print(&b.debug)
 	b.printTasks(&b.debug)
 	b.drain()
 	amd64.Exit(b.kernel.ExitStatus())
