@@ -105,3 +105,7 @@ type ImageInfo struct {
 	Data, DataEnd     uint64 // variables
 	Tasks, TasksEnd   uint64 // task objects, back to back; empty if there are none
 }
+
+// WatchdogNMIs is how many NMIs a monitor's watchdog sends, one after another, to a kernel that does not return to its main loop, before it says
+// that it hangs: at the first that comes upon a capsule's instruction the kernel ends the capsule.
+const WatchdogNMIs = 20

@@ -34,4 +34,5 @@ const (
 	DriverBenchmark = 0xf0000 // on boards built for benchmarks alone
 	DriverRawBlock  = 0xf0100 // likewise
 	DriverRawNet    = 0xf0101 // likewise
+	DriverFaulty    = 0xf0200 // on boards built for tests alone
 )

@@ -94,6 +94,9 @@ var layers = []layer{
 		imports: append(slices.Clone(anyCapsule), "guest/kernel/crc", "guest/kernel/crc32c")},
 	{packages: "guest/capsules/softdigest", kind: capsule,
 		imports: append(slices.Clone(anyCapsule), "guest/kernel/sha256", "guest/kernel/sha512")},
+	{packages: "guest/capsules/faulty/failures", kind: capsule, imports: []string{"guest/abi"}},
+	{packages: "guest/capsules/faulty", kind: capsule, imports: append(slices.Clone(anyCapsule), "guest/capsules/faulty/failures")},
+	{packages: "guest/capsules/faultymux", kind: capsule, imports: append(slices.Clone(anyCapsule), "guest/capsules/faulty/failures")},
 	{packages: "guest/capsules/...", kind: capsule, imports: anyCapsule, library: bits},
 
 	{packages: "guest/mmio", kind: trusted,

@@ -155,5 +155,8 @@ func Ticks() uint64 { return rdtsc() }
 // same number.
 func (m *Machine) Route(pin uint32) { m.apic.route(pin) }
 
+// Unroute keeps a device's pin from interrupting.
+func (m *Machine) Unroute(pin uint32) { m.apic.unroute(pin) }
+
 // Serial is the polled serial line.
 func (m *Machine) Serial() *Serial { return serial }

@@ -44,7 +44,6 @@ import (
 	"kapsel/guest/capsules/virtioports"
 	"kapsel/guest/capsules/virtiorng"
 	"kapsel/guest/capsules/volume"
-	"kapsel/guest/dma"
 	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
 	"kapsel/guest/mmio"
@@ -62,8 +61,8 @@ var capsules = [...]kernel.Component{
 	{Name: "virtionet", Uses: "alarmmux", Init: wireNetwork, Clear: func() { system.devices.network = network{} }},
 	{Name: "virtioports", Uses: "alarmmux", Init: wirePorts, Clear: func() { system.devices.ports.driver = virtioports.Ports{} }},
 	{Name: "uartmux", Uses: "uart16550 virtioconsole", Init: wireLine, Clear: func() { system.lines = lines{} }},
-	{Name: "debugwriter", Uses: "uartmux", Init: wireDebugWriter, Clear: func() { system.debug = debugwriter.Writer{} }},
-	{Name: "blockcache", Uses: "virtioblk", Init: wireCache, Clear: func() { system.devices.storage.cached = cached{} }},
+	{Name: "debugwriter", Uses: "uartmux", Debug: true, Init: wireDebugWriter, Clear: func() { system.debug = debugwriter.Writer{} }},
+	{Name: "blockcache", Uses: "virtioblk", With: "virtioblk", Init: wireCache, Clear: func() { system.devices.storage.cached = cached{} }},
 	{Name: "volume", Uses: "blockcache debugwriter", Init: wireVolume, Clear: func() { system.devices.storage.volume = volume.Volume{} }},
 
 	{Name: "softcrc", Init: wireCRCEngine, Clear: func() { system.computing.crcEngine = softcrc.CRC{} }},
@@ -81,13 +80,9 @@ var capsules = [...]kernel.Component{
 	{Name: "appflash", Init: wireAppFlash, Clear: func() { system.appFlash = appflash.AppFlash{} }},
 	{Name: "mc146818", Init: wireCMOSClock, Clear: func() { system.cmosClock = mc146818.Clock{} }},
 	{Name: "datetime", Uses: "mc146818", Init: wireDateTime, Clear: func() { system.dateTime = datetime.DateTime{} }},
-	{Name: "rng", Uses: "virtiorng", Init: wireRNG, Clear: func() { system.devices.rng = rng.RNG{} }},
 	{Name: "led", Uses: "virtiogpio", Ready: pinsAreKnown, Init: wireLED, Clear: func() { system.devices.led = led.LED{} }},
 	{Name: "button", Uses: "virtiogpio", Ready: pinsAreKnown, Init: wireButton, Clear: func() { system.devices.button = button.Button{} }},
 	{Name: "gpio", Uses: "virtiogpio", Ready: pinsAreKnown, Init: wireGPIO, Clear: func() { system.devices.gpio = gpio.GPIO{} }},
-	{Name: "ethernettap", Uses: "virtionet", Init: wireTap, Clear: func() { system.devices.tap = ethernettap.EthernetTap{} }},
-	{Name: "rawblock", Uses: "virtioblk", Init: wireRawBlock, Clear: func() { system.instruments.clearRawBlock() }},
-	{Name: "rawnet", Uses: "virtionet", Init: wireRawNet, Clear: func() { system.instruments.clearRawNet() }},
 	{Name: "adcport", Uses: "virtioports alarmmux", Ready: portsAreKnown, Init: wireADCPort, Clear: func() { system.devices.ports.adcPort = adcport.ADC{} }},
 	{Name: "adc", Uses: "adcport", Ready: adcIsKnown, Init: wireADC, Clear: func() { system.devices.ports.adc = adc.ADC{} }},
 	{Name: "dacport", Uses: "virtioports", Ready: portsAreKnown, Init: wireDACPort, Clear: func() { system.devices.ports.dacPort = dacport.DAC{} }},
@@ -99,8 +94,15 @@ var capsules = [...]kernel.Component{
 	{Name: "crc", Uses: "softcrc", Init: wireCRC, Clear: func() { system.computing.crc = crc.CRC{} }},
 	{Name: "digest", Uses: "softdigest", Init: wireDigests, Clear: func() { system.computing.digest = digests{} }},
 	{Name: "aes", Uses: "softaes", Init: wireAES, Clear: func() { system.computing.aes = aes.AES{} }},
+	{Name: "rng", Uses: "virtiorng", With: "virtiorng", Init: wireRNG, Clear: func() { system.devices.rng = rng.RNG{} }},
+	{Name: "ethernettap", Uses: "virtionet", With: "virtionet", Init: wireTap, Clear: func() { system.devices.tap = ethernettap.EthernetTap{} }},
+	{Name: "rawblock", Uses: "virtioblk", With: "virtioblk", Init: wireRawBlock, Clear: func() { system.instruments.clearRawBlock() }},
+	{Name: "rawnet", Uses: "virtionet", With: "virtionet", Init: wireRawNet, Clear: func() { system.instruments.clearRawNet() }},
 	{Name: "kvstore", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireKeyValue, Clear: func() { system.devices.storage.keyValue = kvstore.KVStore{} }},
 	{Name: "nonvolatile", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireNonvolatile, Clear: func() { system.devices.storage.nonvolatile = nonvolatile.Server{} }},
+
+	{Name: "faultymux", Init: wireFaultyMux, Clear: clearFaultyMux}, // for tests: faulty.go
+	{Name: "faulty", Uses: "faultymux", Init: wireFaulty, Clear: clearFaulty},
 }
 
 // made reports whether a capsule of the list was made.
@@ -110,7 +112,7 @@ func wireUART(can capability.Set) bool {
 	b := &system
 	b.ports = mmio.NewPorts(abi.PortCOM1, 8, can.Hardware)
 	b.uart.Init(&b.kernel, mmio.NewDevice[uart16550.Registers](&b.ports, can.Hardware))
-	b.attach(abi.IRQCOM1, &b.uart)
+	b.components.Serve(abi.IRQCOM1, &b.uart)
 	b.line, b.polling, b.chunk = &b.uart, &b.uart, b.smallChunk[:]
 	return true
 }
@@ -118,7 +120,7 @@ func wireUART(can capability.Set) bool {
 // wireAlarms shares the hardware's alarm where there are devices.
 func wireAlarms(capability.Set) bool {
 	d := &system.devices
-	if d.memory == (dma.Region{}) {
+	if len(d.windows.All()) == 0 {
 		return false
 	}
 	d.alarms.mux.Init(system.hardware)
@@ -143,24 +145,23 @@ func wireVirtioConsole(can capability.Set) bool {
 	if !ok {
 		return false
 	}
-	chunk, _ := system.machine.DeviceMemory(abi.PageSize)
-	if chunk == nil || d.console.Init(&system.kernel, place, &system.uart) != abi.OK {
+	if !keep(&d.chunk, abi.PageSize) || d.console.Init(&system.kernel, place, &system.uart) != abi.OK {
 		return false
 	}
-	system.line, system.polling, system.chunk = &d.console, &d.console, chunk
+	system.line, system.polling, system.chunk = &d.console, &d.console, d.chunk
 	return true
 }
 
 func wireDisk(can capability.Set) bool {
 	d := &system.devices
-	place, ok := d.place(spec.IDBlock, &d.disk, can)
-	return ok && d.disk.Init(&system.kernel, place, d.disk.requests[:], d.disk.slots[:], diskBytes) == abi.OK
+	place, ok := d.place(spec.IDBlock, &d.disk.driver, can)
+	return ok && d.disk.driver.Init(&system.kernel, place, d.disk.requests[:], d.disk.slots[:], diskBytes) == abi.OK
 }
 
 func wireNetwork(can capability.Set) bool {
 	d := &system.devices
-	place, ok := d.place(spec.IDNet, &d.network, can)
-	return ok && d.network.Init(&system.kernel, place, d.network.frames[:], d.network.slots[:]) == abi.OK
+	place, ok := d.place(spec.IDNet, &d.network.driver, can)
+	return ok && d.network.driver.Init(&system.kernel, place, d.network.frames[:], d.network.slots[:]) == abi.OK
 }
 
 func wireLine(capability.Set) bool {
@@ -319,12 +320,11 @@ func wireTap(can capability.Set) bool {
 	if !made("virtionet") || system.instruments.raw() {
 		return false
 	}
-	memory, _ := system.machine.DeviceMemory(abi.PageSize) // at least ethernettap.MemorySize
-	if memory == nil {
+	if !keep(&d.tapMemory, abi.PageSize) { // at least ethernettap.MemorySize
 		system.debug.WriteString("there is no memory for the Ethernet tap, which is not used\n")
 		return false
 	}
-	d.tap.Init(&system.kernel, &d.network, &system.machine.Timer, memory, can.MemoryAllocation)
+	d.tap.Init(&system.kernel, &d.network.driver, &system.machine.Timer, d.tapMemory, can.MemoryAllocation)
 	system.kernel.AddDriver(abi.DriverEthernetTap, &d.tap)
 	return true
 }
@@ -333,9 +333,9 @@ func wireBenchmark(can capability.Set) bool { return system.instruments.wire(can
 
 // wireRawBlock and wireRawNet let tasks at the devices as they are, if the command line asks for that.
 func wireRawBlock(can capability.Set) bool {
-	return made("virtioblk") && system.instruments.wireDisk(&system.devices.disk, can)
+	return made("virtioblk") && system.instruments.wireDisk(&system.devices.disk.driver, can)
 }
 
 func wireRawNet(can capability.Set) bool {
-	return made("virtionet") && system.instruments.wireNetwork(&system.devices.network, can)
+	return made("virtionet") && system.instruments.wireNetwork(&system.devices.network.driver, can)
 }

@@ -54,9 +54,8 @@ type board struct {
 	nameIdentity   kernel.NameIdentity
 
 	components kernel.Components
-	interrupts [amd64.DevicePins]interrupted // by pin
-	hardware   hil.Alarm                     // the alarm that is shared
-	line       hil.UART                      // what the kernel and tasks print by: the UART, or a virtio console
+	hardware   hil.Alarm // the alarm that is shared
+	line       hil.UART  // what the kernel and tasks print by: the UART, or a virtio console
 	polling    hil.PollingTransmitter
 	chunk      []byte // for the console capsule: what it sends at once
 
@@ -116,11 +115,12 @@ func main() {
 	b.taskLoader.Init(&b.kernel, &b.machine.CPU, &b.reuse, can.TaskManagement)
 	b.hardware = b.instruments.alarmFor(&b.machine.Timer)
 	b.devices.find(can)
-	b.components.Init(&b.kernel, capsules[:])
-	b.components.Wire(can)
+	b.components.Init(&b.kernel, capsules[:], b.machine, can)
+	b.components.Wire()
+	b.machine.Contain(&b.components)
 	b.debug.Poll(&b.uart)
 	base.PrintBanner(&b.debug, b.machine)
-	b.components.WireRest(can)
+	b.components.WireRest()
 	loaded := b.kernel.Load([][]byte{b.machine.ImageTasks(), b.machine.ModuleTasks()}, can.TaskManagement)
 	b.instruments.booted(b.machine.EntryTicks(), start, amd64.Ticks())
 	base.PrintLoaded(&b.debug, loaded)
@@ -137,21 +137,12 @@ func main() {
 	amd64.Exit(b.kernel.ExitStatus())
 }
 
-// attach has a driver serve the interrupts of a device's pin at the I/O APIC. None is served, nor lost, before the main loop.
-func (b *board) attach(pin uint32, driver interrupted) {
-	b.interrupts[pin] = driver
-	b.machine.Route(pin)
-}
-
-// interrupted is a driver whose device interrupts.
-type interrupted interface{ HandleInterrupt() }
-
 // Interrupt implements kernel.Platform.
 func (b *board) Interrupt(line int) {
 	if line == amd64.LineAlarm {
 		b.machine.Timer.Interrupt()
-	} else if line < len(b.interrupts) && b.interrupts[line] != nil {
-		b.interrupts[line].HandleInterrupt()
+	} else {
+		b.components.Interrupt(line)
 	}
 }
 
@@ -172,6 +163,9 @@ func (b *board) Reset() {
 	b.drain()
 	amd64.Exit(abi.ExitOK)
 }
+
+// Panic implements processconsole.Machine.
+func (b *board) Panic() { panic("process console: told to panic") }
 
 // drain sends by polling what still waits to be printed.
 func (b *board) drain() {
