@@ -117,6 +117,7 @@ var layers = []layer{
 	{packages: "guest/runtime", kind: runtime,
 		library: []string{"internal/..."}},
 
+	{packages: "guest/tock32", kind: task},
 	{packages: "guest/task/...", kind: task, imports: []string{"guest/abi", "guest/functab", "guest/task/..."}},
 	{packages: "guest/net/node", kind: task, imports: []string{"guest/abi", "guest/net", "guest/task"}},
 	{packages: "guest/net/http", kind: task, imports: []string{"guest/kernel/format", "guest/net/..."}},
