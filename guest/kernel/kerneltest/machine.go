@@ -18,8 +18,8 @@ import (
 type Machine struct {
 	Kernel       kernel.Kernel
 	CPU          CPU
-	RAM          kernel.RAM   // for tasks
-	Reuse        kernel.Reuse // of it, for loaders
+	RAM          kernel.RAM               // for tasks
+	Reuse        kernel.Reuse             // of it, for loaders
 	Policy       kernel.FaultPolicy       // what a fault means; the task is stopped, if not set otherwise
 	Credentials  kernel.CredentialsPolicy // digests are checked where there are any, if not set otherwise
 	Identity     kernel.IdentityPolicy    // the header's ShortID, if not set otherwise
