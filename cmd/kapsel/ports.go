@@ -166,7 +166,9 @@ func connectADC(ctx context.Context, path string) (vmm.Port, io.Closer, error) {
 }
 
 // connectDAC has a file take the values.
-func connectDAC(_ context.Context, path string) (vmm.Port, io.Closer, error) { return openFiles("", path) }
+func connectDAC(_ context.Context, path string) (vmm.Port, io.Closer, error) {
+	return openFiles("", path)
+}
 
 // connectScreen shows the screen on a terminal, or keeps its rows in a file.
 func connectScreen(_ context.Context, path string) (vmm.Port, io.Closer, error) {

@@ -19,6 +19,7 @@ import (
 	"kapsel/guest/capsules/ethernettap"
 	"kapsel/guest/capsules/ipc"
 	"kapsel/guest/capsules/kvstore"
+	"kapsel/guest/capsules/loadport"
 	"kapsel/guest/capsules/lowleveldebug"
 	"kapsel/guest/capsules/nonvolatile"
 	"kapsel/guest/capsules/processconsole"
@@ -74,6 +75,7 @@ var capsules = [...]kernel.Component{
 	{Name: "buzzer", Uses: "buzzerport", Ready: portsAreKnown, Init: wireBuzzer, Clear: func() { system.devices.ports.buzzer = buzzer.Buzzer{} }},
 	{Name: "screenport", Uses: "virtioports", Ready: portsAreKnown, Init: wireScreenPort, Clear: func() { system.devices.ports.screenPort = screenport.Screen{} }},
 	{Name: "textscreen", Uses: "screenport", Ready: portsAreKnown, Init: wireTextScreen, Clear: func() { system.devices.ports.textScreen = textscreen.TextScreen{} }},
+	{Name: "loadport", Uses: "virtioports", Ready: portsAreKnown, Init: wireLoadPort, Clear: func() { system.loadPort = loadport.LoadPort{} }},
 	{Name: "kvstore", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireKeyValue, Clear: func() { system.devices.storage.keyValue = kvstore.KVStore{} }},
 	{Name: "nonvolatile", Uses: "blockcache volume", Ready: diskIsKnown, Init: wireNonvolatile, Clear: func() { system.devices.storage.nonvolatile = nonvolatile.Server{} }},
 }

@@ -13,6 +13,7 @@ import (
 	"kapsel/guest/capsules/console"
 	"kapsel/guest/capsules/debugwriter"
 	"kapsel/guest/capsules/ipc"
+	"kapsel/guest/capsules/loadport"
 	"kapsel/guest/capsules/lowleveldebug"
 	"kapsel/guest/capsules/processconsole"
 	"kapsel/guest/capsules/processinfo"
@@ -69,6 +70,8 @@ type board struct {
 	readOnlyState  readonlystate.State
 	reuse          kernel.Reuse  // memory that unloaded tasks gave back
 	taskLoader     kernel.Loader // for tasks
+	hostLoader     kernel.Loader // for the host
+	loadPort       loadport.LoadPort
 	appLoader      apploader.AppLoader
 	processInfo    processinfo.ProcessInfo
 	processConsole processconsole.Console
@@ -105,6 +108,7 @@ func main() {
 	})
 	b.reuse.Init(&b.machine.TaskRAM, &b.machine.CPU)
 	b.taskLoader.Init(&b.kernel, &b.machine.CPU, &b.reuse, can.TaskManagement)
+	b.hostLoader.Init(&b.kernel, &b.machine.CPU, &b.reuse, can.TaskManagement)
 	b.hardware = b.instruments.alarmFor(&b.machine.Timer)
 	b.devices.find(can)
 	b.components.Init(&b.kernel, capsules[:])
@@ -119,6 +123,8 @@ func main() {
 	b.debug.Booted()
 	if b.hasConsole {
 		b.processConsole.Start()
+	}
+	if b.hasConsole || made("loadport") { // somebody can boot or load tasks when none can run
 		b.kernel.RunForever(can.MainLoop)
 	}
 	b.kernel.Run(can.MainLoop)
