@@ -22,7 +22,10 @@ import (
 //kapsel:permit 0x50001 0 1 2 3
 const shortID = 0x1000
 
-const loads = 64
+const (
+	loads       = 64
+	fromStorage = 8 // loads in the place of these
+)
 
 // dirt is what a copy leaves in its memory.
 const dirt = 0xee
@@ -154,6 +157,7 @@ func main() {
 	}
 	all := object()
 	size := uint32(len(all))
+	times := uint32(loads)
 	read := func(b []byte, offset uint32) error {
 		copy(b, all[offset:])
 		return nil
@@ -165,6 +169,7 @@ func main() {
 			return err
 		}
 		say("reads from storage", nil)
+		times = fromStorage
 	}
 	name, err := task.TaskName(pids[0])
 	say("is called "+name, err)
@@ -177,7 +182,7 @@ func main() {
 		return err
 	}
 	say("damaged", task.LoadTask(size, damaged))
-	for i := range uint32(loads) {
+	for i := range times {
 		if err := loadAndUnload(shortID+1+i, size, read); err != nil {
 			say("load "+task.Decimal(uint64(i)), err)
 			task.Exit(4)
