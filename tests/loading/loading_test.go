@@ -120,15 +120,19 @@ func TestControl(t *testing.T) {
 	server, err := control.Listen(t.Context(), path, t.Logf)
 	require.NoError(t, err)
 	defer server.Close()
-	stop := make(chan struct{})
+	talked := make(chan struct{})
 	go func() {
-		defer close(stop)
+		defer close(talked)
 		talk(t, path)
 	}()
-	o := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Stop: stop, Timeout: 2 * machine.Timeout,
+	const last = "task 4 hello: flash" // behind all that is looked at
+	o := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Until: last, Timeout: 2 * machine.Timeout,
 		Devices: []vmm.Device{vmm.Ports{{Name: abi.PortLoad, Input: server, Output: server}}}})
+	server.Close()
+	<-talked
 	assert.Equal(t, vmm.Cancelled, o.Exit.Reason)
-	assertGivenBack(t, o.Console, 3)
+	console, _, _ := strings.Cut(o.Console, last)
+	assertGivenBack(t, console, 3)
 	assert.Contains(t, o.Console, "task object refused: header checksum")
 }
 
@@ -151,6 +155,9 @@ func talk(t *testing.T, path string) {
 	half.Close() // without a word
 	for i := range 3 {
 		c := connect()
+		if c == nil {
+			return
+		}
 		tasks, err := c.Tasks()
 		assert.NoError(t, err)
 		assert.Empty(t, tasks)
@@ -169,5 +176,8 @@ func talk(t *testing.T, path string) {
 		assert.ErrorIs(t, c.Unload("nobody"), abi.NODEVICE)
 		assert.NoError(t, c.Unload("hello"))
 		assert.NoError(t, c.Close())
+	}
+	if c := connect(); c != nil {
+		c.Load(idle) // the machine is ended when it is printed
 	}
 }
