@@ -3,8 +3,8 @@ package bench
 import "slices"
 
 // goals are what the project wants its counts to be at the most: instructions under QEMU's
-// emulator, KiB of memory by the direct door, bytes of code and constants. Booting and size have their
-// goals for the minimal board.
+// emulator, KiB of memory by the direct door, bytes of code and constants. Booting, memory and size have
+// their goals for the minimal board.
 var goals = map[string]float64{
 	"NullCommand":            110,
 	"YieldNoWait":            100,
@@ -19,8 +19,8 @@ var goals = map[string]float64{
 	"VirtioConsoleWrite4096": 3500,
 	"NullCommand32":          180,
 	"UpcallRoundTrip32":      460,
-	"SmallestMemory":         640,
 	"KernelPclntab":          66_000,
+	"MinimalMemory":          640,
 	"MinimalFirstTask":       45_000,
 	"MinimalTextRodata":      90_112,
 }

@@ -8,6 +8,9 @@ import (
 // MinimalNames are the results of the minimal board (guest/board/minimal): MinimalBoot and MinimalSize.
 var MinimalNames = []string{"MinimalFirstTask", "MinimalTextRodata"}
 
+// MinimalMemory is the result of an image of the minimal board with two tasks: the least memory in which both run to their ends.
+const MinimalMemory = "MinimalMemory"
+
 // MinimalBoot returns how long an image of the minimal board took from the kernel's first instruction to its
 // first task's, in ticks of that unit. The first task is guest/tasks/first, the command line has boot-ticks.
 func MinimalBoot(console, unit string) (Result, error) {

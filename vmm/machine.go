@@ -200,6 +200,7 @@ func (m *Machine) addDevices() {
 	m.ports = []portRange{
 		{abi.PortCOM1, 8, m.serial},
 		{abi.PortDebugExit, 4, &m.exit},
+		{abi.PortCMOS, device.CMOSSize, device.NewCMOS(time.Now)},
 	}
 	m.mmio = []mmioRange{
 		{abi.IOAPICBase, device.IOAPICSize, m.ioapic},

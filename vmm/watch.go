@@ -114,9 +114,11 @@ func (m *Machine) answerWatch() (Exit, error) {
 			return Exit{}, err
 		}
 	}
-	switch w.watch.Look(found) {
-	case watchdog.Warn:
-		m.config.Log("watchdog: the kernel has not returned to its main loop for %v: it gets an NMI", w.period)
+	switch verdict := w.watch.Look(found); verdict {
+	case watchdog.Warn, watchdog.WarnAgain:
+		if verdict == watchdog.Warn {
+			m.config.Log("watchdog: the kernel has not returned to its main loop for %v: it gets an NMI", w.period)
+		}
 		if err := m.cpu.NMI(); err != nil {
 			m.config.Log("watchdog: no NMI: %v", err)
 			return Exit{Reason: Hung}, nil

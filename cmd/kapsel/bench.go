@@ -29,24 +29,28 @@ const smallImage = "two.elf"
 // minimalImage is the image of the minimal board that tells how long it boots.
 const minimalImage = "minimal/boot.elf"
 
+// minimalSmallImage is the image of the minimal board with two tasks.
+const minimalSmallImage = "minimal/minimal.elf"
+
 // benchOptions is the command line of "kapsel bench".
 type benchOptions struct {
-	image   string
-	small   string // image with two tasks
-	minimal string // image of the minimal board
-	accel   accelerator
-	count   int
-	memory  byteSize // of the benchmark image's machine
-	run     *regexp.Regexp
-	json    bool
-	table   bool
-	plot    string // folder, "" for none
-	out     string // file, "" for standard output
-	golden  string // file, "" for none
-	update  bool
-	model   bool // have the cycles modelled, in place of measuring
-	timeout time.Duration
-	verbose bool
+	image        string
+	small        string // image with two tasks
+	minimal      string // image of the minimal board
+	minimalSmall string // and one with two tasks
+	accel        accelerator
+	count        int
+	memory       byteSize // of the benchmark image's machine
+	run          *regexp.Regexp
+	json         bool
+	table        bool
+	plot         string // folder, "" for none
+	out          string // file, "" for standard output
+	golden       string // file, "" for none
+	update       bool
+	model        bool // have the cycles modelled, in place of measuring
+	timeout      time.Duration
+	verbose      bool
 
 	compare  bool
 	old, new string // files to compare
@@ -143,7 +147,7 @@ func (o *benchOptions) check(files []string, dir string) error {
 // checkSmall refuses an image with two tasks that is asked for and cannot be used. The one
 // in dir may be missing.
 func (o *benchOptions) checkSmall(dir string) error {
-	o.minimal = filepath.Join(dir, minimalImage)
+	o.minimal, o.minimalSmall = filepath.Join(dir, minimalImage), filepath.Join(dir, minimalSmallImage)
 	if o.small == "" {
 		o.small = filepath.Join(dir, smallImage)
 		return nil

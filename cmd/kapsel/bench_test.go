@@ -207,7 +207,7 @@ func TestBenchFailures(t *testing.T) {
 	})
 }
 
-// The minimal board is counted under QEMU alone, and only where it is.
+// The minimal board is counted under QEMU alone but for its memory, and only where it is.
 func TestBenchWithoutTheMinimalBoard(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, accel string) {
@@ -218,6 +218,7 @@ func TestBenchWithoutTheMinimalBoard(t *testing.T) {
 		} else {
 			assert.NotContains(t, out, warning)
 		}
+		assert.Regexp(t, `# warning: MinimalMemory was not measured: ".*minimal/minimal\.elf": no such file or directory: scripts/build makes build/minimal/minimal\.elf\n`, out)
 	})
 }
 
@@ -275,12 +276,12 @@ func TestUncounted(t *testing.T) {
 func TestParseBench(t *testing.T) {
 	o, err := parseBench(nil, "/b")
 	require.NoError(t, err)
-	assert.Equal(t, &benchOptions{image: "/b/bench.elf", small: "/b/two.elf", minimal: "/b/minimal/boot.elf", accel: accelAuto, memory: vmm.DefaultMemory, count: 1,
+	assert.Equal(t, &benchOptions{image: "/b/bench.elf", small: "/b/two.elf", minimal: "/b/minimal/boot.elf", minimalSmall: "/b/minimal/minimal.elf", accel: accelAuto, memory: vmm.DefaultMemory, count: 1,
 		run: regexp.MustCompile(""), timeout: benchTimeout}, o)
 
 	o, err = parseBench(strings.Fields("-count 5 --mem 32M x.elf -run ^A -json -o f --plot p --accel kvm --timeout 9s -v"), "/b")
 	require.NoError(t, err)
-	assert.Equal(t, &benchOptions{image: "x.elf", small: "/b/two.elf", minimal: "/b/minimal/boot.elf", accel: accelKVM, memory: 32 << 20, count: 5, json: true, out: "f", plot: "p",
+	assert.Equal(t, &benchOptions{image: "x.elf", small: "/b/two.elf", minimal: "/b/minimal/boot.elf", minimalSmall: "/b/minimal/minimal.elf", accel: accelKVM, memory: 32 << 20, count: 5, json: true, out: "f", plot: "p",
 		run: regexp.MustCompile("^A"), timeout: 9 * time.Second, verbose: true}, o)
 
 	o, err = parseBench([]string{"--golden", "g"}, "/b")

@@ -11,8 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keyHelpText is shown by Ctrl-A h.
-const keyHelpText = "\nkapsel: Ctrl-A x leaves, Ctrl-A Ctrl-A sends Ctrl-A, Ctrl-A h shows this\n"
+// What Ctrl-A h shows; the second with buttons.
+const (
+	keyHelpText    = "\nkapsel: Ctrl-A x leaves, Ctrl-A Ctrl-A sends Ctrl-A, Ctrl-A h shows this\n"
+	buttonHelpText = "kapsel: Ctrl-A 1 to Ctrl-A 4 press a button, from button 0 on, or release it\n"
+)
 
 // A console is the user's side of the guest's serial line.
 type console struct {
@@ -21,9 +24,9 @@ type console struct {
 }
 
 // openConsole makes in the guest's input. A terminal goes to raw mode, and its keys are
-// filtered: leave is called for Ctrl-A x, help goes to out. A pipe or a file is held back until
-// the guest has printed.
-func openConsole(in *os.File, out *guestOutput, leave func()) (*console, error) {
+// filtered: leave is called for Ctrl-A x, press, unless it is nil, for those of buttons, help goes to out. A pipe or a file is
+// held back until the guest has printed.
+func openConsole(in *os.File, out *guestOutput, leave func(), press func(button int)) (*console, error) {
 	saved, err := unix.IoctlGetTermios(int(in.Fd()), unix.TCGETS)
 	if err != nil { // no terminal
 		return &console{in: heldInput{in, out.printed}, restore: func() {}}, nil
@@ -32,7 +35,11 @@ func openConsole(in *os.File, out *guestOutput, leave func()) (*console, error) 
 		return nil, fmt.Errorf("terminal to raw mode: %w", err)
 	}
 	restore := func() { unix.IoctlSetTermios(int(in.Fd()), unix.TCSETS, saved) }
-	return &console{in: newKeyReader(in, leave, helper(out)), restore: restore}, nil
+	help := keyHelpText
+	if press != nil {
+		help += buttonHelpText
+	}
+	return &console{in: newKeyReader(in, leave, helper(out, help), press), restore: restore}, nil
 }
 
 // followSize tells a machine with a console device how large the terminal is, now and whenever that changes, until stop is
@@ -93,12 +100,12 @@ func (o *guestOutput) failure() error {
 	return o.err
 }
 
-// helper returns what shows the keys on out, without waiting for it.
-func helper(out io.Writer) (help func()) {
+// helper returns what shows a text on out, without waiting for it.
+func helper(out io.Writer, text string) (help func()) {
 	asked := make(chan struct{}, 1)
 	go func() {
 		for range asked {
-			io.WriteString(out, keyHelpText)
+			io.WriteString(out, text)
 		}
 	}()
 	return func() {
@@ -147,30 +154,38 @@ const (
 	readSize  = 1024
 )
 
-func newKeyReader(in io.Reader, leave, help func()) *keyReader {
+func newKeyReader(in io.Reader, leave, help func(), press func(button int)) *keyReader {
 	r := &keyReader{typed: make(chan []byte, keptReads)}
-	go r.follow(in, leave, help)
+	go r.follow(in, leave, help, press)
 	return r
 }
 
 // follow reads what is typed, and does what kapsel's keys ask for.
-func (r *keyReader) follow(in io.Reader, leave, help func()) {
+func (r *keyReader) follow(in io.Reader, leave, help func(), press func(button int)) {
 	defer close(r.typed)
 	var keys keys
+	left := false
+	do := func(c keyCommand) {
+		switch {
+		case c == keyHelp:
+			help()
+		case c == keyLeave:
+			left = true
+		case press != nil:
+			press(int(c - keyButton))
+		}
+	}
 	buffer := make([]byte, readSize)
 	for {
 		n, err := in.Read(buffer)
-		guest, command := keys.filter(buffer[:n])
+		guest := keys.filter(buffer[:n], do)
 		if len(guest) > 0 {
 			select {
 			case r.typed <- bytes.Clone(guest):
 			default:
 			}
 		}
-		switch command {
-		case keyHelp:
-			help()
-		case keyLeave:
+		if left {
 			r.err = io.EOF
 			leave()
 			return

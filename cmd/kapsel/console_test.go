@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"testing/iotest"
@@ -17,61 +18,69 @@ import (
 func TestKeysFilter(t *testing.T) {
 	for _, test := range []struct {
 		name, typed, guest string
-		command            keyCommand
+		commands           []keyCommand
 	}{
-		{"plain", "hello\r\x03\x7f", "hello\r\x03\x7f", keyNone},
-		{"nothing", "", "", keyNone},
-		{"leave", "ab\x01xcd", "ab", keyLeave},
-		{"leave in capitals", "\x01X", "", keyLeave},
-		{"help", "ab\x01hcd", "abcd", keyHelp},
-		{"help, then leave", "\x01ha\x01x", "a", keyLeave},
-		{"the prefix itself", "a\x01\x01b", "a\x01b", keyNone},
-		{"the prefix, then x", "\x01\x01x", "\x01x", keyNone},
-		{"a key that means nothing", "a\x01zb", "ab", keyNone},
-		{"the prefix alone", "a\x01", "a", keyNone},
+		{"plain", "hello\r\x03\x7f", "hello\r\x03\x7f", nil},
+		{"nothing", "", "", nil},
+		{"leave", "ab\x01xcd", "ab", []keyCommand{keyLeave}},
+		{"leave in capitals", "\x01X", "", []keyCommand{keyLeave}},
+		{"help", "ab\x01hcd", "abcd", []keyCommand{keyHelp}},
+		{"help, then leave", "\x01ha\x01x", "a", []keyCommand{keyHelp, keyLeave}},
+		{"buttons", "1\x011\x019\x0112\x010", "12", []keyCommand{keyButton, keyButton + 8, keyButton}},
+		{"the prefix itself", "a\x01\x01b", "a\x01b", nil},
+		{"the prefix, then x", "\x01\x01x", "\x01x", nil},
+		{"a key that means nothing", "a\x01zb", "ab", nil},
+		{"the prefix alone", "a\x01", "a", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			guest, command := new(keys).filter([]byte(test.typed))
-			assert.Equal(t, test.guest, string(guest))
-			assert.Equal(t, test.command, command)
+			guest, commands := filtered(new(keys), test.typed)
+			assert.Equal(t, test.guest, guest)
+			assert.Equal(t, test.commands, commands)
 		})
 	}
 }
 
+// filtered is what is for the guest of what is typed, and the commands.
+func filtered(k *keys, typed string) (guest string, commands []keyCommand) {
+	p := k.filter([]byte(typed), func(c keyCommand) { commands = append(commands, c) })
+	return string(p), commands
+}
+
 func FuzzKeysFilter(f *testing.F) {
-	f.Add([]byte("ab\x01hcd\x01\x01\x01x"), 3)
-	f.Fuzz(func(t *testing.T, typed []byte, cut int) {
+	f.Add("ab\x01hcd\x01\x01\x01x", 3)
+	f.Fuzz(func(t *testing.T, typed string, cut int) {
 		if cut < 0 || cut > len(typed) {
 			return
 		}
-		whole, command := new(keys).filter(bytes.Clone(typed))
+		whole, commands := filtered(new(keys), typed)
 
 		var k keys // the same bytes in two reads
-		first, command1 := k.filter(bytes.Clone(typed[:cut]))
-		var second []byte
-		command2 := keyNone
-		if command1 != keyLeave {
-			second, command2 = k.filter(bytes.Clone(typed[cut:]))
+		first, commands1 := filtered(&k, typed[:cut])
+		var second string
+		var commands2 []keyCommand
+		if !slices.Contains(commands1, keyLeave) {
+			second, commands2 = filtered(&k, typed[cut:])
 		}
-		assert.Equal(t, string(whole), string(first)+string(second))
-		assert.Equal(t, command, max(command1, command2)) // keyLeave is above keyHelp
+		assert.Equal(t, whole, first+second)
+		assert.Equal(t, commands, append(commands1, commands2...))
 	})
 }
 
 func TestKeyReader(t *testing.T) {
 	var events []string
-	r := newKeyReader(iotest.OneByteReader(bytes.NewReader([]byte("a\x01hb\x01\x01\x01xc"))),
+	r := newKeyReader(iotest.OneByteReader(bytes.NewReader([]byte("a\x01hb\x012\x01\x01\x01xc"))),
 		func() { events = append(events, "leave") },
-		func() { events = append(events, "help") })
+		func() { events = append(events, "help") },
+		func(button int) { events = append(events, "button "+strconv.Itoa(button)) })
 	got, err := io.ReadAll(r)
 	require.NoError(t, err)
 	assert.Equal(t, "ab\x01", string(got))
-	assert.Equal(t, []string{"help", "leave"}, events)
+	assert.Equal(t, []string{"help", "button 1", "leave"}, events)
 }
 
 func TestKeyReaderPassesErrorsOn(t *testing.T) {
 	want := errors.New("broken line")
-	_, err := newKeyReader(iotest.ErrReader(want), nil, nil).Read(make([]byte, 8))
+	_, err := newKeyReader(iotest.ErrReader(want), nil, nil, nil).Read(make([]byte, 8))
 	assert.ErrorIs(t, err, want)
 }
 
@@ -79,7 +88,7 @@ func TestKeyReaderPassesErrorsOn(t *testing.T) {
 func TestKeyReaderDoesNotWaitForTheGuest(t *testing.T) {
 	typed := io.MultiReader(bytes.NewReader(bytes.Repeat([]byte("paste"), keptReads*readSize)), bytes.NewReader([]byte("\x01x")))
 	left := make(chan struct{})
-	r := newKeyReader(typed, func() { close(left) }, nil)
+	r := newKeyReader(typed, func() { close(left) }, nil, nil)
 	<-left
 	got, err := io.ReadAll(r)
 	require.NoError(t, err)
@@ -89,7 +98,7 @@ func TestKeyReaderDoesNotWaitForTheGuest(t *testing.T) {
 // TestHelpDoesNotWait: nor does whoever asks for help on a terminal that shows nothing.
 func TestHelpDoesNotWait(t *testing.T) {
 	r, w := io.Pipe()
-	help := helper(w)
+	help := helper(w, keyHelpText)
 	for range 10 {
 		help()
 	}
@@ -105,7 +114,7 @@ func TestConsoleWithoutTerminal(t *testing.T) {
 	require.NoError(t, err)
 	defer r.Close()
 	out := newGuestOutput(io.Discard)
-	c, err := openConsole(r, out, func() { t.Error("left") })
+	c, err := openConsole(r, out, func() { t.Error("left") }, nil)
 	require.NoError(t, err)
 	defer c.restore()
 	w.Write([]byte("a\x01xb")) // no keys of ours: not a person typing
@@ -133,7 +142,7 @@ func TestConsoleOnTerminal(t *testing.T) {
 	require.NoError(t, err)
 	left := make(chan bool, 1)
 	var out bytes.Buffer
-	c, err := openConsole(terminal, newGuestOutput(&out), func() { left <- true })
+	c, err := openConsole(terminal, newGuestOutput(&out), func() { left <- true }, nil)
 	require.NoError(t, err)
 
 	user.Write([]byte("a\x03\r\x01x"))

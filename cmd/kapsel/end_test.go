@@ -44,22 +44,33 @@ type stubborn struct {
 	start func(t *testing.T, arguments ...string) *exec.Cmd
 }
 
-// TestRunEndsWhenTold: within a second of a signal and of --timeout, whatever keeps it.
+// signals are those that end the command, each in the same way.
+var signals = []struct {
+	name   string
+	signal syscall.Signal
+}{{"SIGTERM", syscall.SIGTERM}, {"SIGINT", syscall.SIGINT}, {"SIGHUP", syscall.SIGHUP}}
+
+// TestRunEndsWhenTold: within a second of a signal and of --timeout, whatever keeps it. In the rig, where a guest
+// that spins takes long, what keeps it gets one signal, another than the one before.
 func TestRunEndsWhenTold(t *testing.T) {
+	inRig := os.Getenv("KAPSEL_RIG") != ""
 	onEach(t, func(t *testing.T, accel string) {
-		for _, s := range stubborns {
+		for i, s := range stubborns {
 			if s.accel != "" && s.accel != accel {
 				continue
 			}
-			for name, signal := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "SIGINT": syscall.SIGINT, "SIGHUP": syscall.SIGHUP} {
-				t.Run(s.name+", "+name, func(t *testing.T) {
+			for n, signal := range signals {
+				if inRig && n != i%len(signals) {
+					continue
+				}
+				t.Run(s.name+", "+signal.name, func(t *testing.T) {
 					t.Parallel()
 					kept(t, func(t *testing.T) time.Duration {
 						cmd := s.start(t, "--accel", accel)
 						began := time.Now()
-						require.NoError(t, cmd.Process.Signal(signal))
+						require.NoError(t, cmd.Process.Signal(signal.signal))
 						cmd.Wait()
-						assert.Equal(t, statusSignal+int(signal), cmd.ProcessState.ExitCode(), "%s", cmd.Stderr)
+						assert.Equal(t, statusSignal+int(signal.signal), cmd.ProcessState.ExitCode(), "%s", cmd.Stderr)
 						return time.Since(began)
 					})
 				})
@@ -67,7 +78,10 @@ func TestRunEndsWhenTold(t *testing.T) {
 			t.Run(s.name+", --timeout", func(t *testing.T) {
 				t.Parallel()
 				kept(t, func(t *testing.T) time.Duration {
-					const timeout = 4 * time.Second
+					timeout := 4 * time.Second
+					if inRig {
+						timeout /= 2 // in whose time nothing is slow
+					}
 					began := time.Now()
 					cmd := s.start(t, "--accel", accel, "--timeout", timeout.String())
 					cmd.Wait()

@@ -140,6 +140,11 @@ flags of run, anywhere on the line:
   --control unix:PATH     make a unix socket, for the user alone, by which kapsel load, unload
                           and tasks reach the machine, which then stays up without tasks
   --screen FILE           a text screen: FILE has its rows, or is a terminal that shows them
+  --gpio[=WORD,...]       a virtio GPIO device: 4 LEDs, 4 buttons and 8 pins, whose changes are
+                          lines on standard error, as "gpio: led 0 on". KVM alone has it
+                          json=FILE     the changes are JSON, in FILE; - is standard error
+                          script=FILE   buttons are pressed, and pins driven, by a script:
+                                        docs/devices.md
   --break ADDR[,ADDR...]  stop before the instruction at a virtual address, in hexadecimal,
                           and show the processor's state; at most 4. KVM alone does, and
                           not in a machine that is emulated itself. The kernel's addresses
@@ -182,6 +187,7 @@ console:
   terminal every key does, Ctrl-C too, but these:
   Ctrl-A x        leave
   Ctrl-A h        show these keys
+  Ctrl-A 1 to 4   with --gpio: press button 0 to 3, or release it
   Ctrl-A Ctrl-A   send Ctrl-A to the guest
 
 exit status of run, the guest's own first; tasks that are skipped at load do not count:

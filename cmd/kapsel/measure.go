@@ -349,27 +349,43 @@ const (
 	memoryMost = 16 << 20
 )
 
-// smallestMemory finds the least memory with which two tasks run to their ends.
+// smallestMemory finds the least memory with which two tasks run to their ends, of the full board and of the
+// minimal one.
 func (m *measurer) smallestMemory(ctx context.Context) error {
-	const name = "SmallestMemory"
-	if !m.wants(name) {
-		return nil
+	for _, least := range []struct{ name, image, made, instead string }{
+		{"SmallestMemory", m.o.small, smallImage, "; or name one with --small"},
+		{bench.MinimalMemory, m.o.minimalSmall, minimalSmallImage, ""},
+	} {
+		if !m.wants(least.name) {
+			continue
+		}
+		img, err := openImage(ctx, least.image, least.made)
+		if err != nil {
+			m.run.Warnings = append(m.run.Warnings, fmt.Sprintf("%s was not measured: %s%s", least.name, files.Words(err), least.instead))
+			continue
+		}
+		fmt.Fprintf(m.stderr, "kapsel: %s\n", least.name)
+		enough, err := m.leastMemory(ctx, img)
+		if err != nil {
+			return fmt.Errorf("%q, %w", least.image, err)
+		}
+		m.run.Results = append(m.run.Results, bench.Result{Name: least.name, Ops: 1,
+			Metrics: []bench.Metric{{Unit: "KiB", Value: float64(enough >> 10)}}})
 	}
-	img, err := openImage(ctx, m.o.small, smallImage)
-	if err != nil {
-		m.run.Warnings = append(m.run.Warnings, fmt.Sprintf("%s was not measured: %s; or name one with --small", name, files.Words(err)))
-		return nil
-	}
-	fmt.Fprintf(m.stderr, "kapsel: %s\n", name)
+	return nil
+}
+
+// leastMemory finds the least memory, in bytes, with which an image's two tasks run to their ends.
+func (m *measurer) leastMemory(ctx context.Context, img *image.Image) (uint64, error) {
 	tooLittle, enough := uint64(0), uint64(memoryMost)
 	if err := m.runsWith(ctx, img, enough); err != nil {
-		return fmt.Errorf("%q, with %d MiB of memory: %w", m.o.small, memoryMost>>20, err)
+		return 0, fmt.Errorf("with %d MiB of memory: %w", memoryMost>>20, err)
 	}
 	for enough-tooLittle > memoryStep {
 		middle := (tooLittle + enough) / 2 / memoryStep * memoryStep
 		err := m.runsWith(ctx, img, middle)
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return 0, context.Cause(ctx)
 		}
 		if err == nil {
 			enough = middle
@@ -379,9 +395,7 @@ func (m *measurer) smallestMemory(ctx context.Context) error {
 			m.log("%d KiB of memory are too little: %v", middle>>10, err)
 		}
 	}
-	m.run.Results = append(m.run.Results, bench.Result{Name: name, Ops: 1,
-		Metrics: []bench.Metric{{Unit: "KiB", Value: float64(enough >> 10)}}})
-	return nil
+	return enough, nil
 }
 
 // minimal measures the minimal board, under QEMU: how long it boots, and the size of its kernel. Symbols are beside

@@ -27,6 +27,7 @@ type runOptions struct {
 	devices devices
 	net     network.Flag
 	ports   namedPorts
+	gpio    gpioOptions
 	verbose bool
 
 	watchdog time.Duration // 0: none
@@ -64,6 +65,7 @@ func parseRun(args []string) (*runOptions, error) {
 	f.Var(fileFlag{&o.ports, abi.PortScreen, connectScreen}, "screen", "")
 	f.Var(buzzerFlag{&o.ports}, "buzzer", "")
 	f.Var(controlFlag{&o.ports}, "control", "")
+	f.Var(gpioFlag{&o.gpio, &o.devices}, "gpio", "")
 	f.BoolVar(&o.verbose, "v", false, "")
 	f.StringVar(&o.linux, "linux", "", "")
 	f.StringVar(&o.initrd, "initrd", "", "")
@@ -106,7 +108,7 @@ func parseRun(args []string) (*runOptions, error) {
 	if o.linux == "" {
 		o.image, o.tasks = files[0], files[1:]
 	}
-	return o, nil
+	return o, checkGPIO(o.gpio, files)
 }
 
 // forLinux sets what is otherwise when Linux is booted, and refuses what Linux cannot have.

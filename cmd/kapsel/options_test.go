@@ -12,6 +12,7 @@ import (
 	"kapsel/guest/abi"
 	"kapsel/vmm"
 	"kapsel/vmm/ethernet/network"
+	"kapsel/vmm/gpio"
 )
 
 func TestParseRun(t *testing.T) {
@@ -19,6 +20,7 @@ func TestParseRun(t *testing.T) {
 	full := runOptions{image: "i", tasks: []string{"a.tbf", "b.tbf"}, accel: accelQEMU, memory: 16 << 20,
 		timeout: 90 * time.Second, watchdog: 0, cmdline: "x y", verbose: true}
 	wire := network.Config{Unix: "a", Capture: "b"}
+	board := gpio.NewBoard(4, 4, 8)
 	long := strings.Repeat("x", abi.CmdlineMax)
 	for _, test := range []struct {
 		name string
@@ -41,6 +43,11 @@ func TestParseRun(t *testing.T) {
 			devices: devices{vmm.Entropy{}, vmm.Network{Connection: wire}}}},
 		{"the last console counts", "--console|virtio|--console|virtio|--disk|a|--console|uart|i", runOptions{image: "i", tasks: []string{}, accel: accelAuto,
 			memory: vmm.DefaultMemory, watchdog: 10 * time.Second, devices: devices{vmm.Disk{Path: "a"}}}},
+		{"a board, and what is done with it", "--gpio=json=-,script=a=b|--rng|i", runOptions{image: "i", tasks: []string{}, accel: accelAuto,
+			memory: vmm.DefaultMemory, watchdog: 10 * time.Second, gpio: gpioOptions{board: board, json: "-", script: "a=b"},
+			devices: devices{vmm.GPIO{Board: board}, vmm.Entropy{}}}},
+		{"a board alone", "i|--gpio", runOptions{image: "i", tasks: []string{}, accel: accelAuto, memory: vmm.DefaultMemory,
+			watchdog: 10 * time.Second, gpio: gpioOptions{board: board}, devices: devices{vmm.GPIO{Board: board}}}},
 		{"Linux", "--linux|k|--initrd|f|--cmdline|a b", runOptions{linux: "k", initrd: "f", accel: accelAuto, memory: vmm.DefaultLinuxMemory, cmdline: "a b"}},
 		{"Linux with more memory", "--mem=1G|--linux=k|--accel|kvm|-v", runOptions{linux: "k", accel: accelKVM, memory: 1 << 30, verbose: true}},
 		{"Linux with devices and a command line that an image could not have", "--linux|k|--rng|--cmdline|" + long, runOptions{linux: "k",
@@ -91,6 +98,12 @@ func TestParseRunErrors(t *testing.T) {
 		{"an unknown network", []string{"--net", "bridge", "i"}, `--net bridge: want user, tap=NAME or unix=PATH first, found "bridge"`},
 		{"two networks", []string{"--net", "user", "--net", "user", "i"}, "--net user: a machine has one network device"},
 		{"an unknown console", []string{"--console", "vga", "i"}, "--console vga: want uart or virtio"},
+		{"a board's unknown word", []string{"--gpio=leds=4", "i"}, `--gpio leds=4: want json=FILE and script=FILE, each once, found "leds=4"`},
+		{"a board's word twice", []string{"--gpio=json=a,json=b", "i"}, `want json=FILE and script=FILE, each once, found "json=b"`},
+		{"a board's word without a file", []string{"--gpio=script=", "i"}, `want json=FILE and script=FILE, each once, found "script="`},
+		{"a board without words", []string{"--gpio=", "i"}, `--gpio "": want json=FILE and script=FILE, each once, found ""`},
+		{"a board's words behind a space", []string{"--gpio", "script=/nowhere", "i"}, "--gpio script=/nowhere: want --gpio=script=/nowhere"},
+		{"two boards", []string{"--gpio", "--gpio=json=-", "i"}, "a machine has one GPIO device"},
 		{"a breakpoint by name", []string{"--break", "main.main", "i"}, `want hexadecimal addresses as ffffffff80200000, found "main.main"`},
 		{"no breakpoint", []string{"--break", "", "i"}, "want hexadecimal addresses"},
 		{"half a list of breakpoints", []string{"--break", "1000,", "i"}, `found ""`},

@@ -92,14 +92,21 @@ func (o *runOptions) run(ctx context.Context, leave context.CancelCauseFunc, std
 		defer end()
 		config.Devices[len(config.Devices)-1] = ports
 	}
+	closeGPIO, err := o.gpio.open(ctx, std.err)
+	if err != nil {
+		return statusUsage, usageError{err}
+	}
 	out := newGuestOutput(std.out)
-	con, err := openConsole(std.in, out, func() { leave(errLeft) })
+	con, err := openConsole(std.in, out, func() { leave(errLeft) }, o.gpio.press())
 	if err != nil {
 		return statusFailed, err
 	}
 	defer con.restore()
 	config.Input, config.Console = con.in, out
 	status, err := o.boot(ctx, accel, config, std)
+	if problem := closeGPIO(); problem != nil {
+		config.Warn("--gpio: %v", problem)
+	}
 	if lost := out.failure(); err == nil && lost != nil {
 		return statusFailed, fmt.Errorf("the guest ended with status %d, but what it printed is lost: %w", status, lost)
 	}

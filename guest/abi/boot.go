@@ -62,6 +62,7 @@ const CmdlineMax = 2048
 const (
 	PortCOM1      = 0x3f8 // 8250 UART, 8 registers
 	PortDebugExit = 0xf4  // a 32-bit write ends the machine with that exit status
+	PortCMOS      = 0x70  // real-time clock, 2 registers, if the machine has one
 	IRQCOM1       = 4     // the UART's line at the I/O APIC
 
 	IOAPICBase = 0xfec0_0000
@@ -104,3 +105,7 @@ type ImageInfo struct {
 	Data, DataEnd     uint64 // variables
 	Tasks, TasksEnd   uint64 // task objects, back to back; empty if there are none
 }
+
+// WatchdogNMIs is how many NMIs a monitor's watchdog sends, one after another, to a kernel that does not return to its main loop, before it says
+// that it hangs: at the first that comes upon a capsule's instruction the kernel ends the capsule.
+const WatchdogNMIs = 20

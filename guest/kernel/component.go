@@ -6,6 +6,7 @@ import "kapsel/guest/kernel/capability"
 type Component struct {
 	Name string // of its package, below kapsel/guest/capsules; each name is in the list once
 	Uses string // the names of those in the list that it calls, with spaces between
+	With string // likewise, of those of them that fall with it: they have its memory, and nobody takes that from them but their own end
 
 	// Init makes the capsule, and gives it to the kernel and to those that it uses. It reports false if the capsule is not wanted
 	// on this machine. It is called again, on cleared state, when the capsule failed: it takes no further memory then.
@@ -14,34 +15,85 @@ type Component struct {
 	Clear func()
 	// Ready reports whether Init can be called by now. It is nil for a capsule that waits for nothing.
 	Ready func() bool
+	// Debug says that the kernel's messages go through the capsule.
+	Debug bool
 	// Plain is in place of Init and Clear for a capsule that needs nothing of the board but memory in tasks.
 	Plain interface {
 		Capsule
 		Clear()
 	}
 
-	uses  uint64 // the components that Uses names, by index
-	wired bool
+	uses, with uint64 // the components that are named, by index
+	grants     span   // in Kernel.allSlots
+	deferred   span   // in Kernel.deferred.clients
+	drivers    [driverPlaces / 64]uint64
+	failures   uint32
 }
+
+// A span is a half-open range of indexes.
+type span struct{ from, to int }
 
 // maxComponents is how many lines a board's list has at most: a set of them is a word.
 const maxComponents = 64
 
 // Components is a board's list of capsules, with those that are used before their users.
 type Components struct {
+	_        notComparable
+	kernel   *Kernel
+	host     Host
+	can      capability.Set
+	list     []Component
+	made     uint64 // a bit for each, by index
+	fallen   uint64 // failed, or fell with one that did
+	untold   uint64 // of the fallen, those of which tasks are not told yet
+	off      uint64 // of the fallen, those that stay so
+	contains bool   // a failure is the capsule's; else it ends the machine
+	policy   FailurePolicy
+	restarts uint32 // of each
+	work     DeferredCall
+	lines    [maxLines]interruptLine
+	wiring   int // the component that is being made, or -1
+	reports  [maxReports]report
+	reported int // of them, those to print
+	missed   int // failures for which there was no room
+	kept     [maxGrants]Slots
+}
+
+// maxLines is how many interrupt lines capsules serve at most.
+const maxLines = 64
+
+// An interruptLine is a line that a capsule serves.
+type interruptLine struct {
 	_      notComparable
-	kernel *Kernel
-	list   []Component
+	driver Interrupted
+	owner  int
+}
+
+// Interrupted is a driver whose device interrupts.
+type Interrupted interface{ HandleInterrupt() }
+
+// Host is what the machine does for the list.
+type Host interface {
+	// Route lets a line interrupt, and Unroute masks it.
+	Route(line uint32)
+	Unroute(line uint32)
+	// PrintFrame writes the function, file and line of an instruction of the kernel.
+	PrintFrame(w Writer, pc uint64)
+	// Polled is a writer that no capsule has a part in.
+	Polled() Writer
 }
 
 // Init takes the list. A name that is there twice, or that is used and not there before its user, is a wiring error.
-func (c *Components) Init(k *Kernel, list []Component) {
+func (c *Components) Init(k *Kernel, list []Component, host Host, can capability.Set) {
 	if len(list) > maxComponents {
 		panic(misuse + "a board lists more than 64 components")
 	}
-	c.kernel, c.list = k, list
+	c.kernel, c.list, c.host, c.can = k, list, host, can
+	c.work.Register(k, c)
+	c.wiring = -1
 	for i := range list {
 		list[i].uses = c.named(list[i].Uses, i)
+		list[i].with = c.named(list[i].With, i)
 		if c.index(list[i].Name, i) != i {
 			panic(misuse + "a board lists a component twice")
 		}
@@ -57,10 +109,10 @@ func (c *Components) index(name string, n int) int {
 	return i
 }
 
-// Made reports whether the component of a name was made.
+// Made reports whether the component of a name was made and has not failed.
 func (c *Components) Made(name string) bool {
 	i := c.index(name, len(c.list))
-	return i < len(c.list) && c.list[i].wired
+	return i < len(c.list) && (c.made&^c.fallen)>>i&1 != 0
 }
 
 // named is the set of those among the first n components that names name, with spaces between.
@@ -80,40 +132,76 @@ func (c *Components) named(names string, n int) (set uint64) {
 	return set
 }
 
-// Wire makes the components that wait for nothing.
-func (c *Components) Wire(can capability.Set) {
+// Wire makes the components that wait for nothing. A failure of one of them ends the machine.
+func (c *Components) Wire() {
 	for i := range c.list {
 		if c.list[i].Ready == nil {
-			c.wire(i, can)
+			c.wire(i)
 		}
 	}
 }
 
 // WireRest makes the others, each when it is ready: meanwhile kernel work is done.
-func (c *Components) WireRest(can capability.Set) {
+func (c *Components) WireRest() {
 	for i := range c.list {
 		if ready := c.list[i].Ready; ready != nil {
-			c.kernel.ServeUntil(ready, can.MainLoop)
-			c.wire(i, can)
+			c.contains = true
+			c.kernel.ServeUntil(ready, c.can.MainLoop)
+			c.contains = false
+			c.wire(i)
 		}
+	}
+	c.contains = true
+}
+
+// wire makes a component, and notes what it gave to the kernel.
+func (c *Components) wire(i int) {
+	k, p := c.kernel, &c.list[i]
+	before := k.drivers.taken()
+	p.grants.from, p.deferred.from = k.grants, k.deferred.count
+	if c.make(i) {
+		c.made |= 1 << i
+	}
+	p.grants.to, p.deferred.to = k.grants, k.deferred.count
+	p.drivers = k.drivers.taken()
+	for j := range p.drivers {
+		p.drivers[j] &^= before[j]
 	}
 }
 
-// wire makes a component.
-func (c *Components) wire(i int, can capability.Set) {
+// make has a component make itself.
+func (c *Components) make(i int) bool {
+	c.wiring = i
 	p := &c.list[i]
+	made := true
 	if p.Plain != nil {
-		p.Plain.Init(c.kernel, can.MemoryAllocation)
-		p.wired = true
-		return
+		p.Plain.Init(c.kernel, c.can.MemoryAllocation)
+	} else {
+		made = p.Init(c.can)
 	}
-	p.wired = p.Init(can)
+	c.wiring = -1
+	return made
+}
+
+// Serve has a driver, of the component that is being made, serve an interrupt line. No interrupt is served, nor lost, before the main
+// loop.
+func (c *Components) Serve(line uint32, driver Interrupted) {
+	l := &c.lines[line]
+	l.driver, l.owner = driver, c.wiring
+	c.host.Route(line)
+}
+
+// Interrupt has the driver of a line serve it.
+func (c *Components) Interrupt(line int) {
+	if d := c.lines[uint(line)%maxLines].driver; d != nil {
+		d.HandleInterrupt()
+	}
 }
 
 // Print writes the list: the components that were made, and which of those they use.
 func (c *Components) Print(w Writer) {
 	for i := range c.list {
-		if p := &c.list[i]; p.wired {
+		if p := &c.list[i]; c.made>>i&1 != 0 {
 			c.print(w, p)
 		}
 	}
@@ -124,7 +212,7 @@ func (c *Components) print(w Writer, p *Component) {
 	w.WriteString(p.Name)
 	between := ": uses "
 	for i := range c.list {
-		if q := &c.list[i]; p.uses>>i&1 != 0 && q.wired {
+		if q := &c.list[i]; (p.uses&c.made)>>i&1 != 0 {
 			w.WriteString(between)
 			w.WriteString(q.Name)
 			between = ", "

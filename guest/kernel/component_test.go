@@ -8,6 +8,8 @@ import (
 
 	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
+	"kapsel/guest/kernel/format"
+	"kapsel/guest/kernel/kerneltest"
 )
 
 // TestComponents: lines are made in their order, those that wait for something behind the others; what is made is printed with
@@ -26,14 +28,14 @@ func TestComponents(t *testing.T) {
 	late.Ready = func() bool { return len(made) == 4 }
 	list := []kernel.Component{line("uart", "", true), line("virtio", "", false), late, line("mux", "uart virtio", true), line("console", "mux", true)}
 	var c kernel.Components
-	c.Init(&m.Kernel, list)
-	c.Wire(caps)
+	c.Init(&m.Kernel, list, new(host), caps)
+	c.Wire()
 	assert.Equal(t, []string{"uart", "virtio", "mux", "console"}, made)
 	assert.True(t, c.Made("mux"))
 	assert.False(t, c.Made("virtio"))
 	assert.False(t, c.Made("late"))
 	assert.False(t, c.Made("nobody"))
-	c.WireRest(caps)
+	c.WireRest()
 	assert.True(t, c.Made("late"))
 	m.Log.Reset()
 	c.Print(&m.Log)
@@ -50,11 +52,28 @@ func TestComponentsWiringErrors(t *testing.T) {
 		"twice":                   {{Name: "a"}, {Name: "a"}},
 		"too many":                make([]kernel.Component, 65),
 	} {
-		assert.Panics(t, func() { new(kernel.Components).Init(new(kernel.Kernel), list) }, name)
+		assert.Panics(t, func() { new(kernel.Components).Init(new(kernel.Kernel), list, nil, capability.Set{}) }, name)
 	}
 	names := make([]kernel.Component, 64)
 	for i := range names {
 		names[i].Name = strings.Repeat("n", i+1)
 	}
-	assert.NotPanics(t, func() { new(kernel.Components).Init(new(kernel.Kernel), names) })
+	assert.NotPanics(t, func() { new(kernel.Components).Init(new(kernel.Kernel), names, nil, capability.Set{}) })
 }
+
+// host is the machine of a list.
+type host struct {
+	routed map[uint32]bool
+	log    kerneltest.Log
+}
+
+func (h *host) Route(line uint32) {
+	if h.routed == nil {
+		h.routed = map[uint32]bool{}
+	}
+	h.routed[line] = true
+}
+
+func (h *host) Unroute(line uint32)                   { h.routed[line] = false }
+func (h *host) PrintFrame(w kernel.Writer, pc uint64) { format.Print(w, "  at 0x%x\n", pc) }
+func (h *host) Polled() kernel.Writer                 { return &h.log }

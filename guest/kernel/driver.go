@@ -85,9 +85,41 @@ func (t *driverTable) find(number uint32) Driver { return t.of(number).driver }
 func (k *Kernel) AddDriver(number uint32, d Driver) {
 	t := &k.drivers
 	p := t.of(number)
-	if d == nil || k.sealed || t.count == maxDrivers || p.key != 0 {
-		panic(misuse + "no driver, or one with a number that another has, after Load, or beyond 64 was added")
+	if d == nil || k.sealed || t.count == maxDrivers || p.driver != nil {
+		panic(misuse + "a driver is nil, or has another's number, or comes after Load or beyond 64")
 	}
 	t.count++
 	p.key, p.driver = key(number), d
+}
+
+// taken is the set of places that are taken, by index.
+func (t *driverTable) taken() (set [driverPlaces / 64]uint64) {
+	for i := range t.places {
+		if t.places[i].key != 0 {
+			set[i/64] |= 1 << (i % 64)
+		}
+	}
+	return set
+}
+
+// gone is in the key of a place whose driver's capsule failed: nothing finds it.
+const gone = 1 << 33
+
+// rekey gives the places of a set, which have no driver, a key with that mark. They are then found, or not.
+func (t *driverTable) rekey(set [driverPlaces / 64]uint64, mark uint64) {
+	for i := range t.places {
+		if p := &t.places[i]; set[i/64]>>(i%64)&1 != 0 && p.driver == nil {
+			p.key = mark | uint64(uint32(p.key))
+		}
+	}
+}
+
+// drop takes the drivers out of the places of a set.
+func (t *driverTable) drop(set [driverPlaces / 64]uint64) {
+	for i := range t.places {
+		if p := &t.places[i]; set[i/64]>>(i%64)&1 != 0 {
+			p.driver = nil
+		}
+	}
+	t.rekey(set, gone)
 }

@@ -25,6 +25,7 @@ type Grant[T any] struct {
 // subscribe or allow number that it knows. Each is at most 255.
 type SlotCounts struct {
 	Upcalls, ReadOnly, ReadWrite, UserspaceReadable uint8
+	Ends                                            Ends
 }
 
 // Slots is a grant without its value: the upcalls and buffers that tasks gave the driver.

@@ -82,7 +82,7 @@ func (k *Kernel) Init(c Config) {
 	}
 	if c.CPU == nil || c.Platform == nil || c.Scheduler == nil || c.Policy == nil ||
 		c.Credentials == nil || c.Identity == nil || c.Debug == nil || c.RAM == nil {
-		panic(misuse + "Init needs a CPU, a Platform, a Scheduler, all Policies, a Debug writer and RAM")
+		panic(misuse + "Init needs all of Config but the Backlog")
 	}
 	k.cpu = c.CPU
 	k.cpu.Attach(k)

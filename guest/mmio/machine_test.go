@@ -1,14 +1,15 @@
 package mmio
 
 import (
+	"debug/elf"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/arch/x86/x86asm"
 )
 
 // TestCompilerNeitherMergesNorDropsAccesses: each access in the source is one call by way of the bus in the machine code, and
@@ -34,14 +35,27 @@ func TestCompilerNeitherMergesNorDropsAccesses(t *testing.T) {
 func TestAccessIsOneInstruction(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "mmio.test")
 	output(t, "go", "test", "-c", "-o", program, ".")
-	code := output(t, "go", "tool", "objdump", "-s", `^kapsel/guest/mmio\.(load|store|in|out).*\.abi0$`, program)
+	file, err := elf.Open(program)
+	require.NoError(t, err)
+	defer file.Close()
+	symbols, err := file.Symbols()
+	require.NoError(t, err)
+	text := file.Section(".text")
+	code, err := text.Data()
+	require.NoError(t, err)
 	accesses := map[string][]string{} // by function
-	var function string
-	for line := range strings.Lines(code) {
-		if name, ok := strings.CutPrefix(line, "TEXT kapsel/guest/mmio."); ok {
-			function, _, _ = strings.Cut(name, ".abi0")
-		} else if access := accessed.FindString(line); access != "" {
-			accesses[function] = append(accesses[function], access)
+	for _, s := range symbols {
+		function := ofAssembly.FindStringSubmatch(s.Name)
+		if function == nil {
+			continue
+		}
+		for rest := code[s.Value-text.Addr:][:s.Size]; len(rest) > 0; {
+			instruction, err := x86asm.Decode(rest, 64)
+			require.NoError(t, err, "%s: % x", s.Name, rest)
+			if access := accessed.FindString(x86asm.GoSyntax(instruction, 0, nil)); access != "" {
+				accesses[function[1]] = append(accesses[function[1]], access)
+			}
+			rest = rest[instruction.Len:]
 		}
 	}
 	assert.Equal(t, map[string][]string{
@@ -51,6 +65,9 @@ func TestAccessIsOneInstruction(t *testing.T) {
 		"out8": {"OUTL AL, DX"}, "out16": {"OUTW AX, DX"}, "out32": {"OUTL AX, DX"}, "outs8": {"OUTSB DS:0(SI), DX"},
 	}, accesses)
 }
+
+// ofAssembly is the symbol of a function that the package has in assembly.
+var ofAssembly = regexp.MustCompile(`^kapsel/guest/mmio\.((?:load|store|in|out).*)\.abi0$`)
 
 // accessed is an instruction that reaches a device: by a port, or by an address that is in AX.
 var accessed = regexp.MustCompile(`\b(IN|OUT)[A-Z]*\b.*\S|\b\w+ .*0\(AX\)(, \w+)?`)

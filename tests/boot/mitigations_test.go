@@ -25,7 +25,7 @@ func TestMitigations(t *testing.T) {
 		{"", `^Mitigations: auto`},
 	} {
 		t.Run(tt.cmdline, func(t *testing.T) {
-			out := machine.Boot(t, machine.Guest{Image: "kapsel.elf", Cmdline: tt.cmdline})
+			out := machine.Boot(t, machine.Guest{Image: "two.elf", Cmdline: tt.cmdline})
 			ended(t, out, abi.ExitOK)
 			assert.Regexp(t, tt.want, mitigations(out.Console))
 			assert.Contains(t, out.Console, "hello: greeting 10 of 10\n")

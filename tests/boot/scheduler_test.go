@@ -18,7 +18,7 @@ import (
 func TestSchedulers(t *testing.T) {
 	for _, name := range []string{"roundrobin", "cooperative", "priority", "mlfq"} {
 		t.Run(name, func(t *testing.T) {
-			out := machine.Boot(t, machine.Guest{Image: "kapsel.elf", Cmdline: "no-dump scheduler=" + name})
+			out := machine.Boot(t, machine.Guest{Image: "two.elf", Cmdline: "no-dump scheduler=" + name})
 			ended(t, out, abi.ExitOK)
 			assert.NotContains(t, out.Console, "unknown word")
 			assert.Contains(t, out.Console, "hello: greeting 10 of 10\n")

@@ -31,6 +31,7 @@ func TestConsoleWriteBesideATask(t *testing.T) {
 	}
 	for _, scheduler := range []string{"roundrobin", "cooperative", "priority", "mlfq"} {
 		t.Run(scheduler, func(t *testing.T) {
+			besideOthers(t)
 			out := machine.Boot(t, machine.Guest{
 				Image: "test/bare.elf", Cmdline: "scheduler=" + scheduler, Options: options,
 				Until:   fmt.Sprintf("App 0x2 status code %#x\n", phases.Done),

@@ -60,7 +60,7 @@ func TestBootWithADiskThatFails(t *testing.T) {
 		{"does not answer", "driver=null-co,read-zeroes=on,size=1M,latency-ns=60000000000", "it does not answer\n" + refused, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if tt.long && os.Getenv("KAPSEL_NIGHTLY") == "" {
+			if tt.long && !machine.Nightly() {
 				t.Skip("takes a minute: scripts/nightly runs it")
 			}
 			o := qemuDisk(t, tt.drive)

@@ -121,13 +121,14 @@ func (m *measured) figures(plots string) string {
 		t.write(&b)
 	}
 	section("Stages of booting", "", m.booting())
-	const smallest = "SmallestMemory"
-	if pvh, ok := m.counts.Figure(smallest, "KiB"); ok {
-		fmt.Fprintf(&b, "\nThe smallest memory: %s KiB by the PVH door", number(pvh))
-		if direct, ok := m.kvm.Figure(smallest, "KiB"); ok {
-			fmt.Fprintf(&b, ", %s KiB by the direct one", number(direct))
+	for _, least := range [][2]string{{"The smallest memory", "SmallestMemory"}, {"The minimal board's", bench.MinimalMemory}} {
+		if pvh, ok := m.counts.Figure(least[1], "KiB"); ok {
+			fmt.Fprintf(&b, "\n%s: %s KiB by the PVH door", least[0], number(pvh))
+			if direct, ok := m.kvm.Figure(least[1], "KiB"); ok {
+				fmt.Fprintf(&b, ", %s KiB by the direct one", number(direct))
+			}
+			b.WriteString(".\n")
 		}
-		b.WriteString(".\n")
 	}
 	for _, k := range kinds {
 		section("Growth with "+k.name, k.remark, growthTable(m.growth[k.name]))

@@ -50,9 +50,9 @@ type file struct {
 // roots are the directories in which packages are looked for.
 var roots = []string{"bench", "cmd", "files", "guest", "tools", "vmm"}
 
-// kernels are the further build tags of the kernels that there are: the one that ships, and
-// the one that is measured.
-var kernels = [][]string{nil, {"kapsel_benchmark"}}
+// kernels are the further build tags of the kernels that there are: the one that ships, the one that is measured, and those
+// whose capsules fail for tests.
+var kernels = [][]string{nil, {"kapsel_benchmark"}, {"kapsel_faulty"}, {"kapsel_inject"}}
 
 // load reads and parses the module as the build of a kernel with further tags sees it.
 func load(root fs.FS, tags []string) (*module, error) {

@@ -146,10 +146,10 @@ func TestMachineProgramEndedBySignal(t *testing.T) {
 
 func TestMachineTimeout(t *testing.T) {
 	t.Parallel()
-	status, stdout, stderr := inMachine(t, "spin", []string{"-timeout", "40s"}, nil)
+	status, stdout, stderr := inMachine(t, "spin", []string{"-timeout", "20s"}, nil)
 	assert.Equal(t, statusFailed, status)
 	assert.Equal(t, "spinning\n", stdout)
-	assert.Contains(t, stderr, "the machine ended after the timeout of 40s")
+	assert.Contains(t, stderr, "the machine ended after the timeout of 20s")
 }
 
 func TestMachineWaitsInNoTime(t *testing.T) {

@@ -42,7 +42,7 @@ const (
 // monitor's, with slots for virtio devices in memory; and, of a QEMU that was built without that, q35,
 // which has none.
 const (
-	microvm = "microvm,acpi=off,pic=off,pit=off,rtc=off,x-option-roms=off"
+	microvm = "microvm,acpi=off,pic=off,pit=off,rtc=on,x-option-roms=off"
 	q35     = "q35"
 )
 

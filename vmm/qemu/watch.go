@@ -63,6 +63,8 @@ func (w *watcher) tick() watchdog.Verdict {
 	verdict := w.watch.Look(posture)
 	if verdict == watchdog.Warn {
 		w.log("watchdog: the kernel has not returned to its main loop for %v: it gets an NMI", w.period)
+	}
+	if verdict == watchdog.Warn || verdict == watchdog.WarnAgain {
 		if _, err := w.monitor.command("inject-nmi", nil); err != nil {
 			w.log("watchdog: no NMI: %v", err)
 		}

@@ -3,6 +3,7 @@ package qemu
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -38,8 +39,12 @@ func TestWatcher(t *testing.T) {
 		{"a busy kernel", []string{word(5), word(6)}, []watchdog.Verdict{0, 0}, []string{human, human}},
 		{"a task that computes", []string{word(5), word(5), inTask, word(5), inTask}, []watchdog.Verdict{0, 0, 0}, []string{human, human, human, human, human}},
 		{"a machine that sleeps", []string{word(5), word(5), asleep, word(5), asleep}, []watchdog.Verdict{0, 0, 0}, []string{human, human, human, human, human}},
-		{"a kernel that hangs", []string{word(5), word(5), inKernel, word(5), inKernel, done, word(5), inKernel},
-			[]watchdog.Verdict{0, 0, watchdog.Warn, watchdog.Hung}, []string{human, human, human, human, human, "inject-nmi", human, human}},
+		{"a kernel that hangs", append([]string{word(5)}, slices.Concat(
+			slices.Repeat([]string{word(5), inKernel}, 2), []string{done},
+			slices.Repeat([]string{word(5), inKernel, done}, abi.WatchdogNMIs-1), []string{word(5), inKernel})...),
+			slices.Concat([]watchdog.Verdict{0, 0, watchdog.Warn}, slices.Repeat([]watchdog.Verdict{watchdog.WarnAgain}, abi.WatchdogNMIs-1),
+				[]watchdog.Verdict{watchdog.Hung}),
+			slices.Concat([]string{human, human, human}, slices.Repeat([]string{human, human, "inject-nmi"}, abi.WatchdogNMIs), []string{human, human})},
 		{"a kernel that hangs, and another QEMU's registers", []string{word(5), word(5), `{"return": "RIP=0"}`, word(5), `{"return": "RIP=0"}`},
 			[]watchdog.Verdict{0, 0, 0}, []string{human, human, human, human, human}},
 		{"firmware that takes its time, then a kernel that hangs at its first instructions",

@@ -52,6 +52,11 @@ var victims = []victim{
 			return start(t, virtio.NewNet(&wire{}, testMAC))
 		},
 		[]abi.Descriptor{{Address: virtiotest.Buffers, Length: abi.NetHeaderSize + 60}}},
+	{"GPIO", 2, gpioFeatures,
+		func(t testing.TB) (*virtiotest.Driver, *virtio.MMIO) {
+			return start(t, virtio.NewGPIO(&outside{names: []string{"a", "b"}}))
+		},
+		[]abi.Descriptor{{Address: virtiotest.Buffers, Length: abi.GPIORequestSize}, {Address: statusAt - 1, Length: abi.GPIOAnswerSize, Flags: abi.DescWrite}}},
 }
 
 // attack has a driver do the steps of a script to a device, whose queue first is what the script calls queue 0. All queues have

@@ -3,7 +3,11 @@
 // sees at each tick, and does what it says (docs/decisions/0009-watchdog.md).
 package watchdog
 
-import "time"
+import (
+	"time"
+
+	"kapsel/guest/abi"
+)
 
 // Posture is what a virtual processor is found at.
 type Posture int
@@ -26,9 +30,11 @@ type Verdict int
 const (
 	// Nothing is to be done.
 	Nothing Verdict = iota
-	// Warn: send an NMI, for the kernel to say where it was, and end.
+	// Warn: send an NMI, for the kernel to end the capsule that does not return, or to say where it was, and end.
 	Warn
-	// Hung: the NMI did not help. End the machine.
+	// WarnAgain: send another. The one before may have come upon the kernel, working for the capsule.
+	WarnAgain
+	// Hung: the NMIs did not help. End the machine.
 	Hung
 )
 
@@ -38,7 +44,7 @@ type stage int
 const (
 	calm      stage = iota
 	suspected       // once found in the kernel, with an old heartbeat
-	warned          // the NMI was sent
+	warned          // NMIs were sent
 )
 
 // A Watch follows the heartbeat of one machine: a number that changes whenever the kernel
@@ -47,6 +53,8 @@ type Watch struct {
 	period time.Duration
 	beat   uint64
 	stage  stage
+	sent   int  // NMIs
+	mute   bool // it did not say in time where it is
 }
 
 // New makes a Watch for kernels that return to their main loop within the period. The
@@ -54,10 +62,16 @@ type Watch struct {
 func New(period time.Duration) *Watch { return &Watch{period: period} }
 
 // Pause is the time until the next tick: a period, or a part of one for a second look at a
-// kernel that is suspected.
+// kernel that is suspected, between NMIs, and behind the last.
 func (w *Watch) Pause() time.Duration {
-	if w.stage == suspected {
+	switch {
+	case w.stage == suspected:
 		return w.period / 4
+	case w.stage == warned && w.mute:
+	case w.stage == warned && w.sent < abi.WatchdogNMIs:
+		return w.period / 2 / abi.WatchdogNMIs
+	case w.stage == warned:
+		return w.period / 2
 	}
 	return w.period
 }
@@ -79,10 +93,14 @@ func (w *Watch) Tick(beat uint64) (look bool) {
 // looks that find the kernel with one heartbeat to warn: a single one may have come upon
 // the moment in which a task or an interrupt calls a kernel that was not asked for long.
 func (w *Watch) Look(p Posture) Verdict {
+	w.mute = p == Unknown
 	switch {
 	case w.stage == warned && p == Unknown: // it may be printing its panic, which nobody reads
 		return Nothing
-	case w.stage == warned: // wherever it is, it has not come back to its main loop
+	case w.stage == warned && w.sent < abi.WatchdogNMIs: // wherever it is, it has not come back to its main loop
+		w.sent++
+		return WarnAgain
+	case w.stage == warned:
 		return Hung
 	case p != Kernel:
 		w.stage = calm
@@ -91,6 +109,6 @@ func (w *Watch) Look(p Posture) Verdict {
 		w.stage = suspected
 		return Nothing
 	}
-	w.stage = warned
+	w.stage, w.sent = warned, 1
 	return Warn
 }

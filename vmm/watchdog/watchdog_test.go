@@ -55,12 +55,12 @@ func TestWatch(t *testing.T) {
 		{"a task that computes and never calls", []step{{0, false, Away}}, "", 11},
 		{"a machine that sleeps", []step{{0, false, Away}}, "", 11},
 		{"a processor that is held up", []step{{0, false, Unknown}}, "", 11},
-		{"a kernel that hangs", []step{{0, false, Kernel}}, "18s warn 26s hung", 3},
-		{"one that hangs later", []step{{0, true, Kernel}, {20 * s, false, Kernel}}, "26s warn 34s hung", 3},
-		{"one that goes on after the NMI", []step{{0, false, Kernel}, {20 * s, true, Kernel}}, "18s warn ", 2},
-		{"one that hangs again", []step{{0, false, Kernel}, {20 * s, true, Kernel}, {50 * s, false, Kernel}}, "18s warn 52s warn 1m0s hung", 5},
-		{"one that halts at the NMI", []step{{0, false, Kernel}, {20 * s, false, Away}}, "18s warn 26s hung", 3},
-		{"one whose panic nobody reads", []step{{0, false, Kernel}, {20 * s, false, Unknown}}, "18s warn ", 12},
+		{"a kernel that hangs", []step{{0, false, Kernel}}, "18s warn 25.8s hung", 22},
+		{"one that hangs later", []step{{0, true, Kernel}, {20 * s, false, Kernel}}, "26s warn 33.8s hung", 22},
+		{"one that goes on after the NMI", []step{{0, false, Kernel}, {20 * s, true, Kernel}}, "18s warn ", 11},
+		{"one that hangs again", []step{{0, false, Kernel}, {20 * s, true, Kernel}, {50 * s, false, Kernel}}, "18s warn 54s warn 1m1.8s hung", 33},
+		{"one that halts at the NMI", []step{{0, false, Kernel}, {20 * s, false, Away}}, "18s warn 25.8s hung", 22},
+		{"one whose panic nobody reads", []step{{0, false, Kernel}, {20 * s, false, Unknown}}, "18s warn ", 21},
 		{"an interrupt of a long sleep, just when we look", []step{{0, false, Away}, {24 * s, false, Kernel}, {25 * s, true, Away}}, "", 2},
 		{"a call of a task that computes, just when we look", []step{{0, false, Away}, {24 * s, false, Kernel}, {25 * s, false, Away}}, "", 12},
 		{"a kernel found, then held up by its console", []step{{0, false, Kernel}, {17 * s, false, Unknown}}, "", 12},
@@ -68,7 +68,7 @@ func TestWatch(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			said, looks := watch(tt.kernel)
 			assert.Equal(t, tt.said, said)
-			assert.Equal(t, tt.looks, looks, "looks: one in a period, and another for a suspicion")
+			assert.Equal(t, tt.looks, looks, "looks: one in a period, another for a suspicion, and one for each NMI but the first")
 		})
 	}
 }
@@ -80,6 +80,8 @@ func TestPauseAndLate(t *testing.T) {
 	w.Look(Kernel)
 	assert.Equal(t, 2*time.Second, w.Pause(), "soon, to confirm the suspicion")
 	w.Look(Kernel)
+	assert.Equal(t, 200*time.Millisecond, w.Pause(), "to the next NMI")
+	w.Look(Unknown)
 	assert.Equal(t, 8*time.Second, w.Pause(), "time to panic")
 	assert.False(t, w.Late(4*time.Second))
 	assert.True(t, w.Late(4*time.Second+1))

@@ -6,6 +6,7 @@ const (
 	IDBlock   = 2
 	IDConsole = 3
 	IDEntropy = 4
+	IDGPIO    = 41
 )
 
 // Features of a network device (5.1.3).
@@ -159,4 +160,74 @@ const (
 	ConsoleResize      = 5 // device: the console's size
 	ConsolePortOpen    = 6 // both: 1, the side uses the port; 0, it does not any more
 	ConsolePortName    = 7 // device
+)
+
+// GPIOFeatureIRQ is a feature of a GPIO device: its lines interrupt (5.18.3).
+const GPIOFeatureIRQ = 1 << 0
+
+// Queues of a GPIO device (5.18.2); the second with GPIOFeatureIRQ.
+const (
+	GPIORequestQueue = 0
+	GPIOEventQueue   = 1
+)
+
+// Offsets in a GPIO device's configuration (5.18.4).
+const (
+	GPIOConfigLines     = 0 // 16 bits
+	GPIOConfigNamesSize = 4 // 32 bits: bytes of the names' block, 0 for no names
+	GPIOConfigBytes     = 8
+)
+
+// A GPIO request is its type, 16 bits; a line, 16 bits; a value, 32 bits. The answer is a status and a value of 8 bits each, or
+// for GPIOGetNames a status and the names, each with a NUL behind it (5.18.6).
+const (
+	GPIORequestSize  = 8
+	GPIORequestLine  = 2
+	GPIORequestValue = 4
+	GPIOAnswerSize   = 2
+)
+
+// Types of GPIO requests (5.18.6).
+const (
+	GPIOGetNames     = 1
+	GPIOGetDirection = 2
+	GPIOSetDirection = 3
+	GPIOGetValue     = 4
+	GPIOSetValue     = 5
+	GPIOSetIRQType   = 6
+)
+
+// Status of a GPIO request.
+const (
+	GPIOOK    = 0
+	GPIOError = 1
+)
+
+// Directions of a line.
+const (
+	GPIONone   = 0
+	GPIOOutput = 1
+	GPIOInput  = 2
+)
+
+// What a line interrupts for: edges, which may be joined, or a level.
+const (
+	GPIONoIRQ       = 0
+	GPIORisingEdge  = 1
+	GPIOFallingEdge = 2
+	GPIOHighLevel   = 4
+	GPIOLowLevel    = 8
+)
+
+// In the event queue a driver lends 16 bits, a line, to be read, and 8 bits, a status, to be written when that line interrupts
+// (5.18.7).
+const (
+	GPIOEventSize       = 2
+	GPIOEventAnswerSize = 1
+)
+
+// Status of an event.
+const (
+	GPIOEventInvalid = 0 // the line does not interrupt
+	GPIOEventValid   = 1
 )

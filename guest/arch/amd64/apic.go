@@ -90,6 +90,7 @@ const (
 	ioapicSelect   = 0x00
 	ioapicWindow   = 0x10
 	ioapicRedirect = 0x10 // first of two registers for each pin
+	ioapicMasked   = 1 << 16
 
 	// IOAPICPins is the number of lines that devices can have.
 	IOAPICPins = 24
@@ -113,3 +114,6 @@ func (a *localAPIC) route(pin uint32) {
 	ioapicWrite(ioapicRedirect+2*pin+1, a.id()<<24)
 	ioapicWrite(ioapicRedirect+2*pin, vectorLine0+pin)
 }
+
+// unroute masks a pin.
+func (a *localAPIC) unroute(pin uint32) { ioapicWrite(ioapicRedirect+2*pin, ioapicMasked) }

@@ -77,6 +77,11 @@ func switchTo() (served bool)
 // idle sleeps until an interrupt, unless one waits in pending.
 func idle()
 
+// resume goes on behind a return of a function that was running, with those results, and zeros in what else can be one. It does not return.
+//
+// Precondition: the stack from to.sp on, and to.fp, are as that function's caller left them.
+func resume(to *resumption)
+
 // poll takes the interrupts that wait.
 func poll()
 

@@ -39,6 +39,12 @@ func Boot() *Machine {
 	return m
 }
 
+// HasCRC32 reports whether the processor has the instruction CRC32 (SDM vol. 2, CPUID leaf 1, ECX: SSE4.2).
+func (m *Machine) HasCRC32() bool {
+	_, _, c, _ := cpuid(1, 0)
+	return bit(c, 20)
+}
+
 func refuse(problem string) {
 	serial.WriteString("kapsel: cannot boot: ")
 	serial.WriteString(problem)
@@ -148,6 +154,9 @@ func Ticks() uint64 { return rdtsc() }
 // Route sends a device's pin at the I/O APIC, edge-triggered, to the interrupt line of the
 // same number.
 func (m *Machine) Route(pin uint32) { m.apic.route(pin) }
+
+// Unroute keeps a device's pin from interrupting.
+func (m *Machine) Unroute(pin uint32) { m.apic.unroute(pin) }
 
 // Serial is the polled serial line.
 func (m *Machine) Serial() *Serial { return serial }

@@ -165,3 +165,8 @@ func trapStubsAddress() uint64 { return hostTrapStubs }
 func syscallEntryAddress() uint64 { return hostSyscallEntry }
 
 func compatSyscallEntryAddress() uint64 { return hostCompatEntry }
+
+// resumed is what resume panics with, as it does not return.
+type resumed struct{ to resumption }
+
+func resume(to *resumption) { panic(resumed{*to}) }

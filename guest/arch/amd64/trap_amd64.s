@@ -15,6 +15,8 @@
 
 // One CPU: a task's stack pointer and the like can be kept in variables.
 
+#define KERNEL_CODE 0x08
+#define KERNEL_DATA 0x10
 #define USER_CODE 0x2b
 #define USER_CODE32 0x1b
 #define USER_DATA 0x23
@@ -356,7 +358,7 @@ ring3:
 
 // kernelTrap: the stack is as in trap. An interrupt line, at idle or poll, sets its bit. An NMI
 // is the watchdog's: there, where interrupts are on, it comes too late and does nothing. All
-// else is fatal.
+// else is fatal, unless a capsule failed.
 TEXT ·kernelTrap(SB), NOSPLIT|NOFRAME, $0
 	PUSHQ CX
 	PUSHQ AX
@@ -379,6 +381,8 @@ exception:
 	JNE  fatal
 	TESTQ $const_flagIF, 48(SP)
 	JNE  back
+	CMPB ·panicking(SB), $0               // it says so already
+	JNE  back
 fatal:
 	POPQ AX
 	POPQ CX
@@ -390,7 +394,38 @@ fatal:
 	SUBQ $16, SP
 	MOVQ BX, 0(SP)
 	CALL ·kernelFault(SB)
-	INT  $3
+	MOVQ 0(SP), SP
+	MOVQ 24(R14), AX
+	MOVQ AX, 16(R14)                      // stack checks again
+	POP_REGISTERS
+	ADDQ $16, SP                          // vector, code
+	IRETQ
+
+// func resume(to *resumption)
+// It leaves the stack that it is called on, be that an NMI's, behind which NMIs come again.
+TEXT ·resume(SB), NOSPLIT|NOFRAME, $0-8
+	MOVQ  to+0(FP), SI
+	LEAQ  kapsel·g0(SB), R14
+	MOVQ  24(R14), AX
+	MOVQ  AX, 16(R14)                     // stack checks again, if a fault or an overflow has ended them
+	PUSHQ $KERNEL_DATA
+	PUSHQ resumption_sp(SI)
+	PUSHQ $FLAGS_CLEAR
+	PUSHQ $KERNEL_CODE
+	PUSHQ resumption_pc(SI)
+	MOVQ  resumption_fp(SI), BP
+	MOVQ  resumption_results(SI), AX
+	MOVQ  (resumption_results+8)(SI), BX
+	MOVQ  (resumption_results+16)(SI), CX
+	MOVQ  (resumption_results+24)(SI), DI
+	XORL  SI, SI
+	XORL  DX, DX
+	XORL  R8, R8
+	XORL  R9, R9
+	XORL  R10, R10
+	XORL  R11, R11
+	XORPS X15, X15
+	IRETQ
 
 // func idle()
 TEXT ·idle(SB), NOSPLIT, $0-0

@@ -25,6 +25,7 @@ var words = [...]struct {
 	credentials kernel.CredentialsPolicy
 	identity    kernel.IdentityPolicy
 	management  management
+	capsules    *kernel.FailurePolicy
 }{
 	{text: "console", flag: &system.hasConsole},
 	{text: "scheduler=roundrobin", scheduler: &system.roundRobin},
@@ -40,18 +41,29 @@ var words = [...]struct {
 	{text: "management=listed", management: byListed},
 	{text: "management=all", management: byAll},
 	{text: "management=none", management: byNone},
+	{text: "capsules=restart", capsules: &failurePolicies[kernel.RestartCapsule]},
+	{text: "capsules=stop", capsules: &failurePolicies[kernel.StopCapsule]},
+	{text: "capsules=panic", capsules: &failurePolicies[kernel.PanicOnFailure]},
 }
+
+// capsuleRestarts is how often a capsule that fails is made anew.
+const capsuleRestarts = 3
+
+// failurePolicies are what the command line can say of capsules that fail.
+var failurePolicies = [...]kernel.FailurePolicy{kernel.RestartCapsule, kernel.StopCapsule, kernel.PanicOnFailure}
 
 // readCmdline sets the options, the scheduler and the policies. Words that it does not know
 // it names.
 func (b *board) readCmdline() {
 	b.scheduler = &b.roundRobin
+	b.components.SetPolicy(kernel.RestartCapsule, capsuleRestarts)
 	b.credentials = &b.sha256Checked
 	b.identity = &b.headerIdentity
 	b.management = byListed
 	b.options = base.Options{Mitigations: mitigation.Auto, NoDump: benchmarking}
 	base.ReadCmdline(b.machine.Cmdline(), b, &b.debug, "console, scheduler=roundrobin, cooperative, priority or mlfq, "+
-		"credentials=none, checked or required, identity=header, name or none, management=listed, all or none, "+base.Words)
+		"credentials=none, checked or required, identity=header, name or none, management=listed, all or none, "+
+		"capsules=restart, stop or panic, "+base.Words)
 	b.policy = b.options.FaultPolicy()
 	b.sha256Required.Require = true
 }
@@ -78,7 +90,10 @@ func (b *board) Obey(text []byte) bool {
 		if word.management != 0 {
 			b.management = word.management
 		}
+		if word.capsules != nil {
+			b.components.SetPolicy(*word.capsules, capsuleRestarts)
+		}
 		return true
 	}
-	return b.devices.windows.Obey(text, &b.debug) || b.instruments.obey(text) || b.options.Obey(text)
+	return b.devices.windows.Obey(text, &b.debug) || b.instruments.obey(text) || b.injection.obey(text) || obeyTest(text) || b.options.Obey(text)
 }

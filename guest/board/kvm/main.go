@@ -9,12 +9,15 @@ import (
 	"kapsel/guest/arch/amd64"
 	"kapsel/guest/board/base"
 	"kapsel/guest/capsules/alarm"
+	"kapsel/guest/capsules/appflash"
 	"kapsel/guest/capsules/apploader"
 	"kapsel/guest/capsules/console"
+	"kapsel/guest/capsules/datetime"
 	"kapsel/guest/capsules/debugwriter"
 	"kapsel/guest/capsules/ipc"
 	"kapsel/guest/capsules/loadport"
 	"kapsel/guest/capsules/lowleveldebug"
+	"kapsel/guest/capsules/mc146818"
 	"kapsel/guest/capsules/processconsole"
 	"kapsel/guest/capsules/processinfo"
 	"kapsel/guest/capsules/readonlystate"
@@ -52,9 +55,8 @@ type board struct {
 	nameIdentity   kernel.NameIdentity
 
 	components kernel.Components
-	interrupts [amd64.DevicePins]interrupted // by pin
-	hardware   hil.Alarm                     // the alarm that is shared
-	line       hil.UART                      // what the kernel and tasks print by: the UART, or a virtio console
+	hardware   hil.Alarm // the alarm that is shared
+	line       hil.UART  // what the kernel and tasks print by: the UART, or a virtio console
 	polling    hil.PollingTransmitter
 	chunk      []byte // for the console capsule: what it sends at once
 
@@ -74,9 +76,15 @@ type board struct {
 	loadPort       loadport.LoadPort
 	appLoader      apploader.AppLoader
 	processInfo    processinfo.ProcessInfo
+	appFlash       appflash.AppFlash
+	cmosPorts      mmio.Ports
+	cmosClock      mc146818.Clock
+	dateTime       datetime.DateTime
 	processConsole processconsole.Console
 	instruments    instruments
+	injection      injection
 	devices        devices
+	computing      computing
 }
 
 // lines are the shares of the line.
@@ -111,11 +119,12 @@ func main() {
 	b.hostLoader.Init(&b.kernel, &b.machine.CPU, &b.reuse, can.TaskManagement)
 	b.hardware = b.instruments.alarmFor(&b.machine.Timer)
 	b.devices.find(can)
-	b.components.Init(&b.kernel, capsules[:])
-	b.components.Wire(can)
+	b.components.Init(&b.kernel, capsules[:], b.machine, can)
+	b.components.Wire()
+	b.machine.Contain(&b.components)
 	b.debug.Poll(&b.uart)
 	base.PrintBanner(&b.debug, b.machine)
-	b.components.WireRest(can)
+	b.components.WireRest()
 	loaded := b.kernel.Load([][]byte{b.machine.ImageTasks(), b.machine.ModuleTasks()}, can.TaskManagement)
 	b.instruments.booted(b.machine.EntryTicks(), start, amd64.Ticks())
 	base.PrintLoaded(&b.debug, loaded)
@@ -128,26 +137,18 @@ func main() {
 		b.kernel.RunForever(can.MainLoop)
 	}
 	b.kernel.Run(can.MainLoop)
+	b.injection.print(&b.debug)
 	b.printTasks(&b.debug)
 	b.drain()
 	amd64.Exit(b.kernel.ExitStatus())
 }
 
-// attach has a driver serve the interrupts of a device's pin at the I/O APIC. None is served, nor lost, before the main loop.
-func (b *board) attach(pin uint32, driver interrupted) {
-	b.interrupts[pin] = driver
-	b.machine.Route(pin)
-}
-
-// interrupted is a driver whose device interrupts.
-type interrupted interface{ HandleInterrupt() }
-
 // Interrupt implements kernel.Platform.
 func (b *board) Interrupt(line int) {
 	if line == amd64.LineAlarm {
 		b.machine.Timer.Interrupt()
-	} else if line < len(b.interrupts) && b.interrupts[line] != nil {
-		b.interrupts[line].HandleInterrupt()
+	} else {
+		b.components.Interrupt(line)
 	}
 }
 
@@ -168,6 +169,9 @@ func (b *board) Reset() {
 	b.drain()
 	amd64.Exit(abi.ExitOK)
 }
+
+// Panic implements processconsole.Machine.
+func (b *board) Panic() { panic("process console: told to panic") }
 
 // drain sends by polling what still waits to be printed.
 func (b *board) drain() {

@@ -17,6 +17,8 @@ type storage struct {
 	volume volume.Volume
 	memory []byte // of the cache, and behind it a piece of what the server is asked for
 
+	keyValueMemory []byte
+
 	nonvolatile nonvolatile.Server
 	keyValue    kvstore.KVStore
 }
@@ -40,12 +42,15 @@ func wireCache(capability.Set) bool {
 	if !made("virtioblk") || system.instruments.raw() {
 		return false
 	}
-	if s.memory = takePages(); s.memory == nil {
+	if s.memory == nil {
+		s.memory = takePages()
+	}
+	if s.memory == nil {
 		system.debug.WriteString("disk: there is no memory for a cache of it; tasks have no storage\n")
 		return false
 	}
 	n := len(s.memory)/abi.PageSize - piecePages
-	s.cache.Init(&system.kernel, &system.devices.disk, s.memory[:n*abi.PageSize], s.pages[:n])
+	s.cache.Init(&system.kernel, &system.devices.disk.driver, s.memory[:n*abi.PageSize], s.pages[:n])
 	return true
 }
 
@@ -60,7 +65,7 @@ func wireVolume(capability.Set) bool {
 		system.debug.WriteString("disk: it has no page of 4096 bytes; tasks have no storage\n")
 		return false
 	}
-	if s.metadata.Init(&s.cache, 0, min(end, volume.MetadataSize)) != abi.OK {
+	if s.metadata.Size() == 0 && s.metadata.Init(&s.cache, 0, min(end, volume.MetadataSize)) != abi.OK {
 		return false
 	}
 	s.volume.Init(&s.metadata, end/abi.PageSize, &system.debug)
@@ -68,7 +73,9 @@ func wireVolume(capability.Set) bool {
 }
 
 // diskEnd is the end of the disk's last page, in bytes.
-func diskEnd() uint64 { return system.devices.disk.Sectors() / (abi.PageSize / 512) * abi.PageSize }
+func diskEnd() uint64 {
+	return system.devices.disk.driver.Sectors() / (abi.PageSize / 512) * abi.PageSize
+}
 
 // takePages takes memory for the cache's pages, and behind them for a piece. The cache has an eighth of the memory that is left at the
 // most, so that tasks have the rest. It is nil if there is no memory.
@@ -94,12 +101,11 @@ func wireKeyValue(can capability.Set) bool {
 	}
 	super := s.volume.Superblock()
 	from := super.BucketsPage * abi.PageSize
-	memory, _ := system.machine.DeviceMemory(abi.PageUp(kvstore.MemorySize))
-	if memory == nil || s.buckets.Init(&s.cache, from, from+2*super.Buckets*abi.PageSize) != abi.OK {
+	if !keep(&s.keyValueMemory, abi.PageUp(kvstore.MemorySize)) || s.buckets.Size() == 0 && s.buckets.Init(&s.cache, from, from+2*super.Buckets*abi.PageSize) != abi.OK {
 		system.debug.WriteString("disk: there is no memory for a key-value store; tasks have none\n")
 		return false
 	}
-	s.keyValue.Init(&system.kernel, &s.buckets, super, memory, can.MemoryAllocation)
+	s.keyValue.Init(&system.kernel, &s.buckets, super, s.keyValueMemory, can.MemoryAllocation)
 	system.kernel.AddDriver(abi.DriverKeyValue, &s.keyValue)
 	return true
 }
@@ -111,7 +117,7 @@ func wireNonvolatile(can capability.Set) bool {
 		return false
 	}
 	super := s.volume.Superblock()
-	if s.regions.Init(&s.cache, super.RegionsPage*abi.PageSize, super.Pages*abi.PageSize) != abi.OK {
+	if s.regions.Size() == 0 && s.regions.Init(&s.cache, super.RegionsPage*abi.PageSize, super.Pages*abi.PageSize) != abi.OK {
 		system.debug.WriteString("disk: the storage has no pages for regions; tasks have no nonvolatile storage\n")
 		return false
 	}

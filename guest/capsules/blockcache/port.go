@@ -26,6 +26,8 @@ type Port struct {
 	e        abi.ErrorCode // what the request fails with
 	inFlight int           // requests to the device on behalf of this one
 
+	abandoned bool // nobody is told of its end
+
 	dirty     int  // pages
 	unflushed bool // the device was given something to write since it flushed for this port
 	unsettled bool // a Write or a Flush failed, and none succeeded since
@@ -62,8 +64,14 @@ func (p *Port) Init(c *Cache, from, to uint64) abi.ErrorCode {
 	return abi.OK
 }
 
-// SetNonvolatileStorageClient implements hil.NonvolatileStorage.
-func (p *Port) SetNonvolatileStorageClient(client hil.NonvolatileStorageClient) { p.client = client }
+// SetNonvolatileStorageClient implements hil.NonvolatileStorage. A request of a client before, which failed, is not gone on with: its buffer is
+// not used any more, and the new client is not told of its end, before which it finds the port busy.
+func (p *Port) SetNonvolatileStorageClient(client hil.NonvolatileStorageClient) {
+	p.client = client
+	if p.doing != nothing {
+		p.buf, p.abandoned = p.buf[:p.done], true
+	}
+}
 
 // Size implements hil.NonvolatileStorage.
 func (p *Port) Size() uint64 { return p.to - p.from }
@@ -142,6 +150,10 @@ func (p *Port) finish() {
 		p.cache.giveUp(p)
 	}
 	p.doing, p.buf = nothing, nil
+	if p.abandoned {
+		p.abandoned = false
+		return
+	}
 	p.client.NonvolatileStorageDone(buf, p.e)
 }
 

@@ -52,7 +52,7 @@ func (c *Console) obey(line []byte) {
 	case "reset":
 		c.machine.Reset()
 	case "panic":
-		panic("process console: told to panic")
+		c.machine.Panic()
 	default:
 		switch a := actionNamed(command); {
 		case a == noAction:

@@ -15,6 +15,8 @@ type Machine interface {
 	PrintKernel(w kernel.Writer)
 	// Reset ends the machine.
 	Reset()
+	// Panic ends the machine with a kernel panic: one of the console's own would be contained.
+	Panic()
 }
 
 // Console is the process console. It listens all the time: what is typed goes to it, and

@@ -26,6 +26,7 @@ func (b *bench) PrintKernel(w kernel.Writer) { w.WriteString("(kernel)\n") }
 
 // Reset implements Machine.
 func (b *bench) Reset() { b.resets++ }
+func (b *bench) Panic() { panic("process console: told to panic") }
 
 func newBench(t *testing.T) *bench {
 	b := &bench{Machine: kerneltest.New(t, capability.Mint())}

@@ -17,6 +17,7 @@ type Set struct {
 	MainLoop         MainLoop
 	Hardware         Hardware
 	MemorySharing    MemorySharing
+	FlashWriting     FlashWriting
 }
 
 // Mint makes the capabilities. Only the board calls it.
@@ -27,6 +28,7 @@ func Mint() Set {
 		MainLoop:         MainLoop{mainLoop: true},
 		Hardware:         Hardware{hardware: true},
 		MemorySharing:    MemorySharing{memorySharing: true},
+		FlashWriting:     FlashWriting{flashWriting: true},
 	}
 }
 
@@ -76,6 +78,16 @@ type MemorySharing struct{ memorySharing bool }
 // Require panics unless the capability was minted.
 func (c MemorySharing) Require() {
 	if !c.memorySharing {
+		panic(zeroValue)
+	}
+}
+
+// FlashWriting allows writing to the writeable flash regions of tasks.
+type FlashWriting struct{ flashWriting bool }
+
+// Require panics unless the capability was minted.
+func (c FlashWriting) Require() {
+	if !c.flashWriting {
 		panic(zeroValue)
 	}
 }

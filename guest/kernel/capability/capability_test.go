@@ -15,6 +15,7 @@ func TestZeroValuesAreRefused(t *testing.T) {
 		"MainLoop":         {zero.MainLoop.Require, real.MainLoop.Require},
 		"Hardware":         {zero.Hardware.Require, real.Hardware.Require},
 		"MemorySharing":    {zero.MemorySharing.Require, real.MemorySharing.Require},
+		"FlashWriting":     {zero.FlashWriting.Require, real.FlashWriting.Require},
 	} {
 		assert.PanicsWithValue(t, "capability: one was wanted, its zero value found: only the board mints", require[0], name)
 		assert.NotPanics(t, require[1], name)

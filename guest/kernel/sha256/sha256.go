@@ -5,13 +5,15 @@ package sha256
 
 import "math/bits"
 
-// Size is the size of a digest in bytes.
-const Size = 32
+// Size is the size of a digest in bytes, BlockSize that of a block.
+const (
+	Size      = 32
+	BlockSize = 64
+)
 
 const (
-	blockSize  = 64
 	rounds     = 64
-	lengthAt   = blockSize - 8 // where the length of the message stands in the last block
+	lengthAt   = BlockSize - 8 // where the length of the message stands in the last block
 	endOfInput = 0x80          // the bit behind the message
 )
 
@@ -38,42 +40,43 @@ func Sum(message []byte) [Size]byte {
 	return h.Sum(h.Add(message))
 }
 
-// A Hash makes the digest of a message that comes in pieces.
+// A Hash makes the digest of a message that comes in pieces. What its fields have is all that it knows: one with the same goes on with
+// the message.
 type Hash struct {
-	value [8]uint32
-	added uint64 // bytes
+	Value [8]uint32
+	Added uint64 // bytes, of whole blocks
 }
 
 // New returns the Hash of a message of which nothing has come yet.
-func New() Hash { return Hash{value: initial} }
+func New() Hash { return Hash{Value: initial} }
 
 // Add adds a piece of the message, but the last bytes of it that are less than a block of 64: they
 // are returned, for the start of the next piece, or for Sum.
 func (h *Hash) Add(piece []byte) (rest []byte) {
 	rest = piece
-	for len(rest) >= blockSize {
-		add(&h.value, rest)
-		rest = rest[blockSize:]
+	for len(rest) >= BlockSize {
+		add(&h.Value, rest)
+		rest = rest[BlockSize:]
 	}
-	h.added += uint64(len(piece) - len(rest))
+	h.Added += uint64(len(piece) - len(rest))
 	return rest
 }
 
 // Sum returns the digest of all that was added and of rest, the last bytes, less than a block.
 func (h *Hash) Sum(rest []byte) [Size]byte {
-	var last [blockSize]byte // padding by section 5.1.1
+	var last [BlockSize]byte // padding by section 5.1.1
 	last[copy(last[:], rest)] = endOfInput
 	if len(rest) >= lengthAt {
-		add(&h.value, last[:])
-		last = [blockSize]byte{}
+		add(&h.Value, last[:])
+		last = [BlockSize]byte{}
 	}
-	length := (h.added + uint64(len(rest))) * 8 // in bits
+	length := (h.Added + uint64(len(rest))) * 8 // in bits
 	store(last[lengthAt:], uint32(length>>32))
 	store(last[lengthAt+4:], uint32(length))
-	add(&h.value, last[:])
+	add(&h.Value, last[:])
 
 	var digest [Size]byte
-	for i, word := range h.value {
+	for i, word := range h.Value {
 		store(digest[4*i:], word)
 	}
 	return digest

@@ -86,3 +86,16 @@ func (c *Conn) FirstSequence() uint32 { return c.out.first }
 // WriteSequence and ReadSequence are the sequence numbers of what is written and read next.
 func (c *Conn) WriteSequence() uint32 { return c.out.end }
 func (c *Conn) ReadSequence() uint32  { return c.in.read }
+
+// MaxSequence is behind all that was ever sent.
+func (c *Conn) MaxSequence() uint32 { return c.out.max }
+
+// Probes says that a closed window is waited for.
+func (c *Conn) Probes() bool { return c.timer.purpose == persist && c.out.window == 0 }
+
+// TakeWindow takes the window of a segment, however old it is.
+func (c *Conn) TakeWindow(s *Segment) {
+	if c.state != Closed && !c.opening() && s.Flags&ACK != 0 {
+		c.receiveWindow(&Segment{Sequence: c.out.wl1, Acknowledgment: c.out.wl2, Window: s.Window})
+	}
+}

@@ -54,6 +54,8 @@ type plan struct {
 	finAt    int     // it does not close until it has read so many, or all
 	lazy     float64 // with this probability a step does nothing
 	passive  bool
+	echoes   bool // it sends back what it reads, and reads no more than it can write
+	careless bool // it breaks rules of TCP, as gVisor does (meddle)
 	bufferTx int
 	bufferRx int
 	mss      uint16
@@ -102,6 +104,9 @@ func newNetwork(seed uint64, w weather, plans [2]plan) *network {
 	}
 	n.ends[0].peer, n.ends[1].peer = n.ends[1], n.ends[0]
 	for _, e := range n.ends {
+		if e.echoes {
+			e.seed, e.bytes = e.peer.seed, e.peer.bytes
+		}
 		if !e.passive {
 			e.Connect(1, 2, n.random.Uint32(), e.mss)
 		}
@@ -124,6 +129,9 @@ func (n *network) transmit(e *end) error {
 		if err := e.truth(&s); err != nil {
 			return err
 		}
+		if e.careless {
+			e.meddle(&s)
+		}
 		n.throw(e.peer, encode(&s))
 		if err := e.Check(); err != nil {
 			return fmt.Errorf("%s after Next: %w", e.name, err)
@@ -133,6 +141,19 @@ func (n *network) transmit(e *end) error {
 		return fmt.Errorf("%s: %w", e.name, err)
 	}
 	return nil
+}
+
+// meddle makes what a careless end sends: acknowledgments from behind all that was ever sent, whatever the window is by now, and as probe
+// of a closed window a byte that was acknowledged. In arrive it takes the window of any segment, even of one that others have overtaken, and so
+// sends beyond the window.
+func (e *end) meddle(s *tcp.Segment) {
+	switch {
+	case s.Flags&(tcp.SYN|tcp.FIN|tcp.RST) != 0:
+	case len(s.Data) == 0:
+		s.Sequence = e.MaxSequence()
+	case len(s.Data) == 1 && e.Probes():
+		s.Sequence--
+	}
 }
 
 // truth says whether the bytes of a segment are those of its sequence numbers.
@@ -192,6 +213,9 @@ func (n *network) arrive(p packet) error {
 		}
 	} else {
 		e.Receive(&s, n.now)
+		if e.careless {
+			e.TakeWindow(&s)
+		}
 	}
 	if err := e.Check(); err != nil {
 		return fmt.Errorf("%s after %s: %w", e.name, describe(&s), err)
@@ -218,7 +242,11 @@ func (n *network) step(e *end) error {
 
 func (n *network) read(e *end) error {
 	buf := &n.scratch
-	got, err := e.Read(buf[:1+n.random.IntN(len(buf))])
+	size := 1 + n.random.IntN(len(buf))
+	if e.echoes {
+		size = min(size, e.Writable())
+	}
+	got, err := e.Read(buf[:size])
 	for _, b := range buf[:got] {
 		if want := pattern(e.peer.seed, e.read); b != want {
 			return fmt.Errorf("%s: byte %d is %#x, not %#x", e.name, e.read, b, want)
@@ -236,6 +264,9 @@ func (n *network) read(e *end) error {
 func (n *network) write(e *end) {
 	buf := &n.scratch
 	size := min(e.bytes-e.wrote, 1+n.random.IntN(len(buf)))
+	if e.echoes {
+		size = min(e.read-e.wrote, len(buf))
+	}
 	for i := range buf[:size] {
 		buf[i] = pattern(e.seed, e.wrote+i)
 	}
@@ -303,6 +334,10 @@ func (n *network) run(most time.Duration) error {
 		if !any && n.over() {
 			return nil
 		}
+		if !any && n.ends[0].Err() == nil && n.ends[1].Err() == nil {
+			return fmt.Errorf("both ends wait for the other: A %s read %d wrote %d, B %s read %d wrote %d", n.ends[0].State(), n.ends[0].read, n.ends[0].wrote,
+				n.ends[1].State(), n.ends[1].read, n.ends[1].wrote)
+		}
 		if !any { // one end has given up, and its resets were lost: the other's owner loses patience
 			for _, e := range n.ends {
 				e.closed, e.gone = true, true
@@ -368,9 +403,13 @@ func randomPlans(seed uint64, bytes int) [2]plan {
 		plans[0].bytes, plans[1].bytes = min(plans[0].bytes, 20*small), min(plans[1].bytes, 20*small)
 	}
 	plans[1].passive = r.IntN(5) > 0 // else a simultaneous open
-	if r.IntN(3) == 0 {
+	switch r.IntN(6) {
+	case 0, 1:
 		plans[1].closeAt = plans[0].bytes // B answers on a connection that A has half closed
+	case 2:
+		plans[1].echoes, plans[1].finAt = true, neverCloses
 	}
+	plans[0].careless = r.IntN(4) == 0
 	return plans
 }
 
@@ -443,5 +482,15 @@ func TestMegabytesBothWays(t *testing.T) {
 			require.NoError(t, n.result(false))
 			t.Logf("%v of simulated time, %d and %d segments", time.Duration(n.now-began)*time.Microsecond, n.ends[0].sent, n.ends[1].sent)
 		})
+	}
+}
+
+// TestPeerThatSendsBeyondTheWindow: what goes to a peer and comes back arrives, though the peer takes windows that others have overtaken,
+// and acknowledges from where it has sent to.
+func TestPeerThatSendsBeyondTheWindow(t *testing.T) {
+	client := plan{bytes: 100_000, pause: 10, careless: true, bufferTx: 64 << 10, bufferRx: 64 << 10, mss: 1460}
+	echo := plan{pause: 10, echoes: true, finAt: neverCloses, passive: true, bufferTx: 16 << 10, bufferRx: 16 << 10, mss: 1460}
+	for seed := range uint64(500) {
+		exchange(t, seed, weather{loss: 0.05, duplication: 0.05, reordering: 0.05}, [2]plan{client, echo}, false)
 	}
 }

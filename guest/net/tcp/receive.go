@@ -85,10 +85,11 @@ func (c *Conn) acceptable(s *Segment) bool {
 }
 
 // receiveUnacceptable answers with an acknowledgment. Those for segments that have nothing to deliver are limited, so that two
-// ends that disagree do not answer each other for ever.
+// ends that disagree do not answer each other for ever. What a segment that is not far away acknowledges counts all the same.
 func (c *Conn) receiveUnacceptable(s *Segment, now uint64) {
 	switch {
 	case s.Flags&RST != 0:
+		return
 	case s.Flags&SYN != 0 || s.length() == 0:
 		c.reply.challenge(now)
 	default:
@@ -97,6 +98,17 @@ func (c *Conn) receiveUnacceptable(s *Segment, now uint64) {
 			c.timer.start(timeWait, now+TimeWaitTime)
 		}
 	}
+	if s.Flags&(SYN|ACK) == ACK && c.state != SynReceived && c.near(s) {
+		c.receiveAck(s, now)
+	}
+}
+
+// near says that a segment begins where one of a peer can that breaks no rule but that of the window (RFC 9293, 3.10.7.4, asks for such an
+// allowance): from the byte before expected, which probes a closed window, to behind the largest window that was ever offered, and FIN.
+// So far does a peer get that takes a window which another has overtaken, and from there it acknowledges. If that did not count, what was
+// sent to it would stay in the buffer; and where the owner waits for room there before it reads on, the window would never open again.
+func (c *Conn) near(s *Segment) bool {
+	return s.Sequence-(c.in.expected-1) <= c.in.largest()+2
 }
 
 // receiveReset ends the connection if the sequence number is exactly the expected one (RFC 5961, 3.2).
@@ -255,9 +267,16 @@ func (c *Conn) receiveText(sequence uint32, s *Segment, now uint64) {
 		c.abort(ErrClosed)
 		return
 	}
-	inOrder := sequence == c.in.expected && c.in.count == 0
+	expected := c.in.expected
+	inOrder := sequence == expected && c.in.count == 0
 	at, data := c.in.fit(sequence, s.Data)
 	c.in.accept(at, data)
+	switch {
+	case c.in.expected != expected:
+		c.in.behind = 0
+	case before(expected, sequence) && c.in.behind < 0xff:
+		c.in.behind++
+	}
 	if fin {
 		c.in.noteFin(end)
 	}

@@ -296,6 +296,17 @@ func TestRFC(t *testing.T) {
 			state CLOSED
 			error this side
 			never`},
+		{"abort tells a peer that has yet to take all, though both sides have closed", established + `
+			< F. 501:501 ack 101 win 10000
+			> . 101:101 ack 502 win 4095
+			write 10
+			> P. 101:111 ack 502 win 4095
+			close
+			> FP. 111:111 ack 502 win 4095
+			state LAST-ACK
+			abort
+			> R 112:112 win 0
+			state CLOSED`},
 		{"9293 3.10.4: close in SYN-SENT", `
 			connect
 			> S 100:100 win 4096 mss 1000
@@ -540,6 +551,40 @@ func TestRFC(t *testing.T) {
 			< P. 2549:2559 ack 111 win 10000
 			> . 111:111 ack 2549 win 0
 			never`},
+		{"9293 3.10.7.4: the acknowledgment of a peer who has sent beyond the window counts", `
+			buffers 1024 2048` + established2048 + `
+			write 10
+			> P. 101:111 ack 501 win 2048
+			< P. 501:2549 ack 101 win 10000
+			+200ms
+			> . 111:111 ack 2549 win 0
+			< P. 2549:4597 ack 101 win 10000
+			> . 111:111 ack 2549 win 0
+			< . 4597:4597 ack 111 win 10000
+			> . 111:111 ack 2549 win 0
+			never
+			# FIN was sent as well
+			write 10
+			> P. 111:121 ack 2549 win 0
+			< . 4598:4598 ack 121 win 10000
+			> . 121:121 ack 2549 win 0
+			never
+			# a probe
+			write 10
+			> P. 121:131 ack 2549 win 0
+			< . 2548:2549 ack 131 win 10000
+			> . 131:131 ack 2549 win 0
+			never
+			# farther away is no peer
+			write 10
+			> P. 131:141 ack 2549 win 0
+			< . 4599:4599 ack 141 win 10000
+			> . 141:141 ack 2549 win 0
+			< . 2547:2548 ack 141 win 10000
+			> . 141:141 ack 2549 win 0
+			after 1s
+			< R. 4597:4597 ack 141 win 0
+			state ESTABLISHED`},
 		{"9293 3.7.4: Nagle waits for the acknowledgment; closing does not", established + `
 			write 10
 			> P. 101:111 ack 501 win 4096
@@ -583,6 +628,26 @@ func TestRFC(t *testing.T) {
 			< P. 501:511 ack 101 win 10000
 			> . 101:101 ack 541 win 4056
 			read 40`},
+		{"5681 4.2: and by segments without data, one for each, whatever else is sent", established + `
+			together
+			write 10
+			< P. 511:521 ack 101 win 10000
+			apart
+			> P. 101:111 ack 501 win 4096
+			> . 111:111 ack 501 win 4096
+			together
+			< P. 521:531 ack 101 win 10000
+			< P. 531:541 ack 101 win 10000
+			< P. 541:551 ack 101 win 10000
+			apart
+			> . 111:111 ack 501 win 4096
+			> . 111:111 ack 501 win 4096
+			> . 111:111 ack 501 win 4096
+			together
+			< P. 551:561 ack 101 win 10000
+			< P. 501:511 ack 101 win 10000
+			apart
+			> . 111:111 ack 561 win 4036`},
 		{"eight gaps are kept, the ninth is not", established + gaps + `
 			< P. 670:680 ack 101 win 10000
 			> . 101:101 ack 501 win 4096

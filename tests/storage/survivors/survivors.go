@@ -32,10 +32,14 @@ type Survivors struct {
 // Owners is how many there are. Each time three of them write.
 const Owners = 9
 
-// Kills is how often a test kills its machine. Under the nested KVM of the rig a machine takes more than a second.
+// Kills is how often a test kills its machine: 100 times by scripts/nightly. Under the nested KVM of the rig a machine takes more
+// than a second.
 func Kills() int {
-	if os.Getenv("KAPSEL_RIG") != "" {
-		return 12
+	switch {
+	case machine.InRig():
+		return 8
+	case !machine.Nightly():
+		return 30
 	}
 	return 100
 }

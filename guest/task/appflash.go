@@ -1,0 +1,35 @@
+package task
+
+import (
+	"unsafe"
+
+	"kapsel/guest/abi"
+)
+
+// Numbers of the app flash driver.
+const (
+	flashBuffer  = 0 // read-only allow
+	flashWrite   = 1 // command
+	flashWritten = 0 // subscribe
+)
+
+// WriteFlash writes b over the bytes of to, which lie in a writeable flash region of the task's object: else it returns abi.INVAL, as
+// for a b that is longer. What is written outlives restarts of the task, but not the machine.
+func WriteFlash(to, b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	if len(b) > len(to) {
+		return errors[abi.INVAL]
+	}
+	if err := AllowReadOnly(abi.DriverAppFlash, flashBuffer, b); err != nil {
+		return err
+	}
+	err := Command(abi.DriverAppFlash, flashWrite, uint32(uintptr(unsafe.Pointer(unsafe.SliceData(to)))), 0).Err()
+	if err == nil {
+		status, _, _ := WaitFor(abi.DriverAppFlash, flashWritten)
+		err = failed(status)
+	}
+	AllowReadOnly(abi.DriverAppFlash, flashBuffer, nil)
+	return err
+}

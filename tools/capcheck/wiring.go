@@ -1,0 +1,216 @@
+package main
+
+import (
+	"fmt"
+	"go/ast"
+	"go/token"
+	"go/types"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A board lists its capsules, and of each what it uses (kernel.Component). What falls with a capsule that fails follows from that, so
+// it has to be true: what the function of a line reads of the board belongs to capsules that the line names.
+
+// A component is a line of a board's list.
+type component struct {
+	name  string
+	uses  []string // as the line says
+	found []string // as the function that makes it does
+	pos   token.Pos
+	init  *types.Func
+	owns  map[*types.Var]bool // the board's fields that Clear clears
+	gives map[*types.Var]bool // the board's fields that Init sets, and others read
+}
+
+// A wiring is a board's list and its functions.
+type wiring struct {
+	*typed
+	bodies     map[*types.Func]*ast.BlockStmt
+	components []*component
+}
+
+// wiringOf reads the list of a board, which has no lines if it has no list.
+func wiringOf(t *typed) *wiring {
+	w := &wiring{typed: t, bodies: map[*types.Func]*ast.BlockStmt{}}
+	for _, file := range t.syntax {
+		for _, d := range file.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Body != nil {
+				w.bodies[t.info.Defs[fn.Name].(*types.Func)] = fn.Body
+			}
+		}
+	}
+	for _, file := range t.syntax {
+		ast.Inspect(file, func(n ast.Node) bool {
+			if line, ok := n.(*ast.CompositeLit); ok {
+				w.line(line)
+			}
+			return true
+		})
+	}
+	for _, c := range w.components {
+		w.findUses(c)
+	}
+	return w
+}
+
+// line adds a line of the list, if the literal is one: it has a name, and functions Init and Clear.
+func (w *wiring) line(line *ast.CompositeLit) {
+	c := &component{pos: line.Pos(), owns: map[*types.Var]bool{}, gives: map[*types.Var]bool{}}
+	var clearing ast.Node
+	for _, e := range line.Elts {
+		kv, ok := e.(*ast.KeyValueExpr)
+		if !ok {
+			return
+		}
+		key, _ := kv.Key.(*ast.Ident)
+		switch {
+		case key == nil:
+			return
+		case key.Name == "Name":
+			c.name = text(kv.Value)
+		case key.Name == "Uses":
+			c.uses = strings.Fields(text(kv.Value))
+		case key.Name == "Init":
+			if name, ok := kv.Value.(*ast.Ident); ok {
+				c.init, _ = w.info.Uses[name].(*types.Func)
+			}
+		case key.Name == "Clear":
+			clearing = kv.Value
+		}
+	}
+	if c.name == "" || c.init == nil || clearing == nil {
+		return
+	}
+	w.assigned(clearing, c.owns)
+	w.reach(c.init, func(body *ast.BlockStmt) { w.assigned(body, c.gives) })
+	for field := range c.owns {
+		delete(c.gives, field)
+	}
+	w.components = append(w.components, c)
+}
+
+// text is the value of a string literal.
+func text(e ast.Expr) string {
+	if literal, ok := e.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+		s, _ := strconv.Unquote(literal.Value)
+		return s
+	}
+	return ""
+}
+
+// reach calls visit with the body of a function of the board and of those that it calls.
+func (w *wiring) reach(f *types.Func, visit func(*ast.BlockStmt)) {
+	done := map[*types.Func]bool{}
+	var from func(*types.Func)
+	from = func(f *types.Func) {
+		body := w.bodies[f]
+		if body == nil || done[f] {
+			return
+		}
+		done[f] = true
+		visit(body)
+		for _, call := range callsIn(body, &w.info) {
+			from(call.callee)
+		}
+	}
+	from(f)
+}
+
+// assigned adds the board's fields to which n assigns.
+func (w *wiring) assigned(n ast.Node, to map[*types.Var]bool) {
+	ast.Inspect(n, func(n ast.Node) bool {
+		if a, ok := n.(*ast.AssignStmt); ok {
+			for _, left := range a.Lhs {
+				if path := w.path(left); len(path) > 0 {
+					to[path[len(path)-1]] = true
+				}
+			}
+		}
+		return true
+	})
+}
+
+// path is the fields of the board's own types by which an expression selects, embedded ones among them.
+func (w *wiring) path(e ast.Expr) []*types.Var {
+	selector, ok := e.(*ast.SelectorExpr)
+	if !ok {
+		return nil
+	}
+	s := w.info.Selections[selector]
+	if s == nil {
+		return nil
+	}
+	var path []*types.Var
+	t := s.Recv()
+	for _, i := range s.Index() {
+		if p, ok := t.Underlying().(*types.Pointer); ok {
+			t = p.Elem()
+		}
+		fields, ok := t.Underlying().(*types.Struct)
+		if !ok || i >= fields.NumFields() {
+			break // a method
+		}
+		field := fields.Field(i)
+		if field.Pkg() == w.types {
+			path = append(path, field)
+		}
+		t = field.Type()
+	}
+	return path
+}
+
+// findUses finds what a component reads of the board that is another's, or that another gives. To write text for a person is no
+// use: nobody waits for what comes of it.
+func (w *wiring) findUses(c *component) {
+	w.reach(c.init, func(body *ast.BlockStmt) {
+		ast.Inspect(body, func(n ast.Node) bool {
+			e, ok := n.(ast.Expr)
+			if !ok {
+				return true
+			}
+			for _, field := range w.path(e) {
+				for _, other := range w.components {
+					if other != c && (other.owns[field] || other.gives[field] && !c.gives[field]) && !takesText(field.Type()) && !slices.Contains(c.found, other.name) {
+						c.found = append(c.found, other.name)
+					}
+				}
+			}
+			return true
+		})
+	})
+	slices.Sort(c.found)
+}
+
+// takesText reports whether a field takes text, as a kernel.Writer does.
+func takesText(t types.Type) bool {
+	o, _, _ := types.LookupFieldOrMethod(types.NewPointer(t), true, nil, "WriteString")
+	_, ok := o.(*types.Func)
+	return ok
+}
+
+// checkWiring finds components that use what neither their line names, nor the lines of those that it names.
+func (m *module) checkWiring(t *typed) []breach {
+	var found []breach
+	uses := map[string][]string{} // with what those use: the list has them first
+	for _, c := range wiringOf(t).components {
+		for _, used := range c.uses {
+			uses[c.name] = append(append(uses[c.name], used), uses[used]...)
+		}
+		for _, used := range c.found {
+			if !slices.Contains(uses[c.name], used) {
+				found = append(found, m.breach(c.pos, ruleWiring, "%s uses %s", c.name, used))
+			}
+		}
+	}
+	return found
+}
+
+// String is a line that says what the component uses.
+func (c *component) String() string {
+	if len(c.uses) == 0 {
+		return c.name
+	}
+	return fmt.Sprintf("%s: %s", c.name, strings.Join(c.uses, ", "))
+}
