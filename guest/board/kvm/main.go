@@ -122,6 +122,7 @@ func main() {
 	b.devices.find(can)
 	b.components.Init(&b.kernel, capsules[:], b.machine, can)
 	b.components.Wire()
+	b.injection.start()
 	b.machine.Contain(&b.components)
 	b.debug.Poll(&b.uart)
 	base.PrintBanner(&b.debug, b.machine)
