@@ -52,6 +52,7 @@ type Components struct {
 	restarts uint32 // of each
 	work     DeferredCall
 	lines    [maxLines]interruptLine
+	resolved bool
 	wiring   int // the component that is being made, or -1
 	reports  [maxReports]report
 	reported int // of them, those to print
@@ -83,7 +84,8 @@ type Host interface {
 	Polled() Writer
 }
 
-// Init takes the list. A name that is there twice, or that is used and not there before its user, is a wiring error.
+// Init takes the list. A name that is there twice, or that is used and not there before its user, is a wiring error, which tools/capcheck
+// finds.
 func (c *Components) Init(k *Kernel, list []Component, host Host, can capability.Set) {
 	if len(list) > maxComponents {
 		panic(misuse + "a board lists more than 64 components")
@@ -91,10 +93,18 @@ func (c *Components) Init(k *Kernel, list []Component, host Host, can capability
 	c.kernel, c.list, c.host, c.can = k, list, host, can
 	c.work.Register(k, c)
 	c.wiring = -1
-	for i := range list {
-		list[i].uses = c.named(list[i].Uses, i)
-		list[i].with = c.named(list[i].With, i)
-		if c.index(list[i].Name, i) != i {
+}
+
+// resolve finds the components that are named, when that is first needed: booting does not wait for it.
+func (c *Components) resolve() {
+	if c.resolved {
+		return
+	}
+	c.resolved = true
+	for i := range c.list {
+		p := &c.list[i]
+		p.uses, p.with = c.named(p.Uses, i), c.named(p.With, i)
+		if c.index(p.Name, i) != i {
 			panic(misuse + "a board lists a component twice")
 		}
 	}
@@ -144,12 +154,16 @@ func (c *Components) Wire() {
 // WireRest makes the others, each when it is ready: meanwhile kernel work is done.
 func (c *Components) WireRest() {
 	for i := range c.list {
-		if ready := c.list[i].Ready; ready != nil {
+		ready := c.list[i].Ready
+		if ready == nil {
+			continue
+		}
+		if !ready() {
 			c.contains = true
 			c.kernel.ServeUntil(ready, c.can.MainLoop)
 			c.contains = false
-			c.wire(i)
 		}
+		c.wire(i)
 	}
 	c.contains = true
 }
@@ -195,6 +209,7 @@ func (c *Components) Interrupt(line int) {
 
 // Print writes the list: the components that were made, and which of those they use.
 func (c *Components) Print(w Writer) {
+	c.resolve()
 	for i := range c.list {
 		if p := &c.list[i]; c.made>>i&1 != 0 {
 			c.print(w, p)

@@ -42,7 +42,7 @@ func TestComponents(t *testing.T) {
 	assert.Equal(t, "  uart\n  late: uses uart\n  mux: uses uart\n  console: uses mux\n", m.Log.String())
 }
 
-// TestComponentsWiringErrors: a list that is wrong is found when it is taken.
+// TestComponentsWiringErrors: a list that is wrong is found when it is first needed.
 func TestComponentsWiringErrors(t *testing.T) {
 	for name, list := range map[string][]kernel.Component{
 		"used before it is there": {{Name: "a", Uses: "b"}, {Name: "b"}},
@@ -52,13 +52,19 @@ func TestComponentsWiringErrors(t *testing.T) {
 		"twice":                   {{Name: "a"}, {Name: "a"}},
 		"too many":                make([]kernel.Component, 65),
 	} {
-		assert.Panics(t, func() { new(kernel.Components).Init(new(kernel.Kernel), list, nil, capability.Set{}) }, name)
+		assert.Panics(t, func() { printList(list) }, name)
 	}
 	names := make([]kernel.Component, 64)
 	for i := range names {
 		names[i].Name = strings.Repeat("n", i+1)
 	}
-	assert.NotPanics(t, func() { new(kernel.Components).Init(new(kernel.Kernel), names, nil, capability.Set{}) })
+	assert.NotPanics(t, func() { printList(names) })
+}
+
+func printList(list []kernel.Component) {
+	var c kernel.Components
+	c.Init(new(kernel.Kernel), list, nil, capability.Set{})
+	c.Print(new(kerneltest.Log))
 }
 
 // host is the machine of a list.

@@ -232,6 +232,7 @@ func (c *Components) Contain(t *Trace) (boundary int) {
 	if !c.contains || c.policy == PanicOnFailure {
 		return -1
 	}
+	c.resolve()
 	fallen, boundary := c.decide(t)
 	if boundary < 0 {
 		return -1

@@ -30,6 +30,7 @@ func wired(t *testing.T) *Components {
 	c.Init(new(Kernel), list, nil, capability.Set{})
 	c.contains = false
 	c.Wire()
+	c.resolve()
 	c.contains = true
 	return c
 }

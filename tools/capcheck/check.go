@@ -24,6 +24,7 @@ const (
 	ruleGrant     rule = "what a grant holds has no pointers"
 	ruleTypes     rule = "the image has no type descriptors (tools/mkimage/types.go), which a type switch reads"
 	ruleRecursion rule = "ring 0 does not recurse: its stack is of fixed size"
+	ruleClient    rule = "methods of client interfaces have no results: a client that fails is cut off"
 	ruleWiring    rule = "a board's list says of each capsule which others it uses: they take it with them when they fail"
 )
 

@@ -30,6 +30,9 @@ func (m *module) checkTypes() ([]breach, error) {
 		if t.layer.kind == board {
 			found = append(found, m.checkWiring(t)...)
 		}
+		if t.layer.packages == "guest/kernel/hil/..." {
+			found = append(found, m.checkClients(t)...)
+		}
 	}
 	return append(found, m.checkRecursion(all)...), nil
 }

@@ -17,6 +17,7 @@ import (
 type component struct {
 	name  string
 	uses  []string // as the line says
+	with  []string // likewise, of those that fall with it
 	found []string // as the function that makes it does
 	pos   token.Pos
 	init  *types.Func
@@ -72,6 +73,8 @@ func (w *wiring) line(line *ast.CompositeLit) {
 			c.name = text(kv.Value)
 		case key.Name == "Uses":
 			c.uses = strings.Fields(text(kv.Value))
+		case key.Name == "With":
+			c.with = strings.Fields(text(kv.Value))
 		case key.Name == "Init":
 			if name, ok := kv.Value.(*ast.Ident); ok {
 				c.init, _ = w.info.Uses[name].(*types.Func)
@@ -194,13 +197,42 @@ func takesText(t types.Type) bool {
 func (m *module) checkWiring(t *typed) []breach {
 	var found []breach
 	uses := map[string][]string{} // with what those use: the list has them first
+	listed := map[string]bool{}
 	for _, c := range wiringOf(t).components {
+		for _, used := range slices.Concat(c.uses, c.with) {
+			if !listed[used] {
+				found = append(found, m.breach(c.pos, ruleWiring, "%s uses %s, which the list does not have before it", c.name, used))
+			}
+		}
+		if listed[c.name] {
+			found = append(found, m.breach(c.pos, ruleWiring, "%s is in the list twice", c.name))
+		}
+		listed[c.name] = true
 		for _, used := range c.uses {
 			uses[c.name] = append(append(uses[c.name], used), uses[used]...)
 		}
 		for _, used := range c.found {
 			if !slices.Contains(uses[c.name], used) {
 				found = append(found, m.breach(c.pos, ruleWiring, "%s uses %s", c.name, used))
+			}
+		}
+	}
+	return found
+}
+
+// checkClients finds methods of client interfaces that have results: a client that fails is cut off, and who called it would take zeros for
+// an answer.
+func (m *module) checkClients(t *typed) []breach {
+	var found []breach
+	scope := t.types.Scope()
+	for _, name := range scope.Names() {
+		client, ok := scope.Lookup(name).Type().Underlying().(*types.Interface)
+		if !ok || !strings.HasSuffix(name, "Client") {
+			continue
+		}
+		for method := range client.Methods() {
+			if method.Type().(*types.Signature).Results().Len() != 0 {
+				found = append(found, m.breach(method.Pos(), ruleClient, "%s.%s", name, method.Name()))
 			}
 		}
 	}

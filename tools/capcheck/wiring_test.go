@@ -73,6 +73,8 @@ func connect(b *board) bool { b.upper.n = READ; return true }
 		{"said", `Uses: "lower",`, "&b.lower", ""},
 		{"not said", "", "&b.lower", "upper uses lower"},
 		{"another said", `Uses: "other",`, "&b.lower", "upper uses lower"},
+		{"not in the list", `Uses: "lower other",`, "&b.lower", "upper uses other, which the list does not have before it"},
+		{"itself", `Uses: "lower upper",`, "&b.lower", "upper uses upper, which the list does not have before it"},
 		{"by what is given", "", "b.given", "upper uses lower"},
 		{"nothing used", "", "nil", ""},
 	} {
@@ -86,5 +88,32 @@ func connect(b *board) bool { b.upper.n = READ; return true }
 			assert.Equal(t, 1, status)
 			assert.Contains(t, errs, "guest/board/kvm/list.go:25: "+c.breach+": "+string(ruleWiring))
 		})
+	}
+}
+
+// TestClientsAnswerNothing: a method of a client interface that has a result is a breach.
+func TestClientsAnswerNothing(t *testing.T) {
+	const text = `package hil
+
+type SourceClient interface {
+	Done(n int)
+	RESULT
+}
+
+type Source interface {
+	Size() int
+}
+`
+	for _, c := range []struct{ method, breach string }{
+		{"More()", ""},
+		{"More() bool", "SourceClient.More"},
+	} {
+		status, _, errs := checkTree(t, map[string]string{"guest/kernel/hil/source.go": strings.Replace(text, "RESULT", c.method, 1)})
+		if c.breach == "" {
+			require.Zero(t, status, errs)
+			continue
+		}
+		assert.Equal(t, 1, status)
+		assert.Contains(t, errs, "guest/kernel/hil/source.go:5: "+c.breach+": "+string(ruleClient))
 	}
 }
