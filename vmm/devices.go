@@ -62,14 +62,16 @@ func CheckDevices(devices []Device) error {
 		if d == nil {
 			return fmt.Errorf("device %d is nil", i)
 		}
+		if c, ok := d.(interface{ check() error }); ok {
+			if err := c.check(); err != nil {
+				return err
+			}
+		}
 		if d == (Console{}) {
 			consoles++
 		}
-		if p, ok := d.(Ports); ok {
+		if _, ok := d.(Ports); ok {
 			ports++
-			if err := p.check(); err != nil {
-				return err
-			}
 		}
 	}
 	switch {

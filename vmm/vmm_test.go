@@ -12,6 +12,7 @@ import (
 	"kapsel/guest/abi"
 	"kapsel/guest/arch/amd64/mitigation"
 	"kapsel/vmm/device"
+	"kapsel/vmm/gpio"
 	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
 	"kapsel/vmm/linux"
@@ -51,6 +52,9 @@ func TestConfigRefuses(t *testing.T) {
 		{"a negative watchdog", Config{Image: testImage(t), Watchdog: -1}, "want a positive time, or 0 for none"},
 		{"part of a page", Config{Image: testImage(t), Memory: 4<<20 + 1}, "4194305 bytes is not a multiple of 4096"},
 		{"too many devices", Config{Image: testImage(t), Devices: make([]Device, 9)}, "9 devices are more than the 8"},
+		{"no board", Config{Image: testImage(t), Devices: []Device{GPIO{}}}, "a GPIO device without a board"},
+		{"a board without lines", Config{Image: testImage(t), Devices: []Device{GPIO{gpio.NewBoard(0, 0, 0)}}}, "a GPIO device with a board of 0 lines: want 1 to 64"},
+		{"a board with too many lines", Config{Image: testImage(t), Devices: []Device{GPIO{gpio.NewBoard(32, 32, 1)}}}, "a board of 65 lines: want 1 to 64"},
 		{"no device", Config{Image: testImage(t), Devices: []Device{Entropy{}, nil}}, "device 1 is nil"},
 		{"a command line too long beside its devices", Config{Image: testImage(t), Devices: []Device{Entropy{}}, Cmdline: strings.Repeat("x", abi.CmdlineMax-34)},
 			"a command line of 2014 bytes, and 35 bytes that tell of the devices: the kernel reads at most 2048"},

@@ -9,7 +9,7 @@ import (
 )
 
 // commands are the names of the commands.
-var commands = []string{"run", "bench", "disk", "doctor", "version", "help"}
+var commands = []string{"run", "load", "unload", "tasks", "bench", "disk", "doctor", "version", "help"}
 
 // helpFor returns what helpText says of a command, which is one of commands: how it is used, and
 // the sections that are about it.
@@ -91,6 +91,10 @@ usage:
                                            and .tab files with an object for x86
   kapsel run [flags] --linux VMLINUZ       boot a stock Linux in the same machine, to test its
                                            devices, and to compare system calls
+  kapsel load --control PATH TASK...       load tasks into a machine that runs, of kapsel run
+                                           with --control PATH
+  kapsel unload --control PATH NAME...     unload tasks by name or PID: their memory is given back
+  kapsel tasks --control PATH              list its tasks
   kapsel bench [flags] [IMAGE]             measure an image built for it (default bench.elf
                                            beside kapsel), in Go benchmark format
   kapsel bench --compare OLD NEW           compare two files of results, of either form
@@ -134,6 +138,8 @@ flags of run, anywhere on the line:
   --adc FILE              an analog-to-digital converter with the values of FILE: docs/devices.md
   --dac FILE              a digital-to-analog converter, whose values go to FILE, a line each
   --buzzer                a buzzer, which is told of on standard error
+  --control unix:PATH     make a unix socket, for the user alone, by which kapsel load, unload
+                          and tasks reach the machine, which then stays up without tasks
   --screen FILE           a text screen: FILE has its rows, or is a terminal that shows them
   --gpio[=WORD,...]       a virtio GPIO device: 4 LEDs, 4 buttons and 8 pins, whose changes are
                           lines on standard error, as "gpio: led 0 on". KVM alone has it

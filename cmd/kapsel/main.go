@@ -54,6 +54,8 @@ func command(args []string, std stdio) int {
 		status, err = runCommand(args, std)
 	case "bench":
 		status, err = benchCommand(args, std)
+	case "load", "unload", "tasks":
+		status, err = controlCommand(name, args, std)
 	case "disk":
 		status, err = diskCommand(args, std)
 	case "doctor":

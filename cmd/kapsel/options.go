@@ -64,6 +64,7 @@ func parseRun(args []string) (*runOptions, error) {
 	f.Var(fileFlag{&o.ports, abi.PortDAC, connectDAC}, "dac", "")
 	f.Var(fileFlag{&o.ports, abi.PortScreen, connectScreen}, "screen", "")
 	f.Var(buzzerFlag{&o.ports}, "buzzer", "")
+	f.Var(controlFlag{&o.ports}, "control", "")
 	f.Var(gpioFlag{&o.gpio, &o.devices}, "gpio", "")
 	f.BoolVar(&o.verbose, "v", false, "")
 	f.StringVar(&o.linux, "linux", "", "")

@@ -92,7 +92,10 @@ func (f portFlag) Set(text string) error {
 	if socket != "" {
 		return f.ports.add(name, func(ctx context.Context, _ stdio) (vmm.Port, io.Closer, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
-			return vmm.Port{Input: conn, Output: conn}, conn, err
+			if err != nil {
+				return vmm.Port{}, nil, fmt.Errorf("%w: want a unix stream socket at which a program listens", err)
+			}
+			return vmm.Port{Input: conn, Output: conn}, conn, nil
 		})
 	}
 	return f.ports.add(name, func(context.Context, stdio) (vmm.Port, io.Closer, error) { return openFiles(words["in"], words["out"]) })

@@ -196,6 +196,12 @@ func readObjects(ctx context.Context, path string) ([]byte, error) {
 	return objects, nil
 }
 
+// firstObject splits objects that readObjects has read behind the first.
+func firstObject(objects []byte) (first, rest []byte) {
+	size, _ := tbf.Length(objects)
+	return objects[:size], objects[min(abi.PageUp(uint64(size)), uint64(len(objects))):]
+}
+
 // boot runs the machine to its end and returns the command's exit status.
 func (o *runOptions) boot(ctx context.Context, accel accelerator, c vmm.Config, std stdio) (int, error) {
 	m, err := newMachine(ctx, accel, c)

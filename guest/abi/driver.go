@@ -16,11 +16,11 @@ const (
 	DriverProcessInfo         = 0x10002
 	DriverEthernetTap         = 0x30007
 	DriverRNG                 = 0x40001
-	DriverAppFlash            = 0x50000
 	DriverCRC                 = 0x40002
 	DriverHMAC                = 0x40003
 	DriverSHA                 = 0x40005
 	DriverAES                 = 0x40006
+	DriverAppFlash            = 0x50000
 	DriverNonvolatileStorage  = 0x50001
 	DriverKeyValue            = 0x50003
 	DriverIsolatedNonvolatile = 0x50004

@@ -18,7 +18,7 @@ type Store struct {
 }
 
 // MaxBuffers is how many buffers a store has room for.
-const MaxBuffers = 32
+const MaxBuffers = 64
 
 // Align is what the address of every piece is a multiple of: a cache line, so that what a device writes shares none with
 // another piece.

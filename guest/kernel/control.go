@@ -173,6 +173,25 @@ func (t *Task) PrintShortID(w Writer, width int) {
 	format.Left(w, "", width-len("0x00000000"))
 }
 
+// TockState is the number of the task's state for tasks and people: running 0, yielded 1, yielded for 2, stopped 3, faulted 4,
+// terminated 5 (Tock's capsules/extra/src/process_info_driver.rs).
+func (t *Task) TockState() uint8 {
+	if t.Stopped() {
+		return 3
+	}
+	switch t.state {
+	case Yielded:
+		return 1
+	case YieldedFor:
+		return 2
+	case Faulted:
+		return 4
+	case Terminated:
+		return 5
+	}
+	return 0
+}
+
 // NameLength is how many bytes the task's package name has.
 func (t *Task) NameLength() int { return len(t.object.Name()) }
 

@@ -19,8 +19,9 @@ type CredentialsPolicy interface {
 	// Check judges a credential over region, the integrity region: the object's bytes
 	// from its start to the end of its binary. The bytes may be read and not kept.
 	Check(credential tbf.Footer, region *Region) Verdict
-	// Required reports whether an object may not run if none of its credentials was accepted.
-	Required() bool
+	// Refusal is why an object may not run of whose credentials none was accepted, or "" if it may. signed says that one of them is a
+	// signature by ECDSA-P256.
+	Refusal(signed bool) string
 }
 
 // NoCredentials lets every object run.
@@ -29,12 +30,12 @@ type NoCredentials struct{}
 // Check implements CredentialsPolicy.
 func (*NoCredentials) Check(tbf.Footer, *Region) Verdict { return VerdictAccept }
 
-// Required implements CredentialsPolicy.
-func (*NoCredentials) Required() bool { return false }
+// Refusal implements CredentialsPolicy.
+func (*NoCredentials) Refusal(bool) string { return "" }
 
 // SHA256Credentials lets an object run if the SHA-256 digest among its credentials is
 // right. That shows damage; it does not show who made the object. The formats that the
-// kernel cannot check decide nothing.
+// kernel cannot check, signatures among them, decide nothing.
 type SHA256Credentials struct {
 	Require bool // an object without a digest may not run
 }
@@ -50,8 +51,16 @@ func (*SHA256Credentials) Check(credential tbf.Footer, region *Region) Verdict {
 	return VerdictAccept
 }
 
-// Required implements CredentialsPolicy.
-func (p *SHA256Credentials) Required() bool { return p.Require }
+// Refusal implements CredentialsPolicy.
+func (p *SHA256Credentials) Refusal(signed bool) string {
+	switch {
+	case !p.Require:
+		return ""
+	case signed:
+		return "its ECDSA-P256 signature cannot be checked by this kernel; the board requires a SHA-256 digest (elf2tab --sha256)"
+	}
+	return "it has no credential that the kernel can check, and the board requires one"
+}
 
 // hasCredential reports whether policies are asked about the object.
 func hasCredential(o *tbf.Object) bool {
@@ -66,7 +75,7 @@ func hasCredential(o *tbf.Object) bool {
 
 // checkCredentials returns why the object may not run, or "".
 func (k *Kernel) checkCredentials(o *tbf.Object) string {
-	footers, signed := o.Footers(), o.Signed()
+	footers, region, signed := o.Footers(), o.Signed(), false
 	for {
 		f, ok := footers.Next()
 		if !ok {
@@ -75,15 +84,13 @@ func (k *Kernel) checkCredentials(o *tbf.Object) string {
 		if f.Type != tbf.TypeCredential || f.Format == tbf.Reserved {
 			continue
 		}
-		switch k.credentials.Check(f, k.region(signed)) {
+		signed = signed || f.Format == tbf.ECDSAP256
+		switch k.credentials.Check(f, k.region(region)) {
 		case VerdictAccept:
 			return ""
 		case VerdictReject:
 			return "a credential does not fit its header and binary: they or it were changed"
 		}
 	}
-	if k.credentials.Required() {
-		return "it has no credential that the kernel can check, and the board requires one"
-	}
-	return ""
+	return k.credentials.Refusal(signed)
 }

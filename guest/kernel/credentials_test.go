@@ -33,8 +33,9 @@ var uncheckable = []tbfbuild.Credential{
 }
 
 const (
-	changed = "skipped: a credential does not fit its header and binary"
-	missing = "skipped: it has no credential that the kernel can check, and the board requires one"
+	changed  = "skipped: a credential does not fit its header and binary"
+	missing  = "skipped: it has no credential that the kernel can check, and the board requires one"
+	unsigned = "skipped: its ECDSA-P256 signature cannot be checked by this kernel; the board requires a SHA-256 digest (elf2tab --sha256)"
 )
 
 func TestCredentialsPolicies(t *testing.T) {
@@ -49,7 +50,10 @@ func TestCredentialsPolicies(t *testing.T) {
 		{"no credential", false, nil, "", "", missing},
 		{"a right digest", true, nil, "", "", ""},
 		{"a wrong digest", false, []tbfbuild.Credential{wrongDigest}, "", changed, changed},
-		{"what cannot be checked", false, uncheckable, "", "", missing},
+		{"what cannot be checked", false, uncheckable[:4], "", "", missing},
+		{"that, and a signature by ECDSA-P256", false, uncheckable, "", "", unsigned},
+		{"such a signature alone", false, uncheckable[4:5], "", "", unsigned},
+		{"and a right digest", true, uncheckable[4:5], "", "", ""},
 		{"that behind a right digest", true, uncheckable, "", "", ""},
 		{"that, then a wrong digest", false, append(uncheckable[:5:5], wrongDigest), "", changed, changed},
 		{"a right digest, then a wrong one: the first decides", true, []tbfbuild.Credential{wrongDigest}, "", "", ""},
@@ -242,7 +246,7 @@ func (p *askedPolicy) Check(_ tbf.Footer, region *kernel.Region) kernel.Verdict 
 	return p.verdict
 }
 
-func (p *askedPolicy) Required() bool { p.required++; return false }
+func (p *askedPolicy) Refusal(bool) string { p.required++; return "" }
 
 // TestPolicyIsAskedNoMoreThanItMust: only about credentials, only of objects that could run
 // otherwise, and not after it decided.

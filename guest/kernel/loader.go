@@ -10,7 +10,7 @@ import (
 
 // Loader loads and unloads tasks while the machine runs, for one client, which may be a capsule: a board has one for each
 // of them. An object comes in pieces: SetUp, Write as often as need be, Load. What takes long is done in deferred calls, a piece
-// each. (docs/decisions/0028-loading-while-the-machine-runs.md)
+// each. (docs/decisions/0029-loading-while-the-machine-runs.md)
 type Loader struct {
 	_      notComparable
 	kernel *Kernel
@@ -27,6 +27,7 @@ type Loader struct {
 	hash   sha256.Hash
 	digest [sha256.Size]byte
 
+	before  uint64 // bytes that were free when a load or an unload began, for people
 	leaving uint64 // the slots of unloaded tasks whose memory is still to be given back
 }
 
@@ -89,6 +90,7 @@ func (l *Loader) SetUp(size uint64) abi.ErrorCode {
 	case size < tbf.BaseSize || size > 1<<32-abi.PageSize:
 		return abi.INVAL
 	}
+	l.before = l.reuse.Free()
 	l.object = l.reuse.Take(abi.PageUp(size))
 	if l.object == nil {
 		return abi.NOMEM
@@ -145,6 +147,7 @@ func (l *Loader) Unload(id TaskID) abi.ErrorCode {
 		t.printLabel(k.debug)
 		k.debug.WriteString(": unloaded\n")
 	}
+	l.before = l.reuse.Free()
 	if t.alive() {
 		k.end(t, Terminated)
 	}
@@ -393,5 +396,5 @@ func (l *Loader) sweep() {
 func (l *Loader) mayPrint() bool { return l.kernel.backlog == nil || !l.kernel.backlog.Crowded() }
 
 func (l *Loader) printFree() {
-	format.Print(l.kernel.debug, "memory: %d bytes are free\n", l.reuse.Free())
+	format.Print(l.kernel.debug, "memory: %d bytes are free, %d were before\n", l.reuse.Free(), l.before)
 }

@@ -31,4 +31,9 @@
 //   - abi.SIZE: the key or the value is too long
 //   - abi.NOMEM: there is no room
 //   - abi.FAIL: the disk fails, is damaged there, or can only be read
+//
+// # What the kernel computes
+//
+// Checksums (CRC32, CRC32C, CRC16), digests (Digest, HMAC, VerifyHMAC) and AES-128 (EncryptAES, DecryptAES,
+// SealCCM, OpenCCM) are there on every machine. A call waits until it is done, while others' are served in turns.
 package task

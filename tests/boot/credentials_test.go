@@ -2,6 +2,9 @@ package boot
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
 	"regexp"
 	"testing"
@@ -51,6 +54,29 @@ func longer(t *testing.T, name string) []byte {
 	return object
 }
 
+// ecdsaSigned is a task object whose only credential is a signature by ECDSA-P256, as elf2tab --ecdsa-nist-p256-private makes one: r and s of
+// the SHA-256 digest of what it covers.
+func ecdsaSigned(t *testing.T, name string) []byte {
+	t.Helper()
+	object, err := tbfbuild.Build(tbfbuild.Spec{
+		Name: name, Binary: exits, MinimumRAM: abi.PageSize, ABI64: true,
+		Credentials: []tbfbuild.Credential{{Format: tbf.ECDSAP256, Data: make([]byte, 64)}},
+	})
+	require.NoError(t, err)
+	o, wrong := tbf.Parse(object)
+	require.NoError(t, tbfbuild.Words(wrong))
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	digest := sha256.Sum256(o.Signed())
+	r, s, err := ecdsa.Sign(rand.Reader, key, digest[:])
+	require.NoError(t, err)
+	const head = 8 // type, length and format
+	signature := object[len(o.Signed())+head:]
+	r.FillBytes(signature[:32])
+	s.FillBytes(signature[32:64])
+	return object
+}
+
 // tampered is the object with the last byte of its binary changed.
 func tampered(t *testing.T, object []byte) []byte {
 	t.Helper()
@@ -74,6 +100,7 @@ func skips(console string) (lines, loads []string) {
 const (
 	skippedAt   = "task object at offset 0x"
 	notRequired = " skipped: it has no credential that the kernel can check, and the board requires one"
+	notChecked  = " skipped: its ECDSA-P256 signature cannot be checked by this kernel; the board requires a SHA-256 digest (elf2tab --sha256)"
 	wrongDigest = " skipped: a credential does not fit its header and binary: they or it were changed"
 )
 
@@ -97,12 +124,14 @@ func (c choice) check(t *testing.T, modules [][]byte) {
 func TestCredentials(t *testing.T) {
 	modules := [][]byte{
 		signed(t, "signed", 0, 0), tampered(t, signed(t, "tampered", 0, 0)), machine.Code(t, "unsigned", exits), longer(t, "longer"), signed(t, "last", 0, 0),
+		ecdsaSigned(t, "ecdsa"),
 	}
 	for _, c := range []choice{
-		{"credentials=required", []string{skippedAt + "1000" + wrongDigest, skippedAt + "2000" + notRequired}, []string{"signed", "longer", "last"}},
-		{"credentials=checked", []string{skippedAt + "1000" + wrongDigest}, []string{"signed", "unsigned", "longer", "last"}},
-		{"", []string{skippedAt + "1000" + wrongDigest}, []string{"signed", "unsigned", "longer", "last"}},
-		{"credentials=required credentials=none", nil, []string{"signed", "tampered", "unsigned", "longer", "last"}},
+		{"credentials=required", []string{skippedAt + "1000" + wrongDigest, skippedAt + "2000" + notRequired, skippedAt + "5000" + notChecked},
+			[]string{"signed", "longer", "last"}},
+		{"credentials=checked", []string{skippedAt + "1000" + wrongDigest}, []string{"signed", "unsigned", "longer", "last", "ecdsa"}},
+		{"", []string{skippedAt + "1000" + wrongDigest}, []string{"signed", "unsigned", "longer", "last", "ecdsa"}},
+		{"credentials=required credentials=none", nil, []string{"signed", "tampered", "unsigned", "longer", "last", "ecdsa"}},
 	} {
 		t.Run(c.cmdline, func(t *testing.T) { c.check(t, modules) })
 	}

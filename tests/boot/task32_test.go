@@ -474,7 +474,7 @@ func tock32(t *testing.T) []byte {
 	t.Helper()
 	binary, err := os.ReadFile("testdata/tock32.bin")
 	require.NoError(t, err)
-	object, err := tbfbuild.Build(tbfbuild.Spec{ // as testdata/tock32/link.ld has it
+	object, err := tbfbuild.Build(tbfbuild.Spec{ // as guest/tock32/tock32.ld has it
 		Name: "tock32", Binary: binary, BinaryOffset: 0x80, MinimumRAM: 0x8000,
 		FixedAddresses: &tbf.FixedAddresses{Flash: 0x0015_0080, RAM: 0x0021_0000},
 		KernelVersion:  tbf.KernelVersion{Major: 2},

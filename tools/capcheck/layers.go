@@ -89,6 +89,7 @@ var layers = []layer{
 	{packages: "guest/capsules/adcport", kind: capsule, imports: lineDriver, library: bits},
 	{packages: "guest/capsules/buzzerport", kind: capsule, imports: lineDriver, library: bits},
 	{packages: "guest/capsules/dacport", kind: capsule, imports: lineDriver, library: bits},
+	{packages: "guest/capsules/loadport", kind: capsule, imports: append(slices.Clone(anyCapsule), "guest/kernel/crc32c"), library: bits},
 	{packages: "guest/capsules/softaes", kind: capsule, imports: append(slices.Clone(anyCapsule), "guest/kernel/aes")},
 	{packages: "guest/capsules/softcrc", kind: capsule,
 		imports: append(slices.Clone(anyCapsule), "guest/kernel/crc", "guest/kernel/crc32c")},
@@ -117,6 +118,7 @@ var layers = []layer{
 	{packages: "guest/runtime", kind: runtime,
 		library: []string{"internal/..."}},
 
+	{packages: "guest/tock32", kind: task},
 	{packages: "guest/task/...", kind: task, imports: []string{"guest/abi", "guest/functab", "guest/task/..."}},
 	{packages: "guest/net/node", kind: task, imports: []string{"guest/abi", "guest/net", "guest/task"}},
 	{packages: "guest/net/http", kind: task, imports: []string{"guest/kernel/format", "guest/net/..."}},
@@ -125,6 +127,7 @@ var layers = []layer{
 		imports: []string{"guest/abi", "guest/kernel/format", "guest/net/...", "guest/task/...", "guest/tasks/..."}},
 
 	{packages: "files", kind: host},
+	{packages: "vmm/control", kind: host, imports: []string{"guest/abi", "guest/kernel/crc32c"}},
 	{packages: "vmm/...", kind: host, imports: []string{"guest/abi/...", "guest/arch/amd64/mitigation", "guest/kernel/tbf", "files", "vmm/..."}},
 	{packages: "bench", kind: host, imports: []string{"guest/abi", "vmm", "vmm/image"}},
 	{packages: "bench/model", kind: host, imports: []string{"guest/abi"}},

@@ -79,3 +79,10 @@ func TestFolderThatIsNotEmpty(t *testing.T) {
 func TestAnotherFolder(t *testing.T) {
 	require.ErrorContains(t, run(t.TempDir(), t.TempDir()), "not the root of module kapsel")
 }
+
+func TestWiring(t *testing.T) {
+	lines, err := wiring("../..")
+	require.NoError(t, err)
+	require.Contains(t, lines, "\nconsole uartmux\n")
+	require.Contains(t, lines, "\nipc\n")
+}

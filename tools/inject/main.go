@@ -8,6 +8,8 @@
 //
 //	number kind package function file:line
 //
+// and DIR/wiring one for each capsule of the board, with those that it uses behind its name.
+//
 // Lines of the sources stay where they are, so reports name the right ones.
 package main
 
@@ -56,7 +58,9 @@ func run(root, out string) error {
 			return err
 		}
 	}
-	return os.WriteFile(filepath.Join(out, "points"), []byte(in.list()), 0o644)
+	wiring, err := wiring(root)
+	return errors.Join(err, os.WriteFile(filepath.Join(out, "wiring"), []byte(wiring), 0o644),
+		os.WriteFile(filepath.Join(out, "points"), []byte(in.list()), 0o644))
 }
 
 // copyModule copies what the kernel and mkimage are built of.

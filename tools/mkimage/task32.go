@@ -11,7 +11,7 @@ import (
 )
 
 // How a flat 32-bit program is linked: as Tock's x86 port links, at fixed addresses, entered
-// at its first byte (tests/boot/testdata/tock32/link.ld is the linker script). Its start code
+// at its first byte (guest/tock32/tock32.ld is the linker script). Its start code
 // puts its data into RAM itself.
 const (
 	flatProtected = 0x80      // bytes of the object in front of the program

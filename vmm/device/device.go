@@ -1,5 +1,5 @@
 // Package device models the machine's devices: a 16550 UART, an I/O APIC, the debug exit
-// port, and what Linux powers off by. Each is a small state machine that needs no KVM.
+// port, a real-time clock, and what Linux powers off by. Each is a small state machine that needs no KVM.
 // Everything a guest writes is defined to do something or nothing; nothing it does is an error.
 package device
 

@@ -39,7 +39,7 @@ func TestArguments(t *testing.T) {
 		{"testdata/machine.golden", vmm.Config{}, []string{"-machine", "q35"}},
 		{"testdata/devices.golden", vmm.Config{Modules: [][]byte{{1}}, Devices: []vmm.Device{
 			vmm.Disk{Path: disk}, vmm.Entropy{}, vmm.Disk{Path: newDisk(t, 1), ReadOnly: true}, vmm.Console{},
-			vmm.Network{Connection: connection{ethernet.MAC{2, 0, 0, 0, 0, 1}, network}}}}, nil},
+			vmm.Network{Connection: connection{ethernet.MAC{2, 0, 0, 0, 0, 1}, network}}, vmm.Ports{{Name: "adc"}, {Name: "other"}}}}, nil},
 	} {
 		t.Run(test.golden, func(t *testing.T) {
 			test.config.Image = flat(t, codeSpin)

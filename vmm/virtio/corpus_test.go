@@ -47,6 +47,12 @@ var victims = []victim{
 			return c.Driver, c.m
 		},
 		[]abi.Descriptor{{Address: virtiotest.Buffers, Length: 8}}},
+	{"ports", portQueues, abi.FeatureEventIndex | abi.ConsoleFeatureMultiport,
+		func(t testing.TB) (*virtiotest.Driver, *virtio.MMIO) {
+			p := newPorts(t)
+			return p.Driver, p.m
+		},
+		[]abi.Descriptor{{Address: virtiotest.Buffers, Length: abi.ConsoleControlBytes}}},
 	{"network", 2, netFeatures,
 		func(t testing.TB) (*virtiotest.Driver, *virtio.MMIO) {
 			return start(t, virtio.NewNet(&wire{}, testMAC))

@@ -26,6 +26,7 @@ import (
 	"kapsel/guest/capsules/ipc"
 	"kapsel/guest/capsules/kvstore"
 	"kapsel/guest/capsules/led"
+	"kapsel/guest/capsules/loadport"
 	"kapsel/guest/capsules/lowleveldebug"
 	"kapsel/guest/capsules/mc146818"
 	"kapsel/guest/capsules/nonvolatile"
@@ -91,6 +92,7 @@ var capsules = [...]kernel.Component{
 	{Name: "buzzer", Uses: "buzzerport", Ready: portsAreKnown, Init: wireBuzzer, Clear: func() { system.devices.ports.buzzer = buzzer.Buzzer{} }},
 	{Name: "screenport", Uses: "virtioports", Ready: portsAreKnown, Init: wireScreenPort, Clear: func() { system.devices.ports.screenPort = screenport.Screen{} }},
 	{Name: "textscreen", Uses: "screenport", Ready: portsAreKnown, Init: wireTextScreen, Clear: func() { system.devices.ports.textScreen = textscreen.TextScreen{} }},
+	{Name: "loadport", Uses: "virtioports", Ready: portsAreKnown, Init: wireLoadPort, Clear: func() { system.loadPort = loadport.LoadPort{} }},
 	{Name: "crc", Uses: "softcrc", Init: wireCRC, Clear: func() { system.computing.crc = crc.CRC{} }},
 	{Name: "digest", Uses: "softdigest", Init: wireDigests, Clear: func() { system.computing.digest = digests{} }},
 	{Name: "aes", Uses: "softaes", Init: wireAES, Clear: func() { system.computing.aes = aes.AES{} }},

@@ -24,6 +24,9 @@ func (i *injection) obey(text []byte) bool {
 	return ok
 }
 
+// start is called when capsules are wired.
+func (*injection) start() { inject.Start() }
+
 // print writes how often points were come to.
 func (i *injection) print(w kernel.Writer) {
 	if !i.counts {

@@ -15,6 +15,7 @@ import (
 	"kapsel/guest/capsules/datetime"
 	"kapsel/guest/capsules/debugwriter"
 	"kapsel/guest/capsules/ipc"
+	"kapsel/guest/capsules/loadport"
 	"kapsel/guest/capsules/lowleveldebug"
 	"kapsel/guest/capsules/mc146818"
 	"kapsel/guest/capsules/processconsole"
@@ -72,6 +73,8 @@ type board struct {
 	readOnlyState  readonlystate.State
 	reuse          kernel.Reuse  // memory that unloaded tasks gave back
 	taskLoader     kernel.Loader // for tasks
+	hostLoader     kernel.Loader // for the host
+	loadPort       loadport.LoadPort
 	appLoader      apploader.AppLoader
 	processInfo    processinfo.ProcessInfo
 	appFlash       appflash.AppFlash
@@ -114,10 +117,12 @@ func main() {
 	})
 	b.reuse.Init(&b.machine.TaskRAM, &b.machine.CPU)
 	b.taskLoader.Init(&b.kernel, &b.machine.CPU, &b.reuse, can.TaskManagement)
+	b.hostLoader.Init(&b.kernel, &b.machine.CPU, &b.reuse, can.TaskManagement)
 	b.hardware = b.instruments.alarmFor(&b.machine.Timer)
 	b.devices.find(can)
 	b.components.Init(&b.kernel, capsules[:], b.machine, can)
 	b.components.Wire()
+	b.injection.start()
 	b.machine.Contain(&b.components)
 	b.debug.Poll(&b.uart)
 	base.PrintBanner(&b.debug, b.machine)
@@ -130,6 +135,8 @@ func main() {
 	if b.hasConsole {
 		b.started = true
 		b.processConsole.Start()
+	}
+	if b.hasConsole || made("loadport") { // somebody can boot or load tasks when none can run
 		b.kernel.RunForever(can.MainLoop)
 	}
 	b.kernel.Run(can.MainLoop)

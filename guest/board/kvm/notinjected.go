@@ -8,4 +8,5 @@ import "kapsel/guest/kernel"
 type injection struct{}
 
 func (*injection) obey([]byte) bool    { return false }
+func (*injection) start()              {}
 func (*injection) print(kernel.Writer) {}

@@ -31,7 +31,7 @@ type ports struct {
 }
 
 // named are the names that there are drivers for.
-var named = [...]string{abi.PortADC, abi.PortDAC, abi.PortBuzzer, abi.PortScreen}
+var named = [...]string{abi.PortADC, abi.PortDAC, abi.PortBuzzer, abi.PortScreen, abi.PortLoad}
 
 // wirePorts makes the driver of ports. It knows the names before the device tells of its own.
 func wirePorts(can capability.Set) bool {
@@ -140,5 +140,15 @@ func wireTextScreen(can capability.Set) bool {
 	}
 	p.textScreen.Init(&system.kernel, &p.screenPort, can.MemoryAllocation)
 	system.kernel.AddDriver(abi.DriverTextScreen, &p.textScreen)
+	return true
+}
+
+// wireLoadPort lets the host load tasks.
+func wireLoadPort(can capability.Set) bool {
+	p := port(abi.PortLoad)
+	if p == nil {
+		return false
+	}
+	system.loadPort.Init(&system.kernel, p, &system.hostLoader, can.TaskManagement)
 	return true
 }

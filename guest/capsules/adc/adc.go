@@ -17,7 +17,7 @@ const (
 	reference  = 102 // of channel a0, in millivolts
 )
 
-// sampled is the subscribe number: mode, channel, sample. The mode is one of these.
+// sampled is the subscribe number: mode, channel, sample. The mode is one of these, or abi.FAIL if the capsule has failed: there is no sample.
 const (
 	sampled      = 0
 	singleSample = 0
@@ -42,7 +42,7 @@ type request struct {
 // Init ties the driver to its converter, of which it is the only client.
 func (a *ADC) Init(k *kernel.Kernel, converter hil.ADC, c capability.MemoryAllocation) {
 	a.converter = converter
-	a.grant.Init(k, abi.DriverADC, kernel.SlotCounts{Upcalls: sampled + 1}, c)
+	a.grant.Init(k, abi.DriverADC, kernel.SlotCounts{Upcalls: sampled + 1, Ends: kernel.EndsFailed(sampled)}, c)
 	converter.SetADCClient(a)
 }
 

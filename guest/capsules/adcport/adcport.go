@@ -111,23 +111,27 @@ func (a *ADC) listen() {
 
 // Received implements hil.PortClient. More than what was asked for makes no sense.
 func (a *ADC) Received(buf []byte, n int, e abi.ErrorCode) {
-	if e != abi.OK || a.phase != asking && a.phase != sampling {
+	if e != abi.OK {
 		return
 	}
-	taken, whole := a.answer.Fill(buf[:n])
-	switch {
-	case taken != n:
-		a.close()
-	case !whole:
+	for rest := buf[:n]; len(rest) != 0; {
+		taken, whole := a.answer.Fill(rest)
+		rest = rest[taken:]
+		switch {
+		case a.phase != asking && a.phase != sampling || taken == 0:
+			a.close()
+			return
+		case whole:
+			a.answered()
+		}
+	}
+	if a.phase == asking || a.phase == sampling {
 		a.listen()
-	default:
-		a.answered()
 	}
 }
 
 // answered has an answer.
 func (a *ADC) answered() {
-	a.alarm.Disarm()
 	if a.phase == asking {
 		a.learned()
 	} else {
@@ -135,15 +139,25 @@ func (a *ADC) answered() {
 	}
 }
 
-// learned has the answer about the converter.
+// learned has the answer about the converter. A number alone answers somebody who asked before.
 func (a *ADC) learned() {
 	var facts [3]uint32
-	if !a.answer.Read(facts[:]) || facts[0] == 0 || facts[1] == 0 || facts[1] > 16 {
+	switch {
+	case a.answer.Read(facts[:1]):
+		a.answer.Clear()
+	case !a.answer.Read(facts[:]) || facts[0] == 0 || facts[1] == 0 || facts[1] > 16:
 		a.close()
-		return
+	default:
+		a.end(ready)
+		a.facts = facts
 	}
+}
+
+// end ends a question that is answered.
+func (a *ADC) end(next phase) {
 	a.answer.Clear()
-	a.phase, a.facts = ready, facts
+	a.alarm.Disarm()
+	a.phase = next
 }
 
 // sampled has an answer, and makes the conversion's bits a sample's uppermost.
@@ -154,23 +168,25 @@ func (a *ADC) sampled() {
 		a.close()
 		return
 	}
-	a.answer.Clear()
-	a.phase = ready
+	a.end(ready)
 	a.client.Sampled(uint16(v[0]<<(16-bits&31)), abi.OK)
 }
 
 // close ends the use of the converter, until its port is opened anew.
 func (a *ADC) close() {
 	was := a.phase
-	a.phase, a.facts = closed, [3]uint32{}
-	a.answer.Clear()
+	a.end(closed)
+	a.facts = [3]uint32{}
 	if was == sampling {
 		a.client.Sampled(0, abi.FAIL)
 	}
 }
 
-// PortChanged implements hil.PortClient.
+// PortChanged implements hil.PortClient. A converter that is not made, or not made anew yet, does nothing.
 func (a *ADC) PortChanged() {
+	if a.port == nil {
+		return
+	}
 	a.close()
 	if a.port.State() == abi.OK {
 		a.asked.Write()

@@ -66,7 +66,7 @@ func TestSixteenBits(t *testing.T) {
 
 // TestAnswersOfNoMeaning end the converter's use, and the sample that is awaited.
 func TestAnswersOfNoMeaning(t *testing.T) {
-	for _, answer := range []string{"\n", "x\n", "0 12 3300\n", "1 0 3300\n", "1 17 3300\n", "1 12\n", "1 12 3300 1\n", "1 12 4294967296\n",
+	for _, answer := range []string{"\n", "x\n", "1 12 3300\n7\n", "0 12 3300\n", "1 0 3300\n", "1 17 3300\n", "1 12\n", "1 12 3300 1\n", "1 12 4294967296\n",
 		"1 12 3300\n\n", "00000000000000000000000000000000000000000000000000"} {
 		r := newRig()
 		r.port.Take()
@@ -75,7 +75,7 @@ func TestAnswersOfNoMeaning(t *testing.T) {
 		assert.Zero(t, r.Channels(), "%q", answer)
 		assert.Equal(t, abi.NODEVICE, r.Sample(0), "%q", answer)
 	}
-	for _, answer := range []string{"\n", "-1\n", "4096\n", "1 2\n", "1\n2\n"} {
+	for _, answer := range []string{"\n", "-1\n", "4096\n", "1 2\n"} {
 		r := newRig()
 		r.port.Take()
 		r.port.Give("1 12 3300\n", 40)
@@ -85,6 +85,18 @@ func TestAnswersOfNoMeaning(t *testing.T) {
 		assert.Equal(t, []sampled{{0, abi.FAIL}}, r.got, "%q", answer)
 		assert.Equal(t, abi.NODEVICE, r.Sample(0), "%q", answer)
 	}
+}
+
+// TestMoreThanAnAnswer ends the converter's use, behind the answer.
+func TestMoreThanAnAnswer(t *testing.T) {
+	r := newRig()
+	r.port.Take()
+	r.port.Give("1 12 3300\n", 40)
+	r.Sample(0)
+	r.port.Take()
+	r.port.Give("1\n2\n", 40)
+	assert.Equal(t, []sampled{{1 << 4, abi.OK}}, r.got)
+	assert.Zero(t, r.Channels())
 }
 
 // TestNoAnswer for 10 seconds ends the converter's use; one that comes later is not asked for.
@@ -118,6 +130,26 @@ func TestPortCloses(t *testing.T) {
 	assert.Equal(t, "\n", r.port.Take())
 	r.port.Give("2 12 3300\n", 40)
 	assert.EqualValues(t, 2, r.Channels())
+}
+
+// TestMadeAnew while a sample is awaited: its answer is passed over, and what is not taken yet is waited for.
+func TestMadeAnew(t *testing.T) {
+	r := newRig()
+	r.port.Take()
+	r.port.Give("1 12 3300\n", 40)
+	r.Sample(0)
+	r.ADC = ADC{}
+	r.PortChanged()
+	r.AlarmFired()
+	r.Init(&r.port, &r.timer)
+	r.SetADCClient(r)
+	assert.Equal(t, abi.NODEVICE, r.Sample(0))
+	assert.NotEmpty(t, r.port.Take(), "of before")
+	assert.Equal(t, "\n", r.port.Take())
+	assert.Empty(t, r.port.Give("77\n1 12 3300\n", 40))
+	assert.EqualValues(t, 1, r.Channels())
+	assert.Empty(t, r.got)
+	assert.Equal(t, abi.OK, r.Sample(0))
 }
 
 // FuzzAnswers: whatever comes, a sample has one end at the most and is within its bits.

@@ -62,9 +62,9 @@ func (a *AES) takeCCM(q *request, task *kernel.TaskData) abi.ErrorCode {
 	m.Mode = hil.AESCTR
 	copy(m.Chain[1:], m.Chain[:nonceSize])
 	m.Chain[0], m.Chain[14], m.Chain[15] = 1, 0, 1 // the counter of the first block (A.3)
-	q.ccm = ccmMessage{parameters: *p, end: end - tail}
+	q.ccm = ccmMessage{parameters: parameters{p.authOffset, p.offset, p.tagSize, p.plain}, end: end - tail}
 	q.ccm.mac.Mode = hil.AESMAC
-	copy(q.ccm.mac.Key[:], m.Key[:])
+	copyBlock(q.ccm.mac.Key[:], m.Key[:])
 	q.offset, q.ticket = 0, a.ticket()
 	return abi.OK
 }
@@ -88,10 +88,18 @@ func (a *AES) prepareCCM(q *request, task *kernel.TaskData) (n int) {
 		}
 		return blocks(a.length)
 	}
-	copy(a.piece[:], c.mac.Chain[:])
+	copyBlock(a.piece[:], c.mac.Chain[:])
 	a.message = q.message
 	a.message.Chain[14], a.message.Chain[15] = 0, 0 // the counter for the tag
 	return hil.AESBlockSize
+}
+
+// copyBlock copies byte by byte: at once, the compiler would take a register that is the tasks' (docs/HACKING.md).
+func copyBlock(to, from []byte) {
+	//lint:ignore S1001 copy would be what is to be avoided
+	for i := range from {
+		to[i] = from[i]
+	}
 }
 
 // read fills a part of the piece from the source, and the rest of the piece with zeros, as well as what the source does not have any more.

@@ -159,6 +159,10 @@ func (d *AppLoader) write(id kernel.TaskID, offset, length uint32) abi.ErrorCode
 			result = abi.RESERVE
 			return
 		}
+		if d.stage != writing {
+			result = abi.INVAL
+			return
+		}
 		n := min(uint64(length), b.Len(), maxWrite)
 		if result = d.copy(b, uint64(offset), n); result == abi.OK {
 			task.ScheduleUpcall(writeDone, abi.OK.Status(), uint32(n), 0)

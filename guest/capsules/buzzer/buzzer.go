@@ -40,7 +40,7 @@ type request struct {
 // Init ties the driver to its buzzer, of which it is the only client.
 func (b *Buzzer) Init(k *kernel.Kernel, buzzer hil.Buzzer, c capability.MemoryAllocation) {
 	b.buzzer = buzzer
-	b.grant.Init(k, abi.DriverBuzzer, kernel.SlotCounts{Upcalls: done + 1}, c)
+	b.grant.Init(k, abi.DriverBuzzer, kernel.SlotCounts{Upcalls: done + 1, Ends: kernel.EndsFailed(done)}, c)
 	buzzer.SetBuzzerClient(b)
 }
 

@@ -153,25 +153,7 @@ func (d *ProcessInfo) writeStats(b kernel.ReadWriteBuffer) {
 	putWord(b, 0, uint32(s.Expired))
 	putWord(b, 1, uint32(s.Syscalls))
 	putWord(b, 2, uint32(s.Restarts))
-	putWord(b, 3, d.state())
-}
-
-// state is Tock's number of the task's state.
-func (d *ProcessInfo) state() uint32 {
-	if d.seen.Stopped() {
-		return 3
-	}
-	switch d.seen.State() {
-	case kernel.Yielded:
-		return 1
-	case kernel.YieldedFor:
-		return 2
-	case kernel.Faulted:
-		return 4
-	case kernel.Terminated:
-		return 5
-	}
-	return 0
+	putWord(b, 3, uint32(d.seen.TockState()))
 }
 
 // control brings the task with a PID to another state, if it can be brought there from its own.

@@ -50,7 +50,7 @@ type request struct {
 // Init ties the driver to its screen, of which it is the only client.
 func (s *TextScreen) Init(k *kernel.Kernel, screen hil.TextScreen, c capability.MemoryAllocation) {
 	s.screen = screen
-	s.grant.Init(k, abi.DriverTextScreen, kernel.SlotCounts{Upcalls: done + 1, ReadOnly: buffer + 1}, c)
+	s.grant.Init(k, abi.DriverTextScreen, kernel.SlotCounts{Upcalls: done + 1, ReadOnly: buffer + 1, Ends: kernel.EndsFailed(done)}, c)
 	screen.SetTextScreenClient(s)
 }
 

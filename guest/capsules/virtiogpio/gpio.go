@@ -271,17 +271,20 @@ func (l *line) wasRead(high bool) {
 	}
 }
 
-// goOn has the next line ask what it has to, unless a request is under way, and lines interrupt that may.
+// goOn has the next line ask what it has to, unless a request is under way, and lines interrupt that may. A line that becomes an
+// input comes first: what the outside answers to an output that is set behind that is not missed.
 func (g *GPIO) goOn() {
 	if !g.settled || !g.transport.Works() {
 		return
 	}
-	for n := 0; n < g.count && g.asking == 0; n++ {
-		i := g.next
-		g.next = (i + 1) % g.count
-		if kind, value := g.lines[i].due(); kind != 0 {
-			g.ask(kind, i, value)
+	for i := range g.lines[:g.count] {
+		if l := &g.lines[i]; l.direction == spec.GPIOInput && !l.known {
+			g.tell(i)
 		}
+	}
+	for n := 0; n < g.count && g.asking == 0; n++ {
+		g.tell(g.next)
+		g.next = (g.next + 1) % g.count
 	}
 	for i := range g.lines[:g.count] {
 		if l := &g.lines[i]; l.masked() {
@@ -289,6 +292,16 @@ func (g *GPIO) goOn() {
 		}
 	}
 	g.events.Kick()
+}
+
+// tell has a line ask what it has to, unless a request is under way.
+func (g *GPIO) tell(number int) {
+	if g.asking != 0 {
+		return
+	}
+	if kind, value := g.lines[number].due(); kind != 0 {
+		g.ask(kind, number, value)
+	}
 }
 
 // due is the request that makes the device know more of what the line is to be, and notes that the device was told; 0 if it knows all.

@@ -275,6 +275,19 @@ func TestInputs(t *testing.T) {
 	assert.Empty(t, r.clients[others].changes)
 }
 
+// TestInputsComeFirst: a line that was made an input interrupts before the outside sees an output that was set behind that.
+func TestInputsComeFirst(t *testing.T) {
+	r := newRig(t)
+	r.LEDs().MakeOutput(0)
+	r.LEDs().MakeOutput(1)
+	r.Buttons().MakeInput(1)
+	r.LEDs().Give(0, true)
+	r.asks(request{virtio.GPIOSetDirection, 2, virtio.GPIOOutput}, request{virtio.GPIOSetDirection, 5, virtio.GPIOInput},
+		request{virtio.GPIOSetIRQType, 5, both}, request{virtio.GPIOGetValue, 5, 0}, request{virtio.GPIOSetDirection, 4, virtio.GPIOOutput},
+		request{virtio.GPIOSetValue, 2, 1})
+	assert.Equal(t, []int{5}, r.unmasked())
+}
+
 // TestInputEnds: interrupts end before the direction does, and the line may be an input again before its buffers are back.
 func TestInputEnds(t *testing.T) {
 	r := newRig(t)

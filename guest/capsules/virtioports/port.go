@@ -19,7 +19,7 @@ type Port struct {
 }
 
 // SetPortClient implements hil.Port.
-func (p *Port) SetPortClient(client hil.PortClient) { p.client = client }
+func (p *Port) SetPortClient(client hil.PortClient) { p.client, p.sending, p.room = client, nil, nil }
 
 // State implements hil.Port.
 func (p *Port) State() abi.ErrorCode {
@@ -59,10 +59,11 @@ func (p *Port) send() {
 	p.sent += n
 }
 
-// went goes on with what is being sent, or hands its buffer back.
+// went goes on with what is being sent, or hands its buffer back. If nobody is called for it the next can be sent.
 func (p *Port) went() {
 	switch {
 	case p.sending == nil:
+		p.changed()
 	case p.sent < p.size:
 		p.send()
 	default:

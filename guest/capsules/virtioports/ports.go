@@ -20,7 +20,7 @@ const (
 )
 
 // messages is how many control messages the device has room for: as many as it may send at once, which is one of each port.
-const messages = 32
+const messages = abi.MaxPorts
 
 // MemorySize is how many bytes of a region a driver takes.
 const MemorySize = abi.MaxPorts*(inputSize+outputSize+2*3*dma.Align) + (messages+1)*dma.Align + messages*26 + 6*dma.Align

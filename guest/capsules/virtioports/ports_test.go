@@ -252,14 +252,50 @@ func TestHostCloses(t *testing.T) {
 	assert.Equal(t, abi.OFF, p.Receive(buf))
 	r.says(message(1, spec.ConsolePortOpen, 1, ""))
 	assert.Equal(t, abi.BUSY, p.Send(buf, 1), "the device has what was sent before")
+	states := len(r.a.states)
 	r.takes(1)
 	assert.Len(t, r.a.sent, 1, "that has ended already")
+	assert.Len(t, r.a.states, states+1, "but it is told that it can send")
 	assert.Equal(t, abi.OK, p.Send(buf, 1))
 	assert.Equal(t, abi.OK, p.Receive(buf))
 	r.says(message(1, spec.ConsolePortOpen, 0, ""))
 	assert.Equal(t, []abi.ErrorCode{abi.OK, abi.OFF, abi.OK, abi.OFF, abi.OFF}, r.a.ends)
 	r.gives(1, "late")
 	assert.Len(t, r.a.received, 3, "nobody waits")
+}
+
+// TestAnotherClient: nobody is called for what the first one began, and the second can begin when that is sent.
+func TestAnotherClient(t *testing.T) {
+	r := newRig(t)
+	r.open()
+	r.a.port.Send([]byte("x"), 1)
+	r.a.port.Receive(make([]byte, 1))
+	second := client{port: r.a.port}
+	r.a.port.SetPortClient(&second)
+	assert.Equal(t, abi.BUSY, r.a.port.Send([]byte("y"), 1))
+	r.takes(1)
+	assert.Len(t, second.states, 1)
+	assert.Equal(t, abi.OK, r.a.port.Send([]byte("y"), 1))
+	assert.True(t, r.gives(1, "z"))
+	assert.Equal(t, abi.OK, r.a.port.Receive(make([]byte, 1)))
+	r.HandleDeferredCall()
+	assert.Equal(t, []string{"z"}, second.received)
+	assert.Empty(t, r.a.ends)
+}
+
+// TestMadeAnew: a driver of cleared state begins with its device from the start, and finds the ports again.
+func TestMadeAnew(t *testing.T) {
+	r := newRig(t)
+	r.open()
+	r.a.port.Send([]byte("x"), 1)
+	r.Ports = Ports{}
+	r.machine = kerneltest.New(t, capability.Mint())
+	r.wire(t)
+	require.Equal(t, abi.OK, r.Init(&r.machine.Kernel, r.device.Place()))
+	assert.Equal(t, abi.NODEVICE, r.a.port.State())
+	r.open()
+	assert.Equal(t, abi.OK, r.a.port.Send([]byte("y"), 1))
+	assert.Equal(t, "y", r.takes(1))
 }
 
 // TestRemove: a port that the device takes away is none, until it has one of the name again, by whatever number.

@@ -31,12 +31,16 @@ type Fault struct {
 }
 
 var (
-	chosen Fault
-	hits   [MaxPoints]uint32
+	chosen  Fault
+	started bool
+	hits    [MaxPoints]uint32
 )
 
 // Choose says what is to happen.
 func Choose(f Fault) { chosen = f }
+
+// Start has hits count from now on: before, capsules are wired, and a failure ends the machine.
+func Start() { started = true }
 
 // Hits is how often a point was come to.
 func Hits(point uint32) uint32 { return hits[point%MaxPoints] }
@@ -45,6 +49,9 @@ func Hits(point uint32) uint32 { return hits[point%MaxPoints] }
 //
 //go:noinline
 func At(point uint32) Kind {
+	if !started {
+		return None
+	}
 	n := &hits[point%MaxPoints]
 	*n++
 	if chosen.Point != point || chosen.Hit != *n {

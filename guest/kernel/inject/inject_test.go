@@ -31,7 +31,16 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestNothingHappensBeforeTheStart(t *testing.T) {
+	started = false
+	Choose(Fault{Point: 6, Kind: Panic, Hit: 1})
+	require.Equal(t, None, At(6))
+	Start()
+	require.Equal(t, Panic, At(6))
+}
+
 func TestAFaultHappensOnceAtItsHit(t *testing.T) {
+	Start()
 	Choose(Fault{Point: 7, Kind: Twice, Hit: Hits(7) + 2})
 	require.Equal(t, None, At(7))
 	require.Equal(t, None, At(8))
@@ -40,6 +49,7 @@ func TestAFaultHappensOnceAtItsHit(t *testing.T) {
 }
 
 func TestBuffer(t *testing.T) {
+	Start()
 	p := []byte("abcdef")
 	for kind, want := range map[Kind][]byte{None: p, NoBuffer: nil, Short: p[:3], Foreign: foreign[:]} {
 		Choose(Fault{Point: 9, Kind: kind, Hit: Hits(9) + 1})

@@ -86,8 +86,8 @@ func (m *Machine) Check(c tbf.Footer, region *kernel.Region) kernel.Verdict {
 	return m.Credentials.Check(c, region)
 }
 
-// Required implements kernel.CredentialsPolicy.
-func (m *Machine) Required() bool { return m.Credentials.Required() }
+// Refusal implements kernel.CredentialsPolicy.
+func (m *Machine) Refusal(signed bool) string { return m.Credentials.Refusal(signed) }
 
 // Identify implements kernel.IdentityPolicy.
 func (m *Machine) Identify(o *tbf.Object) kernel.Identity { return m.Identity.Identify(o) }

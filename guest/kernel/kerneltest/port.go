@@ -7,17 +7,18 @@ import (
 
 // Port is a hil.Port, whose host is the test. The zero Port is open.
 type Port struct {
-	Taken string // all that Take has taken
-
-	state   abi.ErrorCode
-	client  hil.PortClient
-	sending []byte
-	n       int
-	room    []byte
+	state     abi.ErrorCode
+	client    hil.PortClient
+	sending   []byte
+	n         int
+	forgotten bool // sending is of an earlier client
+	room      []byte
 }
 
 // SetPortClient implements hil.Port.
-func (p *Port) SetPortClient(c hil.PortClient) { p.client = c }
+func (p *Port) SetPortClient(c hil.PortClient) {
+	p.client, p.room, p.forgotten = c, nil, p.sending != nil
+}
 
 // State implements hil.Port.
 func (p *Port) State() abi.ErrorCode { return p.state }
@@ -57,9 +58,13 @@ func (p *Port) Take() string {
 		return ""
 	}
 	text := string(buf[:n])
-	p.Taken += text
 	p.sending = nil
-	p.client.Sent(buf, n, abi.OK)
+	if p.forgotten {
+		p.forgotten = false
+		p.client.PortChanged()
+	} else {
+		p.client.Sent(buf, n, abi.OK)
+	}
 	return text
 }
 

@@ -1,25 +1,31 @@
-# How a program starts under Tock's x86 convention, and its system call.
+# How a program starts under Tock's x86 convention, and its system call (docs/abi.md, section 1, "32-bit tasks").
 
         .section .start, "ax"
         .globl _start
         # _start(application start, RAM start, RAM size, initial break), called with no
         # return address and room for one system call.
 _start:
-        mov     $_stack_top, %esi
-        mov     $_heap, %eax
         sub     $16, %esp
-        movl    $0, (%esp)              # Memop brk
-        mov     %eax, 4(%esp)
+        movl    $0, (%esp)              # Memop brk: RAM up to the heap is the program's
+        movl    $_heap, 4(%esp)
         mov     $5, %eax
         int     $0x40
         cmpl    $128, (%esp)
         jne     fail
+        movl    $10, (%esp)             # Memop: where the stack begins, for reports of faults
+        movl    $_stack_top, 4(%esp)
+        mov     $5, %eax
+        int     $0x40
+        movl    $11, (%esp)             # Memop: where the heap begins
+        movl    $_heap, 4(%esp)
+        mov     $5, %eax
+        int     $0x40
         add     $16, %esp
         mov     4(%esp), %eax           # the arguments, before the stack is another
         mov     8(%esp), %ebx
         mov     12(%esp), %ecx
         mov     16(%esp), %edx
-        mov     %esi, %esp
+        mov     $_stack_top, %esp
         push    %edx
         push    %ecx
         push    %ebx
@@ -32,14 +38,21 @@ _start:
         mov     $_bss_size, %ecx
         xor     %eax, %eax
         rep stosb
-        call    main
+        call    main                    # with ESP a multiple of 16, as the i386 ABI has it
         push    %eax
-        push    %eax
-        push    %eax                    # r1: the completion code
-        push    $0                      # r0: terminate
+        call    exit
+fail:   ud2
+
+        # exit(completion code): a C library has one of its own, which comes in its place.
+        .weak   exit
+exit:
+        mov     4(%esp), %ebx
+        sub     $16, %esp
+        movl    $0, (%esp)              # Exit, terminate
+        mov     %ebx, 4(%esp)
         mov     $6, %eax
         int     $0x40
-fail:   ud2
+        ud2
 
         .text
         .globl tock

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestControlArguments: what is wrong with the line is said before anything is done.
+func TestControlArguments(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty")
+	require.NoError(t, os.WriteFile(empty, nil, 0o600))
+	for _, tt := range []struct {
+		args   []string
+		status int
+		said   string
+	}{
+		{[]string{"load"}, statusUsage, "no --control given: kapsel load --control PATH TASK..., with the path that kapsel run --control has"},
+		{[]string{"load", "--control", "x"}, statusUsage, "nothing named: kapsel load --control PATH TASK..."},
+		{[]string{"unload", "--control=x"}, statusUsage, "nothing named: kapsel unload --control PATH NAME..."},
+		{[]string{"tasks", "--control", "x", "y"}, statusUsage, `unexpected argument "y": kapsel tasks --control PATH`},
+		{[]string{"tasks", "--control", "unix:"}, statusUsage, "want unix:PATH, or PATH"},
+		{[]string{"load", "--control", "x", "/nowhere"}, statusUsage, "no such file"},
+		{[]string{"load", "--control", "x", empty}, statusUsage, "found an empty file"},
+		{[]string{"tasks", "--control", "/nowhere/socket"}, statusFailed, "--control /nowhere/socket: "},
+		{[]string{"run", "--control", "", "image"}, statusUsage, "want unix:PATH, or PATH"},
+		{[]string{"run", "--control", "x", "--control", "y", "image"}, statusUsage, "there is a port with the name org.kapsel.load already"},
+	} {
+		var out, said bytes.Buffer
+		assert.Equal(t, tt.status, command(tt.args, stdio{out: &out, err: &said}), "%q", tt.args)
+		assert.Contains(t, said.String(), tt.said, "%q", tt.args)
+		assert.Empty(t, out.String())
+	}
+}
+
+// TestPrintable: what a guest calls a task does nothing to the terminal.
+func TestPrintable(t *testing.T) {
+	assert.Equal(t, "a?[2Jb ?", printable("a\x1b[2Jb \u00e4"))
+}
+
+// TestFirstObject: a file of several objects is loaded one by one.
+func TestFirstObject(t *testing.T) {
+	object := make([]byte, 5000)
+	object[0], object[4], object[5] = 2, 0x88, 0x13
+	two := append(append(bytes.Clone(object), make([]byte, 3192)...), object...)
+	first, rest := firstObject(two)
+	assert.Len(t, first, 5000)
+	first, rest = firstObject(rest)
+	assert.Len(t, first, 5000)
+	assert.Empty(t, rest)
+}

@@ -1,0 +1,35 @@
+package abi
+
+// PortLoad is the port by which the host loads and unloads tasks while the machine runs (docs/devices.md, "Loading tasks"). On it host and kernel
+// exchange frames: the host asks, and asks again when all of the answer has come. A frame is
+//
+//	0  u8   LoadVersion
+//	1  u8   kind
+//	2  u16  bytes of the payload, at most LoadPayload
+//	4  u32  CRC-32C of the first four bytes and the payload
+//	8       payload
+//
+// and all words are little-endian.
+const (
+	PortLoad    = "org.kapsel.load"
+	LoadVersion = 1
+	LoadHeader  = 8
+	LoadPayload = 1024
+)
+
+// Kinds of what the host asks, each with its payload. An answer has LoadAnswer added, and begins with a status of one byte, 0 or an ErrorCode.
+const (
+	LoadHello  = 1 // nothing: what was set up by now is given up
+	LoadSetUp  = 2 // u32 bytes of the object
+	LoadWrite  = 3 // u32 offset, bytes of the object
+	LoadLoad   = 4 // nothing; answer: u32 PID
+	LoadUnload = 5 // a task's name, or its PID in decimal
+	LoadTasks  = 6 // nothing; answers: a row for each task, and one that is the status alone
+	LoadAnswer = 0x80
+)
+
+// A row of LoadTasks is u32 PID, u32 ShortID, u32 restarts, u8 state by Tock's numbers (driver 0x10002), and at most LoadName bytes of the name.
+const (
+	LoadRow  = 13
+	LoadName = 64
+)

@@ -1,0 +1,239 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"kapsel/guest/abi"
+)
+
+// guest is a fake kernel at the server's other side: it answers as answer says, and notes what it was asked.
+type guest struct {
+	asked  chan frame
+	answer func(f frame) []frame
+}
+
+// serve makes a server with a guest that answers each request with success, but as answer says.
+func serve(t *testing.T, answer func(f frame) []frame) (*Server, *guest, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "control")
+	s, err := Listen(t.Context(), path, t.Logf)
+	require.NoError(t, err)
+	g := &guest{asked: make(chan frame, 10_000), answer: answer}
+	go func() {
+		for {
+			f, err := readFrame(s)
+			if err != nil {
+				return
+			}
+			g.asked <- f
+			answers := []frame{{f.kind | abi.LoadAnswer, []byte{0}}}
+			if answer != nil {
+				if given := answer(f); given != nil {
+					answers = given
+				}
+			}
+			for _, a := range answers {
+				for b := a.append(nil); len(b) > 0; b = b[1:] { // in pieces
+					if _, err := s.Write(b[:1]); err != nil {
+						return
+					}
+				}
+			}
+		}
+	}()
+	t.Cleanup(func() { s.Close() })
+	return s, g, path
+}
+
+func connect(t *testing.T, path string) *Client {
+	t.Helper()
+	c, err := Connect(t.Context(), path)
+	require.NoError(t, err)
+	return c
+}
+
+// TestSocketIsTheUsersAlone, and is gone with the server.
+func TestSocketIsTheUsersAlone(t *testing.T) {
+	s, _, path := serve(t, nil)
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	_, err = Listen(t.Context(), path, t.Logf)
+	assert.Error(t, err, "there is one already")
+	require.NoError(t, s.Close())
+	_, err = os.Stat(path)
+	assert.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// TestLoad: the object goes to the kernel in pieces, in order.
+func TestLoad(t *testing.T) {
+	_, g, path := serve(t, func(f frame) []frame {
+		if f.kind == abi.LoadLoad {
+			return []frame{{abi.LoadLoad | abi.LoadAnswer, []byte{0, 7, 1, 0, 0}}}
+		}
+		return nil
+	})
+	object := bytes.Repeat([]byte("0123456789abcde"), 300)
+	c := connect(t, path)
+	pid, err := c.Load(object)
+	require.NoError(t, err)
+	assert.EqualValues(t, 0x107, pid)
+	require.NoError(t, c.Unload("some task"))
+	require.NoError(t, c.Close())
+	assert.Equal(t, frame{abi.LoadSetUp, binary.LittleEndian.AppendUint32(nil, uint32(len(object)))}, <-g.asked)
+	var got []byte
+	f := <-g.asked
+	for ; f.kind == abi.LoadWrite; f = <-g.asked {
+		assert.EqualValues(t, len(got), binary.LittleEndian.Uint32(f.payload))
+		got = append(got, f.payload[4:]...)
+	}
+	assert.Equal(t, object, got)
+	assert.Equal(t, frame{abi.LoadLoad, []byte{}}, f)
+	assert.Equal(t, frame{abi.LoadUnload, []byte("some task")}, <-g.asked)
+	assert.Equal(t, frame{abi.LoadHello, []byte{}}, <-g.asked, "what a client leaves is given up")
+}
+
+// TestErrors: what the kernel says is told in words, and the error is known.
+func TestErrors(t *testing.T) {
+	var status abi.ErrorCode
+	var on byte
+	_, _, path := serve(t, func(f frame) []frame {
+		if f.kind == on {
+			return []frame{{f.kind | abi.LoadAnswer, []byte{byte(status)}}}
+		}
+		return nil
+	})
+	for _, tt := range []struct {
+		on     byte
+		status abi.ErrorCode
+		said   string
+	}{
+		{abi.LoadSetUp, abi.NOMEM, "the machine has no memory for the object"},
+		{abi.LoadWrite, abi.INVAL, "its header does not tell its length"},
+		{abi.LoadLoad, abi.FAIL, "the kernel refuses it: the machine's console says why"},
+		{abi.LoadLoad, abi.NOMEM, "the machine has not enough memory for the task"},
+		{abi.LoadLoad, abi.OK, "no frame"}, // without a PID
+		{abi.LoadUnload, abi.NODEVICE, "there is no task of that name, nor with that PID"},
+		{abi.LoadUnload, abi.FAIL, "several tasks have that name"},
+		{abi.LoadTasks, abi.FAIL, "FAIL"},
+	} {
+		on, status = tt.on, tt.status
+		c := connect(t, path)
+		var err error
+		switch tt.on {
+		case abi.LoadUnload:
+			err = c.Unload("x")
+		case abi.LoadTasks:
+			_, err = c.Tasks()
+		default:
+			_, err = c.Load(make([]byte, 100))
+		}
+		assert.ErrorContains(t, err, tt.said)
+		if tt.status != abi.OK {
+			assert.ErrorIs(t, err, tt.status)
+		}
+		c.Close()
+	}
+	assert.ErrorContains(t, connect(t, path).Unload(strings.Repeat("x", abi.LoadPayload+1)), "want at most 1024")
+}
+
+// TestTasks: rows become tasks; one that is none is an error.
+func TestTasks(t *testing.T) {
+	row := append([]byte{0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 5}, "name"...)
+	rows := [][]byte{row, {0}}
+	_, _, path := serve(t, func(f frame) (answers []frame) {
+		if f.kind != abi.LoadTasks {
+			return nil
+		}
+		for _, r := range rows {
+			answers = append(answers, frame{abi.LoadTasks | abi.LoadAnswer, r})
+		}
+		return answers
+	})
+	c := connect(t, path)
+	tasks, err := c.Tasks()
+	require.NoError(t, err)
+	assert.Equal(t, []Task{{1, 2, 3, "Terminated", "name"}}, tasks)
+	rows = [][]byte{row[:13], {0}}
+	_, err = c.Tasks()
+	assert.ErrorIs(t, err, errFrame)
+	c.Close()
+	wrong := bytes.Clone(row)
+	wrong[13] = 6
+	rows = [][]byte{wrong, {0}}
+	_, err = connect(t, path).Tasks()
+	assert.ErrorIs(t, err, errFrame, "no such state")
+}
+
+// TestClientsThatAreNone: who sends what is no frame is not served, and the next one is.
+func TestClientsThatAreNone(t *testing.T) {
+	_, g, path := serve(t, nil)
+	for _, b := range []string{"GET / HTTP/1.1\r\n\r\n", "\x01\x02", string((frame{kind: 9}).append(nil)[:7]) + "x"} {
+		conn, err := net.Dial("unix", path)
+		require.NoError(t, err)
+		conn.Write([]byte(b))
+		conn.(*net.UnixConn).CloseWrite()
+		answer, _ := io.ReadAll(conn)
+		assert.Empty(t, answer)
+		conn.Close()
+		assert.Equal(t, byte(abi.LoadHello), (<-g.asked).kind)
+	}
+	assert.NoError(t, connect(t, path).Unload("x"))
+}
+
+// TestKernelThatIsNone: where the kernel answers what was not asked the socket is given up, and so are clients.
+func TestKernelThatIsNone(t *testing.T) {
+	for name, answer := range map[string][]frame{
+		"another answer": {{abi.LoadTasks | abi.LoadAnswer, []byte{0}}},
+		"no status":      {{abi.LoadUnload | abi.LoadAnswer, nil}},
+		"a refusal":      {{abi.LoadAnswer, []byte{byte(abi.INVAL)}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, path := serve(t, func(frame) []frame { return answer })
+			c := connect(t, path)
+			assert.ErrorContains(t, c.Unload("x"), "the machine has ended, or its kernel takes no tasks from its host")
+			c.Close()
+		})
+	}
+}
+
+// TestCloseEndsClients: a client that waits is told.
+func TestCloseEndsClients(t *testing.T) {
+	block := make(chan struct{})
+	s, g, path := serve(t, func(frame) []frame { <-block; return nil })
+	defer close(block)
+	c := connect(t, path)
+	go func() {
+		<-g.asked
+		s.Close()
+	}()
+	assert.Error(t, c.Unload("x"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := Connect(ctx, path)
+	assert.Error(t, err)
+}
+
+// FuzzReadFrame: what is read is what was written, or refused.
+func FuzzReadFrame(f *testing.F) {
+	f.Add((frame{abi.LoadHello, nil}).append(nil))
+	f.Add((frame{abi.LoadWrite, make([]byte, abi.LoadPayload)}).append(nil))
+	f.Add([]byte{1, 2, 3})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, err := readFrame(bytes.NewReader(b))
+		if err == nil {
+			assert.Equal(t, b[:abi.LoadHeader+len(got.payload)], got.append(nil))
+		}
+	})
+}
