@@ -105,12 +105,6 @@ func printTrace(w kernel.Writer, fp uint64) {
 	printAgain(w, again)
 }
 
-func printAgain(w kernel.Writer, n uint64) {
-	if n > 0 {
-		format.Print(w, "      ... and %d times more\n", n)
-	}
-}
-
 // printFrame prints the function, file and line of an instruction. It reports whether the return
 // address is known to be on top of the stack there.
 func printFrame(w kernel.Writer, pc uint64) (noFrame bool) {
@@ -119,14 +113,6 @@ func printFrame(w kernel.Writer, pc uint64) (noFrame bool) {
 		format.Print(w, "  0x%x: not in the kernel's code\n", pc)
 		return false
 	}
-	printName(w, "  ", &p.Function)
-	printName(w, "\n      ", &p.File)
-	format.Print(w, ":%d\n", uint64(p.Line))
+	printPlace(w, &p)
 	return p.NoFrame
-}
-
-func printName(w kernel.Writer, before string, n *functab.Name) {
-	w.WriteString(before)
-	w.WriteString(n.Prefix)
-	w.WriteString(n.Rest)
 }
