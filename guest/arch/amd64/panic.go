@@ -46,7 +46,9 @@ func kernelFault(x *context) {
 
 // aborts reports whether the exception is of the class of aborts: it is the machine's, or that of who set up stacks and tables, whichever
 // function it found (SDM vol. 3, 7.5).
-func (x *context) aborts() bool { return x.vector == vectorDoubleFault || x.vector == vectorMachineCheck }
+func (x *context) aborts() bool {
+	return x.vector == vectorDoubleFault || x.vector == vectorMachineCheck
+}
 
 // die takes the panics of package runtime. pc and fp tell where to begin the trace.
 func die(message string, pc, fp uintptr) {
