@@ -136,16 +136,20 @@ func add(pc uint64, f frame) bool {
 }
 
 // inTransit reports whether the frame pointer, or the return address on the stack, is not that of the function at pc: behind the first
-// instruction of one that keeps a frame pointer (PUSHQ BP; MOVQ SP, BP), and in a thunk of a call through a register.
+// instruction of one that keeps a frame pointer (PUSHQ BP; MOVQ SP, BP), and in a thunk of a call through a register. Or it is in a function
+// of the kernel, which would be cut.
 func inTransit(pc uint64) bool {
 	const thunk = ".retpoline"
 	var p functab.Place
-	if !place(pc, &p) || len(p.Function.Rest) > len(thunk) && p.Function.Rest[:len(thunk)] == thunk {
+	if !place(pc, &p) || len(p.Function.Rest) > len(thunk) && p.Function.Rest[:len(thunk)] == thunk || ofKernel(&p) {
 		return true
 	}
 	code := pointer[[3]byte](pc)
 	return *code == [3]byte{0x48, 0x89, 0xe5} // MOVQ SP, BP
 }
+
+// ofKernel reports whether an instruction is one of the kernel's, also where the compiler put it into a function of another.
+func ofKernel(p *functab.Place) bool { return p.File.Prefix == "kapsel/guest/kernel" }
 
 // PrintFrame writes the function, file and line of an instruction of the kernel.
 func (m *Machine) PrintFrame(w kernel.Writer, pc uint64) { printFrame(w, pc) }

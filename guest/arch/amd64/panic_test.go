@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"kapsel/guest/abi"
+	"kapsel/guest/functab"
 	"kapsel/guest/kernel"
 )
 
@@ -151,5 +152,19 @@ func TestAbortsAreNoCapsules(t *testing.T) {
 		assert.EqualValues(t, abi.ExitPanic, status)
 		assert.Equal(t, want, asked, "vector %d", vector)
 		panicking = false
+	}
+}
+
+// TestKernelPutIntoACapsule: where the compiler put a function of the kernel into a capsule's, an instruction of it is the kernel's, so that no NMI
+// cuts the kernel there. A library of the kernel's folder is none.
+func TestKernelPutIntoACapsule(t *testing.T) {
+	const capsule = "kapsel/guest/capsules/apploader"
+	for file, want := range map[functab.Name]bool{
+		{Prefix: capsule, Rest: "/apploader.go"}:                   false,
+		{Prefix: "kapsel/guest/kernel", Rest: "/loader.go"}:        true,
+		{Prefix: "kapsel/guest/kernel/format", Rest: "/format.go"}: false,
+	} {
+		p := functab.Place{Function: functab.Name{Prefix: capsule, Rest: ".(*AppLoader).Init"}, File: file}
+		assert.Equal(t, want, ofKernel(&p), file.Prefix+file.Rest)
 	}
 }
