@@ -153,10 +153,11 @@ func (u *Unwinder) add(pc uint64, f frame) bool {
 }
 
 // inTransit reports whether the frame pointer, or the return address on the stack, is not that of the function at pc: behind the first
-// instruction of one that keeps a frame pointer (PUSHQ BP; MOVQ SP, BP), and in a thunk of a call through a register.
+// instruction of one that keeps a frame pointer (PUSHQ BP; MOVQ SP, BP), and in a thunk of a call through a register. Or it is in a function
+// of the kernel, also where the compiler put that into a function of another: it would be cut.
 func (u *Unwinder) inTransit(pc uint64) bool {
 	const thunk = ".retpoline"
-	if !u.machine.Place(pc, &u.place) {
+	if !u.machine.Place(pc, &u.place) || u.place.File.Prefix == "kapsel/guest/kernel" {
 		return true
 	}
 	if name := u.place.Function.Rest; len(name) > len(thunk) && name[:len(thunk)] == thunk {
