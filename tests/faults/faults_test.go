@@ -90,7 +90,8 @@ func run(t *testing.T, fault inject.Fault) machine.Outcome {
 		Image:    image,
 		Cmdline:  fmt.Sprintf("no-dump inject=%d:%d:%d", fault.Point, fault.Kind, fault.Hit),
 		Devices:  []vmm.Device{vmm.Disk{Path: disk}, vmm.Entropy{}, vmm.Network{Connection: network.Config{User: true}}},
-		Watchdog: 200 * time.Millisecond,
+		Watchdog: time.Second,
+		Timeout:  15 * time.Second,
 	})
 }
 

@@ -39,7 +39,11 @@ var (
 	nmisBeat uint64
 
 	endedBeat = ^uint64(0) // when one of them last ended a capsule
+	late      int          // how many may still come for that capsule, though the kernel has returned to its main loop
 )
+
+// lateNMIs is how many NMIs may be on their way when one ends a capsule: a monitor looks at the heartbeat first, then sends.
+const lateNMIs = 2
 
 // lastNMI is the one that ends the machine even where a capsule may be what does not return: whenever one came, the kernel was working for
 // it. A monitor sends a few more.
@@ -64,8 +68,8 @@ func tryContain(message string, pc, fp uint64, x *context) (goesOn bool) {
 		if boundary := outermost(pc); boundary >= 0 {
 			goOnBehind(boundary)
 		}
-		goesOn = trace.Interrupted && mayWait()
 	}
+	goesOn = trace.Interrupted && mayWait()
 	containing = false
 	return goesOn
 }
@@ -81,7 +85,7 @@ func outermost(pc uint64) int {
 // goOnBehind goes on where a function of the trace returns to.
 func goOnBehind(boundary int) {
 	if trace.Interrupted {
-		endedBeat = heartbeat
+		endedBeat, late = heartbeat, lateNMIs
 	}
 	f := &frames[boundary]
 	onward = resumption{pc: *pointer[uint64](f.returns), sp: f.returns + 8, fp: f.fp}
@@ -99,7 +103,14 @@ func mayWait() bool {
 		nmis, nmisBeat = 0, heartbeat
 	}
 	nmis++
-	return nmis < lastNMI && (trace.HasCapsule() || endedBeat == heartbeat)
+	if nmis >= lastNMI {
+		return false
+	}
+	if trace.HasCapsule() || endedBeat == heartbeat {
+		return true
+	}
+	late--
+	return late >= 0
 }
 
 // walk finds the functions that were running, or reports false if they are too many, or lead to what is no stack.

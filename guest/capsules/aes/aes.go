@@ -63,12 +63,12 @@ type AES struct {
 
 // request is what a task asked for, and its message.
 type request struct {
-	chosen     bool // the next two
+	ticket     uint64 // order of turns; 0: nothing is asked for
+	chosen     bool   // the next two
 	algorithm  algorithm
 	encrypt    bool
 	parameters parameters
 
-	ticket  uint64 // order of turns; 0: nothing is asked for
 	offset  uint64 // in the source, of what is worked on next
 	open    bool   // a message goes on
 	message hil.AESMessage
@@ -78,7 +78,8 @@ type request struct {
 // Init ties the driver to its engine, of which it is the only client.
 func (a *AES) Init(k *kernel.Kernel, engine hil.AES, c capability.MemoryAllocation) {
 	a.engine = engine
-	a.grant.Init(k, abi.DriverAES, kernel.SlotCounts{Upcalls: crypted + 1, ReadOnly: source + 1, ReadWrite: destination + 1}, c)
+	a.grant.Init(k, abi.DriverAES, kernel.SlotCounts{Upcalls: crypted + 1, ReadOnly: source + 1, ReadWrite: destination + 1,
+		Ends: kernel.EndsFailed(crypted)}, c)
 	engine.SetAESClient(a)
 }
 
