@@ -40,6 +40,9 @@ func (c *Components) HandleDeferredCall() {
 	}
 }
 
+// Unsettled reports whether there are failures for HandleDeferredCall, which a board calls itself when the main loop has ended.
+func (c *Components) Unsettled() bool { return c.untold != 0 }
+
 // fallsSilent reports whether the kernel's messages go through one of a set of components.
 func (c *Components) fallsSilent(set uint64) bool {
 	for i := range c.list {

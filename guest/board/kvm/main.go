@@ -141,7 +141,11 @@ func main() {
 	}
 	b.kernel.Run(can.MainLoop)
 	b.injection.print(&b.debug)
-	b.printTasks(&b.debug)
+	b.printTasks(b.kernel.Messages())
+	if b.components.Unsettled() { // a capsule failed that prints
+		b.components.HandleDeferredCall()
+		b.printTasks(b.kernel.Messages())
+	}
 	b.drain()
 	amd64.Exit(b.kernel.ExitStatus())
 }
