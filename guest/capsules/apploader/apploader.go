@@ -66,7 +66,8 @@ const (
 // it among the drivers that they may use.
 func (d *AppLoader) Init(k *kernel.Kernel, loader *kernel.Loader, everyone bool, c capability.Set) {
 	d.kernel, d.loader, d.everyone, d.tasks = k, loader, everyone, c.TaskManagement
-	d.grant.Init(k, abi.DriverAppLoader, kernel.SlotCounts{Upcalls: upcalls, ReadOnly: source + 1}, c.MemoryAllocation)
+	d.grant.Init(k, abi.DriverAppLoader, kernel.SlotCounts{Upcalls: upcalls, ReadOnly: source + 1,
+		Ends: kernel.EndsFailed(setUpDone) | kernel.EndsFailed(loadDone) | kernel.EndsFailed(unloadDone)}, c.MemoryAllocation)
 	loader.SetLoaderClient(d)
 	k.OnTaskEnd(d, c.TaskManagement)
 }
