@@ -106,7 +106,7 @@ func (c *Client) each(kind byte, payload []byte, f func([]byte) error) error {
 	if err := (frame{kind, payload}).write(c.conn); err != nil {
 		return gone(err)
 	}
-	return gone(answered(c.conn, kind, func(a frame) error {
+	return gone(answered(func() (frame, error) { return readFrame(c.conn) }, kind, func(a frame) error {
 		if status := abi.ErrorCode(a.payload[0]); status != abi.OK {
 			return status
 		}
