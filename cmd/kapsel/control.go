@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"kapsel/guest/abi"
 	"kapsel/vmm"
 	"kapsel/vmm/control"
@@ -36,10 +38,16 @@ func (f controlFlag) Set(text string) error {
 	})
 }
 
+// maxSocketPath is how many bytes a unix socket's path can have, behind which a zero stands (unix(7)).
+const maxSocketPath = len(unix.RawSockaddrUnix{}.Path) - 1
+
 func controlPath(text string) (string, error) {
 	path := strings.TrimPrefix(text, "unix:")
-	if path == "" {
+	switch {
+	case path == "":
 		return "", errors.New("want unix:PATH, or PATH")
+	case len(path) > maxSocketPath:
+		return "", fmt.Errorf("a path of %d bytes: that of a socket has at most %d", len(path), maxSocketPath)
 	}
 	return path, nil
 }
@@ -93,7 +101,7 @@ func controlCommand(command string, args []string, std stdio) (int, error) {
 	}
 	client, err := control.Connect(ctx, o.path)
 	if err != nil {
-		return statusFailed, fmt.Errorf("--control %s: %w", o.path, err)
+		return statusFailed, fmt.Errorf("--control %s: %w: want the path that kapsel run --control has, while its machine runs", o.path, err)
 	}
 	defer client.Close()
 	if command == "tasks" {

@@ -248,6 +248,16 @@ func TestClientsThatWait(t *testing.T) {
 	}
 }
 
+// TestKernelThatIsSilent: a client does not wait for ever.
+func TestKernelThatIsSilent(t *testing.T) {
+	block := make(chan struct{})
+	_, _, path := serve(t, func(frame) []frame { <-block; return nil })
+	defer close(block)
+	c := connect(t, path)
+	c.patience = 50 * time.Millisecond
+	assert.ErrorContains(t, c.Unload("x"), "the machine does not answer")
+}
+
 // TestCloseEndsClients: a client that waits is told.
 func TestCloseEndsClients(t *testing.T) {
 	block := make(chan struct{})
