@@ -77,7 +77,7 @@ func TestGPIOScript(t *testing.T) {
 func TestUnusableGPIO(t *testing.T) {
 	for _, test := range []struct{ name, words, want string }{
 		{"no script", "script=/nowhere/script", `--gpio script=/nowhere/script: "/nowhere/script": no such file`},
-		{"a script that is none", "script=" + file(t, "script", []byte("button 9 press")), "line 1: there is no button 9: want button 0 to button 3"},
+		{"a script that is none", "script=" + file(t, "script", []byte("button 9 press")), `line 1: there is no button "9": want button 0 to button 3`},
 		{"no folder for changes", "json=/nowhere/changes", "--gpio json=/nowhere/changes: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -165,7 +165,10 @@ func (f fileFlag) Set(path string) error {
 // connectADC makes a converter of a file.
 func connectADC(ctx context.Context, path string) (vmm.Port, io.Closer, error) {
 	adc, err := peripheral.OpenADC(ctx, path)
-	return vmm.Port{Input: adc, Output: adc}, nil, err
+	if err != nil {
+		return vmm.Port{}, nil, err
+	}
+	return vmm.Port{Input: adc, Output: adc}, adc, nil
 }
 
 // connectDAC has a file take the values.
