@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -31,11 +32,20 @@ func (f controlFlag) Set(text string) error {
 		s, err := control.Listen(ctx, path, func(format string, args ...any) {
 			fmt.Fprintf(std.err, "kapsel: "+format+"\n", args...)
 		})
-		if errors.Is(err, syscall.EADDRINUSE) {
+		switch {
+		case !errors.Is(err, syscall.EADDRINUSE):
+		case !isSocket(path):
+			err = fmt.Errorf("%q is there, and is no socket: choose another path", path)
+		default:
 			err = fmt.Errorf("%w: another machine listens there, or one that was killed has left the socket: remove it, or choose another path", err)
 		}
 		return vmm.Port{Input: s, Output: s}, s, err
 	})
+}
+
+func isSocket(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode()&os.ModeSocket != 0
 }
 
 // maxSocketPath is how many bytes a unix socket's path can have, behind which a zero stands (unix(7)).
