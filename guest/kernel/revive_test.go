@@ -33,7 +33,6 @@ type mortalList struct {
 	driver     mortal
 	refuses    bool // to be made anew
 	inits      []string
-	ready      bool
 }
 
 func newMortals(t *testing.T) *mortalList {

@@ -40,7 +40,7 @@ type request struct {
 // Init ties the driver to the kernel.
 func (a *AppFlash) Init(k *kernel.Kernel, c capability.MemoryAllocation, writing capability.FlashWriting) {
 	a.writing = writing
-	a.grant.Init(k, abi.DriverAppFlash, kernel.SlotCounts{Upcalls: written + 1, ReadOnly: buffer + 1}, c)
+	a.grant.Init(k, abi.DriverAppFlash, kernel.SlotCounts{Upcalls: written + 1, ReadOnly: buffer + 1, Ends: kernel.EndsFailed(written)}, c)
 	a.deferred.Register(k, a)
 }
 

@@ -66,7 +66,11 @@ const (
 // it among the drivers that they may use.
 func (d *AppLoader) Init(k *kernel.Kernel, loader *kernel.Loader, everyone bool, c capability.Set) {
 	d.kernel, d.loader, d.everyone, d.tasks = k, loader, everyone, c.TaskManagement
-	d.grant.Init(k, abi.DriverAppLoader, kernel.SlotCounts{Upcalls: upcalls, ReadOnly: source + 1}, c.MemoryAllocation)
+	var ends kernel.Ends
+	for n := range uint32(upcalls) {
+		ends |= kernel.EndsFailed(n)
+	}
+	d.grant.Init(k, abi.DriverAppLoader, kernel.SlotCounts{Upcalls: upcalls, ReadOnly: source + 1, Ends: ends}, c.MemoryAllocation)
 	loader.SetLoaderClient(d)
 	k.OnTaskEnd(d, c.TaskManagement)
 }

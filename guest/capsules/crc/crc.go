@@ -43,7 +43,7 @@ type request struct {
 // Init ties the driver to its engine, of which it is the only client.
 func (c *CRC) Init(k *kernel.Kernel, engine hil.CRC, memory capability.MemoryAllocation) {
 	c.engine = engine
-	c.grant.Init(k, abi.DriverCRC, kernel.SlotCounts{Upcalls: computed + 1, ReadOnly: buffer + 1}, memory)
+	c.grant.Init(k, abi.DriverCRC, kernel.SlotCounts{Upcalls: computed + 1, ReadOnly: buffer + 1, Ends: kernel.EndsFailed(computed)}, memory)
 	engine.SetCRCClient(c)
 }
 

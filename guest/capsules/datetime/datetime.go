@@ -38,7 +38,7 @@ type request struct {
 // Init ties the driver to its clock, of which it is the only client.
 func (d *DateTime) Init(k *kernel.Kernel, clock hil.DateTime, c capability.MemoryAllocation) {
 	d.clock = clock
-	d.grant.Init(k, abi.DriverDateTime, kernel.SlotCounts{Upcalls: done + 1}, c)
+	d.grant.Init(k, abi.DriverDateTime, kernel.SlotCounts{Upcalls: done + 1, Ends: kernel.EndsFailed(done)}, c)
 	clock.SetDateTimeClient(d)
 }
 

@@ -36,7 +36,8 @@ type HMAC struct {
 
 // Init ties the driver to its engine, of which it is the only client.
 func (h *HMAC) Init(k *kernel.Kernel, engine hil.Digest, c capability.MemoryAllocation) {
-	h.init(k, abi.DriverHMAC, kernel.SlotCounts{Upcalls: verified + 1, ReadOnly: hmacCompare + 1, ReadWrite: hmacDigest + 1},
+	h.init(k, abi.DriverHMAC, kernel.SlotCounts{Upcalls: verified + 1, ReadOnly: hmacCompare + 1, ReadWrite: hmacDigest + 1,
+		Ends: kernel.EndsFailed(hashed) | kernel.EndsFailed(verified)},
 		buffers{data: hmacData, compare: hmacCompare, digest: hmacDigest}, engine, c)
 }
 

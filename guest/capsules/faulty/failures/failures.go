@@ -23,7 +23,7 @@ func Fail(way uint32) {
 	case abi.FaultyPanic:
 		panic(Told)
 	case abi.FaultyLoop:
-		for {
+		for way == abi.FaultyLoop {
 		}
 	case abi.FaultyNoClient:
 		client.Call()
