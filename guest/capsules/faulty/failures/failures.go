@@ -23,7 +23,8 @@ func Fail(way uint32) {
 	case abi.FaultyPanic:
 		panic(Told)
 	case abi.FaultyLoop:
-		for way == abi.FaultyLoop {
+		for {
+			bytes[0]++
 		}
 	case abi.FaultyNoClient:
 		client.Call()
