@@ -208,6 +208,9 @@ exit status of run, the monitor's own:
   124        ended by --timeout; the processor's state is on standard error
   125        the monitor, QEMU or the host failed, or the guest's processor shut down or was reset
   130        left with Ctrl-A x; in general 128+n when ended by signal n
+exit status of load, of unload and of tasks:
+  0; 2 if the command line or a file cannot be used; 125 if the machine cannot be reached or
+  refuses, for a reason that its console has in full
 exit status of bench:
   0, or 1 if a path does not stand as in the golden file; 2, 124, 125 and 128+n as of run
 exit status of disk:
