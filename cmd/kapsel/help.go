@@ -114,8 +114,8 @@ flags of run, anywhere on the line:
                           and line (default 10s; 0: never, else 100ms or more); a task may
                           compute for as long as it likes
   --cmdline TEXT          the kernel's command line: boot-ticks, console, no-dump, fault=...,
-                          scheduler=..., credentials=..., identity=..., capsules=...,
-                          mitigations=... (see README.md)
+                          scheduler=..., credentials=..., identity=..., management=...,
+                          capsules=..., mitigations=... (see README.md)
   --disk FILE[,ro]        a virtio block device: a raw image, or a block device of the host;
                           ro: the guest cannot write to it, and others may read it, too.
                           May be repeated; tasks keep data on the first, if kapsel disk
@@ -138,9 +138,9 @@ flags of run, anywhere on the line:
   --adc FILE              an analog-to-digital converter with the values of FILE: docs/devices.md
   --dac FILE              a digital-to-analog converter, whose values go to FILE, a line each
   --buzzer                a buzzer, which is told of on standard error
+  --screen FILE           a text screen: FILE has its rows, or is a terminal that shows them
   --control unix:PATH     make a unix socket, for the user alone, by which kapsel load, unload
                           and tasks reach the machine, which then stays up without tasks
-  --screen FILE           a text screen: FILE has its rows, or is a terminal that shows them
   --gpio[=WORD,...]       a virtio GPIO device: 4 LEDs, 4 buttons and 8 pins, whose changes are
                           lines on standard error, as "gpio: led 0 on". KVM alone has it
                           json=FILE     the changes are JSON, in FILE; - is standard error
@@ -208,6 +208,9 @@ exit status of run, the monitor's own:
   124        ended by --timeout; the processor's state is on standard error
   125        the monitor, QEMU or the host failed, or the guest's processor shut down or was reset
   130        left with Ctrl-A x; in general 128+n when ended by signal n
+exit status of load, of unload and of tasks:
+  0; 2 if the command line or a file cannot be used; 125 if the machine cannot be reached or
+  refuses, for a reason that its console has in full
 exit status of bench:
   0, or 1 if a path does not stand as in the golden file; 2, 124, 125 and 128+n as of run
 exit status of disk:

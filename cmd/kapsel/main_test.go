@@ -345,6 +345,7 @@ func TestHelpAndVersion(t *testing.T) {
 		{"help of help", []string{"help", "--help"}, helpText},
 		{"help of run", []string{"help", "run"}, helpFor("run")},
 		{"help of bench", []string{"help", "bench"}, helpFor("bench")},
+		{"help of load", []string{"help", "load"}, helpFor("load")},
 		{"help of disk", []string{"help", "disk"}, helpFor("disk")},
 		{"help of version", []string{"help", "version"}, helpFor("version")},
 		{"run's own", []string{"run", "--help"}, helpFor("run")},

@@ -22,7 +22,7 @@ type Grant[T any] struct {
 }
 
 // SlotCounts says how many slots a driver has of each kind: one more than the highest
-// subscribe or allow number that it knows. Each is at most 255.
+// subscribe or allow number that it knows. Each is at most 255. Ends is said wherever there are upcalls, which tools/capcheck proves.
 type SlotCounts struct {
 	Upcalls, ReadOnly, ReadWrite, UserspaceReadable uint8
 	Ends                                            Ends

@@ -187,8 +187,11 @@ func (s *Slots) takePending(t *Task) Pending {
 }
 
 // Ends says which upcalls of a driver end an operation, so that a task is told when the capsule fails: a union of EndsFailed and
-// EndsEmpty.
+// EndsEmpty, or EndsNothing.
 type Ends uint32
+
+// EndsNothing is for upcalls that tell of what happens, and end no operation.
+const EndsNothing Ends = 0
 
 // EndsFailed is an upcall, of a number below 16, that ends an operation and has a status as its first argument: abi.FAIL then.
 func EndsFailed(n uint32) Ends { return 1 << n }

@@ -25,6 +25,7 @@ const (
 	ruleTypes     rule = "the image has no type descriptors (tools/mkimage/types.go), which a type switch reads"
 	ruleRecursion rule = "ring 0 does not recurse: its stack is of fixed size"
 	ruleClient    rule = "methods of client interfaces have no results: a client that fails is cut off"
+	ruleEnds      rule = "a driver says which of its upcalls end an operation (kernel.Ends): a task that waits for one is told when the capsule fails"
 	ruleWiring    rule = "a board's list says of each capsule which others it uses: they take it with them when they fail"
 )
 

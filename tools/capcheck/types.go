@@ -27,6 +27,9 @@ func (m *module) checkTypes() ([]breach, error) {
 	for _, t := range all {
 		found = append(found, m.checkPrivileges(t)...)
 		found = append(found, m.checkGrants(t)...)
+		if t.layer.kind == capsule {
+			found = append(found, m.checkEnds(t)...)
+		}
 		if t.layer.kind == board {
 			found = append(found, m.checkWiring(t)...)
 		}

@@ -239,6 +239,43 @@ func (m *module) checkClients(t *typed) []breach {
 	return found
 }
 
+// checkEnds finds drivers that have upcalls and do not say which of them end an operation.
+func (m *module) checkEnds(t *typed) []breach {
+	var found []breach
+	for _, file := range t.syntax {
+		ast.Inspect(file, func(n ast.Node) bool {
+			counts, ok := n.(*ast.CompositeLit)
+			if ok && m.isSlotCounts(t, counts) && has(counts, "Upcalls") && !has(counts, "Ends") {
+				found = append(found, m.breach(counts.Pos(), ruleEnds, "SlotCounts without Ends"))
+			}
+			return true
+		})
+	}
+	return found
+}
+
+// isSlotCounts reports whether a literal is a kernel.SlotCounts.
+func (m *module) isSlotCounts(t *typed, literal *ast.CompositeLit) bool {
+	name, ok := literal.Type.(*ast.SelectorExpr)
+	if !ok {
+		return false
+	}
+	o := t.info.Uses[name.Sel]
+	return o != nil && o.Name() == "SlotCounts" && m.dirOf(o) == "guest/kernel"
+}
+
+// has reports whether a literal gives a field a value by its name.
+func has(literal *ast.CompositeLit, field string) bool {
+	return slices.ContainsFunc(literal.Elts, func(e ast.Expr) bool {
+		kv, ok := e.(*ast.KeyValueExpr)
+		if !ok {
+			return false
+		}
+		key, ok := kv.Key.(*ast.Ident)
+		return ok && key.Name == field
+	})
+}
+
 // String is a line that says what the component uses.
 func (c *component) String() string {
 	if len(c.uses) == 0 {

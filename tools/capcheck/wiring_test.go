@@ -117,3 +117,23 @@ type Source interface {
 		assert.Contains(t, errs, "guest/kernel/hil/source.go:5: "+c.breach+": "+string(ruleClient))
 	}
 }
+
+// TestUpcallsSayWhatTheyEnd: a driver that has upcalls and does not say which of them end an operation is a breach.
+func TestUpcallsSayWhatTheyEnd(t *testing.T) {
+	const counts = "package kernel\n\ntype SlotCounts struct{ Upcalls, ReadOnly, Ends uint8 }\n"
+	for _, c := range []struct {
+		fields string
+		breach bool
+	}{
+		{"", false},
+		{"ReadOnly: 1", false},
+		{"Upcalls: 1, Ends: 0", false},
+		{"Upcalls: 1, ReadOnly: 1", true},
+	} {
+		_, _, errs := checkTree(t, map[string]string{
+			"guest/kernel/grant.go":        counts,
+			"guest/capsules/led/counts.go": "package led\n\nimport \"kapsel/guest/kernel\"\n\nfunc counts() kernel.SlotCounts { return kernel.SlotCounts{" + c.fields + "} }\n",
+		})
+		assert.Equal(t, c.breach, strings.Contains(errs, "guest/capsules/led/counts.go:5: SlotCounts without Ends: "+string(ruleEnds)), "%s: %s", c.fields, errs)
+	}
+}

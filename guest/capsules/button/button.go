@@ -29,7 +29,7 @@ type Button struct {
 // button pressed.
 func (b *Button) Init(k *kernel.Kernel, pins hil.GPIO, c capability.MemoryAllocation) {
 	b.pins = pins
-	b.grant.Init(k, abi.DriverButton, kernel.SlotCounts{Upcalls: changed + 1}, c)
+	b.grant.Init(k, abi.DriverButton, kernel.SlotCounts{Upcalls: changed + 1, Ends: kernel.EndsNothing}, c)
 	pins.SetGPIOClient(b)
 	for i := range int(b.buttons()) {
 		pins.TellOf(i, hil.BothEdges)

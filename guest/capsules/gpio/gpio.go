@@ -39,7 +39,7 @@ type GPIO struct {
 // Init ties the driver to the pins, whose only client it is.
 func (g *GPIO) Init(k *kernel.Kernel, pins hil.GPIO, c capability.MemoryAllocation) {
 	g.pins = pins
-	g.grant.Init(k, abi.DriverGPIO, kernel.SlotCounts{Upcalls: changed + 1}, c)
+	g.grant.Init(k, abi.DriverGPIO, kernel.SlotCounts{Upcalls: changed + 1, Ends: kernel.EndsNothing}, c)
 	pins.SetGPIOClient(g)
 }
 

@@ -35,7 +35,7 @@ type IPC struct {
 func (d *IPC) Init(k *kernel.Kernel, m capability.MemoryAllocation, s capability.MemorySharing) {
 	s.Require()
 	d.kernel, d.sharing = k, s
-	counts := kernel.SlotCounts{Upcalls: kernel.MaxTasks, ReadOnly: nameBuffer + 1, ReadWrite: kernel.MaxTasks}
+	counts := kernel.SlotCounts{Upcalls: kernel.MaxTasks, ReadOnly: nameBuffer + 1, ReadWrite: kernel.MaxTasks, Ends: kernel.EndsNothing}
 	d.grant.Init(k, abi.DriverIPC, counts, m)
 }
 
