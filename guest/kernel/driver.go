@@ -81,7 +81,13 @@ func (t *driverTable) of(number uint32) uint32 {
 }
 
 // find is the driver with that number, or nil.
-func (t *driverTable) find(number uint32) Driver { return t.places[t.of(number)].driver }
+func (t *driverTable) find(number uint32) Driver {
+	for i := uint32(0); ; i++ {
+		if p := t.place(number, i); p.key == key(number) || p.key == 0 {
+			return p.driver
+		}
+	}
+}
 
 // AddDriver gives the driver its number. It is called before the first Load, with a number that
 // no other driver has, for 64 drivers at most: otherwise it is a wiring error.

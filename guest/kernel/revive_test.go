@@ -34,7 +34,6 @@ type mortalList struct {
 	breaks     kernel.DeferredCall // the driver's, too: it fails in it
 	refuses    bool                // to be made anew
 	inits      []string
-	ready      bool
 }
 
 func newMortals(t *testing.T) *mortalList { return newMortalsWith(t, func([]kernel.Component) {}) }
