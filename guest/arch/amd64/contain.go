@@ -51,7 +51,7 @@ func tryContain(message string, pc, fp uint64, x *context) (goesOn bool) {
 	if containing && x != nil && x.vector == vectorNMI {
 		return mayWait()
 	}
-	if containing || panicking {
+	if containing || panicking || x != nil && x.aborts() {
 		return false
 	}
 	containing = true
@@ -68,6 +68,12 @@ func tryContain(message string, pc, fp uint64, x *context) (goesOn bool) {
 	}
 	containing = false
 	return goesOn
+}
+
+// aborts reports whether the exception is of the class of aborts: it is the machine's, or that of who set up stacks and tables, whichever
+// function it found (SDM vol. 3, 7.5).
+func (x *context) aborts() bool {
+	return x.vector == vectorDoubleFault || x.vector == vectorMachineCheck
 }
 
 // outermost is the function of the trace that is to return to its caller, or -1.
