@@ -27,7 +27,7 @@ func (m *Machine) OnPanic(who Mourner) { mourner = who }
 // kernelFault is entered from trap_amd64.s: an exception in ring 0, or a machine check. It returns where the kernel is to go on, for a while.
 func kernelFault(x *context) {
 	message := faultName(uint8(x.vector), x.code)
-	if contain != nil && !x.aborts() && contain(message, x.rip, x.rbp, x) {
+	if contain != nil && contain(message, x.rip, x.rbp, x) {
 		return
 	}
 	w := startPanic(message)
@@ -42,12 +42,6 @@ func kernelFault(x *context) {
 	printTrace(w, x.rbp)
 	x.print(w)
 	endPanic(w)
-}
-
-// aborts reports whether the exception is of the class of aborts: it is the machine's, or that of who set up stacks and tables, whichever
-// function it found (SDM vol. 3, 7.5).
-func (x *context) aborts() bool {
-	return x.vector == vectorDoubleFault || x.vector == vectorMachineCheck
 }
 
 // die takes the panics of package runtime. pc and fp tell where to begin the trace.
