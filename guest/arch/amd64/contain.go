@@ -20,14 +20,7 @@ func (m *Machine) Contain(c *kernel.Components) {
 // tryContain goes on behind the call of a capsule that failed. Else it returns true if the kernel is to go on where the watchdog interrupted
 // it, and false if the machine ends.
 func tryContain(message string, pc, fp uint64, x *context) (goesOn bool) {
-<<<<<<< HEAD
-	if panicking {
-=======
-	if containing && x != nil && x.vector == vectorNMI {
-		return mayWait()
-	}
-	if containing || panicking || x != nil && x.aborts() {
->>>>>>> h12/attack1
+	if panicking || x != nil && aborts(x.vector) {
 		return false
 	}
 	f := unwind.Failure{Message: message, PC: pc, FP: fp}
@@ -42,7 +35,6 @@ func tryContain(message string, pc, fp uint64, x *context) (goesOn bool) {
 	return goesOn
 }
 
-<<<<<<< HEAD
 // ownStack implements unwind.Machine.
 type ownStack struct{}
 
@@ -51,18 +43,6 @@ var ownStacks ownStack
 func (*ownStack) Word(addr uint64) (word uint64, ok bool) {
 	if !onStack(addr, 8) {
 		return 0, false
-=======
-// aborts reports whether the exception is of the class of aborts: it is the machine's, or that of who set up stacks and tables, whichever
-// function it found (SDM vol. 3, 7.5).
-func (x *context) aborts() bool {
-	return x.vector == vectorDoubleFault || x.vector == vectorMachineCheck
-}
-
-// outermost is the function of the trace that is to return to its caller, or -1.
-func outermost(pc uint64) int {
-	if trace.Interrupted && inTransit(pc) {
-		return -1
->>>>>>> h12/attack1
 	}
 	return *pointer[uint64](addr), true
 }

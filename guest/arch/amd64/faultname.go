@@ -64,3 +64,7 @@ func faultName(vector uint8, code uint64) string {
 	}
 	return pageFaultNames[try][code&faultPresent]
 }
+
+// aborts reports whether an exception is of the class of aborts: it is the machine's, or that of who set up stacks and tables, whichever
+// function it found (SDM vol. 3, 7.5).
+func aborts(vector uint64) bool { return vector == vectorDoubleFault || vector == vectorMachineCheck }
