@@ -13,6 +13,9 @@ import (
 // less.
 const patience = 50
 
+// leastLooks is how often a read looks before it gives up, though its time is over: the machine may have stood still meanwhile.
+const leastLooks = 32
+
 // Years that the clock has. The byte for the century is one of RAM on old machines: any that is not of these years says 20.
 const (
 	firstYear = 1900
@@ -27,6 +30,7 @@ type Clock struct {
 	deferred kernel.DeferredCall
 	state    state
 	giveUp   uint64             // when a read does
+	looks    uint32             // of a read
 	last     reading            // what it read last, of which the second time it is sure
 	to       hil.DateTimeValues // what the clock is to be set to
 }
@@ -84,7 +88,7 @@ func (c *Clock) GetDateTime() abi.ErrorCode {
 		return abi.BUSY
 	}
 	c.giveUp = c.time.Now() + uint64(c.time.Frequency())/patience
-	c.last = reading{}
+	c.last, c.looks = reading{}, 0
 	return c.begin(reads)
 }
 
@@ -129,7 +133,7 @@ func (c *Clock) tryRead() {
 		}
 		c.last = now
 	}
-	if c.time.Now() >= c.giveUp {
+	if c.looks++; c.looks >= leastLooks && c.time.Now() >= c.giveUp {
 		c.state = idle
 		c.client.GetDateTimeDone(hil.DateTimeValues{}, abi.FAIL)
 		return
