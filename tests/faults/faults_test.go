@@ -29,7 +29,7 @@ import (
 
 const image = "test/injected/injected.elf"
 
-// timeout is when a machine is ended that hangs: far more than any takes.
+// timeout is when a machine is ended that hangs: far more than any takes, but in the rig.
 const timeout = 20 * time.Second
 
 // Exit codes of tests/guest/labour.
@@ -105,16 +105,23 @@ func run(t *testing.T, fault inject.Fault, policy string) machine.Outcome {
 	disk := filepath.Join(t.TempDir(), "disk")
 	_, err := volume.Format(disk, volume.Options{Size: 4 << 20})
 	require.NoError(t, err)
-	watchdog := 5 * time.Second
+	watchdog := 30 * time.Second
 	if fault.Kind == inject.Loop {
-		watchdog = time.Second
+		watchdog = 2 * time.Second
+		if machine.InRig() {
+			watchdog = 5 * time.Second
+		}
+	}
+	limit := timeout
+	if machine.InRig() {
+		limit = machine.Timeout
 	}
 	return machine.Boot(t, machine.Guest{
 		Image:    image,
 		Cmdline:  fmt.Sprintf("no-dump management=all capsules=%s inject=%d:%d:%d", policy, fault.Point, fault.Kind, fault.Hit),
 		Devices:  []vmm.Device{vmm.Disk{Path: disk}, vmm.Entropy{}, vmm.Network{Connection: network.Config{User: true}}, ports(t)},
 		Watchdog: watchdog,
-		Timeout:  timeout,
+		Timeout:  limit,
 	})
 }
 
