@@ -10,8 +10,8 @@ import (
 )
 
 // patience is how long a read waits for the clock, in parts of a second: an update, which takes 2 ms, and the read behind it take much
-// less.
-const patience = 50
+// less, but a virtual clock may be late.
+const patience = 4
 
 // leastLooks is how often a read looks before it gives up, though its time is over: the machine may have stood still meanwhile.
 const leastLooks = 32
