@@ -10,8 +10,11 @@ import (
 )
 
 // patience is how long a read waits for the clock, in parts of a second: an update, which takes 2 ms, and the read behind it take much
-// less.
-const patience = 50
+// less, but a virtual clock may be late.
+const patience = 4
+
+// leastLooks is how often a read looks before it gives up, though its time is over: the machine may have stood still meanwhile.
+const leastLooks = 32
 
 // Years that the clock has. The byte for the century is one of RAM on old machines: any that is not of these years says 20.
 const (
@@ -27,6 +30,7 @@ type Clock struct {
 	deferred kernel.DeferredCall
 	state    state
 	giveUp   uint64             // when a read does
+	looks    uint32             // of a read
 	last     reading            // what it read last, of which the second time it is sure
 	to       hil.DateTimeValues // what the clock is to be set to
 }
@@ -84,7 +88,7 @@ func (c *Clock) GetDateTime() abi.ErrorCode {
 		return abi.BUSY
 	}
 	c.giveUp = c.time.Now() + uint64(c.time.Frequency())/patience
-	c.last = reading{}
+	c.last, c.looks = reading{}, 0
 	return c.begin(reads)
 }
 
@@ -129,7 +133,7 @@ func (c *Clock) tryRead() {
 		}
 		c.last = now
 	}
-	if c.time.Now() >= c.giveUp {
+	if c.looks++; c.looks >= leastLooks && c.time.Now() >= c.giveUp {
 		c.state = idle
 		c.client.GetDateTimeDone(hil.DateTimeValues{}, abi.FAIL)
 		return

@@ -99,7 +99,7 @@ func newClock(t *testing.T, control byte, at [timeSize]byte) (*kerneltest.Machin
 
 // run lets the kernel work for 50 ms.
 func run(m *kerneltest.Machine) {
-	m.AddTask("idle", func(k *kerneltest.Task) { k.Spin(50_000) }, nil)
+	m.AddTask("idle", func(k *kerneltest.Task) { k.Spin(300_000) }, nil)
 	m.Run()
 }
 

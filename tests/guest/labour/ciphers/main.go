@@ -32,6 +32,7 @@ func main() {
 		if err := labour.Same(out[:], i); err != nil {
 			return err
 		}
+		copy(sealed[:], plain[:8])
 		if err := task.SealCCM(sealed[:], key, vector[:13], plain[:40], 8, 8); err != nil {
 			return err
 		}

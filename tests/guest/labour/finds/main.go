@@ -1,6 +1,6 @@
 //go:build kapsel_task
 
-// Command finds finds another task by its name.
+// Command finds finds itself by its name.
 package main
 
 import (
@@ -10,7 +10,7 @@ import (
 
 func main() {
 	labour.Do(20, func(int) error {
-		_, err := task.Discover("sums")
+		_, err := task.Discover("finds")
 		return err
 	})
 }
