@@ -12,6 +12,7 @@ const (
 	FaultyInCallback     // from that, at once
 	FaultyInLateCallback // from that, later
 	FaultyMisuse         // of the kernel
+	FaultyInDepth        // by using up the stack
 )
 
 // FaultyEnded is DriverFaulty's upcall.

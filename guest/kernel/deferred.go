@@ -63,9 +63,9 @@ type deferredClient struct {
 	client DeferredClient
 }
 
-// run calls the clients that wait, in the order of their registration, each once.
+// run calls the clients that wait, in the order of their registration, each once, but those that fail meanwhile.
 func (d *deferredCalls) run() {
-	for waiting := d.pending; waiting != 0; waiting &= waiting - 1 {
+	for waiting := d.pending; waiting != 0; waiting &= (waiting - 1) & d.pending {
 		i := bits.TrailingZeros64(waiting)
 		d.pending &^= 1 << i
 		d.clients[i].client.HandleDeferredCall()

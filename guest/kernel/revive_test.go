@@ -31,11 +31,15 @@ type mortalList struct {
 	components kernel.Components
 	host       host
 	driver     mortal
-	refuses    bool // to be made anew
+	breaks     kernel.DeferredCall // the driver's, too: it fails in it
+	refuses    bool                // to be made anew
 	inits      []string
 }
 
-func newMortals(t *testing.T) *mortalList {
+func newMortals(t *testing.T) *mortalList { return newMortalsWith(t, func([]kernel.Component) {}) }
+
+// newMortalsWith makes a list that change has changed.
+func newMortalsWith(t *testing.T, change func(list []kernel.Component)) *mortalList {
 	l := &mortalList{machine: newMachine(t)}
 	caps := l.Capabilities
 	line := func(name, uses string, clear func(), init func() bool) kernel.Component {
@@ -45,12 +49,13 @@ func newMortals(t *testing.T) *mortalList {
 		}}
 	}
 	list := []kernel.Component{
-		line("mortal", "", func() { l.driver = mortal{} }, func() bool {
+		line("mortal", "", func() { l.driver, l.breaks = mortal{}, kernel.DeferredCall{} }, func() bool {
 			if l.refuses {
 				return false
 			}
 			l.driver.grant.Init(&l.Kernel, mortalDriver, kernel.SlotCounts{Upcalls: 2, ReadWrite: 1,
 				Ends: kernel.EndsFailed(0) | kernel.EndsEmpty(1)}, caps.MemoryAllocation)
+			l.breaks.Register(&l.Kernel, breaks{l})
 			l.driver.work.Register(&l.Kernel, &l.driver)
 			l.Kernel.AddDriver(mortalDriver, &l.driver)
 			l.components.Serve(3, &l.driver)
@@ -59,19 +64,25 @@ func newMortals(t *testing.T) *mortalList {
 		line("user", "mortal", func() {}, func() bool { return true }),
 		line("other", "", func() { t.Error("another is cleared") }, func() bool { return true }),
 	}
+	change(list)
 	l.components.SetPolicy(kernel.RestartCapsule, 2)
 	l.components.Init(&l.Kernel, list, &l.host, caps)
 	l.components.Wire()
 	l.components.WireRest()
-	l.Lines[9] = l.fail
+	l.Lines[9] = func() { l.fail("mortal") }
 	return l
 }
 
-// fail is a failure of the driver, from an interrupt.
-func (l *mortalList) fail() {
+// breaks is a client of a deferred call in which the driver fails.
+type breaks struct{ *mortalList }
+
+func (b breaks) HandleDeferredCall() { b.fail("mortal") }
+
+// fail is a failure of a capsule, from an interrupt.
+func (l *mortalList) fail(name string) {
 	var trace kernel.Trace
 	trace.Reset("division")
-	trace.Add(0x10, "kapsel/guest/capsules/mortal", ".(*mortal).HandleInterrupt", &l.components)
+	trace.Add(0x10, "kapsel/guest/capsules/"+name, ".(*mortal).HandleInterrupt", &l.components)
 	trace.Add(0x20, "kapsel/guest/kernel", ".(*Kernel).work", &l.components)
 	if l.components.Contain(&trace) != 0 {
 		panic("it is not contained")
@@ -174,4 +185,40 @@ func TestReviveRefused(t *testing.T) {
 	require.False(t, l.Run(), "a task waits for ever")
 	assert.Contains(t, l.Log.String(), "kapsel: capsule mortal cannot be made anew: it stays off\n")
 	assert.Equal(t, []string{"mortal", "user", "other", "mortal"}, l.inits)
+}
+
+// TestFailureDropsDeferredCalls: deferred calls of a capsule that wait when it fails are not made, also if it fails in one of them.
+func TestFailureDropsDeferredCalls(t *testing.T) {
+	l := newMortals(t)
+	l.Lines[8] = func() {
+		l.breaks.Set()
+		l.driver.work.Set()
+	}
+	l.AddTask("task", func(k *kerneltest.Task) {
+		l.CPU.Raise(8)
+		k.Spin(100)
+		assert.Equal(t, [4]uint64{uint64(abi.Success2U32), 1, 1}, k.Command(mortalDriver, mortalCount, 0, 0))
+	}, nil)
+	l.Load()
+	require.False(t, l.Run(), "a task waits for ever")
+	assert.Contains(t, l.Log.String(), "it is made anew, 1 of 2 times\n")
+}
+
+// TestReportsByPolling: while what the kernel prints by is cleared, all reports are printed without it.
+func TestReportsByPolling(t *testing.T) {
+	l := newMortalsWith(t, func(list []kernel.Component) { list[0].Debug = true })
+	l.Lines[8] = func() {
+		l.fail("user")
+		l.fail("mortal")
+	}
+	l.AddTask("task", func(k *kerneltest.Task) {
+		l.CPU.Raise(8)
+		k.Spin(100)
+	}, nil)
+	l.Load()
+	require.False(t, l.Run(), "a task waits for ever")
+	assert.NotContains(t, l.Log.String(), "failed: division")
+	for _, name := range []string{"user", "mortal"} {
+		assert.Contains(t, l.host.log.String(), "kapsel: capsule "+name+" failed: division\n  at 0x10\n")
+	}
 }

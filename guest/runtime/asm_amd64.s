@@ -13,13 +13,15 @@ TEXT runtime·getfp<ABIInternal>(SB), NOSPLIT|NOFRAME, $0
 	RET
 
 // morestack is where a function's first instructions go when the stack is too small for it.
-// The stack does not grow: the program dies, on a stack of its own for that.
+// The stack does not grow: the program dies, on a stack of its own for that. The function has no frame yet: BP
+// in the place of the address behind its call, below its own return address, is one.
 TEXT runtime·morestack_noctxt(SB), NOSPLIT|NOFRAME, $0
 	JMP runtime·morestack(SB)
 
 TEXT runtime·morestack(SB), NOSPLIT|NOFRAME, $0
 	MOVQ 0(SP), AX                        // the function that needed more
-	MOVQ BP, BX
+	MOVQ BP, 0(SP)
+	MOVQ SP, BX
 	LEAQ runtime·panicStack(SB), CX
 	MOVQ CX, 16(R14)                      // g.stackguard0
 	LEAQ 4096(CX), SP

@@ -20,13 +20,15 @@ func TestContain(t *testing.T) {
 		Modules: [][]byte{machine.Object(t, "test/awaits.tbf"), machine.Object(t, "test/fails.tbf"), machine.Object(t, "counter.tbf")},
 	})
 	ended(t, out, abi.ExitOK)
-	inOrder(t, out.Console, "fails: 42 contained, 0 not\n")
+	inOrder(t, out.Console, "fails: 48 contained, 0 not\n")
 	inOrder(t, out.Console, "awaits: Yield-WaitFor was told 1\n", "awaits: a function was told 1\n", "awaits: ends\n")
 	inOrder(t, out.Console, "counter: 1\n", "counter: 10\n")
 	inOrder(t, out.Console, "kapsel: capsule faulty failed: index out of range [7] with length 7\n",
 		"  kapsel/guest/capsules/faulty/failures.Fail\n", "  kapsel/guest/capsules/faulty.(*Faulty).Command\n",
 		"  it is made anew, 1 of ")
 	inOrder(t, out.Console, "kapsel: capsule faulty failed: misuse: a deferred call was set before it was registered\n")
+	inOrder(t, out.Console, "kapsel: capsule faulty failed: stack overflow\n",
+		"  kapsel/guest/capsules/faulty.useUp\n", "  kapsel/guest/capsules/faulty.(*Faulty).Command\n")
 	inOrder(t, out.Console, "kapsel: capsule faultymux failed: ", "  with it fall faulty\n")
 }
 

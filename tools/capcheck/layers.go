@@ -105,6 +105,7 @@ var layers = []layer{
 		library: []string{"math/bits"}},
 	{packages: "guest/dma", kind: trusted,
 		imports: []string{"guest/abi", "guest/kernel/capability"}},
+	{packages: "guest/arch/amd64/unwind", kind: kernel, imports: []string{"guest/abi", "guest/functab", "guest/kernel"}},
 	{packages: "guest/arch/amd64/mitigation", kind: kernel,
 		imports: []string{"guest/kernel/format"}},
 	{packages: "guest/arch/...", kind: trusted,

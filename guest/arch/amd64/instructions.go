@@ -2,7 +2,10 @@
 
 package amd64
 
-import "kapsel/guest/abi"
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/arch/amd64/unwind"
+)
 
 // What Go cannot say. Host tests have stand-ins for all of it (processor_host.go).
 
@@ -80,7 +83,7 @@ func idle()
 // resume goes on behind a return of a function that was running, with those results, and zeros in what else can be one. It does not return.
 //
 // Precondition: the stack from to.sp on, and to.fp, are as that function's caller left them.
-func resume(to *resumption)
+func resume(to *unwind.Resumption)
 
 // poll takes the interrupts that wait.
 func poll()

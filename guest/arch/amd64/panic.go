@@ -27,7 +27,7 @@ func (m *Machine) OnPanic(who Mourner) { mourner = who }
 // kernelFault is entered from trap_amd64.s: an exception in ring 0, or a machine check. It returns where the kernel is to go on, for a while.
 func kernelFault(x *context) {
 	message := faultName(uint8(x.vector), x.code)
-	if contain != nil && contain(message, x.rip, x.rbp, x) {
+	if contain != nil && !x.aborts() && contain(message, x.rip, x.rbp, x) {
 		return
 	}
 	w := startPanic(message)
@@ -42,6 +42,12 @@ func kernelFault(x *context) {
 	printTrace(w, x.rbp)
 	x.print(w)
 	endPanic(w)
+}
+
+// aborts reports whether the exception is of the class of aborts: it is the machine's, or that of who set up stacks and tables, whichever
+// function it found (SDM vol. 3, 7.5).
+func (x *context) aborts() bool {
+	return x.vector == vectorDoubleFault || x.vector == vectorMachineCheck
 }
 
 // die takes the panics of package runtime. pc and fp tell where to begin the trace.
@@ -105,12 +111,6 @@ func printTrace(w kernel.Writer, fp uint64) {
 	printAgain(w, again)
 }
 
-func printAgain(w kernel.Writer, n uint64) {
-	if n > 0 {
-		format.Print(w, "      ... and %d times more\n", n)
-	}
-}
-
 // printFrame prints the function, file and line of an instruction. It reports whether the return
 // address is known to be on top of the stack there.
 func printFrame(w kernel.Writer, pc uint64) (noFrame bool) {
@@ -119,14 +119,6 @@ func printFrame(w kernel.Writer, pc uint64) (noFrame bool) {
 		format.Print(w, "  0x%x: not in the kernel's code\n", pc)
 		return false
 	}
-	printName(w, "  ", &p.Function)
-	printName(w, "\n      ", &p.File)
-	format.Print(w, ":%d\n", uint64(p.Line))
+	printPlace(w, &p)
 	return p.NoFrame
-}
-
-func printName(w kernel.Writer, before string, n *functab.Name) {
-	w.WriteString(before)
-	w.WriteString(n.Prefix)
-	w.WriteString(n.Rest)
 }

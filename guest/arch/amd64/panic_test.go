@@ -135,3 +135,21 @@ func TestKernelFaultPrintsItsCause(t *testing.T) {
 		})
 	}
 }
+
+// TestAbortsAreNoCapsules: a double fault or a machine check ends the machine, also where it finds a capsule; of another exception it is asked
+// whether that is a capsule's.
+func TestAbortsAreNoCapsules(t *testing.T) {
+	for vector, want := range map[uint64]bool{
+		vectorNMI: true, vectorInvalidOp: true, vectorProtection: true, vectorPageFault: true,
+		vectorDoubleFault: false, vectorMachineCheck: false,
+	} {
+		newPanic(t, newWords(t, 64))
+		asked := false
+		contain = func(string, uint64, uint64, *context) bool { asked = true; return false }
+		t.Cleanup(func() { contain = nil })
+		_, status := stops(t, func() { kernelFault(&context{vector: vector}) })
+		assert.EqualValues(t, abi.ExitPanic, status)
+		assert.Equal(t, want, asked, "vector %d", vector)
+		panicking = false
+	}
+}

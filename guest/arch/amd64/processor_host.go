@@ -2,7 +2,10 @@
 
 package amd64
 
-import "kapsel/guest/abi"
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/arch/amd64/unwind"
+)
 
 // A processor stands in for the machine on the host: the functions below, which are
 // assembly in the kernel's build, read and write it. So tests reach all of the machine
@@ -167,6 +170,6 @@ func syscallEntryAddress() uint64 { return hostSyscallEntry }
 func compatSyscallEntryAddress() uint64 { return hostCompatEntry }
 
 // resumed is what resume panics with, as it does not return.
-type resumed struct{ to resumption }
+type resumed struct{ to unwind.Resumption }
 
-func resume(to *resumption) { panic(resumed{*to}) }
+func resume(to *unwind.Resumption) { panic(resumed{*to}) }

@@ -401,7 +401,7 @@ fatal:
 	ADDQ $16, SP                          // vector, code
 	IRETQ
 
-// func resume(to *resumption)
+// func resume(to *unwind.Resumption)
 // It leaves the stack that it is called on, be that an NMI's, behind which NMIs come again.
 TEXT ·resume(SB), NOSPLIT|NOFRAME, $0-8
 	MOVQ  to+0(FP), SI
@@ -409,15 +409,15 @@ TEXT ·resume(SB), NOSPLIT|NOFRAME, $0-8
 	MOVQ  24(R14), AX
 	MOVQ  AX, 16(R14)                     // stack checks again, if a fault or an overflow has ended them
 	PUSHQ $KERNEL_DATA
-	PUSHQ resumption_sp(SI)
+	PUSHQ const_resumptionSP(SI)
 	PUSHQ $FLAGS_CLEAR
 	PUSHQ $KERNEL_CODE
-	PUSHQ resumption_pc(SI)
-	MOVQ  resumption_fp(SI), BP
-	MOVQ  resumption_results(SI), AX
-	MOVQ  (resumption_results+8)(SI), BX
-	MOVQ  (resumption_results+16)(SI), CX
-	MOVQ  (resumption_results+24)(SI), DI
+	PUSHQ const_resumptionPC(SI)
+	MOVQ  const_resumptionFP(SI), BP
+	MOVQ  const_resumptionResults(SI), AX
+	MOVQ  (const_resumptionResults+8)(SI), BX
+	MOVQ  (const_resumptionResults+16)(SI), CX
+	MOVQ  (const_resumptionResults+24)(SI), DI
 	XORL  SI, SI
 	XORL  DX, DX
 	XORL  R8, R8

@@ -78,7 +78,8 @@ type request struct {
 // Init ties the driver to its engine, of which it is the only client.
 func (a *AES) Init(k *kernel.Kernel, engine hil.AES, c capability.MemoryAllocation) {
 	a.engine = engine
-	a.grant.Init(k, abi.DriverAES, kernel.SlotCounts{Upcalls: crypted + 1, ReadOnly: source + 1, ReadWrite: destination + 1, Ends: kernel.EndsFailed(crypted)}, c)
+	a.grant.Init(k, abi.DriverAES, kernel.SlotCounts{Upcalls: crypted + 1, ReadOnly: source + 1, ReadWrite: destination + 1,
+		Ends: kernel.EndsFailed(crypted)}, c)
 	engine.SetAESClient(a)
 }
 

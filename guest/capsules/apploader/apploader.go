@@ -30,6 +30,9 @@ const (
 	upcalls      = 6
 )
 
+// ends are all of them.
+const ends kernel.Ends = 1<<upcalls - 1
+
 const (
 	source   = 0    // read-only allow number: what is written
 	maxWrite = 4096 // bytes at once, as in Tock
@@ -66,10 +69,6 @@ const (
 // it among the drivers that they may use.
 func (d *AppLoader) Init(k *kernel.Kernel, loader *kernel.Loader, everyone bool, c capability.Set) {
 	d.kernel, d.loader, d.everyone, d.tasks = k, loader, everyone, c.TaskManagement
-	var ends kernel.Ends
-	for n := range uint32(upcalls) {
-		ends |= kernel.EndsFailed(n)
-	}
 	d.grant.Init(k, abi.DriverAppLoader, kernel.SlotCounts{Upcalls: upcalls, ReadOnly: source + 1, Ends: ends}, c.MemoryAllocation)
 	loader.SetLoaderClient(d)
 	k.OnTaskEnd(d, c.TaskManagement)

@@ -25,7 +25,8 @@ type SHA struct{ worker }
 
 // Init ties the driver to its engine, of which it is the only client.
 func (s *SHA) Init(k *kernel.Kernel, engine hil.Digest, c capability.MemoryAllocation) {
-	s.init(k, abi.DriverSHA, kernel.SlotCounts{Upcalls: hashed + 1, ReadOnly: shaData + 1, ReadWrite: shaDigest + 1, Ends: kernel.EndsFailed(hashed)},
+	s.init(k, abi.DriverSHA, kernel.SlotCounts{Upcalls: hashed + 1, ReadOnly: shaData + 1, ReadWrite: shaDigest + 1,
+		Ends: kernel.EndsFailed(hashed)},
 		buffers{data: shaData, digest: shaDigest, whole: true}, engine, c)
 }
 

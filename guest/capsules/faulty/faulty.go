@@ -72,10 +72,23 @@ func (f *Faulty) Command(id kernel.TaskID, command, way, _ uint32) kernel.Result
 		f.mux.CallLater(f, way)
 	case abi.FaultyMisuse:
 		new(kernel.DeferredCall).Set()
+	case abi.FaultyInDepth:
+		useUp(way)
 	default:
 		return kernel.Failed(abi.NOSUPPORT)
 	}
 	return kernel.Done()
+}
+
+// useUp needs more of the stack than there is.
+//
+//go:noinline
+func useUp(way uint32) {
+	var much [32 << 10]byte
+	for i := range much {
+		much[i] = byte(way)
+	}
+	failures.Fail(uint32(much[way]))
 }
 
 // HandleDeferredCall implements kernel.DeferredClient.

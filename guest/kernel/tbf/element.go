@@ -43,13 +43,13 @@ var elements = [elementCount]struct {
 // values are; or it checks the footers, up to the object's end. It ends where less is left
 // than a type and a length. field is FieldElement or FieldFooter.
 func (o *Object) parseElements(wrong *Error, at, to uint32, field Field) bool {
-	for to-at >= elementHead {
+	for n := uint64(1); to-at >= elementHead; n++ {
 		typ, size := head(o.data, at)
 		value := span{at + elementHead, size}
 		if !wrong.check(field, AtMost, at, value.end(), uint64(to)) {
 			return false
 		}
-		if field == FieldElement && !o.addElement(wrong, typ, value) || field == FieldFooter && !o.checkFooter(wrong, typ, value) {
+		if field == FieldElement && !o.addElement(wrong, typ, value) || field == FieldFooter && !o.checkFooter(wrong, n, typ, value) {
 			return false
 		}
 		at = uint32(min(uint64(value.at)+uint64(size+3)&^3, uint64(to))) // the padding of the last one may be missing

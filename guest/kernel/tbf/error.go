@@ -40,6 +40,7 @@ const (
 	FieldShortID
 	FieldABI
 	FieldFooter
+	FieldFooters
 	FieldCredential
 	FieldProtectedSize
 	FieldBinaryEnd
@@ -73,6 +74,7 @@ var fieldNames = [fieldCount]string{
 	FieldShortID:        "length of the ShortId element",
 	FieldABI:            "length of the Kapsel ABI element",
 	FieldFooter:         "end of a footer",
+	FieldFooters:        "number of footers",
 	FieldCredential:     "length of a credential",
 	FieldProtectedSize:  "size of the protected region",
 	FieldBinaryEnd:      "end of the binary",

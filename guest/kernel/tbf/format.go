@@ -29,6 +29,9 @@ const (
 	Unset = 0xffff_ffff
 	// MaxStorageIDs is the most identifiers that a list in Storage may have.
 	MaxStorageIDs = 8
+	// MaxFooters is the most footers that an object may have, so that looking at all of them does not take long. A
+	// footer that is padding has up to 64 KiB; so many footers are 64 KiB of zeros.
+	MaxFooters = 16384
 )
 
 // Offsets of the base header's fields, in bytes.

@@ -2,6 +2,7 @@ package tbf_test
 
 import (
 	"encoding/binary"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -139,6 +140,9 @@ func TestFooters(t *testing.T) {
 			tbf.Error{Field: tbf.FieldCredential, Rule: tbf.AtLeast, Offset: at + 2, Got: 8, Want: 36}},
 		{"SHA-256, then a bad one", sha256 + "\x80\x00\x01\x00", nil,
 			tbf.Error{Field: tbf.FieldFooter, Rule: tbf.AtMost, Offset: at + 40, Got: at + 45, Want: at + 44}},
+		{"as many as there may be", strings.Repeat("\x00\x00\x00\x00", tbf.MaxFooters), make([]tbf.Format, tbf.MaxFooters), tbf.Error{}},
+		{"one more", strings.Repeat("\x00\x00\x00\x00", tbf.MaxFooters+1), nil,
+			tbf.Error{Field: tbf.FieldFooters, Rule: tbf.AtMost, Offset: at + 4*tbf.MaxFooters, Got: tbf.MaxFooters + 1, Want: tbf.MaxFooters}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			object := seal(append(assemble(program20(0, 0, 0, at)), c.footers...))

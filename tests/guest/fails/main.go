@@ -11,7 +11,7 @@ import (
 
 func main() {
 	contained, wrong := uint64(0), uint64(0)
-	for place := uint32(abi.FaultyInCommand); place <= abi.FaultyMisuse; place++ {
+	for place := uint32(abi.FaultyInCommand); place <= abi.FaultyInDepth; place++ {
 		for way := uint32(0); way < abi.FaultyWays; way++ {
 			if way == abi.FaultyLoop {
 				continue

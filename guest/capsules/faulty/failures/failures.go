@@ -23,8 +23,8 @@ func Fail(way uint32) {
 	case abi.FaultyPanic:
 		panic(Told)
 	case abi.FaultyLoop:
-		for {
-			bytes[0]++
+		for n := uint32(0); ; n++ {
+			bytes[n%abi.FaultyWays]++
 		}
 	case abi.FaultyNoClient:
 		client.Call()
