@@ -38,6 +38,7 @@ func openConsole(in *os.File, out *guestOutput, leave func(), press func(button 
 	help := keyHelpText
 	if press != nil {
 		help += buttonHelpText
+		press = unawaited(press)
 	}
 	return &console{in: newKeyReader(in, leave, helper(out, help), press), restore: restore}, nil
 }
@@ -112,6 +113,22 @@ func helper(out io.Writer, text string) (help func()) {
 		select {
 		case asked <- struct{}{}:
 		default: // it has not been shown since
+		}
+	}
+}
+
+// unawaited returns what presses a button without waiting for what that does: who watches may be slow. Of many presses that wait more are lost.
+func unawaited(press func(button int)) func(button int) {
+	pressed := make(chan int, readSize)
+	go func() {
+		for button := range pressed {
+			press(button)
+		}
+	}()
+	return func(button int) {
+		select {
+		case pressed <- button:
+		default:
 		}
 	}
 }

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"kapsel/guest/abi"
 	"kapsel/vmm"
@@ -29,17 +32,32 @@ func (f controlFlag) Set(text string) error {
 		s, err := control.Listen(ctx, path, func(format string, args ...any) {
 			fmt.Fprintf(std.err, "kapsel: "+format+"\n", args...)
 		})
-		if errors.Is(err, syscall.EADDRINUSE) {
+		switch {
+		case !errors.Is(err, syscall.EADDRINUSE):
+		case !isSocket(path):
+			err = fmt.Errorf("%q is there, and is no socket: choose another path", path)
+		default:
 			err = fmt.Errorf("%w: another machine listens there, or one that was killed has left the socket: remove it, or choose another path", err)
 		}
 		return vmm.Port{Input: s, Output: s}, s, err
 	})
 }
 
+func isSocket(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode()&os.ModeSocket != 0
+}
+
+// maxSocketPath is how many bytes a unix socket's path can have, behind which a zero stands (unix(7)).
+const maxSocketPath = len(unix.RawSockaddrUnix{}.Path) - 1
+
 func controlPath(text string) (string, error) {
 	path := strings.TrimPrefix(text, "unix:")
-	if path == "" {
+	switch {
+	case path == "":
 		return "", errors.New("want unix:PATH, or PATH")
+	case len(path) > maxSocketPath:
+		return "", fmt.Errorf("a path of %d bytes: that of a socket has at most %d", len(path), maxSocketPath)
 	}
 	return path, nil
 }
@@ -93,7 +111,7 @@ func controlCommand(command string, args []string, std stdio) (int, error) {
 	}
 	client, err := control.Connect(ctx, o.path)
 	if err != nil {
-		return statusFailed, fmt.Errorf("--control %s: %w", o.path, err)
+		return statusFailed, fmt.Errorf("--control %s: %w: want the path that kapsel run --control has, while its machine runs", o.path, err)
 	}
 	defer client.Close()
 	if command == "tasks" {

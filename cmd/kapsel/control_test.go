@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -26,7 +27,8 @@ func TestControlArguments(t *testing.T) {
 		{[]string{"tasks", "--control", "unix:"}, statusUsage, "want unix:PATH, or PATH"},
 		{[]string{"load", "--control", "x", "/nowhere"}, statusUsage, "no such file"},
 		{[]string{"load", "--control", "x", empty}, statusUsage, "found an empty file"},
-		{[]string{"tasks", "--control", "/nowhere/socket"}, statusFailed, "--control /nowhere/socket: "},
+		{[]string{"tasks", "--control", "/nowhere/socket"}, statusFailed, "no such file or directory: want the path that kapsel run --control has, while its machine runs"},
+		{[]string{"tasks", "--control", strings.Repeat("x", 108)}, statusUsage, "a path of 108 bytes: that of a socket has at most 107"},
 		{[]string{"run", "--control", "", "image"}, statusUsage, "want unix:PATH, or PATH"},
 		{[]string{"run", "--control", "x", "--control", "y", "image"}, statusUsage, "there is a port with the name org.kapsel.load already"},
 	} {

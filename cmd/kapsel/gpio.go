@@ -92,20 +92,22 @@ func (o *gpioOptions) open(ctx context.Context, std io.Writer) (close func() err
 	}
 	if o.json == "" {
 		o.board.Watch(func(c gpio.Change) { fmt.Fprintf(std, "gpio: %v\n", c) })
-		return o.left, nil
+		return o.end, nil
 	}
 	if o.json == "-" {
 		w := newChanges(std)
 		o.board.Watch(w.write)
-		return func() error { return errors.Join(w.err, o.left()) }, nil
+		return func() error { return errors.Join(o.end(), w.err) }, nil
 	}
-	file, err := os.Create(o.json)
+	file, err := openPlain(o.json, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return nil, fmt.Errorf("--gpio json=%s: %w", o.json, err)
 	}
-	w := newChanges(file)
+	words := newLastWords(file) // as for standard error: a terminal that stands still does not hold the command's end
+	context.AfterFunc(ctx, words.hurry)
+	w := newChanges(words)
 	o.board.Watch(w.write)
-	return func() error { return errors.Join(w.err, file.Close(), o.left()) }, nil
+	return func() error { return errors.Join(o.end(), w.err, file.Close()) }, nil
 }
 
 // play reads the script, if there is one, and gives it to the board.
@@ -124,8 +126,9 @@ func (o *gpioOptions) play(ctx context.Context) error {
 	return err
 }
 
-// left is an error if the script was not played to its end.
-func (o *gpioOptions) left() error {
+// end ends what the board does. It is an error if the script was not played to its end.
+func (o *gpioOptions) end() error {
+	o.board.End()
 	if step := o.board.Left(); step != "" {
 		return fmt.Errorf("the machine ended before its script, at %s", step)
 	}

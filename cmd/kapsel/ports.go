@@ -113,7 +113,7 @@ func openFiles(in, out string) (p vmm.Port, c io.Closer, err error) {
 		p.Input = file
 	}
 	if out != "" {
-		file, err := openPlain(out, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
+		file, err := openOut(in, out)
 		if err != nil {
 			files.Close()
 			return p, nil, err
@@ -122,6 +122,16 @@ func openFiles(in, out string) (p vmm.Port, c io.Closer, err error) {
 		p.Output = file
 	}
 	return p, files, nil
+}
+
+// openOut opens a file to write to, which is emptied, unless it is the one that is read.
+func openOut(in, out string) (*os.File, error) {
+	read, err1 := os.Stat(in)
+	written, err2 := os.Stat(out)
+	if err1 == nil && err2 == nil && read.Mode().IsRegular() && os.SameFile(read, written) {
+		return nil, fmt.Errorf("%q: want another file than the one that is read, which would be emptied", out)
+	}
+	return openPlain(out, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
 }
 
 // openPlain opens a file, or a terminal or such: what opens at once.
@@ -165,7 +175,10 @@ func (f fileFlag) Set(path string) error {
 // connectADC makes a converter of a file.
 func connectADC(ctx context.Context, path string) (vmm.Port, io.Closer, error) {
 	adc, err := peripheral.OpenADC(ctx, path)
-	return vmm.Port{Input: adc, Output: adc}, nil, err
+	if err != nil {
+		return vmm.Port{}, nil, err
+	}
+	return vmm.Port{Input: adc, Output: adc}, adc, nil
 }
 
 // connectDAC has a file take the values.

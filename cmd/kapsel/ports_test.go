@@ -107,12 +107,16 @@ func TestConnectPorts(t *testing.T) {
 
 func TestConnectPortErrors(t *testing.T) {
 	values := file(t, "values", []byte("0: 5000\n"))
+	both := file(t, "both", []byte("to the guest"))
+	require.NoError(t, os.Symlink(both, both+"2"))
 	for _, tt := range []struct {
 		args []string
 		want string
 	}{
 		{[]string{"--port", "a,in=/nowhere/in"}, "port a: open /nowhere/in: no such file or directory"},
 		{[]string{"--port", "a,out=/"}, `port a: "/": want a file or a terminal`},
+		{[]string{"--port", "a,in=" + both + ",out=" + both + "2"}, `both2": want another file than the one that is read`},
+		{[]string{"--control", values}, `values" is there, and is no socket: choose another path`},
 		{[]string{"--port", "a,unix=/nowhere/socket"}, "want a unix stream socket at which a program listens"},
 		{[]string{"--adc", "/nowhere/adc"}, `port adc: "/nowhere/adc": no such file or directory`},
 		{[]string{"--adc", values}, `line 1: want values from 0 to 4095, found "5000"`},
@@ -123,4 +127,7 @@ func TestConnectPortErrors(t *testing.T) {
 		require.Error(t, err, "%v", tt.args)
 		assert.Contains(t, err.Error(), tt.want)
 	}
+	text, err := os.ReadFile(both)
+	require.NoError(t, err)
+	assert.Equal(t, "to the guest", string(text), "nothing is lost")
 }

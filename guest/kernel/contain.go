@@ -250,6 +250,9 @@ func (c *Components) Contain(t *Trace) (boundary int) {
 			c.off |= c.closure(1 << failed)
 		}
 	}
+	if t.IsCommand(boundary) {
+		c.answered(int(t.origins[boundary]))
+	}
 	c.work.Set()
 	return boundary
 }
@@ -317,9 +320,23 @@ func (c *Components) clear(i int) {
 	}
 }
 
-// clearValues makes the values of a grant zero.
+// answered notes that the running task is told by a Command's answer: of no operation that goes on.
+func (c *Components) answered(i int) {
+	k, p := c.kernel, &c.list[i]
+	for n := p.grants.from; n < p.grants.to; n++ {
+		if s := k.allSlots[n]; *s.of(k.running) != nil {
+			s.takePending(k.running)
+		}
+	}
+}
+
+// clearValues makes the values of a grant zero, but for what tell will take from them.
 func (k *Kernel) clearValues(s *Slots) {
 	for left := s.holders; left != 0; left &= left - 1 {
-		clear((*s.of(k.first(left)))[s.at.value:])
+		value := (*s.of(k.first(left)))[s.at.value:]
+		if len(value) >= pendingSize {
+			value = value[pendingSize:]
+		}
+		clear(value)
 	}
 }

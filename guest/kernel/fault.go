@@ -95,6 +95,9 @@ func (k *Kernel) hold(t *Task) {
 	}
 }
 
+// Messages is what the kernel prints by.
+func (k *Kernel) Messages() Writer { return k.debug }
+
 // MessagesSent lets tasks run that wait for messages to be sent.
 func (k *Kernel) MessagesSent() {
 	for ; k.held != 0; k.held &= k.held - 1 {

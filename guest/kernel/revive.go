@@ -7,8 +7,8 @@ import (
 	"kapsel/guest/kernel/format"
 )
 
-// HandleDeferredCall does what is left to do of failures, as kernel work: it prints reports, makes the capsules anew, or not, and tells
-// tasks that their operations have ended. What waits for something is made later.
+// HandleDeferredCall does what is left to do of failures, as kernel work: it prints reports, tells tasks that their operations have
+// ended, and makes the capsules anew, or not. What waits for something is made later.
 func (c *Components) HandleDeferredCall() {
 	if c.untold != 0 {
 		c.kernel.MessagesSent() // of a writer that fell nobody says that
@@ -24,21 +24,24 @@ func (c *Components) HandleDeferredCall() {
 		format.Print(c.kernel.debug, "kapsel: %d more failures of capsules were not shown\n", uint64(c.missed))
 		c.missed = 0
 	}
+	for c.untold != 0 {
+		i := bits.TrailingZeros64(c.untold)
+		c.untold &^= 1 << i
+		c.tell(i)
+	}
 	waiting := false
 	for left := c.fallen; left != 0; left &= left - 1 {
 		if i := bits.TrailingZeros64(left); c.off>>i&1 == 0 && !c.revive(i) {
 			waiting = true
 		}
 	}
-	for c.untold != 0 {
-		i := bits.TrailingZeros64(c.untold)
-		c.untold &^= 1 << i
-		c.tell(i)
-	}
 	if waiting {
 		c.work.Set()
 	}
 }
+
+// Unsettled reports whether there are failures for HandleDeferredCall, which a board calls itself when the main loop has ended.
+func (c *Components) Unsettled() bool { return c.untold != 0 }
 
 // fallsSilent reports whether the kernel's messages go through one of a set of components.
 func (c *Components) fallsSilent(set uint64) bool {
@@ -140,7 +143,7 @@ func (c *Components) enlist(i int) {
 }
 
 // tell tells the tasks that have a component's grants of each operation that may have ended with it: a task that waits for the upcall that
-// ends one, or has a function for it.
+// ends one, has a function for it, or is owed it.
 func (c *Components) tell(i int) {
 	k, p := c.kernel, &c.list[i]
 	for n := p.grants.from; n < p.grants.to; n++ {
@@ -154,11 +157,33 @@ func (c *Components) tell(i int) {
 }
 
 func (s *Slots) tell(t *Task) {
+	pending := s.takePending(t)
 	for n := uint32(0); n < uint32(s.counts.Upcalls); n++ {
-		if s.counts.Ends.has(n) && (s.awaited(t, n) || s.upcall(t, n).function() != 0) {
+		if s.counts.Ends.has(n) && (s.awaited(t, n) || s.upcall(t, n).function() != 0 || pending>>n&1 != 0) {
 			s.happen(t, n, s.counts.Ends.argument(n), 0, 0)
 		}
 	}
+}
+
+// Pending is which upcalls a task is owed as the ends of its operations: a bit for each, by its number. The value of a grant, if it has
+// room for it, begins with its Pending; or, where one upcall alone ends operations, with 64 bits that are not 0 while one goes on. So
+// a task is told that its operation has ended that does not wait for it yet. It is not told of others: it would take that for the end of its next.
+type Pending uint64
+
+const pendingSize = 8
+
+// takePending takes from the grant's value which upcalls the task is owed.
+func (s *Slots) takePending(t *Task) Pending {
+	value := (*s.of(t))[s.at.value:]
+	if len(value) < pendingSize {
+		return 0
+	}
+	p := Pending(load64(value))
+	store64(value, 0)
+	if p != 0 && s.counts.Ends.one() {
+		p = ^Pending(0)
+	}
+	return p
 }
 
 // Ends says which upcalls of a driver end an operation, so that a task is told when the capsule fails: a union of EndsFailed and
@@ -176,6 +201,12 @@ func EndsEmpty(n uint32) Ends { return 1 << 16 << n }
 
 // has reports whether an upcall ends an operation.
 func (e Ends) has(n uint32) bool { return n < 16 && (e|e>>16)>>n&1 != 0 }
+
+// one reports whether there is one that ends an operation.
+func (e Ends) one() bool {
+	e = (e | e>>16) & 0xffff
+	return e&(e-1) == 0
+}
 
 // argument is the first argument of an upcall that ends an operation.
 func (e Ends) argument(n uint32) uint32 {

@@ -14,15 +14,22 @@ import (
 
 // mortal is a driver that can be said to have failed: it counts in its state and in its grant.
 type mortal struct {
-	grant kernel.Grant[uint32]
+	grant kernel.Grant[mortalValue]
 	work  kernel.DeferredCall
 	calls uint32
+}
+
+// mortalValue is what it counts of a task.
+type mortalValue struct {
+	pending kernel.Pending
+	calls   uint32
 }
 
 const (
 	mortalDriver = 0xf0300
 	mortalCount  = 1
 	mortalDefer  = 2 // sets the deferred call, which counts 100
+	mortalBegin  = 3 // begins what upcall 1 ends
 )
 
 // mortalList is a list with a mortal driver, its user and another, on a machine. Its driver serves line 3.
@@ -96,9 +103,12 @@ func (m *mortal) HandleDeferredCall()  { m.calls += 100 }
 func (m *mortal) Command(id kernel.TaskID, command, _, _ uint32) kernel.Result {
 	m.calls++
 	of := uint32(0)
-	m.grant.Enter(id, func(v *uint32, task *kernel.TaskData) {
-		*v++
-		of = *v
+	m.grant.Enter(id, func(v *mortalValue, task *kernel.TaskData) {
+		v.calls++
+		of = v.calls
+		if command == mortalBegin {
+			v.pending = 1 << 1
+		}
 		if n := task.ReadWrite(0).Len(); n != 0 {
 			of += 1000 * uint32(n)
 		}
@@ -162,6 +172,14 @@ func TestFailureIsTold(t *testing.T) {
 		k.Wait()
 		k.Wait()
 		assert.ElementsMatch(t, [][4]uint64{{uint64(abi.FAIL.Status()), 0, 0, 5}, {0, 0, 0, 6}}, told)
+	}, nil)
+	l.AddTask("will wait", func(k *kerneltest.Task) {
+		k.Command(mortalDriver, mortalBegin, 0, 0)
+		k.Spin(5000)
+		assert.Equal(t, [4]uint64{}, k.WaitFor(mortalDriver, 1), "it was begun before the failure")
+		k.Command(mortalDriver, mortalBegin, 0, 0)
+		l.CPU.Raise(9)
+		assert.Equal(t, [4]uint64{}, k.WaitFor(mortalDriver, 1), "not of what the first ended")
 	}, nil)
 	l.AddTask("has nothing to do with it", func(k *kerneltest.Task) {
 		k.Spin(10)

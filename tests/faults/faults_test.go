@@ -6,6 +6,7 @@ package faults
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,30 +18,48 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"kapsel/guest/abi"
 	"kapsel/guest/kernel/inject"
 	"kapsel/tests/machine"
 	"kapsel/vmm"
 	"kapsel/vmm/ethernet/network"
+	"kapsel/vmm/peripheral"
 	"kapsel/vmm/volume"
 )
 
 const image = "test/injected/injected.elf"
 
+// timeout is when a machine is ended that hangs: far more than any takes.
+const timeout = 20 * time.Second
+
 // Exit codes of tests/guest/labour.
 const (
 	right = 0
+	gone  = 11
 	wrong = 20
 )
 
 // drivers are the capsules that each task calls.
 var drivers = map[string][]string{
-	"alarms": {"alarm"},
-	"draws":  {"rng"},
-	"frames": {"ethernettap"},
-	"keeps":  {"nonvolatile"},
-	"keys":   {"kvstore"},
-	"prints": {"console", "lowleveldebug"},
-	"sums":   nil,
+	"alarms":  {"alarm"},
+	"buzzes":  {"buzzer"},
+	"checks":  {"crc"},
+	"ciphers": {"aes"},
+	"clocks":  {"datetime"},
+	"digests": {"digest"},
+	"draws":   {"rng"},
+	"finds":   {"ipc"},
+	"flashes": {"appflash"},
+	"frames":  {"ethernettap"},
+	"keeps":   {"nonvolatile"},
+	"keys":    {"kvstore"},
+	"looks":   {"processinfo", "readonlystate"},
+	"prints":  {"console", "lowleveldebug"},
+	"reads":   {"console"},
+	"samples": {"adc"},
+	"sets":    {"dac", "alarm"},
+	"shows":   {"textscreen"},
+	"sums":    nil,
 }
 
 // A point is a line of the list of points that tools/inject made.
@@ -81,17 +100,34 @@ var kindNames = map[inject.Kind]string{
 	inject.Twice: "twice", inject.NoBuffer: "no buffer", inject.Short: "short buffer", inject.Foreign: "foreign buffer",
 }
 
-// run boots the machine, with the fault that the command line says.
-func run(t *testing.T, fault inject.Fault) machine.Outcome {
+// run boots the machine, with the fault that the command line says, and a policy.
+func run(t *testing.T, fault inject.Fault, policy string) machine.Outcome {
 	disk := filepath.Join(t.TempDir(), "disk")
 	_, err := volume.Format(disk, volume.Options{Size: 4 << 20})
 	require.NoError(t, err)
+	watchdog := 5 * time.Second
+	if fault.Kind == inject.Loop {
+		watchdog = time.Second
+	}
 	return machine.Boot(t, machine.Guest{
 		Image:    image,
-		Cmdline:  fmt.Sprintf("no-dump inject=%d:%d:%d", fault.Point, fault.Kind, fault.Hit),
-		Devices:  []vmm.Device{vmm.Disk{Path: disk}, vmm.Entropy{}, vmm.Network{Connection: network.Config{User: true}}},
-		Watchdog: 200 * time.Millisecond,
+		Cmdline:  fmt.Sprintf("no-dump management=all capsules=%s inject=%d:%d:%d", policy, fault.Point, fault.Kind, fault.Hit),
+		Devices:  []vmm.Device{vmm.Disk{Path: disk}, vmm.Entropy{}, vmm.Network{Connection: network.Config{User: true}}, ports(t)},
+		Watchdog: watchdog,
+		Timeout:  timeout,
 	})
+}
+
+// ports are those that the kernel has drivers for, but for the one that tasks are loaded by: with it the machine would not end.
+func ports(t *testing.T) vmm.Ports {
+	adc, err := peripheral.NewADC([]byte("0: 1000\n"))
+	require.NoError(t, err)
+	return vmm.Ports{
+		{Name: abi.PortADC, Input: adc, Output: adc},
+		{Name: abi.PortDAC, Output: io.Discard},
+		{Name: abi.PortBuzzer, Output: peripheral.NewBuzzer(io.Discard)},
+		{Name: abi.PortScreen, Output: peripheral.NewScreen(func([]byte) error { return nil })},
+	}
 }
 
 // users returns the capsules that use a capsule, directly or not, and itself.
@@ -117,9 +153,12 @@ var (
 
 // hits returns how often each point is come to when nothing fails.
 func hits(t *testing.T) map[int]int {
-	o := run(t, inject.Fault{})
+	o := run(t, inject.Fault{}, "restart")
 	require.Equal(t, vmm.GuestExit, o.Exit.Reason)
 	require.Zero(t, o.Exit.Status)
+	for _, m := range taskLine.FindAllStringSubmatch(o.Console, -1) {
+		require.Equal(t, "0", m[3], "%s is right when nothing fails", m[1])
+	}
 	found := map[int]int{}
 	for _, m := range hitLine.FindAllStringSubmatch(o.Console, -1) {
 		p, _ := strconv.Atoi(m[1])
@@ -146,13 +185,13 @@ func judge(p point, k inject.Kind, users map[string]bool, o machine.Outcome) str
 	if k <= inject.Loop && p.capsule != "virtio" && !fallen[p.capsule] {
 		return "no report of it"
 	}
-	tasks := 0
+	tasks := map[string]bool{} // the table may come twice
 	for _, m := range taskLine.FindAllStringSubmatch(o.Console, -1) {
 		uses, ok := drivers[m[1]]
 		if !ok {
 			continue
 		}
-		tasks++
+		tasks[m[1]] = true
 		if m[2] != "Terminated" {
 			return fmt.Sprintf("task %s is %s", m[1], m[2])
 		}
@@ -166,33 +205,90 @@ func judge(p point, k inject.Kind, users map[string]bool, o machine.Outcome) str
 			return fmt.Sprintf("task %s has exit code %d, though its drivers did not fall", m[1], code)
 		}
 	}
-	if tasks != len(drivers) {
-		return fmt.Sprintf("the table has %d tasks, want %d", tasks, len(drivers))
+	if len(tasks) != len(drivers) {
+		return fmt.Sprintf("the table has %d tasks, want %d", len(tasks), len(drivers))
 	}
 	return ""
 }
 
-// TestEachFaultIsContained prints the table of what was contained.
-func TestEachFaultIsContained(t *testing.T) {
-	reached := hits(t)
-	for _, p := range points(t) {
+// A fault is what is injected in one run.
+type fault struct {
+	point
+	kind inject.Kind
+	hit  int
+}
+
+func (f fault) name() string {
+	return fmt.Sprintf("%d %s.%s %s", f.number, f.capsule, f.function, kindNames[f.kind])
+}
+
+// faults are those to be injected at the points that are reached: all of them by night. Else each point has one kind of failure, and few
+// have the loop, which the watchdog takes a second to find.
+func faults(all []point, reached map[int]int) (chosen []fault) {
+	for _, p := range all {
 		n := reached[p.number]
-		if n == 0 {
-			continue
-		}
 		for row, choices := range kinds[p.kind] {
 			for i, k := range choices {
-				if !machine.Nightly() && (i != p.number%len(choices) || k == inject.Loop && p.number%16 != row) {
-					continue
+				if n != 0 && (machine.Nightly() || chance(p, row, i, k)) {
+					chosen = append(chosen, fault{p, k, (n + 1) / 2})
 				}
-				t.Run(fmt.Sprintf("%d %s.%s %s", p.number, p.capsule, p.function, kindNames[k]), func(t *testing.T) {
-					t.Parallel()
-					o := run(t, inject.Fault{Point: uint32(p.number), Kind: k, Hit: uint32(n+1) / 2})
-					if problem := judge(p, k, users(t, p.capsule), o); problem != "" {
-						t.Errorf("%v: %s", p, problem)
-					}
-				})
 			}
 		}
+	}
+	return chosen
+}
+
+// chance reports whether a failure is among the few that are injected each time.
+func chance(p point, row, i int, k inject.Kind) bool {
+	switch {
+	case machine.InRig():
+		return p.number%24 == row && i == 0
+	case k == inject.Loop:
+		return p.number%48 == 0
+	}
+	return p.number%3 == 0 && p.number/3%len(kinds[p.kind][row]) == i
+}
+
+// TestEachFaultIsContained injects each fault, once, half way through what the tasks do.
+func TestEachFaultIsContained(t *testing.T) {
+	all := points(t)
+	reached := hits(t)
+	table := newTable(all, reached)
+	t.Run("faults", func(t *testing.T) {
+		for _, f := range faults(all, reached) {
+			t.Run(f.name(), func(t *testing.T) {
+				t.Parallel()
+				o := run(t, inject.Fault{Point: uint32(f.number), Kind: f.kind, Hit: uint32(f.hit)}, "restart")
+				problem := judge(f.point, f.kind, users(t, f.capsule), o)
+				table.add(f, problem == "")
+				if problem != "" {
+					t.Errorf("%v: %s", f.point, problem)
+				}
+			})
+		}
+	})
+	t.Log("\n" + table.String())
+	table.write(t)
+}
+
+// TestStoppedCapsules: by the policy capsules=stop, what fell stays off, and all else is right.
+func TestStoppedCapsules(t *testing.T) {
+	all := points(t)
+	reached := hits(t)
+	for _, want := range []string{"alarm", "rng", "virtioblk", "digest", "ethernettap"} {
+		i := slices.IndexFunc(all, func(p point) bool { return p.kind == "entry" && p.capsule == want && reached[p.number] > 4 })
+		require.NotEqual(t, -1, i, want)
+		f := fault{all[i], inject.Panic, (reached[all[i].number] + 1) / 2}
+		t.Run(f.name(), func(t *testing.T) {
+			t.Parallel()
+			o := run(t, inject.Fault{Point: uint32(f.number), Kind: f.kind, Hit: uint32(f.hit)}, "stop")
+			require.Empty(t, judge(f.point, f.kind, users(t, f.capsule), o))
+			require.Contains(t, o.Console, "  it stays off\n")
+			for _, m := range taskLine.FindAllStringSubmatch(o.Console, -1) {
+				if slices.ContainsFunc(drivers[m[1]], func(name string) bool { return users(t, want)[name] }) {
+					require.Equal(t, strconv.Itoa(gone), m[3], "%s is told to the end that its driver is not there", m[1])
+				}
+			}
+		})
 	}
 }

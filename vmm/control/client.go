@@ -7,15 +7,21 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"time"
 
 	"kapsel/guest/abi"
 )
 
 // Client asks a machine whose monitor listens at a control socket.
 type Client struct {
-	conn net.Conn
-	stop func() bool
+	conn     net.Conn
+	stop     func() bool
+	patience time.Duration
 }
+
+// answerTime is how long an answer is waited for: longer than another client may hold the server.
+const answerTime = 3 * patience
 
 // Task is a task of the machine.
 type Task struct {
@@ -32,7 +38,7 @@ func Connect(ctx context.Context, path string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{conn, context.AfterFunc(ctx, func() { conn.Close() })}, nil
+	return &Client{conn, context.AfterFunc(ctx, func() { conn.Close() }), answerTime}, nil
 }
 
 // Close ends the connection. What was not loaded by then is given up.
@@ -103,10 +109,11 @@ func (c *Client) ask(kind byte, payload []byte) (answer []byte, err error) {
 
 // each asks, and calls f with each part of the answer, behind its status. A status that is an error is returned.
 func (c *Client) each(kind byte, payload []byte, f func([]byte) error) error {
+	c.conn.SetDeadline(time.Now().Add(c.patience))
 	if err := (frame{kind, payload}).write(c.conn); err != nil {
 		return gone(err)
 	}
-	return gone(answered(c.conn, kind, func(a frame) error {
+	return gone(answered(func() (frame, error) { return readFrame(c.conn) }, kind, func(a frame) error {
 		if status := abi.ErrorCode(a.payload[0]); status != abi.OK {
 			return status
 		}
@@ -114,8 +121,11 @@ func (c *Client) each(kind byte, payload []byte, f func([]byte) error) error {
 	}))
 }
 
-// gone says of an error that the other side is gone, if so.
+// gone says of an error that the other side is gone, if so, or silent.
 func gone(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return errors.New("the machine does not answer: its kernel takes no tasks from its host, or another client holds it")
+	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
 		return errors.New("the machine has ended, or its kernel takes no tasks from its host")
 	}

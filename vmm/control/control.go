@@ -59,9 +59,9 @@ func readFrame(r io.Reader) (frame, error) {
 func (f frame) last() bool { return f.kind != abi.LoadTasks|abi.LoadAnswer || len(f.payload) == 1 }
 
 // answered passes on the frames of an answer to what was asked.
-func answered(r io.Reader, asked byte, pass func(frame) error) error {
+func answered(next func() (frame, error), asked byte, pass func(frame) error) error {
 	for {
-		f, err := readFrame(r)
+		f, err := next()
 		switch {
 		case err != nil:
 			return err

@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -25,9 +27,13 @@ type guest struct {
 
 // serve makes a server with a guest that answers each request with success, but as answer says.
 func serve(t *testing.T, answer func(f frame) []frame) (*Server, *guest, string) {
+	return servePatiently(t, answer, patience)
+}
+
+func servePatiently(t *testing.T, answer func(f frame) []frame, patience time.Duration) (*Server, *guest, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "control")
-	s, err := Listen(t.Context(), path, t.Logf)
+	s, err := listen(t.Context(), path, t.Logf, patience)
 	require.NoError(t, err)
 	g := &guest{asked: make(chan frame, 10_000), answer: answer}
 	go func() {
@@ -106,11 +112,10 @@ func TestLoad(t *testing.T) {
 
 // TestErrors: what the kernel says is told in words, and the error is known.
 func TestErrors(t *testing.T) {
-	var status abi.ErrorCode
-	var on byte
+	var fails atomic.Pointer[frame]
 	_, _, path := serve(t, func(f frame) []frame {
-		if f.kind == on {
-			return []frame{{f.kind | abi.LoadAnswer, []byte{byte(status)}}}
+		if failing := fails.Load(); f.kind|abi.LoadAnswer == failing.kind {
+			return []frame{*failing}
 		}
 		return nil
 	})
@@ -128,7 +133,7 @@ func TestErrors(t *testing.T) {
 		{abi.LoadUnload, abi.FAIL, "several tasks have that name"},
 		{abi.LoadTasks, abi.FAIL, "FAIL"},
 	} {
-		on, status = tt.on, tt.status
+		fails.Store(&frame{tt.on | abi.LoadAnswer, []byte{byte(tt.status)}})
 		c := connect(t, path)
 		var err error
 		switch tt.on {
@@ -151,27 +156,28 @@ func TestErrors(t *testing.T) {
 // TestTasks: rows become tasks; one that is none is an error.
 func TestTasks(t *testing.T) {
 	row := append([]byte{0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 5}, "name"...)
-	rows := [][]byte{row, {0}}
+	var rows atomic.Pointer[[][]byte]
 	_, _, path := serve(t, func(f frame) (answers []frame) {
 		if f.kind != abi.LoadTasks {
 			return nil
 		}
-		for _, r := range rows {
+		for _, r := range *rows.Load() {
 			answers = append(answers, frame{abi.LoadTasks | abi.LoadAnswer, r})
 		}
 		return answers
 	})
+	rows.Store(&[][]byte{row, {0}})
 	c := connect(t, path)
 	tasks, err := c.Tasks()
 	require.NoError(t, err)
 	assert.Equal(t, []Task{{1, 2, 3, "Terminated", "name"}}, tasks)
-	rows = [][]byte{row[:13], {0}}
+	rows.Store(&[][]byte{row[:13], {0}})
 	_, err = c.Tasks()
 	assert.ErrorIs(t, err, errFrame)
 	c.Close()
 	wrong := bytes.Clone(row)
 	wrong[13] = 6
-	rows = [][]byte{wrong, {0}}
+	rows.Store(&[][]byte{wrong, {0}})
 	_, err = connect(t, path).Tasks()
 	assert.ErrorIs(t, err, errFrame, "no such state")
 }
@@ -179,7 +185,8 @@ func TestTasks(t *testing.T) {
 // TestClientsThatAreNone: who sends what is no frame is not served, and the next one is.
 func TestClientsThatAreNone(t *testing.T) {
 	_, g, path := serve(t, nil)
-	for _, b := range []string{"GET / HTTP/1.1\r\n\r\n", "\x01\x02", string((frame{kind: 9}).append(nil)[:7]) + "x"} {
+	for _, b := range []string{"GET / HTTP/1.1\r\n\r\n", "\x01\x02", string((frame{kind: 9}).append(nil)[:7]) + "x",
+		string((frame{kind: abi.LoadTasks + 1}).append(nil)), string((frame{kind: abi.LoadHello | abi.LoadAnswer}).append(nil))} {
 		conn, err := net.Dial("unix", path)
 		require.NoError(t, err)
 		conn.Write([]byte(b))
@@ -206,6 +213,49 @@ func TestKernelThatIsNone(t *testing.T) {
 			c.Close()
 		})
 	}
+}
+
+// TestKernelThatTalks: what the kernel sends and nobody asked for, or behind an answer, ends the socket, and holds nobody who writes.
+func TestKernelThatTalks(t *testing.T) {
+	for name, text := range map[string]string{
+		"garbage": strings.Repeat("x", 100),
+		"answers": strings.Repeat(string(frame{abi.LoadHello | abi.LoadAnswer, []byte{0}}.append(nil)), 3),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _, path := serve(t, nil)
+			require.NoError(t, connect(t, path).Unload("x"))
+			for err := error(nil); err == nil; { // as often as it takes: none waits
+				_, err = io.WriteString(s, text)
+			}
+			_, err := net.Dial("unix", path)
+			assert.Error(t, err)
+			_, err = io.ReadAll(s)
+			assert.NoError(t, err, "the machine's input is at its end")
+		})
+	}
+}
+
+// TestClientsThatWait: one that asks nothing, or half of a frame, or does not take its answers, is let go, and the next is served.
+func TestClientsThatWait(t *testing.T) {
+	_, _, path := servePatiently(t, nil, 200*time.Millisecond)
+	question := frame{abi.LoadUnload, []byte("x")}.append(nil)
+	for _, send := range [][]byte{nil, question[:5], bytes.Repeat(question, 100_000)} {
+		conn, err := net.Dial("unix", path)
+		require.NoError(t, err)
+		defer conn.Close()
+		go conn.Write(send)
+		assert.NoError(t, connect(t, path).Unload("x"))
+	}
+}
+
+// TestKernelThatIsSilent: a client does not wait for ever.
+func TestKernelThatIsSilent(t *testing.T) {
+	block := make(chan struct{})
+	_, _, path := serve(t, func(frame) []frame { <-block; return nil })
+	defer close(block)
+	c := connect(t, path)
+	c.patience = 50 * time.Millisecond
+	assert.ErrorContains(t, c.Unload("x"), "the machine does not answer")
 }
 
 // TestCloseEndsClients: a client that waits is told.

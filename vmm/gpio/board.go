@@ -65,6 +65,7 @@ type Board struct {
 	drive func(line int, high bool)
 	given [2]map[Line]bool // levels: the guest's, and those of the outside
 	run   *run             // of a script, nil if there is none
+	ended bool
 }
 
 // The two that give lines levels.
@@ -83,7 +84,7 @@ func (b *Board) Watch(watch func(Change)) { b.watch = watch }
 
 // tell tells who watches.
 func (b *Board) tell(c Change) {
-	if b.watch != nil {
+	if b.watch != nil && !b.ended {
 		b.watch(c)
 	}
 }
@@ -132,7 +133,7 @@ func (b *Board) Toggle(line Line) {
 }
 
 func (b *Board) set(line Line, high bool) {
-	if b.drive == nil || !b.has(line) || b.given[outside][line] == high {
+	if b.drive == nil || b.ended || !b.has(line) || b.given[outside][line] == high {
 		return
 	}
 	b.given[outside][line] = high
@@ -195,6 +196,9 @@ func (b *Board) goOn() {
 func (b *Board) rested() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.ended {
+		return
+	}
 	b.run.resting = false
 	b.run.steps = b.run.steps[1:]
 	b.goOn()
@@ -208,4 +212,11 @@ func (b *Board) Left() string {
 		return ""
 	}
 	return b.run.steps[0].text
+}
+
+// End ends what is done from outside. From its return on nothing changes, and who watches is not called.
+func (b *Board) End() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ended = true
 }

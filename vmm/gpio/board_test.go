@@ -1,6 +1,7 @@
 package gpio
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -112,19 +113,35 @@ func TestScriptWaitsForATime(t *testing.T) {
 	assert.GreaterOrEqual(t, (<-pressed).Sub(began), 20*time.Millisecond)
 }
 
+// TestEnd: behind the machine's end neither a script nor a person changes anything.
+func TestEnd(t *testing.T) {
+	d := newDevice(t, "after 1h\nbutton 0 press")
+	d.connect()
+	d.End()
+	d.rested()
+	d.Toggle(Line{Button, 1})
+	d.Drive(Line{Pin, 0}, true)
+	d.Output(0, true)
+	assert.Empty(t, d.driven)
+	assert.Empty(t, d.seen)
+	assert.Equal(t, `line 1, "after 1h"`, d.Left())
+}
+
 func TestScriptsThatAreNone(t *testing.T) {
 	for _, tt := range []struct{ name, script, want string }{
 		{"an unknown line", "\nwire 0 high", `line 2: want led, button or pin, found "wire"`},
 		{"too few words", "button 0", `line 1: want "wait led 0 on", "button 0 press", "pin 0 high" or "after 100ms"`},
 		{"too many words", "wait led 0 on now", `line 1: want "wait led 0 on", "button 0 press", "pin 0 high" or "after 100ms"`},
 		{"a wait alone", "wait", `line 1: want "wait led 0 on", "button 0 press", "pin 0 high" or "after 100ms"`},
-		{"a button that is not there", "button 2 press", `line 1: there is no button 2: want button 0 to button 1`},
-		{"no number", "pin x high", `line 1: there is no pin x: want pin 0 to pin 2`},
-		{"a number below 0", "pin -1 high", `line 1: there is no pin -1: want pin 0 to pin 2`},
+		{"a button that is not there", "button 2 press", `line 1: there is no button "2": want button 0 to button 1`},
+		{"no number", "pin x high", `line 1: there is no pin "x": want pin 0 to pin 2`},
+		{"a number below 0", "pin -1 high", `line 1: there is no pin "-1": want pin 0 to pin 2`},
 		{"an LED from outside", "led 0 on", `line 1: only the guest turns LEDs on and off: want "wait led 0 on"`},
 		{"a button from inside", "wait button 0 press", `line 1: the guest does not press buttons: want to wait for an LED or a pin`},
 		{"another word for a level", "button 0 high", `line 1: want button 0 press or release, found "high"`},
 		{"another word to wait for", "wait led 1 high", `line 1: want led 1 on or off, found "high"`},
+		{"what a terminal would obey", "pin \x1b[31m high", `line 1: there is no pin "\x1b[31m": want pin 0 to pin 2`},
+		{"a long word", strings.Repeat("x", 10_000) + " 0 high", `line 1: want led, button or pin, found "` + strings.Repeat("x", 100) + `"`},
 		{"no time", "after", `line 1: want a time as in "after 100ms", found "after"`},
 		{"a time without a unit", "after 5", `line 1: want a time as in "after 100ms", found "after 5"`},
 		{"a time that has passed", "after -1s", `line 1: want a time as in "after 100ms", found "after -1s"`},

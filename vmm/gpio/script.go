@@ -61,6 +61,9 @@ func (b *Board) Parse(text string) (*Script, error) {
 	return s, nil
 }
 
+// excerpt is text as an error tells it: of a long one the beginning.
+func excerpt(text string) string { return text[:min(len(text), 100)] }
+
 // parseStep reads the words of a step.
 func (b *Board) parseStep(fields []string) (s step, err error) {
 	switch fields[0] {
@@ -69,7 +72,7 @@ func (b *Board) parseStep(fields []string) (s step, err error) {
 			s.rest, err = time.ParseDuration(fields[1])
 		}
 		if len(fields) != 2 || err != nil || s.rest <= 0 {
-			return s, fmt.Errorf("want a time as in %q, found %q", "after 100ms", strings.Join(fields, " "))
+			return s, fmt.Errorf("want a time as in %q, found %q", "after 100ms", excerpt(strings.Join(fields, " ")))
 		}
 		return s, nil
 	case "wait":
@@ -96,9 +99,9 @@ func (b *Board) parseLine(kind, index string) (Line, error) {
 		if line := (Line{Kind(k), i}); err == nil && b.has(line) {
 			return line, nil
 		}
-		return Line{}, fmt.Errorf("there is no %s %s: want %[1]s 0 to %[1]s %[3]d", kind, index, n-1)
+		return Line{}, fmt.Errorf("there is no %s %q: want %[1]s 0 to %[1]s %[3]d", kind, excerpt(index), n-1)
 	}
-	return Line{}, fmt.Errorf("want led, button or pin, found %q", kind)
+	return Line{}, fmt.Errorf("want led, button or pin, found %q", excerpt(kind))
 }
 
 // parseLevel reads the level that a line is given, or waited to have.
@@ -110,11 +113,11 @@ func parseLevel(line Line, wait bool, word string) (high bool, err error) {
 	case wait:
 		levels = words[line.Kind].levels
 	case line.Kind == LED:
-		return false, fmt.Errorf("only the guest turns LEDs on and off: want %q", "wait "+line.String()+" "+word)
+		return false, fmt.Errorf("only the guest turns LEDs on and off: want %q", "wait "+line.String()+" on")
 	}
 	i := slices.Index(levels[:], word)
 	if i < 0 {
-		return false, fmt.Errorf("want %s %s or %s, found %q", line, levels[1], levels[0], word)
+		return false, fmt.Errorf("want %s %s or %s, found %q", line, levels[1], levels[0], excerpt(word))
 	}
 	return i == 1, nil
 }

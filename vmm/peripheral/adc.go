@@ -81,7 +81,7 @@ func (a *ADC) add(line string) error {
 	words := strings.Fields(after)
 	channel, err := strconv.ParseUint(strings.TrimSpace(before), 10, 8)
 	if !ok || err != nil || channel >= adcChannels || len(words) == 0 {
-		return fmt.Errorf("want CHANNEL: VALUE VALUE ..., as 0: 100 200, with a channel below %d, found %q", adcChannels, strings.TrimSpace(line))
+		return fmt.Errorf("want CHANNEL: VALUE VALUE ..., as 0: 100 200, with a channel below %d, found %q", adcChannels, excerpt(strings.TrimSpace(line)))
 	}
 	for uint64(len(a.values)) <= channel {
 		a.values = append(a.values, nil)
@@ -89,11 +89,20 @@ func (a *ADC) add(line string) error {
 	for _, word := range words {
 		v, err := strconv.ParseUint(word, 10, 16)
 		if err != nil || v >= 1<<adcBits {
-			return fmt.Errorf("want values from 0 to %d, found %q", 1<<adcBits-1, word)
+			return fmt.Errorf("want values from 0 to %d, found %q", 1<<adcBits-1, excerpt(word))
 		}
 		a.values[channel] = append(a.values[channel], uint16(v))
 	}
 	return nil
+}
+
+// excerpt is text as an error tells it: of a long one the beginning.
+func excerpt(text string) string { return text[:min(len(text), 100)] }
+
+// Close implements io.Closer: reads and writes end.
+func (a *ADC) Close() error {
+	a.answer.Close()
+	return a.answers.Close()
 }
 
 // Read implements io.Reader: the answers.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -16,7 +17,9 @@ import (
 // ask asks a converter, and returns its answer.
 func ask(t *testing.T, a *ADC, answers *bufio.Reader, question string) string {
 	t.Helper()
-	go io.WriteString(a, question)
+	var asking sync.WaitGroup
+	asking.Go(func() { io.WriteString(a, question) })
+	defer asking.Wait()
 	answer, err := answers.ReadString('\n')
 	require.NoError(t, err)
 	return answer
@@ -39,11 +42,26 @@ func TestADCFilesThatAreNone(t *testing.T) {
 		{"0: 1\n0 2\n", `line 2: want CHANNEL: VALUE VALUE ...`}, {"x: 1\n", "line 1: want CHANNEL"}, {"0:\n", "line 1: want CHANNEL"},
 		{"64: 1\n", "a channel below 64"}, {"-1: 1\n", "line 1: want CHANNEL"}, {"0: 4096\n", `want values from 0 to 4095, found "4096"`},
 		{"0: 1,2\n", `found "1,2"`}, {"2: 1\n0: 1\n", "channel 1 has no values, and channel 2 has"},
+		{strings.Repeat("x", 1<<20), `, found "` + strings.Repeat("x", 100) + `"`}, {"0: " + strings.Repeat("9", 1<<20), `, found "` + strings.Repeat("9", 100) + `"`},
 	} {
 		_, err := NewADC([]byte(tt.text))
 		require.Error(t, err, tt.text)
 		assert.Contains(t, err.Error(), tt.want)
 	}
+}
+
+// TestADCEnds: whoever reads or writes goes on.
+func TestADCEnds(t *testing.T) {
+	a, err := NewADC([]byte("0: 1\n"))
+	require.NoError(t, err)
+	var waiting sync.WaitGroup
+	waiting.Go(func() { io.WriteString(a, strings.Repeat("0\n", 1000)) })
+	_, err = io.ReadFull(a, make([]byte, 4))
+	require.NoError(t, err)
+	require.NoError(t, a.Close())
+	waiting.Wait()
+	_, err = a.Read(make([]byte, 1))
+	assert.Error(t, err)
 }
 
 // TestADCQuestionsOfNoMeaning end the answers.

@@ -58,12 +58,27 @@ func (p *namedPort) copyOut(log func(format string, args ...any)) {
 	}
 }
 
-// copyIn sends the guest what is for it, and ends the port behind that.
+// copyIn sends the guest what is for it, and ends the port behind that. What a guest that has ended does not take is dropped until all is
+// written that it sent: who is to write that may wait for who reads here.
 func (p *namedPort) copyIn(log func(format string, args ...any)) {
 	if _, err := io.Copy(p.conn, struct{ io.Reader }{p.Input}); err != nil {
 		log("port %s: its input is lost: %v", p.Name, err)
 	}
 	p.conn.CloseWrite()
+	dropped := make([]byte, 4096)
+	for err := error(nil); err == nil && !p.drained(); {
+		_, err = p.Input.Read(dropped)
+	}
+}
+
+// drained reports whether all that the guest sent is written.
+func (p *namedPort) drained() bool {
+	select {
+	case <-p.copied:
+		return true
+	default:
+		return false
+	}
 }
 
 // drainPorts waits until all that the guest sent is written, which it reports, or ctx ends and it takes too long. QEMU has ended.

@@ -34,6 +34,7 @@ type Ports struct {
 	mu      sync.Mutex // holds the rest
 	ports   []port
 	queues  []*Queue // nil without a session
+	several bool     // the driver of the session knows more than port 0
 	told    *Chain   // room for a control message; nil: none yet
 	flushed sync.Cond
 	buffer  [4096]byte
@@ -92,8 +93,9 @@ func (p *Ports) Activate(features uint64, queues []*Queue) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.queues = queues
-	if features&virtio.ConsoleFeatureMultiport == 0 {
-		return // the driver knows port 0 alone
+	p.several = features&virtio.ConsoleFeatureMultiport != 0
+	if !p.several {
+		return
 	}
 	for i := range p.ports {
 		receive := p.ports[i].receive(queues)
@@ -129,14 +131,15 @@ func (p *Ports) Close() error { return nil }
 func (p *Ports) Notify(queue int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch queue {
-	case virtio.ConsoleControlReceiveQueue:
-		p.tell()
-	case virtio.ConsoleControlTransmitQueue:
-		p.listen()
-	case virtio.ConsoleReceiveQueue:
-	case virtio.ConsoleTransmitQueue:
+	switch {
+	case queue == virtio.ConsoleReceiveQueue:
+	case queue == virtio.ConsoleTransmitQueue:
 		new(sender).send(p.queues[queue], func(p []byte) int { return len(p) }) // to a port that there is not
+	case !p.several: // nor are there more queues
+	case queue == virtio.ConsoleControlReceiveQueue:
+		p.tell()
+	case queue == virtio.ConsoleControlTransmitQueue:
+		p.listen()
 	default:
 		p.serve(queue)
 	}
@@ -266,7 +269,7 @@ func (p *Ports) Flush() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range p.ports {
-		if p.queues != nil {
+		if p.queues != nil && p.several {
 			o := &p.ports[i]
 			o.flushing = !p.queues[0].session.broken()
 			o.transmit(p.queues).Wake()

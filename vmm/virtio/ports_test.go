@@ -112,9 +112,13 @@ const (
 // say tells the device something, and waits until that has used it.
 func (p *portsTest) say(port uint32, event, value uint16) {
 	p.T.Helper()
+	p.sayBytes(messageOf(port, event, value))
+}
+
+func messageOf(port uint32, event, value uint16) []byte {
 	m := binary.LittleEndian.AppendUint32(nil, port)
 	m = binary.LittleEndian.AppendUint16(m, event)
-	p.sayBytes(binary.LittleEndian.AppendUint16(m, value))
+	return binary.LittleEndian.AppendUint16(m, value)
 }
 
 func (p *portsTest) sayBytes(m []byte) {
@@ -396,4 +400,20 @@ func FuzzPorts(f *testing.F) {
 		assert.Equal(t, string(given), string(got))
 		assert.False(t, p.Broken())
 	})
+}
+
+// TestPortsWithoutSeveral: of a driver that knows port 0 alone nothing is taken by the queues of others, and nobody waits for that.
+func TestPortsWithoutSeveral(t *testing.T) {
+	p := newPorts(t)
+	p.a.room = 0
+	p.StartWith(abi.FeatureEventIndex, portQueues, 8)
+	p.send(1, "to nobody")
+	m := messageOf(1, abi.ConsolePortOpen, 1)
+	p.Put(saidAt, m)
+	p.Queues[abi.ConsoleControlTransmitQueue].Send(abi.Descriptor{Address: saidAt, Length: uint32(len(m))})
+	p.device.Flush()
+	assert.Empty(t, p.a.taken())
+	assert.Zero(t, p.a.attached)
+	assert.Zero(t, p.transmit(1).UsedIndex())
+	assert.Zero(t, p.Queues[abi.ConsoleControlTransmitQueue].UsedIndex())
 }

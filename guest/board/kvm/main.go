@@ -122,11 +122,11 @@ func main() {
 	b.devices.find(can)
 	b.components.Init(&b.kernel, capsules[:], b.machine, can)
 	b.components.Wire()
-	b.injection.start()
 	b.machine.Contain(&b.components)
 	b.debug.Poll(&b.uart)
 	base.PrintBanner(&b.debug, b.machine)
 	b.components.WireRest()
+	b.injection.start()
 	loaded := b.kernel.Load([][]byte{b.machine.ImageTasks(), b.machine.ModuleTasks()}, can.TaskManagement)
 	b.instruments.booted(b.machine.EntryTicks(), start, amd64.Ticks())
 	base.PrintLoaded(&b.debug, loaded)
@@ -141,7 +141,11 @@ func main() {
 	}
 	b.kernel.Run(can.MainLoop)
 	b.injection.print(&b.debug)
-	b.printTasks(&b.debug)
+	b.printTasks(b.kernel.Messages())
+	if b.components.Unsettled() { // a capsule failed that prints
+		b.components.HandleDeferredCall()
+		b.printTasks(b.kernel.Messages())
+	}
 	b.drain()
 	amd64.Exit(b.kernel.ExitStatus())
 }

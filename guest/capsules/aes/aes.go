@@ -63,12 +63,12 @@ type AES struct {
 
 // request is what a task asked for, and its message.
 type request struct {
-	chosen     bool // the next two
+	ticket     uint64 // order of turns; 0: nothing is asked for
+	chosen     bool   // the next two
 	algorithm  algorithm
 	encrypt    bool
 	parameters parameters
 
-	ticket  uint64 // order of turns; 0: nothing is asked for
 	offset  uint64 // in the source, of what is worked on next
 	open    bool   // a message goes on
 	message hil.AESMessage

@@ -36,7 +36,7 @@ type Alarm struct {
 
 // timer is a task's alarm.
 type timer struct {
-	armed    bool
+	armed    kernel.Pending
 	deadline uint64 // in hardware ticks
 	expiry   uint32 // the same as the task knows it
 }
@@ -82,7 +82,7 @@ func (a *Alarm) set(id kernel.TaskID, ticks uint64, reference, interval uint32) 
 	}
 	expiry := reference + interval
 	e := a.grant.Enter(id, func(t *timer, _ *kernel.TaskData) {
-		*t = timer{armed: true, deadline: deadline, expiry: expiry}
+		*t = timer{armed: 1 << fired, deadline: deadline, expiry: expiry}
 	})
 	if e != abi.OK {
 		return kernel.Failed(e)
@@ -98,8 +98,8 @@ func (a *Alarm) set(id kernel.TaskID, ticks uint64, reference, interval uint32) 
 func (a *Alarm) stop(id kernel.TaskID) kernel.Result {
 	was := false
 	e := a.grant.Enter(id, func(t *timer, _ *kernel.TaskData) {
-		was = t.armed
-		t.armed = false
+		was = t.armed != 0
+		t.armed = 0
 	})
 	if e == abi.OK && !was {
 		e = abi.ALREADY
@@ -113,11 +113,11 @@ func (a *Alarm) AlarmFired() {
 	a.next = never
 	ticks := a.hardware.Now()
 	a.grant.Each(func(t *timer, task *kernel.TaskData) {
-		if t.armed && t.deadline <= ticks {
-			t.armed = false
+		if t.armed != 0 && t.deadline <= ticks {
+			t.armed = 0
 			task.ScheduleUpcall(fired, uint32(ticks), t.expiry, 0)
 		}
-		if t.armed {
+		if t.armed != 0 {
 			a.next = min(a.next, t.deadline)
 		}
 	})

@@ -48,11 +48,12 @@ type Console struct {
 	bytes     [maxReadBytes]byte // what was read so far
 }
 
-// session is a task's write under way.
+// session is a task's write under way, and whether it reads.
 type session struct {
-	ticket uint64 // order among all writes; 0: no write
-	length uint64
-	sent   uint64
+	pending kernel.Pending
+	ticket  uint64 // order among all writes; 0: no write
+	length  uint64
+	sent    uint64
 }
 
 // Init ties the driver to its line, of which it is the only client, and gives it memory for what is sent at once.
@@ -101,7 +102,7 @@ func (c *Console) write(id kernel.TaskID, length uint64) abi.ErrorCode {
 			task.ScheduleUpcall(wrote, 0, 0, 0)
 			return
 		}
-		*s = session{ticket: c.tickets, length: length}
+		*s = session{pending: s.pending | 1<<wrote, ticket: c.tickets, length: length}
 		if c.busy || c.waiting {
 			c.waiting = true
 			return
@@ -162,7 +163,7 @@ func (c *Console) sendChunk(id kernel.TaskID, n int) {
 // finish ends a write and tells the task how much of it was sent.
 func finish(s *session, task *kernel.TaskData) {
 	sent := uint32(s.sent)
-	*s = session{}
+	*s = session{pending: s.pending &^ (1 << wrote)}
 	task.ScheduleUpcall(wrote, sent, 0, 0)
 }
 
@@ -208,7 +209,7 @@ func (c *Console) read(id kernel.TaskID, length uint64) abi.ErrorCode {
 		return e
 	}
 	c.reading, c.reader, c.wanted, c.got = true, id, int(length), 0
-	return abi.OK
+	return c.grant.Enter(id, func(s *session, _ *kernel.TaskData) { s.pending |= 1 << readDone })
 }
 
 // listen makes the line receive a byte.
@@ -242,7 +243,8 @@ func (c *Console) Received(buf []byte, n int, _ abi.ErrorCode) {
 // lost with it.
 func (c *Console) finishRead(e abi.ErrorCode) {
 	c.reading = false
-	c.grant.Enter(c.reader, func(_ *session, task *kernel.TaskData) {
+	c.grant.Enter(c.reader, func(s *session, task *kernel.TaskData) {
+		s.pending &^= 1 << readDone
 		n := task.ReadWrite(readBuffer).WriteAt(c.bytes[:c.got], 0)
 		task.ScheduleUpcall(readDone, e.Status(), uint32(n), 0)
 	})

@@ -45,6 +45,7 @@ type buffers struct {
 
 // request is what a task asked for, and its message.
 type request struct {
+	pending kernel.Pending
 	ticket  uint64 // order of turns; 0: nothing is asked for
 	offset  uint64 // in the buffer, of what is added next
 	goal    goal
@@ -91,7 +92,7 @@ func (w *worker) ask(id kernel.TaskID, g goal, start func(q *request, task *kern
 		}
 		q.offset, q.added = 0, false
 		if why = start(q, task); why == abi.OK {
-			q.goal, q.ticket = g, w.ticket()
+			q.goal, q.ticket, q.pending = g, w.ticket(), 1<<g.told()
 		}
 	})
 	if e != abi.OK {
@@ -166,7 +167,7 @@ func (w *worker) DigestDone(_ *hil.DigestMessage, bytes []byte, e abi.ErrorCode)
 
 // finish ends a request and tells the task. What the message was is forgotten, unless it goes on.
 func (w *worker) finish(q *request, task *kernel.TaskData, e abi.ErrorCode) {
-	q.ticket = 0
+	q.ticket, q.pending = 0, 0
 	q.open = q.goal == goOn && e == abi.OK
 	value := uint32(0)
 	if e == abi.OK {

@@ -37,6 +37,7 @@ type EthernetTap struct {
 
 // station is what a task does on the network. Its counters wrap.
 type station struct {
+	pending    kernel.Pending
 	ticket     uint64 // order of turns; 0: it sends nothing
 	length     uint32 // of the frame that it sends
 	identifier uint32
@@ -117,12 +118,12 @@ func (t *EthernetTap) send(id kernel.TaskID, n, identifier uint32) abi.ErrorCode
 			result = abi.BUSY
 			return
 		}
-		s.ticket, s.length, s.identifier = t.tickets, n, identifier
+		s.ticket, s.pending, s.length, s.identifier = t.tickets, 1<<abi.TapSent, n, identifier
 		if result = t.check(s, task); result == abi.OK {
 			result = t.queue(s, task)
 		}
 		if result != abi.OK {
-			s.ticket = 0
+			s.ticket, s.pending = 0, 0
 		}
 	})
 	if e != abi.OK {
@@ -168,7 +169,7 @@ func (t *EthernetTap) FrameSent(_ []byte, e abi.ErrorCode) {
 
 // finish tells a task what became of its frame.
 func (t *EthernetTap) finish(s *station, task *kernel.TaskData, e abi.ErrorCode) {
-	s.ticket = 0
+	s.ticket, s.pending = 0, 0
 	if e != abi.OK {
 		task.ScheduleUpcall(abi.TapSent, e.Status(), 0, s.identifier)
 		return

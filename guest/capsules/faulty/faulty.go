@@ -28,8 +28,8 @@ type Faulty struct {
 
 // job is a task's: what it counts is lost with the driver's state.
 type job struct {
-	calls uint32
-	waits bool
+	pending kernel.Pending
+	calls   uint32
 }
 
 // Init makes the driver ready.
@@ -50,7 +50,9 @@ func (f *Faulty) Command(id kernel.TaskID, command, way, _ uint32) kernel.Result
 	f.grant.Enter(id, func(j *job, _ *kernel.TaskData) {
 		j.calls++
 		mine = j.calls
-		j.waits = j.waits || command == abi.FaultyWait
+		if command == abi.FaultyWait {
+			j.pending = 1 << abi.FaultyEnded
+		}
 		if command == abi.FaultyInEntry {
 			failures.Fail(way)
 		}

@@ -48,12 +48,13 @@ type front struct {
 
 // request is what a task asked for.
 type request struct {
-	ticket uint64 // order of turns; 0: nothing is asked for
-	offset uint64 // in the region
-	length uint64
-	done   uint64
-	owner  uint32 // of the region
-	writes bool
+	pending kernel.Pending
+	ticket  uint64 // order of turns; 0: nothing is asked for
+	offset  uint64 // in the region
+	length  uint64
+	done    uint64
+	owner   uint32 // of the region
+	writes  bool
 }
 
 // Init ties the drivers to the regions, and to the storage that these are parts of: the server is the only client of both. There is room
@@ -125,7 +126,7 @@ func (q *request) room(task *kernel.TaskData) uint64 {
 // begin makes a request wait for its turn. One of nothing is done at once.
 func (f *front) begin(q *request, task *kernel.TaskData, asked *request) {
 	*q = *asked
-	q.ticket = f.server.ticket()
+	q.ticket, q.pending = f.server.ticket(), 1<<f.end(q)
 	if q.length == 0 {
 		f.finish(q, task, abi.OK)
 	}
@@ -133,12 +134,9 @@ func (f *front) begin(q *request, task *kernel.TaskData, asked *request) {
 
 // finish ends a request and tells the task how many bytes were read, or are durable: of a write that failed none are known to be.
 func (f *front) finish(q *request, task *kernel.TaskData, e abi.ErrorCode) {
-	told, n := f.told, uint32(q.done)
-	if q.writes {
-		told++
-		if e != abi.OK {
-			n = 0
-		}
+	told, n := f.end(q), uint32(q.done)
+	if q.writes && e != abi.OK {
+		n = 0
 	}
 	*q = request{}
 	if f.status {
@@ -146,6 +144,14 @@ func (f *front) finish(q *request, task *kernel.TaskData, e abi.ErrorCode) {
 	} else {
 		task.ScheduleUpcall(told, n, 0, 0)
 	}
+}
+
+// end is the subscribe number for a request's end.
+func (f *front) end(q *request) uint32 {
+	if q.writes {
+		return f.told + 1
+	}
+	return f.told
 }
 
 // ticket is the next turn's.

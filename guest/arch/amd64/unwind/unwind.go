@@ -50,6 +50,7 @@ type Unwinder struct {
 	nmis      int
 	nmisBeat  uint64
 	endedBeat uint64 // when one of them last ended a capsule
+	late      int    // how many may still come for that capsule, though the kernel has returned to its main loop
 }
 
 // A frame is a function that was running: where its return address is, and its caller's frame pointer.
@@ -70,12 +71,14 @@ func (u *Unwinder) Contain(f *Failure, heartbeat uint64) (onward *Resumption, go
 	if u.walk(f) {
 		if boundary := u.outermost(f); boundary >= 0 {
 			onward = u.behind(boundary)
-		} else {
-			goesOn = f.Interrupted && u.mayWait(heartbeat)
 		}
 	}
-	if onward != nil && f.Interrupted {
-		u.endedBeat = heartbeat
+	switch {
+	case !f.Interrupted:
+	case onward != nil:
+		u.endedBeat, u.late = heartbeat, lateNMIs
+	default:
+		goesOn = u.mayWait(heartbeat)
 	}
 	u.containing = false
 	return onward, goesOn
@@ -101,6 +104,9 @@ func (u *Unwinder) behind(boundary int) *Resumption {
 	return &u.onward
 }
 
+// lateNMIs is how many NMIs may be on their way when one ends a capsule: a monitor looks at the heartbeat first, then sends.
+const lateNMIs = 2
+
 // lastNMI is the one that ends the machine even where a capsule may be what does not return: whenever one came, the kernel was working for
 // it. A monitor sends a few more.
 const lastNMI = abi.WatchdogNMIs - 4
@@ -111,7 +117,14 @@ func (u *Unwinder) mayWait(heartbeat uint64) bool {
 		u.nmis, u.nmisBeat = 0, heartbeat
 	}
 	u.nmis++
-	return u.nmis < lastNMI && (u.trace.HasCapsule() || u.endedBeat == heartbeat)
+	if u.nmis >= lastNMI {
+		return false
+	}
+	if u.trace.HasCapsule() || u.endedBeat == heartbeat {
+		return true
+	}
+	u.late--
+	return u.late >= 0
 }
 
 // walk finds the functions that were running, or reports false if they are too many, or lead to what is no stack.
