@@ -205,23 +205,8 @@ func (t *Task) layOut() string {
 	if reason := t.memory.chooseAddresses(&t.object, t.ramSize); reason != "" {
 		return reason
 	}
-	if t.regionsOverlap() {
-		return "its writeable flash regions overlap: together they are larger than itself"
-	}
 	t.entry = t.memory.flashStart + uint64(program.InitOffset)
 	return ""
-}
-
-// regionsOverlap reports whether the writeable regions of whole pages are together larger than the object. Mapping them would be many times the
-// work of mapping that.
-func (t *Task) regionsOverlap() bool {
-	size := uint64(0)
-	for i := range t.object.WriteableRegions() {
-		if r, _ := t.object.WriteableRegion(i); r.WholePages() {
-			size += uint64(r.Size)
-		}
-	}
-	return size > uint64(len(t.memory.flash))
 }
 
 // place gives the task its RAM and maps its flash. It returns what hinders it, or "".

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -275,20 +274,5 @@ func TestWiringErrors(t *testing.T) {
 		},
 	} {
 		assert.Panics(t, wrong, name)
-	}
-}
-
-// TestWriteableFlashRegionsOverlap: an object whose writeable regions of whole pages are together larger than itself does not run: mapping them
-// would be long work, many times that of mapping the object.
-func TestWriteableFlashRegionsOverlap(t *testing.T) {
-	for copies, runs := range map[int]bool{2: true, 3: false, 8000: false} {
-		m := newMachine(t)
-		m.AddTask("task", func(*kerneltest.Task) {}, func(s *tbfbuild.Spec) {
-			s.BinaryOffset = 0x10000
-			s.Binary = make([]byte, 0x20000)
-			s.Writeable = slices.Repeat([]tbf.Region{{Offset: 0, Size: 0x18000}}, copies)
-		})
-		m.Load()
-		assert.Equal(t, !runs, strings.Contains(m.Log.String(), "skipped: its writeable flash regions overlap"), "%d: %s", copies, m.Log.String())
 	}
 }

@@ -224,7 +224,11 @@ func (l *Loader) open() {
 		l.refuseObject(&wrong)
 		return
 	}
-	if reason := t.layOut(); reason != "" {
+	reason := t.layOut()
+	if reason == "" && t.regionsOverlap() {
+		reason = "its writeable flash regions overlap: together they are larger than itself"
+	}
+	if reason != "" {
 		l.refuse(reason, abi.FAIL)
 		return
 	}
@@ -234,6 +238,18 @@ func (l *Loader) open() {
 	if hasCredential(&t.object) {
 		l.stage = hashing
 	}
+}
+
+// regionsOverlap reports whether the writeable regions of whole pages are together larger than the object. Mapping them would be many times the
+// work of mapping that.
+func (t *Task) regionsOverlap() bool {
+	size := uint64(0)
+	for i := range t.object.WriteableRegions() {
+		if r, _ := t.object.WriteableRegion(i); r.WholePages() {
+			size += uint64(r.Size)
+		}
+	}
+	return size > uint64(len(t.memory.flash))
 }
 
 // addToDigest adds a piece to the digest, so that policies have it without reading the object.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -584,3 +585,17 @@ func TestTaskEndIsTold(t *testing.T) {
 type ends struct{ ids []kernel.TaskID }
 
 func (e *ends) TaskEnded(id kernel.TaskID) { e.ids = append(e.ids, id) }
+
+// TestWriteableFlashRegionsOverlap: an object whose writeable regions of whole pages are together larger than itself is not loaded: mapping them
+// would be long work in one piece, many times that of mapping the object.
+func TestWriteableFlashRegionsOverlap(t *testing.T) {
+	for copies, want := range map[int]abi.ErrorCode{2: abi.OK, 3: abi.FAIL, 8000: abi.FAIL} {
+		m := newLoading(t, 1<<20)
+		assert.Equal(t, want, m.load(kerneltest.Object(t, "late", func(s *tbfbuild.Spec) {
+			s.BinaryOffset = 0x10000
+			s.Binary = make([]byte, 0x20000)
+			s.Writeable = slices.Repeat([]tbf.Region{{Offset: 0, Size: 0x18000}}, copies)
+		})))
+		assert.Equal(t, want != abi.OK, strings.Contains(m.Log.String(), "refused: its writeable flash regions overlap"), "%d: %s", copies, m.Log.String())
+	}
+}

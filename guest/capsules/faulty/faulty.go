@@ -28,8 +28,8 @@ type Faulty struct {
 
 // job is a task's: what it counts is lost with the driver's state.
 type job struct {
-	pending kernel.Pending
-	calls   uint32
+	calls uint32
+	waits bool
 }
 
 // Init makes the driver ready.
@@ -50,9 +50,7 @@ func (f *Faulty) Command(id kernel.TaskID, command, way, _ uint32) kernel.Result
 	f.grant.Enter(id, func(j *job, _ *kernel.TaskData) {
 		j.calls++
 		mine = j.calls
-		if command == abi.FaultyWait {
-			j.pending = 1 << abi.FaultyEnded
-		}
+		j.waits = j.waits || command == abi.FaultyWait
 		if command == abi.FaultyInEntry {
 			failures.Fail(way)
 		}
@@ -82,18 +80,14 @@ func (f *Faulty) Command(id kernel.TaskID, command, way, _ uint32) kernel.Result
 	return kernel.Done()
 }
 
-// useUp needs more of the stack than there is. It is too long for the compiler to put it into its caller.
+// useUp needs more of the stack than there is. It is too much for the compiler to put it into its caller.
 func useUp(way uint32) {
 	var much [32 << 10]byte
 	for i := range much {
 		much[i] = byte(way)
 	}
-	for i := range much {
-		if much[i] != byte(way) {
-			return
-		}
-	}
-	failures.Fail(way)
+	failures.Fail(uint32(much[way]))
+	failures.Fail(uint32(much[way+1]))
 }
 
 // HandleDeferredCall implements kernel.DeferredClient.
