@@ -1,8 +1,6 @@
 package amd64
 
 import (
-	"unsafe"
-
 	"kapsel/guest/arch/amd64/unwind"
 	"kapsel/guest/functab"
 	"kapsel/guest/kernel"
@@ -30,7 +28,7 @@ func tryContain(message string, pc, fp uint64, x *context) (goesOn bool) {
 	}
 	onward, goesOn := unwinder.Contain(&f, heartbeat)
 	if onward != nil {
-		resume(onward)
+		resume((*resumption)(onward))
 	}
 	return goesOn
 }
@@ -51,13 +49,8 @@ func (*ownStack) Code(pc uint64) [3]byte { return *pointer[[3]byte](pc) }
 
 func (*ownStack) Place(pc uint64, p *functab.Place) bool { return place(pc, p) }
 
-// Offsets in a resumption, for resume.
-const (
-	resumptionPC      = unsafe.Offsetof(unwind.Resumption{}.PC)
-	resumptionSP      = unsafe.Offsetof(unwind.Resumption{}.SP)
-	resumptionFP      = unsafe.Offsetof(unwind.Resumption{}.FP)
-	resumptionResults = unsafe.Offsetof(unwind.Resumption{}.Results)
-)
+// A resumption is an unwind.Resumption whose offsets resume has, by go_asm.h.
+type resumption unwind.Resumption
 
 // PrintFrame writes the function, file and line of an instruction of the kernel.
 func (m *Machine) PrintFrame(w kernel.Writer, pc uint64) { printFrame(w, pc) }

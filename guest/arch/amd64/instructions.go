@@ -2,10 +2,7 @@
 
 package amd64
 
-import (
-	"kapsel/guest/abi"
-	"kapsel/guest/arch/amd64/unwind"
-)
+import "kapsel/guest/abi"
 
 // What Go cannot say. Host tests have stand-ins for all of it (processor_host.go).
 
@@ -83,7 +80,7 @@ func idle()
 // resume goes on behind a return of a function that was running, with those results, and zeros in what else can be one. It does not return.
 //
 // Precondition: the stack from to.sp on, and to.fp, are as that function's caller left them.
-func resume(to *unwind.Resumption)
+func resume(to *resumption)
 
 // poll takes the interrupts that wait.
 func poll()

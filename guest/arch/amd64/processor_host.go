@@ -172,4 +172,4 @@ func compatSyscallEntryAddress() uint64 { return hostCompatEntry }
 // resumed is what resume panics with, as it does not return.
 type resumed struct{ to unwind.Resumption }
 
-func resume(to *unwind.Resumption) { panic(resumed{*to}) }
+func resume(to *resumption) { panic(resumed{unwind.Resumption(*to)}) }

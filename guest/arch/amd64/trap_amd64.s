@@ -409,15 +409,15 @@ TEXT ·resume(SB), NOSPLIT|NOFRAME, $0-8
 	MOVQ  24(R14), AX
 	MOVQ  AX, 16(R14)                     // stack checks again, if a fault or an overflow has ended them
 	PUSHQ $KERNEL_DATA
-	PUSHQ const_resumptionSP(SI)
+	PUSHQ resumption_SP(SI)
 	PUSHQ $FLAGS_CLEAR
 	PUSHQ $KERNEL_CODE
-	PUSHQ const_resumptionPC(SI)
-	MOVQ  const_resumptionFP(SI), BP
-	MOVQ  const_resumptionResults(SI), AX
-	MOVQ  (const_resumptionResults+8)(SI), BX
-	MOVQ  (const_resumptionResults+16)(SI), CX
-	MOVQ  (const_resumptionResults+24)(SI), DI
+	PUSHQ resumption_PC(SI)
+	MOVQ  resumption_FP(SI), BP
+	MOVQ  resumption_Results(SI), AX
+	MOVQ  (resumption_Results+8)(SI), BX
+	MOVQ  (resumption_Results+16)(SI), CX
+	MOVQ  (resumption_Results+24)(SI), DI
 	XORL  SI, SI
 	XORL  DX, DX
 	XORL  R8, R8

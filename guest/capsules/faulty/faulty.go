@@ -28,8 +28,8 @@ type Faulty struct {
 
 // job is a task's: what it counts is lost with the driver's state.
 type job struct {
-	pending kernel.Pending
-	calls   uint32
+	calls uint32
+	waits bool
 }
 
 // Init makes the driver ready.
@@ -50,9 +50,7 @@ func (f *Faulty) Command(id kernel.TaskID, command, way, _ uint32) kernel.Result
 	f.grant.Enter(id, func(j *job, _ *kernel.TaskData) {
 		j.calls++
 		mine = j.calls
-		if command == abi.FaultyWait {
-			j.pending = 1 << abi.FaultyEnded
-		}
+		j.waits = j.waits || command == abi.FaultyWait
 		if command == abi.FaultyInEntry {
 			failures.Fail(way)
 		}
