@@ -26,7 +26,7 @@ type Component struct {
 	uses, with uint64 // the components that are named, by index
 	grants     span   // in Kernel.allSlots
 	deferred   span   // in Kernel.deferred.clients
-	drivers    span   // in Kernel.drivers.order
+	drivers    span   // of Kernel.drivers, by their order
 	failures   uint32
 }
 

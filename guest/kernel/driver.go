@@ -44,7 +44,6 @@ type driverTable struct {
 	_      notComparable
 	count  int
 	places [driverPlaces]driverPlace
-	order  [maxDrivers]uint8 // the indexes of those that are taken, as they were
 }
 
 // driverPlace is free if its key is 0.
@@ -52,7 +51,7 @@ type driverPlace struct {
 	_      notComparable
 	driver Driver
 	key    uint64
-	_      uint64 // to a power of two
+	nth    int // of the drivers that were added
 }
 
 // taken is in the key of every place that is taken.
@@ -61,21 +60,17 @@ const taken = 1 << 32
 // key is how a place says whose it is.
 func key(number uint32) uint64 { return taken | uint64(number) }
 
-// index is the i-th place to look for a number at. The factor scatters numbers that lie close to
+// place is the i-th place to look for a number at. The factor scatters numbers that lie close to
 // each other: 2^32 divided by the golden ratio.
-func (t *driverTable) index(number, i uint32) uint32 {
-	return (number*0x9e3779b1>>driverShift + i) % driverPlaces
+func (t *driverTable) place(number, i uint32) *driverPlace {
+	return &t.places[(number*0x9e3779b1>>driverShift+i)%driverPlaces]
 }
 
-func (t *driverTable) place(number, i uint32) *driverPlace { return &t.places[t.index(number, i)] }
-
-// of is the index of the place of a driver's number, free if no driver has it.
-//
-//go:noinline
-func (t *driverTable) of(number uint32) uint32 {
+// of is the place of a driver's number, free if no driver has it.
+func (t *driverTable) of(number uint32) *driverPlace {
 	for i := uint32(0); ; i++ {
 		if p := t.place(number, i); p.key == key(number) || p.key == 0 {
-			return t.index(number, i)
+			return p
 		}
 	}
 }
@@ -93,14 +88,12 @@ func (t *driverTable) find(number uint32) Driver {
 // no other driver has, for 64 drivers at most: otherwise it is a wiring error.
 func (k *Kernel) AddDriver(number uint32, d Driver) {
 	t := &k.drivers
-	i := t.of(number)
-	p := &t.places[i]
+	p := t.of(number)
 	if d == nil || k.sealed || t.count == maxDrivers || p.driver != nil {
-		panic(misuse + "a driver is nil, or has another's number, or comes after Load or beyond 64")
+		panic(misuse + "a driver is nil, has another's number, or comes after Load or beyond 64")
 	}
-	t.order[t.count] = uint8(i)
+	p.key, p.driver, p.nth = key(number), d, t.count
 	t.count++
-	p.key, p.driver = key(number), d
 }
 
 // gone is in the key of a place whose driver's capsule failed: nothing finds it.
@@ -109,8 +102,8 @@ const gone = 1 << 33
 // rekey gives the places of some drivers that were added, by their order, a key with that mark, if they have no driver now. They are then
 // found, or not.
 func (t *driverTable) rekey(added span, mark uint64) {
-	for _, i := range t.order[added.from:added.to] {
-		if p := &t.places[i]; p.driver == nil {
+	for i := range t.places {
+		if p := &t.places[i]; p.driver == nil && p.in(added) {
 			p.key = mark | uint64(uint32(p.key))
 		}
 	}
@@ -118,8 +111,15 @@ func (t *driverTable) rekey(added span, mark uint64) {
 
 // drop takes the drivers out of those places.
 func (t *driverTable) drop(added span) {
-	for _, i := range t.order[added.from:added.to] {
-		t.places[i].driver = nil
+	for i := range t.places {
+		if p := &t.places[i]; p.in(added) {
+			p.driver = nil
+		}
 	}
 	t.rekey(added, gone)
+}
+
+// in reports whether a place is of one of some drivers that were added.
+func (p *driverPlace) in(added span) bool {
+	return p.key != 0 && p.nth >= added.from && p.nth < added.to
 }

@@ -208,8 +208,18 @@ func fits(instance string, sig *types.Signature, lit types.Type) bool {
 	}
 	shape = shape[:strings.LastIndexByte(shape, ']')]
 	argument := match(sig, lit)
-	return argument == nil || strings.Contains(shape, ",go.shape.") || shape == shapeName(argument)
+	if argument == nil || strings.Contains(shape, ",go.shape.") {
+		return true
+	}
+	name := shapeName(argument)
+	return shape == name || len(name) > longestShape && hashed.MatchString(shape)
 }
+
+// longestShape is how long a shape's name may be for the compiler to use it. Of others it uses a hash (MaxShapeLen in
+// cmd/compile/internal/noder): any two of them fit.
+const longestShape = 500
+
+var hashed = regexp.MustCompile("^[0-9a-f]{64}$")
 
 // match returns the type that stands in t where pattern has a type parameter, or nil.
 func match(pattern, t types.Type) types.Type {

@@ -194,22 +194,27 @@ func (c *Console) read(id kernel.TaskID, length uint64) abi.ErrorCode {
 	if c.reading && c.grant.Enter(c.reader, alive) == abi.OK {
 		return abi.BUSY
 	}
-	e := c.grant.Enter(id, func(_ *session, task *kernel.TaskData) {
+	var refused abi.ErrorCode
+	e := c.grant.Enter(id, func(s *session, task *kernel.TaskData) {
 		length = min(length, task.ReadWrite(readBuffer).Len())
+		switch {
+		case length == 0:
+			refused = abi.SIZE
+		case length > maxReadBytes:
+			refused = abi.INVAL
+		default:
+			if refused = c.listen(); refused == abi.OK {
+				s.pending |= 1 << readDone
+			}
+		}
 	})
-	switch {
-	case e != abi.OK:
-		return e
-	case length == 0:
-		return abi.SIZE
-	case length > maxReadBytes:
-		return abi.INVAL
+	if e == abi.OK {
+		e = refused
 	}
-	if e := c.listen(); e != abi.OK {
-		return e
+	if e == abi.OK {
+		c.reading, c.reader, c.wanted, c.got = true, id, int(length), 0
 	}
-	c.reading, c.reader, c.wanted, c.got = true, id, int(length), 0
-	return c.grant.Enter(id, func(s *session, _ *kernel.TaskData) { s.pending |= 1 << readDone })
+	return e
 }
 
 // listen makes the line receive a byte.

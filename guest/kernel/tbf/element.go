@@ -46,10 +46,11 @@ func (o *Object) parseElements(wrong *Error, at, to uint32, field Field) bool {
 	for n := uint64(1); to-at >= elementHead; n++ {
 		typ, size := head(o.data, at)
 		value := span{at + elementHead, size}
-		if !wrong.check(field, AtMost, at, value.end(), uint64(to)) {
+		// A header has less than MaxFooters elements.
+		if !wrong.check(field, AtMost, at, value.end(), uint64(to)) || !wrong.check(FieldFooters, AtMost, at, n, MaxFooters) {
 			return false
 		}
-		if field == FieldElement && !o.addElement(wrong, typ, value) || field == FieldFooter && !o.checkFooter(wrong, n, typ, value) {
+		if field == FieldElement && !o.addElement(wrong, typ, value) || field == FieldFooter && !o.checkFooter(wrong, typ, value) {
 			return false
 		}
 		at = uint32(min(uint64(value.at)+uint64(size+3)&^3, uint64(to))) // the padding of the last one may be missing

@@ -74,7 +74,7 @@ var fieldNames = [fieldCount]string{
 	FieldShortID:        "length of the ShortId element",
 	FieldABI:            "length of the Kapsel ABI element",
 	FieldFooter:         "end of a footer",
-	FieldFooters:        "number of footers",
+	FieldFooters:        "footer count",
 	FieldCredential:     "length of a credential",
 	FieldProtectedSize:  "size of the protected region",
 	FieldBinaryEnd:      "end of the binary",
