@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -59,13 +60,14 @@ type side struct {
 	t     *testing.T
 	peer  peer
 	start time.Time
-	seen  [][]byte // all frames, if keep
+	haste time.Duration // how much faster the clock goes than the machine's
+	seen  [][]byte      // all frames, if keep
 	keep  bool
 }
 
 // newSide makes our end, without an address.
 func newSide(t *testing.T, p peer) *side {
-	s := &side{t: t, peer: p, start: time.Now()}
+	s := &side{t: t, peer: p, start: time.Now(), haste: 1}
 	random := rand.New(rand.NewPCG(5, 6))
 	require.NoError(t, s.Init(net.Config{
 		Hardware: ourMAC, Name: "kapsel", Random: random.Uint32,
@@ -75,7 +77,7 @@ func newSide(t *testing.T, p peer) *side {
 }
 
 // now is the time.
-func (s *side) now() net.Time { return net.Time(time.Since(s.start)/time.Microsecond) + 1 }
+func (s *side) now() net.Time { return net.Time(time.Since(s.start)*s.haste/time.Microsecond) + 1 }
 
 // until carries frames until something is so.
 func (s *side) until(done func() bool) {
@@ -100,7 +102,7 @@ func (s *side) until(done func() bool) {
 		require.True(s.t, time.Now().Before(end), "it does not come: %+v", s.Counters())
 		wait := 10 * time.Millisecond
 		if at, ok := s.Deadline(); ok {
-			wait = min(wait, time.Duration(at-min(at, s.now()))*time.Microsecond)
+			wait = min(wait, time.Duration(at-min(at, s.now()))*time.Microsecond/s.haste)
 		}
 		select {
 		case <-s.peer.wake:
@@ -134,10 +136,14 @@ func (g *gvisor) WriteNotify() {
 const nic = 1
 
 // newGvisor makes gVisor's stack with the peer's address, and our end with ours.
-func newGvisor(t *testing.T) (*side, *gvisor) {
+func newGvisor(t *testing.T) (*side, *gvisor) { return newHastyGvisor(t, 1) }
+
+// newHastyGvisor is newGvisor with clocks that go so many times faster than the machine's.
+func newHastyGvisor(t *testing.T, haste time.Duration) (*side, *gvisor) {
 	g := &gvisor{link: channel.New(4096, net.MaxMTU+14, tcpip.LinkAddress(peerMAC[:])), wake: make(chan struct{}, 1)}
 	g.link.AddNotify(g)
 	g.Stack = stack.New(stack.Options{
+		Clock:              hastyClock{tcpip.NewStdClock(), haste},
 		NetworkProtocols:   []stack.NetworkProtocolFactory{arp.NewProtocol, ipv4.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{gvisortcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
 	})
@@ -147,6 +153,7 @@ func newGvisor(t *testing.T) (*side, *gvisor) {
 	g.SetRouteTable([]tcpip.Route{{Destination: address.Subnet(), NIC: nic}})
 	t.Cleanup(g.Destroy)
 	s := newSide(t, peer{g.put, g.get, g.wake})
+	s.haste = haste
 	require.NoError(t, s.SetAddress(ours, 24, net.Address{}, s.now()))
 	return s, g
 }
@@ -165,6 +172,28 @@ func (g *gvisor) get(buf []byte) int {
 	defer p.DecRef()
 	return copy(buf, p.ToView().AsSlice())
 }
+
+// A hastyClock is a clock that goes faster than another.
+type hastyClock struct {
+	tcpip.Clock
+	haste time.Duration
+}
+
+func (c hastyClock) NowMonotonic() tcpip.MonotonicTime {
+	var start tcpip.MonotonicTime
+	return start.Add(c.Clock.NowMonotonic().Sub(start) * c.haste)
+}
+
+func (c hastyClock) AfterFunc(d time.Duration, f func()) tcpip.Timer {
+	return hastyTimer{c.Clock.AfterFunc(d/c.haste, f), c.haste}
+}
+
+type hastyTimer struct {
+	tcpip.Timer
+	haste time.Duration
+}
+
+func (t hastyTimer) Reset(d time.Duration) { t.Timer.Reset(d / t.haste) }
 
 // full is gVisor's name of an endpoint.
 func full(a net.Address, port uint16) *tcpip.FullAddress {
@@ -376,6 +405,107 @@ func TestStreamsWithGvisor(t *testing.T) {
 	})
 	assert.Equal(t, streamBytes, got)
 	c.Close()
+}
+
+// A badWay loses, doubles and puts behind the next one a twentieth each of the frames that it carries.
+type badWay struct {
+	random *rand.Rand
+	held   []byte
+}
+
+// pass returns what comes of a frame.
+func (w *badWay) pass(frame []byte) [][]byte {
+	var out [][]byte
+	switch w.random.IntN(20) {
+	case 0:
+	case 1:
+		out = [][]byte{frame, frame}
+	case 2:
+		if w.held == nil {
+			w.held = bytes.Clone(frame)
+			return nil
+		}
+		fallthrough
+	default:
+		out = [][]byte{frame}
+	}
+	if w.held != nil {
+		out = append(out, w.held)
+		w.held = nil
+	}
+	return out
+}
+
+// overABadWire is a peer behind one.
+func overABadWire(p peer, seed uint64) peer {
+	ways := [2]badWay{{random: rand.New(rand.NewPCG(seed, 0))}, {random: rand.New(rand.NewPCG(seed, 1))}}
+	var came [][]byte
+	return peer{
+		put: func(frame []byte) {
+			for _, f := range ways[0].pass(frame) {
+				p.put(f)
+			}
+		},
+		get: func(buf []byte) int {
+			for len(came) == 0 {
+				n := p.get(buf)
+				if n == 0 {
+					return 0
+				}
+				came = ways[1].pass(bytes.Clone(buf[:n]))
+			}
+			n := copy(buf, came[0])
+			came = came[1:]
+			return n
+		},
+		wake: p.wake,
+	}
+}
+
+// TestStreamsWithGvisorOverABadWire: what it sends comes back whole, by several connections at once, though its sender takes windows that
+// others have overtaken, and so sends beyond ours. Neither end stands still: that would end a connection in 8 minutes of its clock.
+func TestStreamsWithGvisorOverABadWire(t *testing.T) {
+	const conns, rounds = 4, 4
+	s, g := newHastyGvisor(t, 50)
+	require.Nil(t, g.AddStaticNeighbor(nic, ipv4.ProtocolNumber, tcpip.AddrFrom4(ours), tcpip.LinkAddress(ourMAC[:]))) // it asks three times alone
+	s.peer = overABadWire(s.peer, 1)
+	l, err := s.Listen(80)
+	require.NoError(t, err)
+	ended := make(chan error, conns)
+	for range conns {
+		go func() {
+			var err error
+			for round := 0; round < rounds && err == nil; round++ {
+				err = stream(g)
+			}
+			ended <- err
+		}()
+	}
+	var open []*net.Conn
+	left, b := conns, make([]byte, 4096)
+	s.until(func() bool {
+		if c := l.Accept(); c != nil {
+			open = append(open, c)
+		}
+		open = slices.DeleteFunc(open, func(c *net.Conn) bool { return echoed(c, b) })
+		select {
+		case err := <-ended:
+			require.NoError(t, err)
+			left--
+		default:
+		}
+		return left == 0
+	})
+}
+
+// echoed sends back what a connection has got, and lets it go when that is all.
+func echoed(c *net.Conn, b []byte) bool {
+	n, err := c.Read(b[:min(len(b), c.Writable())])
+	c.Write(b[:n])
+	if err != nil {
+		c.Close()
+	}
+	return err != nil
 }
 
 // pattern makes bytes of a stream from a place on.

@@ -204,9 +204,6 @@ func TestTCPEcho(t *testing.T) {
 
 // TestTCPEchoOverABadWire: with loss, reordering and duplication of 5 % each way all bytes come back, in order.
 func TestTCPEchoOverABadWire(t *testing.T) {
-	if os.Getenv("KAPSEL_NIGHTLY") == "" {
-		t.Skip("one run of several stands still, of which the cause is not found (docs/STATUS.md): scripts/nightly runs it")
-	}
 	echoing(t, 5, func(t *testing.T, s *station) { streams(t, s, fewer(256<<10, 8), int64(fewer(2_000, 10))) })
 }
 
