@@ -71,7 +71,7 @@ func newSide(t *testing.T, p peer) *side {
 	random := rand.New(rand.NewPCG(5, 6))
 	require.NoError(t, s.Init(net.Config{
 		Hardware: ourMAC, Name: "kapsel", Random: random.Uint32,
-		Sockets: net.MakeSockets(4, 32<<10), Conns: net.MakeConns(4, 16<<10, 16<<10),
+		Sockets: net.MakeSockets(4, 32<<10), Conns: net.MakeConns(8, 16<<10, 16<<10),
 	}))
 	return s
 }

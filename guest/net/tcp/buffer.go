@@ -97,6 +97,7 @@ type receiver struct {
 	edge     uint32 // behind what was ever offered
 	islands  [maxGaps]island
 	count    uint8 // of the islands
+	behind   uint8 // segments that came behind a gap, and have yet to be acknowledged, each by a segment without data
 	finKnown bool  // FIN has come, at fin
 	finished bool  // and all before it
 	fin      uint32

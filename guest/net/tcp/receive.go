@@ -267,9 +267,16 @@ func (c *Conn) receiveText(sequence uint32, s *Segment, now uint64) {
 		c.abort(ErrClosed)
 		return
 	}
-	inOrder := sequence == c.in.expected && c.in.count == 0
+	expected := c.in.expected
+	inOrder := sequence == expected && c.in.count == 0
 	at, data := c.in.fit(sequence, s.Data)
 	c.in.accept(at, data)
+	switch {
+	case c.in.expected != expected:
+		c.in.behind = 0
+	case before(expected, sequence) && c.in.behind < 0xff:
+		c.in.behind++
+	}
 	if fin {
 		c.in.noteFin(end)
 	}

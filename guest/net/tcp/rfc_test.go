@@ -617,6 +617,26 @@ func TestRFC(t *testing.T) {
 			< P. 501:511 ack 101 win 10000
 			> . 101:101 ack 541 win 4056
 			read 40`},
+		{"5681 4.2: and by segments without data, one for each, whatever else is sent", established + `
+			together
+			write 10
+			< P. 511:521 ack 101 win 10000
+			apart
+			> P. 101:111 ack 501 win 4096
+			> . 111:111 ack 501 win 4096
+			together
+			< P. 521:531 ack 101 win 10000
+			< P. 531:541 ack 101 win 10000
+			< P. 541:551 ack 101 win 10000
+			apart
+			> . 111:111 ack 501 win 4096
+			> . 111:111 ack 501 win 4096
+			> . 111:111 ack 501 win 4096
+			together
+			< P. 551:561 ack 101 win 10000
+			< P. 501:511 ack 101 win 10000
+			apart
+			> . 111:111 ack 561 win 4036`},
 		{"eight gaps are kept, the ninth is not", established + gaps + `
 			< P. 670:680 ack 101 win 10000
 			> . 101:101 ack 501 win 4096

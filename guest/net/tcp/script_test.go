@@ -21,6 +21,7 @@ import (
 //	> . 101:101 ack 601 win 4096        the next segment that was sent is exactly this
 //	write 10, read 10                   exactly so many bytes are taken
 //	close, abort, release, nodelay      calls
+//	together, apart                     between them nothing that Next gives is taken
 //	+200ms                              the clock goes on, and Next is called once it stands there
 //	sleep                               the clock goes on to Deadline
 //	after 1s                            Deadline is so far away
@@ -37,6 +38,7 @@ type script struct {
 	now    uint64
 	out    []string
 	line   string
+	wait   bool // between together and apart
 	buffer [2000]byte
 }
 
@@ -126,6 +128,9 @@ func play(t *testing.T, text string) {
 
 func (x *script) collect() {
 	require.NoError(x.t, x.conn.Check(), x.line)
+	if x.wait {
+		return
+	}
 	var s tcp.Segment
 	for x.conn.Next(&s, x.buffer[:], x.now) {
 		require.NoError(x.t, x.conn.Check(), x.line)
@@ -161,6 +166,8 @@ func (x *script) do(words []string) {
 		c.Abort()
 	case "release":
 		c.Release(x.now)
+	case "together", "apart":
+		x.wait = words[0] == "together"
 	case "nodelay":
 		c.SetNoDelay(true)
 	case "sleep":

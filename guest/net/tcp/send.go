@@ -199,9 +199,14 @@ func (c *Conn) waitForWindow(now uint64) {
 	}
 }
 
-// nextAck makes an acknowledgment by itself, if one is due or the window has grown so far that the peer should know.
+// nextAck makes an acknowledgment by itself, if one is due or the window has grown so far that the peer should know. Each segment
+// behind a gap gets one, even if data that went meanwhile has acknowledged as much: the peer counts those without data, to send at
+// once again what is missing (RFC 5681, 3.2 and 4.2).
 func (c *Conn) nextAck(s *Segment, now uint64) bool {
-	if !c.reply.due(now) && !c.windowHasGrown() {
+	switch {
+	case c.in.behind > 0:
+		c.in.behind--
+	case !c.reply.due(now) && !c.windowHasGrown():
 		return false
 	}
 	c.make(s, c.sequence(), ACK)
