@@ -37,10 +37,10 @@ func (s *Stack) take() *frame {
 	return nil
 }
 
-// answer returns a buffer with the header of a datagram that answers one, and room for so many bytes; nil if there is no buffer
+// answer returns a buffer with the header of a datagram that answers somebody, and room for so many bytes; nil if there is no buffer
 // or no way back.
-func (s *Stack) answer(d *datagram, protocol uint8, length int) *frame {
-	hop, ok := s.route(d.source)
+func (s *Stack) answer(to Address, protocol uint8, length int) *frame {
+	hop, ok := s.route(to)
 	if !ok {
 		return nil
 	}
@@ -48,7 +48,7 @@ func (s *Stack) answer(d *datagram, protocol uint8, length int) *frame {
 	if f == nil {
 		return nil
 	}
-	putIPv4(f.data[ethernetSize:], s.address, d.source, protocol, length)
+	putIPv4(f.data[ethernetSize:], s.address, to, protocol, length)
 	f.hop, f.length = hop, ethernetSize+ipv4Size+length
 	return f
 }

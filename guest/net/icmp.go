@@ -103,7 +103,7 @@ func (s *Stack) echo(d *datagram, now Time) Cause {
 	if !s.echoes.allow(EchoRate, now) {
 		return ICMPLimit
 	}
-	f := s.answer(d, protocolICMP, len(d.data))
+	f := s.answer(d.source, protocolICMP, len(d.data))
 	if f == nil {
 		return AnswerFull
 	}
@@ -127,7 +127,7 @@ func (s *Stack) refuse(d *datagram, code uint8, c Cause, now Time) Cause {
 	}
 	quoted := min(len(d.data), 8)
 	length := icmpSize + len(d.header) + quoted
-	f := s.answer(d, protocolICMP, length)
+	f := s.answer(d.source, protocolICMP, length)
 	if f == nil {
 		return c
 	}

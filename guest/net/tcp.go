@@ -135,14 +135,15 @@ func (c *Conn) free() bool { return !c.owned && c.tcp.Done() }
 
 // givesWay says in which states a connection that nobody owns gives way to a new one, those that lose least first, and how long after it began
 // or was let go. It only waits for stray segments; its peer has all and has not closed; it is half open; its peer has
-// yet to take all, and perhaps never will.
+// yet to take all, and perhaps never will. That peer is told, by a reset: it may wait for what was lost, and say nothing.
 var givesWay = [...]struct {
 	state tcp.State
 	after Time
+	tell  bool
 }{
-	{tcp.TimeWait, 0}, {tcp.FinWait2, 0},
-	{tcp.SynReceived, Second / 10}, // what comes with many others still has the time of a handshake
-	{tcp.SynSent, 0}, {tcp.Closing, Second}, {tcp.LastAck, Second}, {tcp.FinWait1, Second},
+	{tcp.TimeWait, 0, false}, {tcp.FinWait2, 0, false},
+	{tcp.SynReceived, Second / 10, false}, // what comes with many others still has the time of a handshake
+	{tcp.SynSent, 0, false}, {tcp.Closing, Second, true}, {tcp.LastAck, Second, true}, {tcp.FinWait1, Second, true},
 }
 
 // room returns a connection of the pool for a new one, or nil. If none is free, the oldest that givesWay names is taken.
@@ -160,6 +161,11 @@ func (s *Stack) room(now Time) *Conn {
 			if gives && (first == nil || int32(c.order-first.order) < 0) {
 				first = c
 			}
+		}
+		if first != nil && way.tell {
+			first.tcp.Abort()
+			first.tcp.Next(&s.segmentOut, nil, uint64(now))
+			s.answerTCP(first.remote.Address, now)
 		}
 		if first != nil {
 			return first
@@ -210,20 +216,27 @@ func (s *Stack) inputTCP(d *datagram, now Time) Cause {
 
 // refuseTCP answers segmentIn, of no connection, with a reset.
 func (s *Stack) refuseTCP(d *datagram, now Time) Cause {
-	out := &s.segmentOut
-	if !tcp.Refuse(&s.segmentIn, out) {
+	if !tcp.Refuse(&s.segmentIn, &s.segmentOut) {
 		return TCPNoConn
 	}
+	if c := s.answerTCP(d.source, now); c != taken {
+		return c
+	}
+	return TCPNoConn
+}
+
+// answerTCP has segmentOut, which is a reset, sent to an address, unless there were many.
+func (s *Stack) answerTCP(to Address, now Time) Cause {
 	if !s.resets.allow(ResetRate, now) {
 		return ResetLimit
 	}
-	size := out.Size()
-	f := s.answer(d, protocolTCP, size)
+	size := s.segmentOut.Size()
+	f := s.answer(to, protocolTCP, size)
 	if f == nil {
 		return AnswerFull
 	}
-	out.Put(f.data[ethernetSize+ipv4Size:], checksum.Pseudo(s.address, d.source, protocolTCP, size))
-	return TCPNoConn
+	s.segmentOut.Put(f.data[ethernetSize+ipv4Size:], checksum.Pseudo(s.address, to, protocolTCP, size))
+	return taken
 }
 
 // output writes the next segment of the connection.

@@ -172,6 +172,9 @@ func TestReleasedConnectionsGiveWay(t *testing.T) {
 	assert.Equal(t, taken, s.give(segmentFrame(theirAddress, syn(100))))
 	assert.True(t, s.conn(80, Endpoint{theirAddress, 100}) != nil)
 	assert.True(t, s.conn(80, Endpoint{theirAddress, 0}) == nil, "not the oldest gave way")
+	reset := segment(t, s.take()[0])
+	assert.Equal(t, tcp.RST, reset.Flags, "its peer is told")
+	assert.Equal(t, uint16(0), reset.Destination)
 	for port := uint16(101); port < 200; port++ {
 		s.now += Second / 10
 		require.Equal(t, taken, s.give(segmentFrame(theirAddress, syn(port))))

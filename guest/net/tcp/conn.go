@@ -208,7 +208,8 @@ func (c *Conn) Release(now uint64) {
 	}
 }
 
-// Abort ends the connection at once, with a reset where the peer has to know (RFC 9293, 3.10.5).
+// Abort ends the connection at once, with a reset where the peer has to know (RFC 9293, 3.10.5; in CLOSING and LAST-ACK as well, since
+// a peer that waits for what was lost says nothing, and so would never know).
 func (c *Conn) Abort() {
 	c.abort(ErrClosed)
 }
@@ -216,10 +217,6 @@ func (c *Conn) Abort() {
 func (c *Conn) abort(why error) {
 	switch c.state {
 	case Closed, SynSent, TimeWait:
-	case Closing, LastAck:
-		if !c.finSent() {
-			c.reply.sendReset(c.sequence())
-		}
 	default:
 		c.reply.sendReset(c.sequence())
 	}

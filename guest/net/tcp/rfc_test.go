@@ -296,6 +296,17 @@ func TestRFC(t *testing.T) {
 			state CLOSED
 			error this side
 			never`},
+		{"abort tells a peer that has yet to take all, though both sides have closed", established + `
+			< F. 501:501 ack 101 win 10000
+			> . 101:101 ack 502 win 4095
+			write 10
+			> P. 101:111 ack 502 win 4095
+			close
+			> FP. 111:111 ack 502 win 4095
+			state LAST-ACK
+			abort
+			> R 112:112 win 0
+			state CLOSED`},
 		{"9293 3.10.4: close in SYN-SENT", `
 			connect
 			> S 100:100 win 4096 mss 1000
