@@ -30,6 +30,7 @@ import (
 
 	"kapsel/guest/net"
 	"kapsel/guest/net/tcp"
+	"kapsel/tests/badwire"
 )
 
 // patience is how long a test waits for what must come.
@@ -407,55 +408,26 @@ func TestStreamsWithGvisor(t *testing.T) {
 	c.Close()
 }
 
-// A badWay loses, doubles and puts behind the next one a twentieth each of the frames that it carries.
-type badWay struct {
-	random *rand.Rand
-	held   []byte
-}
-
-// pass returns what comes of a frame.
-func (w *badWay) pass(frame []byte) [][]byte {
-	var out [][]byte
-	switch w.random.IntN(20) {
-	case 0:
-	case 1:
-		out = [][]byte{frame, frame}
-	case 2:
-		if w.held == nil {
-			w.held = bytes.Clone(frame)
-			return nil
-		}
-		fallthrough
-	default:
-		out = [][]byte{frame}
-	}
-	if w.held != nil {
-		out = append(out, w.held)
-		w.held = nil
-	}
-	return out
-}
-
 // overABadWire is a peer behind one.
-func overABadWire(p peer, seed uint64) peer {
-	ways := [2]badWay{{random: rand.New(rand.NewPCG(seed, 0))}, {random: rand.New(rand.NewPCG(seed, 1))}}
-	var came [][]byte
+func overABadWire(p peer, percent int) peer {
+	var ways [2]badwire.Way
+	for i := range ways {
+		ways[i].Percent, ways[i].Random = percent, rand.New(rand.NewPCG(1, uint64(i)))
+	}
 	return peer{
 		put: func(frame []byte) {
-			for _, f := range ways[0].pass(frame) {
+			for _, f := range ways[0].Pass(frame) {
 				p.put(f)
 			}
 		},
 		get: func(buf []byte) int {
-			for len(came) == 0 {
+			n, _ := ways[1].Next(buf, func() []byte {
 				n := p.get(buf)
 				if n == 0 {
-					return 0
+					return nil
 				}
-				came = ways[1].pass(bytes.Clone(buf[:n]))
-			}
-			n := copy(buf, came[0])
-			came = came[1:]
+				return buf[:n]
+			})
 			return n
 		},
 		wake: p.wake,
@@ -465,10 +437,10 @@ func overABadWire(p peer, seed uint64) peer {
 // TestStreamsWithGvisorOverABadWire: what it sends comes back whole, by several connections at once, though its sender takes windows that
 // others have overtaken, and so sends beyond ours. Neither end stands still: that would end a connection in 8 minutes of its clock.
 func TestStreamsWithGvisorOverABadWire(t *testing.T) {
-	const conns, rounds = 4, 4
+	const conns, rounds = 4, 10
 	s, g := newHastyGvisor(t, 50)
 	require.Nil(t, g.AddStaticNeighbor(nic, ipv4.ProtocolNumber, tcpip.AddrFrom4(ours), tcpip.LinkAddress(ourMAC[:]))) // it asks three times alone
-	s.peer = overABadWire(s.peer, 1)
+	s.peer = overABadWire(s.peer, 5)
 	l, err := s.Listen(80)
 	require.NoError(t, err)
 	ended := make(chan error, conns)

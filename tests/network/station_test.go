@@ -3,9 +3,7 @@ package network
 import (
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,6 +18,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
+	"kapsel/tests/badwire"
 	"kapsel/tests/machine"
 	"kapsel/vmm/ethernet"
 )
@@ -63,7 +62,7 @@ func newStation(t *testing.T, percent int) *station {
 		s.link.Close()
 	})
 	for i := range s.faults.ways {
-		s.faults.ways[i].percent, s.faults.ways[i].random = percent, rand.New(rand.NewPCG(3, uint64(i)))
+		s.faults.ways[i].Percent, s.faults.ways[i].Random = percent, rand.New(rand.NewPCG(3, uint64(i)))
 	}
 	return s
 }
@@ -78,7 +77,7 @@ func (s *station) Open(log func(string, ...any)) (*ethernet.Port, error) {
 
 // ReadFrame implements ethernet.Backend.
 func (s *station) ReadFrame(b []byte) (int, error) {
-	return s.faults.ways[0].next(b, func() []byte {
+	return s.faults.ways[0].Next(b, func() []byte {
 		packet := s.link.ReadContext(s.ctx)
 		if packet == nil {
 			return nil
@@ -94,7 +93,7 @@ func (s *station) ReadFrame(b []byte) (int, error) {
 
 // WriteFrame implements ethernet.Backend.
 func (s *station) WriteFrame(frame []byte) error {
-	for _, f := range s.faults.ways[1].pass(frame) {
+	for _, f := range s.faults.ways[1].Pass(frame) {
 		packet := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(f)})
 		s.link.InjectInbound(0, packet)
 		packet.DecRef()
@@ -109,57 +108,7 @@ func (s *station) Close() error {
 }
 
 // faults are what a wire does to frames, in each way.
-type faults struct{ ways [2]way }
-
-// A way loses, doubles and puts behind the next one so many percent each of the frames that it carries.
-type way struct {
-	percent int
-	random  *rand.Rand
-	held    []byte   // a frame that the next one overtakes
-	queue   [][]byte // frames that were not read yet
-
-	frames, lost, doubled, overtaken atomic.Int64
-}
-
-// pass returns what comes of a frame.
-func (w *way) pass(frame []byte) [][]byte {
-	w.frames.Add(1)
-	frame = append([]byte(nil), frame...)
-	var out [][]byte
-	chance := w.random.IntN(100)
-	switch {
-	case chance < w.percent:
-		w.lost.Add(1)
-	case chance < 2*w.percent:
-		w.doubled.Add(1)
-		out = [][]byte{frame, frame}
-	case chance < 3*w.percent && w.held == nil:
-		w.overtaken.Add(1)
-		w.held = frame
-		return nil
-	default:
-		out = [][]byte{frame}
-	}
-	if w.held != nil {
-		out = append(out, w.held)
-		w.held = nil
-	}
-	return out
-}
-
-// next reads the next frame that passes, of those that read returns, into b.
-func (w *way) next(b []byte, read func() []byte) (int, error) {
-	for len(w.queue) == 0 {
-		frame := read()
-		if frame == nil {
-			return 0, io.EOF
-		}
-		w.queue = w.pass(frame)
-	}
-	n := copy(b, w.queue[0])
-	w.queue = w.queue[1:]
-	return n, nil
-}
+type faults struct{ ways [2]badwire.Way }
 
 // String says what was done.
 func (f *faults) String() string {
@@ -167,10 +116,10 @@ func (f *faults) String() string {
 	for i := range f.ways {
 		w := &f.ways[i]
 		text += fmt.Sprintf("%s: %d frames, %d lost, %d doubled, %d overtaken; ", [...]string{"in", "out"}[i],
-			w.frames.Load(), w.lost.Load(), w.doubled.Load(), w.overtaken.Load())
+			w.Frames.Load(), w.Lost.Load(), w.Doubled.Load(), w.Overtaken.Load())
 	}
 	return text
 }
 
 // frames is how many frames went, both ways.
-func (f *faults) frames() int64 { return f.ways[0].frames.Load() + f.ways[1].frames.Load() }
+func (f *faults) frames() int64 { return f.ways[0].Frames.Load() + f.ways[1].Frames.Load() }

@@ -178,6 +178,10 @@ func FuzzTwo(f *testing.F) {
 		}
 		a := plan{bytes: int(steps[0]) * 8, bufferTx: 1 << (steps[1] & 7), bufferRx: 1 << (steps[1] >> 4 & 7), mss: 64}
 		b := plan{bytes: int(steps[2]) * 8, bufferTx: 1 << (steps[3] & 7), bufferRx: 1 << (steps[3] >> 4 & 7), mss: 100, passive: steps[0]&1 != 0}
+		a.careless = steps[0]&2 != 0
+		if steps[0]&4 != 0 {
+			b.echoes, b.finAt = true, neverCloses
+		}
 		n := newNetwork(uint64(steps[0]), weather{}, [2]plan{a, b})
 		for _, s := range steps[4:] {
 			if err := n.fate(s); err != nil {
