@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -103,8 +104,7 @@ var kindNames = map[inject.Kind]string{
 // run boots the machine, with the fault that the command line says, and a policy.
 func run(t *testing.T, fault inject.Fault, policy string) machine.Outcome {
 	disk := filepath.Join(t.TempDir(), "disk")
-	_, err := volume.Format(disk, volume.Options{Size: 4 << 20})
-	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(disk, formatted(), 0o644))
 	watchdog := 30 * time.Second
 	if fault.Kind == inject.Loop {
 		watchdog = 2 * time.Second
@@ -124,6 +124,25 @@ func run(t *testing.T, fault inject.Fault, policy string) machine.Outcome {
 		Timeout:  limit,
 	})
 }
+
+// formatted is a disk with a storage. It is made once: who formats a file locks it, and a program that another test begins just then may keep
+// the lock for a moment.
+var formatted = sync.OnceValue(func() []byte {
+	dir, err := os.MkdirTemp("", "faults")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "disk")
+	if _, err := volume.Format(path, volume.Options{Size: 4 << 20}); err != nil {
+		panic(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		panic(err)
+	}
+	return text
+})
 
 // ports are those that the kernel has drivers for, but for the one that tasks are loaded by: with it the machine would not end.
 func ports(t *testing.T) vmm.Ports {
