@@ -31,8 +31,9 @@ type Buzzer struct {
 	tickets uint64        // turns ever waited for
 }
 
-// request is a tone that waits for its turn.
+// request is a tone that waits for its turn, and whether the task has one that goes on or waits.
 type request struct {
+	pending                 kernel.Pending
 	ticket                  uint64 // order of turns; 0: nothing waits
 	frequency, milliseconds uint32
 }
@@ -67,11 +68,24 @@ func (b *Buzzer) now(id kernel.TaskID, frequency, milliseconds uint32) abi.Error
 	if b.busy && b.owner != id {
 		return abi.RESERVE
 	}
+	if e := b.grant.Enter(id, func(q *request, _ *kernel.TaskData) { q.pending = 1 << done }); e != abi.OK {
+		return e
+	}
 	e := b.buzzer.Buzz(frequency, milliseconds)
 	if e == abi.OK {
 		b.busy, b.owner = true, id
 	}
+	if !b.busy {
+		b.grant.Enter(id, settle)
+	}
 	return e
+}
+
+// settle notes that no tone of the task goes on.
+func settle(q *request, _ *kernel.TaskData) {
+	if q.ticket == 0 {
+		q.pending = 0
+	}
 }
 
 // enqueue begins a tone, or has it wait while one goes on. One of each task may wait.
@@ -83,7 +97,7 @@ func (b *Buzzer) enqueue(id kernel.TaskID, frequency, milliseconds uint32) abi.E
 	e := b.grant.Enter(id, func(q *request, _ *kernel.TaskData) {
 		if full = q.ticket != 0; !full {
 			b.tickets++
-			*q = request{b.tickets, frequency, milliseconds}
+			*q = request{1 << done, b.tickets, frequency, milliseconds}
 		}
 	})
 	if e == abi.OK && full {
@@ -109,6 +123,7 @@ func (b *Buzzer) BuzzerDone(e abi.ErrorCode) {
 		return
 	}
 	b.busy = false
+	b.grant.Enter(b.owner, settle)
 	b.grant.Slots().ScheduleUpcall(b.owner, done, e.Status(), 0, 0)
 	b.serveOldest()
 }

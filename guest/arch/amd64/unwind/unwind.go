@@ -50,7 +50,7 @@ type Unwinder struct {
 	nmis      int
 	nmisBeat  uint64
 	endedBeat uint64 // when one of them last ended a capsule
-	late      int    // how many may still come for that capsule, though the kernel has returned to its main loop
+	late      int    // how many may still come for that capsule: they end no other, nor the machine
 }
 
 // A frame is a function that was running: where its return address is, and its caller's frame pointer.
@@ -66,6 +66,10 @@ func (u *Unwinder) Init(m Machine, c *kernel.Components) {
 func (u *Unwinder) Contain(f *Failure, heartbeat uint64) (onward *Resumption, goesOn bool) {
 	if u.containing {
 		return nil, f.Interrupted && u.mayWait(heartbeat)
+	}
+	if f.Interrupted && u.late > 0 {
+		u.late--
+		return nil, true
 	}
 	u.containing = true
 	if u.walk(f) {
@@ -104,12 +108,13 @@ func (u *Unwinder) behind(boundary int) *Resumption {
 	return &u.onward
 }
 
-// lateNMIs is how many NMIs may be on their way when one ends a capsule: a monitor looks at the heartbeat first, then sends.
-const lateNMIs = 2
-
 // lastNMI is the one that ends the machine even where a capsule may be what does not return: whenever one came, the kernel was working for
 // it. A monitor sends a few more.
 const lastNMI = abi.WatchdogNMIs - 4
+
+// lateNMIs is how many NMIs may come for a capsule that was ended: a monitor goes on to send them until it sees that the kernel has come to its
+// main loop, which prints the report first. Another capsule that does not return is ended by the next.
+const lateNMIs = 8
 
 // mayWait reports whether the watchdog's next NMI may find a capsule's instruction, or is too late already, as a capsule was ended.
 func (u *Unwinder) mayWait(heartbeat uint64) bool {
@@ -117,14 +122,7 @@ func (u *Unwinder) mayWait(heartbeat uint64) bool {
 		u.nmis, u.nmisBeat = 0, heartbeat
 	}
 	u.nmis++
-	if u.nmis >= lastNMI {
-		return false
-	}
-	if u.trace.HasCapsule() || u.endedBeat == heartbeat {
-		return true
-	}
-	u.late--
-	return u.late >= 0
+	return u.nmis < lastNMI && (u.trace.HasCapsule() || u.endedBeat == heartbeat)
 }
 
 // walk finds the functions that were running, or reports false if they are too many, or lead to what is no stack.
