@@ -177,7 +177,8 @@ func checkThunk(t *testing.T, name, register string, code []instruction) {
 func TestBuffersAreClearedOnEachWayOut(t *testing.T) {
 	l := disassemble(t)
 	assert.Equal(t, []string{"switchTo.abi0", "switchTo.abi0", "syscallEntry", "syscallEntry"}, l.withOp(x86asm.SYSRET))
-	assert.Equal(t, []string{"int40", "kernelTrap", "switchTo.abi0"}, l.withOp(x86asm.IRETQ), "kernelTrap's goes back to ring 0")
+	assert.Equal(t, []string{"int40", "kernelTrap", "kernelTrap", "resume.abi0", "switchTo.abi0"}, l.withOp(x86asm.IRETQ),
+		"those of kernelTrap and resume go back to ring 0")
 	assert.Equal(t, []string{"loadSegments.abi0"}, l.withOp(x86asm.LRET), "to ring 0")
 	assert.Empty(t, l.withOp(x86asm.SYSEXIT, x86asm.IRET, x86asm.IRETD))
 	assert.Equal(t, []string{"halt.abi0", "idle.abi0"}, l.withOp(x86asm.HLT), "halt is the end")

@@ -63,7 +63,7 @@ func (r *resolver) targets(fn *function, c call) ([]*function, error) {
 			found[target] = true
 		}
 		// Without a table no value is ever in the interface: the call cannot happen.
-		known = known || len(list) > 0 || d.iface != nil
+		known = known || len(list) > 0 || d.iface != nil || r.onlyDeclared(d)
 	}
 	if !known {
 		return nil, fmt.Errorf("%v: %s: it is not known where this call goes: the source names no interface or function value "+
@@ -113,6 +113,17 @@ func (r *resolver) callees(fn *function, d *dynamicCall) []*function {
 		}
 	}
 	return list
+}
+
+// onlyDeclared reports whether declared functions alone are ever in a function value. If none of them is in the image, nothing
+// makes it one of them: the call cannot happen.
+func (r *resolver) onlyDeclared(d *dynamicCall) bool {
+	for _, v := range r.values[d.node] {
+		if v.fn == nil {
+			return false
+		}
+	}
+	return len(r.values[d.node]) > 0
 }
 
 // method returns what an interface call enters for a value of type t, or nil if no such value is
