@@ -63,6 +63,9 @@ var drivers = map[string][]string{
 	"sums":    nil,
 }
 
+// patient are the tasks whose drivers wait for the host for a limited time. A capsule that does not return holds the machine up for longer.
+var patient = map[string]bool{"samples": true}
+
 // A point is a line of the list of points that tools/inject made.
 type point struct {
 	number                            int
@@ -213,7 +216,8 @@ func judge(p point, k inject.Kind, users map[string]bool, o machine.Outcome) str
 			fallen[name] = true
 		}
 	}
-	if k <= inject.Loop && (len(fallen) == 0 || !libraries[p.capsule] && !fallen[p.capsule]) {
+	happened := len(fallen) > 0 || strings.Contains(o.Console, "inject: it happened") // how often a point is come to varies
+	if k <= inject.Loop && happened && (len(fallen) == 0 || !libraries[p.capsule] && !fallen[p.capsule]) {
 		return "no report of it"
 	}
 	tasks := map[string]bool{} // the table may come twice
@@ -235,6 +239,7 @@ func judge(p point, k inject.Kind, users map[string]bool, o machine.Outcome) str
 		case code == right:
 		case code == wrong && k <= inject.Loop:
 			return fmt.Sprintf("task %s was told that something was done that was not", m[1])
+		case k == inject.Loop && patient[m[1]]:
 		case !touched:
 			return fmt.Sprintf("task %s has exit code %d, though its drivers did not fall", m[1], code)
 		}

@@ -27,8 +27,11 @@ func (i *injection) obey(text []byte) bool {
 // start is called when capsules are wired.
 func (*injection) start() { inject.Start() }
 
-// print writes how often points were come to.
+// print writes whether the fault happened, and how often points were come to.
 func (i *injection) print(w kernel.Writer) {
+	if inject.Happened() {
+		w.WriteString("inject: it happened\n")
+	}
 	if !i.counts {
 		return
 	}

@@ -31,9 +31,10 @@ type Fault struct {
 }
 
 var (
-	chosen  Fault
-	started bool
-	hits    [MaxPoints]uint32
+	chosen   Fault
+	started  bool
+	happened bool
+	hits     [MaxPoints]uint32
 )
 
 // Choose says what is to happen.
@@ -44,6 +45,9 @@ func Start() { started = true }
 
 // Hits is how often a point was come to.
 func Hits(point uint32) uint32 { return hits[point%MaxPoints] }
+
+// Happened reports whether the fault has happened.
+func Happened() bool { return happened }
 
 // At notes that a point is come to, and returns what is to happen there now.
 //
@@ -57,6 +61,7 @@ func At(point uint32) Kind {
 	if chosen.Point != point || chosen.Hit != *n {
 		return None
 	}
+	happened = chosen.Kind != None
 	return chosen.Kind
 }
 

@@ -35,8 +35,10 @@ func TestNothingHappensBeforeTheStart(t *testing.T) {
 	started = false
 	Choose(Fault{Point: 6, Kind: Panic, Hit: 1})
 	require.Equal(t, None, At(6))
+	require.False(t, Happened())
 	Start()
 	require.Equal(t, Panic, At(6))
+	require.True(t, Happened())
 }
 
 func TestAFaultHappensOnceAtItsHit(t *testing.T) {
