@@ -30,9 +30,6 @@ const (
 	upcalls      = 6
 )
 
-// ends are all of them.
-const ends kernel.Ends = 1<<upcalls - 1
-
 const (
 	source   = 0    // read-only allow number: what is written
 	maxWrite = 4096 // bytes at once, as in Tock
@@ -69,7 +66,9 @@ const (
 // it among the drivers that they may use.
 func (d *AppLoader) Init(k *kernel.Kernel, loader *kernel.Loader, everyone bool, c capability.Set) {
 	d.kernel, d.loader, d.everyone, d.tasks = k, loader, everyone, c.TaskManagement
-	d.grant.Init(k, abi.DriverAppLoader, kernel.SlotCounts{Upcalls: upcalls, ReadOnly: source + 1, Ends: ends}, c.MemoryAllocation)
+	d.grant.Init(k, abi.DriverAppLoader, kernel.SlotCounts{Upcalls: upcalls, ReadOnly: source + 1,
+		Ends: kernel.EndsFailed(setUpDone) | kernel.EndsFailed(writeDone) | kernel.EndsFailed(finalizeDone) |
+			kernel.EndsFailed(loadDone) | kernel.EndsFailed(abortDone) | kernel.EndsFailed(unloadDone)}, c.MemoryAllocation)
 	loader.SetLoaderClient(d)
 	k.OnTaskEnd(d, c.TaskManagement)
 }
