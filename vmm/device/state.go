@@ -13,10 +13,10 @@ type SerialState struct {
 	SCR     uint8  `json:"scr"`
 	Divisor uint16 `json:"divisor"`
 
-	FIFOs   bool   `json:"fifos"`   // they are on
-	Trigger int    `json:"trigger"` // received bytes that raise the interrupt: 1, 4, 8 or 14
-	FIFO    []byte `json:"fifo"`    // received, at most 16
-	Waiting []byte `json:"waiting"` // on the line, not in the FIFO yet: at most 4,096, and 16 more that came back from there
+	FIFOs   bool   `json:"fifos"`             // they are on
+	Trigger int    `json:"trigger"`           // received bytes that raise the interrupt: 1, 4, 8 or 14
+	FIFO    []byte `json:"fifo,omitempty"`    // received, at most 16
+	Waiting []byte `json:"waiting,omitempty"` // on the line, not in the FIFO yet: at most 4,096, and 16 more that came back from there
 
 	Overrun          bool `json:"overrun"`
 	TransmitterEmpty bool `json:"transmitterEmpty"` // its interrupt is pending
