@@ -92,6 +92,13 @@ func (c *copier) Reset() {
 
 func (c *copier) Close() error { return nil }
 
+func (c *copier) Save(*virtio.State) {}
+
+func (c *copier) Restore(features uint64, queues []*virtio.Queue, _ *virtio.State) error {
+	c.Activate(features, queues)
+	return nil
+}
+
 // locked does something while the device does not serve.
 func (c *copier) locked(f func()) {
 	c.mu.Lock()
@@ -135,7 +142,7 @@ func newRig(t testing.TB) *rig {
 		if r.onEdge != nil {
 			r.onEdge()
 		}
-	}, func(format string, args ...any) { t.Logf("log: "+format, args...) })
+	}, func(format string, args ...any) { t.Logf("log: "+format, args...) }, nil)
 	r.Driver = virtiotest.NewDriver(t, memory, r.transport)
 	t.Cleanup(func() { assert.NoError(t, r.transport.Close()) })
 	return r

@@ -68,7 +68,7 @@ func TestBlockEndsSoon(t *testing.T) {
 		end := func(t *testing.T, end func(*MMIO, *virtiotest.Driver), steps int) {
 			disk := &slowDisk{entered: make(chan struct{}), leave: make(chan struct{})}
 			block := NewBlock(disk, "disk0", t.Logf)
-			m := NewMMIO(block, virtiotest.NewMemory(t, 1<<20), func() {}, t.Logf)
+			m := NewMMIO(block, virtiotest.NewMemory(t, 1<<20), func() {}, t.Logf, nil)
 			d := virtiotest.NewDriver(t, m.memory.(*virtiotest.Memory), m)
 			d.StartWith(block.Features(), 1, 64)
 			header := make([]byte, virtio.BlockHeaderSize)
@@ -80,12 +80,12 @@ func TestBlockEndsSoon(t *testing.T) {
 			}
 			q.Notify()
 			<-disk.entered
-			stop, ended := block.queue.session.stop, make(chan struct{})
+			session, ended := block.queue.session, make(chan struct{})
 			go func() {
 				end(m, d)
 				close(ended)
 			}()
-			<-stop
+			d.Wait("the session is not to end", session.ending)
 			close(disk.leave)
 			<-ended
 			assert.Equal(t, steps, disk.steps)
@@ -119,7 +119,7 @@ func TestConfigChangesBetweenResets(t *testing.T) {
 			m.access.Unlock()
 			free++
 		}
-	}, t.Logf)
+	}, t.Logf, nil)
 	d := virtiotest.NewDriver(t, m.memory.(*virtiotest.Memory), m)
 	m.ConfigChanged()
 	d.StartWith(0, 1, 64)
