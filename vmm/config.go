@@ -69,6 +69,9 @@ type Config struct {
 	// access, string instructions included, so that what the Writer finds in Stats is how things
 	// stood at that access. It must never block: it would hold Run and Close.
 	ConsoleInStep bool
+	// InStep has the devices served on the virtual processor's thread, in the exit by which the guest's driver notifies them, and the
+	// console as ConsoleInStep. Then nothing of a device's is under way between two exits, and a Port's End may call Pause.
+	InStep bool
 	// Input is what COM1 receives. It is read by a goroutine of its own, at the guest's
 	// pace; after Close that goroutine ends as soon as its Read returns. Nil is no input.
 	Input io.Reader
@@ -95,6 +98,16 @@ func (c Config) WithDefaults() (Config, error) {
 	if err := c.checkGuest(); err != nil {
 		return c, err
 	}
+	if c.Linux == nil {
+		if err := CheckCmdline(c.Cmdline, len(c.Devices)); err != nil {
+			return c, err
+		}
+	}
+	return c.complete()
+}
+
+// complete checks and fills in what does not depend on the guest.
+func (c Config) complete() (Config, error) {
 	if c.Memory == 0 {
 		c.Memory = DefaultMemory
 		if c.Linux != nil {
@@ -116,11 +129,7 @@ func (c Config) WithDefaults() (Config, error) {
 	if err := CheckDevices(c.Devices); err != nil {
 		return c, err
 	}
-	if c.Linux == nil {
-		if err := CheckCmdline(c.Cmdline, len(c.Devices)); err != nil {
-			return c, err
-		}
-	}
+	c.ConsoleInStep = c.ConsoleInStep || c.InStep
 	if c.Console == nil {
 		c.Console = io.Discard
 	}

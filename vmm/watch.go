@@ -6,7 +6,6 @@ import (
 	"time"
 	"unsafe"
 
-	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
 	"kapsel/vmm/watchdog"
 )
@@ -25,21 +24,19 @@ type watcher struct {
 	began time.Time
 }
 
-// prepareWatch makes the watcher, if there is a period and the image has a heartbeat.
+// prepareWatch makes the watcher, if there is a period and the guest has a heartbeat.
 func (m *Machine) prepareWatch() {
 	period := m.config.Watchdog
 	if period == 0 {
 		return
 	}
-	address, ok := m.config.Image.Heartbeat(image.Direct)
-	if !ok {
+	if m.guest.Heartbeat == 0 {
 		m.config.Log("no watchdog: the image has no heartbeat")
 		return
 	}
-	word := m.memory.at(address, 8) // aligned, and within the image
+	word := m.memory.at(m.guest.Heartbeat, 8) // aligned, and within memory
 	m.watch.period = period
 	m.watch.beat = (*uint64)(unsafe.Pointer(unsafe.SliceData(word)))
-	m.watch.watch = watchdog.New(period)
 }
 
 // startWatch watches until stop is called, which waits for the end.
@@ -49,6 +46,8 @@ func (m *Machine) startWatch() (stop func()) {
 		return func() {}
 	}
 	w.began = time.Now()
+	w.asked.Store(0)
+	w.watch = watchdog.New(w.period)
 	stopped, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -77,24 +76,14 @@ func (m *Machine) tickWatch() time.Duration {
 	defer w.mu.Unlock()
 	if w.watch.Tick(atomic.LoadUint64(w.beat)) {
 		w.asked.CompareAndSwap(0, int64(max(time.Since(w.began), 1)))
-		if err := m.kickCPU(); err != nil {
+		if err := m.want(wantWatch); err != nil {
 			m.config.Log("the watchdog cannot look: %v", err)
 		}
 	}
 	return w.watch.Pause()
 }
 
-// kickCPU interrupts the processor, if there is one.
-func (m *Machine) kickCPU() error {
-	m.kick.Lock()
-	defer m.kick.Unlock()
-	if m.cpu == nil {
-		return nil
-	}
-	return m.cpu.Kick()
-}
-
-// answerWatch runs on the machine's thread when KVM_RUN was interrupted. If the watcher
+// answerWatch runs on the machine's thread outside of the guest. If the watcher
 // asked, it tells where the processor is and does what follows.
 func (m *Machine) answerWatch() (Exit, error) {
 	w := &m.watch
