@@ -133,7 +133,7 @@ func (m *Machine) addPlace(i int, name string, d virtio.Device) *place {
 	log := func(format string, args ...any) {
 		m.config.Log("device %d, %s: "+format, append([]any{i, name}, args...)...)
 	}
-	p := &place{name: name, transport: virtio.NewMMIO(d, m.memory, edge, log)}
+	p := &place{name: name, transport: virtio.NewMMIO(d, m.memory, edge, log, nil)}
 	m.places = append(m.places, p)
 	m.mmio = append(m.mmio, mmioRange{deviceAddress(i), abi.PageSize, p.transport})
 	return p

@@ -80,6 +80,9 @@ func (m *memory) At(address, n uint64) ([]byte, bool) {
 	return ram[address : address+n : address+n], true
 }
 
+// Wrote implements virtio.Memory. Nobody asks yet which pages devices have written.
+func (m *memory) Wrote(uint64, uint64) {}
+
 // resident counts the pages of abi.PageSize that the host has memory for (mincore(2)).
 func (m *memory) resident() (uint64, error) {
 	var pages uint64
