@@ -43,13 +43,13 @@ func newMemory(size uint64, small bool) (*memory, error) {
 
 // attach makes the RAM the VM's memory.
 func (m *memory) attach(vm *kvm.VM) error {
-	if err := vm.SetMemory(0, 0, m.low); err != nil {
+	if err := vm.SetMemory(0, 0, m.low, false); err != nil {
 		return err
 	}
 	if len(m.high) == 0 {
 		return nil
 	}
-	return vm.SetMemory(1, abi.MMIOHoleEnd, m.high)
+	return vm.SetMemory(1, abi.MMIOHoleEnd, m.high, false)
 }
 
 // at returns up to n bytes of RAM at a physical address: fewer where the RAM ends, none

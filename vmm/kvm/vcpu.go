@@ -74,14 +74,15 @@ func (c *VCPU) NMI() error {
 }
 
 // Complete finishes the port or memory access of the last exit without running the guest
-// any further, so that the registers are those after the instruction. The processor
-// cannot run again.
-func (c *VCPU) Complete() error {
+// any further, so that the registers are those after the instruction. It reports true if that is an
+// exit again, as for the rest of an access in several pieces. A Kick before it is lost.
+func (c *VCPU) Complete() (exit bool, err error) {
 	atomic.OrUint32((*uint32)(unsafe.Pointer(&c.run[0])), immediateExit)
-	if err := c.Run(); err != nil && err != ErrInterrupted {
-		return err
+	defer c.Resume()
+	if err := c.Run(); err != ErrInterrupted {
+		return err == nil, err
 	}
-	return nil
+	return false, nil
 }
 
 // SetCPUID sets what the guest's CPUID instruction answers. Call it before SetSregs: KVM
