@@ -14,6 +14,7 @@ import (
 
 	"kapsel/guest/abi"
 	"kapsel/vmm"
+	"kapsel/vmm/confine"
 	"kapsel/vmm/control"
 )
 
@@ -28,7 +29,7 @@ func (f controlFlag) Set(text string) error {
 	if err != nil {
 		return err
 	}
-	return f.ports.add(abi.PortLoad, func(ctx context.Context, std stdio) (vmm.Port, io.Closer, error) {
+	return f.ports.add(abi.PortLoad, confine.Options{Sockets: true, Remove: []string{path}}, func(ctx context.Context, std stdio) (vmm.Port, io.Closer, error) {
 		s, err := control.Listen(ctx, path, func(format string, args ...any) {
 			fmt.Fprintf(std.err, "kapsel: "+format+"\n", args...)
 		})

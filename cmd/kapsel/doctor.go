@@ -10,6 +10,7 @@ import (
 
 	"kapsel/guest/arch/amd64/mitigation"
 	"kapsel/vmm"
+	"kapsel/vmm/confine"
 	"kapsel/vmm/kvm"
 	"kapsel/vmm/qemu"
 )
@@ -26,7 +27,9 @@ type diagnosis struct {
 	cpu          []finding
 	host         []finding        // what the host's kernel does against transient execution
 	plan         *mitigation.Plan // what ours does under KVM, nil if KVM cannot run it
-	device       error            // why the KVM device cannot be used at all
+	landlock     int              // version of its ABI, 0 for none
+	seccomp      bool
+	device       error // why the KVM device cannot be used at all
 	capabilities []vmm.Capability
 	probe        error // why KVM cannot run the kernel
 	qemuVersion  string
@@ -62,6 +65,7 @@ func examine(ctx context.Context) diagnosis {
 		d.cpu = cpuFindings(string(cpuinfo))
 	}
 	d.host = hostFindings(os.DirFS("/sys/devices/system/cpu"))
+	d.landlock, d.seccomp = confine.Landlock(), confine.Seccomp()
 	device, err := kvm.Open(vmm.DefaultKVM)
 	if err != nil {
 		d.device, d.probe = err, err
@@ -95,6 +99,7 @@ func (d diagnosis) write(w io.Writer) {
 // findings is the table.
 func (d diagnosis) findings() []finding {
 	all := append(append([]finding{}, d.cpu...), d.host...)
+	all = append(all, d.confinement()...)
 	all = append(all, checkKVM(vmm.DefaultKVM, d.device, "present, permitted, right version"))
 	for _, c := range d.capabilities {
 		all = append(all, capabilityFinding(c))
@@ -109,6 +114,19 @@ func (d diagnosis) findings() []finding {
 		return append(all, finding{qemu.Command, "no", d.qemu.Error()})
 	}
 	return append(all, finding{qemu.Command, "yes", "version " + d.qemuVersion})
+}
+
+// confinement is what the host has for "kapsel run" to confine itself.
+func (d diagnosis) confinement() []finding {
+	landlock := finding{"landlock", "no", `"kapsel run" can still open files, as far as seccomp lets it`}
+	if d.landlock > 0 {
+		landlock = finding{"landlock", "yes", fmt.Sprintf("ABI %d: \"kapsel run\" opens nothing once the machine is made", d.landlock)}
+	}
+	seccomp := finding{"seccomp", "no", `"kapsel run" keeps all system calls`}
+	if d.seccomp {
+		seccomp = finding{"seccomp", "yes", `"kapsel run" keeps the system calls that a machine needs`}
+	}
+	return []finding{landlock, seccomp}
 }
 
 // checkKVM is a finding about something of KVM that works or not; the advice says why.

@@ -52,7 +52,7 @@ func TestDoctorTables(t *testing.T) {
 		d      diagnosis
 	}{
 		{"testdata/doctor-meltdown.golden", diagnosis{host: host, plan: open, capabilities: capabilities, qemuVersion: "7.2.22"}},
-		{"testdata/doctor-mitigations.golden", diagnosis{host: host, plan: closed, capabilities: capabilities, qemuVersion: "7.2.22"}},
+		{"testdata/doctor-mitigations.golden", diagnosis{host: host, landlock: 7, seccomp: true, plan: closed, capabilities: capabilities, qemuVersion: "7.2.22"}},
 		{"testdata/doctor-kvm.golden", diagnosis{capabilities: capabilities, qemuVersion: "7.2.22"}},
 		{"testdata/doctor-qemu.golden", diagnosis{capabilities: capabilities, probe: errors.New("a software KVM, no SSE"), qemuVersion: "7.2.22"}},
 		{"testdata/doctor-nothing.golden", diagnosis{device: noDevice, probe: noDevice, qemu: errors.New("not found: install QEMU")}},

@@ -146,6 +146,10 @@ flags of run, anywhere on the line:
                           json=FILE     the changes are JSON, in FILE; - is standard error
                           script=FILE   buttons are pressed, and pins driven, by a script:
                                         docs/devices.md
+  --confine on|off        on: once the machine is made, the command confines itself, by landlock and
+                          seccomp, to what is open and what the flags above need. The default is
+                          on as far as the host can, with a warning; on itself fails where it
+                          cannot. off: to debug the command. QEMU confines itself in any case
   --break ADDR[,ADDR...]  stop before the instruction at a virtual address, in hexadecimal,
                           and show the processor's state; at most 4. KVM alone does, and
                           not in a machine that is emulated itself. The kernel's addresses

@@ -12,6 +12,7 @@ import (
 
 	"kapsel/guest/abi"
 	"kapsel/vmm"
+	"kapsel/vmm/confine"
 	"kapsel/vmm/ethernet/network"
 )
 
@@ -28,6 +29,7 @@ type runOptions struct {
 	net     network.Flag
 	ports   namedPorts
 	gpio    gpioOptions
+	confine confineFlag
 	verbose bool
 
 	watchdog time.Duration // 0: none
@@ -60,12 +62,13 @@ func parseRun(args []string) (*runOptions, error) {
 	f.Var(rngFlag{&o.devices}, "rng", "")
 	f.Var(consoleFlag{&o.devices}, "console", "")
 	f.Var(portFlag{&o.ports}, "port", "")
-	f.Var(fileFlag{&o.ports, abi.PortADC, connectADC}, "adc", "")
-	f.Var(fileFlag{&o.ports, abi.PortDAC, connectDAC}, "dac", "")
-	f.Var(fileFlag{&o.ports, abi.PortScreen, connectScreen}, "screen", "")
+	f.Var(fileFlag{&o.ports, abi.PortADC, confine.Options{}, connectADC}, "adc", "")
+	f.Var(fileFlag{&o.ports, abi.PortDAC, confine.Options{}, connectDAC}, "dac", "")
+	f.Var(fileFlag{&o.ports, abi.PortScreen, confine.Options{Files: true}, connectScreen}, "screen", "")
 	f.Var(buzzerFlag{&o.ports}, "buzzer", "")
 	f.Var(controlFlag{&o.ports}, "control", "")
 	f.Var(gpioFlag{&o.gpio, &o.devices}, "gpio", "")
+	f.Var(&o.confine, "confine", "")
 	f.BoolVar(&o.verbose, "v", false, "")
 	f.StringVar(&o.linux, "linux", "", "")
 	f.StringVar(&o.initrd, "initrd", "", "")

@@ -12,6 +12,7 @@ import (
 
 	"kapsel/guest/abi"
 	"kapsel/vmm"
+	"kapsel/vmm/confine"
 	"kapsel/vmm/peripheral"
 )
 
@@ -21,11 +22,12 @@ type namedPorts []namedPort
 // namedPort is a named port, and how it is connected when the machine is made: to Input and Output, of which close is the end.
 type namedPort struct {
 	name    string
+	needs   confine.Options // of the process that is confined when it is connected
 	connect func(ctx context.Context, std stdio) (vmm.Port, io.Closer, error)
 }
 
 // add adds a port, unless its name is taken.
-func (p *namedPorts) add(name string, connect func(ctx context.Context, std stdio) (vmm.Port, io.Closer, error)) error {
+func (p *namedPorts) add(name string, needs confine.Options, connect func(ctx context.Context, std stdio) (vmm.Port, io.Closer, error)) error {
 	for _, other := range *p {
 		if other.name == name {
 			return fmt.Errorf("there is a port with the name %s already", name)
@@ -34,7 +36,7 @@ func (p *namedPorts) add(name string, connect func(ctx context.Context, std stdi
 	if len(*p) == abi.MaxPorts {
 		return fmt.Errorf("more than the %d ports that a machine can have", abi.MaxPorts)
 	}
-	*p = append(*p, namedPort{name, connect})
+	*p = append(*p, namedPort{name, needs, connect})
 	return nil
 }
 
@@ -90,7 +92,7 @@ func (f portFlag) Set(text string) error {
 		return errors.New("want NAME,in=FILE,out=FILE, or one of both, or NAME,unix=PATH")
 	}
 	if socket != "" {
-		return f.ports.add(name, func(ctx context.Context, _ stdio) (vmm.Port, io.Closer, error) {
+		return f.ports.add(name, confine.Options{Sockets: true}, func(ctx context.Context, _ stdio) (vmm.Port, io.Closer, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
 			if err != nil {
 				return vmm.Port{}, nil, fmt.Errorf("%w: want a unix stream socket at which a program listens", err)
@@ -98,7 +100,7 @@ func (f portFlag) Set(text string) error {
 			return vmm.Port{Input: conn, Output: conn}, conn, nil
 		})
 	}
-	return f.ports.add(name, func(context.Context, stdio) (vmm.Port, io.Closer, error) { return openFiles(words["in"], words["out"]) })
+	return f.ports.add(name, confine.Options{}, func(context.Context, stdio) (vmm.Port, io.Closer, error) { return openFiles(words["in"], words["out"]) })
 }
 
 // openFiles connects a port with files, of which each may be "".
@@ -159,6 +161,7 @@ func (c closers) Close() error {
 type fileFlag struct {
 	ports   *namedPorts
 	name    string
+	needs   confine.Options
 	connect func(ctx context.Context, path string) (vmm.Port, io.Closer, error)
 }
 
@@ -169,7 +172,7 @@ func (f fileFlag) Set(path string) error {
 	if path == "" {
 		return errors.New("want FILE")
 	}
-	return f.ports.add(f.name, func(ctx context.Context, _ stdio) (vmm.Port, io.Closer, error) { return f.connect(ctx, path) })
+	return f.ports.add(f.name, f.needs, func(ctx context.Context, _ stdio) (vmm.Port, io.Closer, error) { return f.connect(ctx, path) })
 }
 
 // connectADC makes a converter of a file.
@@ -219,7 +222,7 @@ func (f buzzerFlag) Set(text string) error {
 	if text != "true" {
 		return errors.New("want --buzzer alone")
 	}
-	return f.ports.add(abi.PortBuzzer, func(_ context.Context, std stdio) (vmm.Port, io.Closer, error) {
+	return f.ports.add(abi.PortBuzzer, confine.Options{}, func(_ context.Context, std stdio) (vmm.Port, io.Closer, error) {
 		return vmm.Port{Output: peripheral.NewBuzzer(std.err)}, nil, nil
 	})
 }

@@ -212,6 +212,9 @@ func (o *runOptions) boot(ctx context.Context, accel accelerator, c vmm.Config, 
 		return statusFailed, err
 	}
 	defer m.Close()
+	if err := o.confineFor(m, c, std.in); err != nil {
+		return statusFailed, err
+	}
 	defer followSize(m, std.in)()
 	exit, err := m.Run(ctx)
 	c.Log("%v", exit)

@@ -48,6 +48,10 @@ const (
 
 // Machine is a virtual machine under QEMU.
 type Machine struct {
+	// Started, if it is not nil, is called by Run when QEMU has started, the leader of a process group, and nothing is started any more. Set it before Run. An error
+	// ends the machine.
+	Started func(pid int) error
+
 	command string
 	config  vmm.Config
 	options []string
@@ -219,6 +223,18 @@ func (m *Machine) arguments() []string {
 	return slices.Concat(args, m.devices, m.options)
 }
 
+// started tells that QEMU runs. If that fails QEMU is ended.
+func (m *Machine) started() error {
+	if m.Started == nil {
+		return nil
+	}
+	err := m.Started(m.cmd.Process.Pid)
+	if err != nil {
+		m.kill()
+	}
+	return err
+}
+
 // Run runs the machine until the guest ends, ctx does, or QEMU fails, and says which. The
 // error is nil unless Exit.Reason is vmm.Failed. A machine runs once.
 //
@@ -247,6 +263,9 @@ func (m *Machine) Run(ctx context.Context) (vmm.Exit, error) {
 		return vmm.Exit{Reason: vmm.Cancelled}, nil
 	case err != nil:
 		return vmm.Exit{Reason: vmm.Failed}, m.failure(err)
+	}
+	if err := m.started(); err != nil {
+		return vmm.Exit{Reason: vmm.Failed}, err
 	}
 	m.startPorts()
 	exit, err := m.watch(ctx)
