@@ -101,7 +101,7 @@ func expectRequest() {
 	}
 	b := &s.buffers[s.depth]
 	if b.request == nil {
-		*b = serviceBuffers{make([]byte, s.request), make([]byte, s.reply)}
+		b.request = make([]byte, s.request)
 	}
 	shareForService(serviceReadOnly+serviceRequestBuffer, unsafe.SliceData(b.request), len(b.request))
 }
@@ -124,6 +124,9 @@ func shareForService(number uint32, p *byte, n int) {
 func work(r serviceEvent) {
 	s := &services
 	b, reply := &s.buffers[s.depth], s.shared[serviceReadOnly+serviceReplyBuffer]
+	if b.reply == nil {
+		b.reply = make([]byte, s.reply)
+	}
 	s.depth++
 	n, err := s.handler(b.request[:r.b], b.reply)
 	s.depth--

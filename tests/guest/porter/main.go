@@ -9,7 +9,7 @@ import (
 	"kapsel/guest/task"
 )
 
-//kapsel:heap 3145728
+//kapsel:heap 5242880
 
 func main() {
 	reply := make([]byte, abi.ServicePayload)
