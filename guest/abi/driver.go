@@ -31,6 +31,7 @@ const (
 
 // Driver numbers of Kapsel's own, which Tock leaves free.
 const (
+	DriverService   = 0xe0000
 	DriverBenchmark = 0xf0000 // on boards built for benchmarks alone
 	DriverRawBlock  = 0xf0100 // likewise
 	DriverRawNet    = 0xf0101 // likewise
