@@ -86,10 +86,9 @@ func (s *Sandbox) result(l *level, dst []byte, name string) ([]byte, error) {
 	case f.Dropped > 0:
 		return dst, &Error{Service: name, Kind: ErrTooLarge, Cause: fmt.Errorf("an answer of %d bytes: Config.Payload allows %d", f.Dropped, s.config.Payload)}
 	}
-	dst = append(dst, f.Payload...)
 	switch f.Status {
 	case abi.OK:
-		return dst, nil
+		return append(dst, f.Payload...), nil
 	case abi.NODEVICE:
 		return dst, &Error{Service: name, Kind: ErrNoService, Code: f.Status}
 	case abi.SIZE:

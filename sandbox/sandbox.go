@@ -271,7 +271,7 @@ type job struct {
 }
 
 // Call calls a service of the guest's: the task of that name gets the request, and what it answers is returned. Errors are of type *Error: of which
-// kind says Error.Kind, and Poisoned whether the sandbox must be reset. With ErrAnswer the reply is what the task sent with its error.
+// kind says Error.Kind, and Poisoned whether the sandbox must be reset.
 //
 // If another goroutine's call is open it waits for that. A handler may call the sandbox that it serves; see Handler.
 func (s *Sandbox) Call(ctx context.Context, name string, request []byte) ([]byte, error) {
