@@ -6,6 +6,8 @@ toolchain go1.26.8
 
 require (
 	github.com/bobuhiro11/gokvm v0.0.8-0.20231003020000-f53faca69d28
+	github.com/opencontainers/go-digest v1.0.0
+	github.com/opencontainers/image-spec v1.1.1
 	github.com/soypat/lneto v0.3.2
 	github.com/stretchr/testify v1.12.1
 	github.com/u-root/u-root v0.16.0
