@@ -111,14 +111,20 @@ func (s *Sandbox) lost(name string, kind error) error {
 	return s.poison(name, kind, nil)
 }
 
-// settle runs the guest until no task is ready to run.
+// settle runs the guest until no task is ready to run, and none waits for an answer of the host's that is on its way.
 func (s *Sandbox) settle(ctx context.Context, most time.Duration) *Error {
 	l := s.push(ctx, abi.ServiceSettle, most)
 	defer s.pop()
-	if err := s.link.Send(wire.Frame{Kind: abi.ServiceSettle}); err != nil {
-		return s.poison("", ErrProtocol, err)
+	for calls := -1; calls != s.calls; {
+		calls, l.answered = s.calls, false
+		if err := s.link.Send(wire.Frame{Kind: abi.ServiceSettle}); err != nil {
+			return s.poison("", ErrProtocol, err)
+		}
+		if err := s.await(l); err != nil {
+			return err
+		}
 	}
-	return s.await(l)
+	return nil
 }
 
 // push begins a level. Its time ends with that of the level around it at the latest.
@@ -172,6 +178,8 @@ func (s *Sandbox) check(l *level) *Error {
 	switch {
 	case s.broken != nil:
 		return s.broken
+	case s.isClosed():
+		return s.fail(l, ErrClosed, nil)
 	case s.link.Err() != nil:
 		return s.fail(l, ErrProtocol, s.link.Err())
 	case s.console.flooded:
@@ -286,21 +294,27 @@ func (s *Sandbox) serve(l *level, f wire.Frame) ([]byte, abi.ErrorCode) {
 	s.open++
 	reply, err := s.invoke(l, f, handler)
 	s.open--
-	var code abi.ErrorCode
 	switch {
-	case err == nil && len(reply) > min(s.config.Payload, int(f.Most)):
+	case err != nil:
+		return nil, s.codeOf(f.Name, err)
+	case len(reply) > min(s.config.Payload, int(f.Most)):
 		s.config.Log("service %q: an answer of %d bytes, where the task has room for %d, and Config.Payload allows %d", f.Name, len(reply), f.Most, s.config.Payload)
 		return nil, abi.SIZE
-	case err == nil:
-		if len(reply) > cap(l.reply) { // the slice may be the handler's own: have room for the next one
-			l.reply = make([]byte, 0, len(reply))
-		}
-		return reply, abi.OK
-	case errors.As(err, &code) && code != abi.OK && code <= 0xff:
-		return nil, code
 	}
-	s.config.Log("service %q: %v", f.Name, err)
-	return nil, abi.FAIL
+	if len(reply) > cap(l.reply) { // the slice may be the handler's own: have room for the next one
+		l.reply = make([]byte, 0, len(reply))
+	}
+	return reply, abi.OK
+}
+
+// codeOf is what a task learns of a handler's error.
+func (s *Sandbox) codeOf(service []byte, err error) abi.ErrorCode {
+	var code abi.ErrorCode
+	if errors.As(err, &code) && code != abi.OK && code <= 0xff {
+		return code
+	}
+	s.config.Log("service %q: %v", service, err)
+	return abi.FAIL
 }
 
 // invoke calls a handler. That it does not return becomes an error of the call.

@@ -62,9 +62,7 @@ func NewPool(snapshot *Snapshot, c PoolConfig) (*Pool, error) {
 func (p *Pool) start(ctx context.Context) (*Sandbox, error) {
 	s, err := p.snapshot.Start(ctx)
 	if err == nil {
-		p.mu.Lock()
-		p.stats.Started++
-		p.mu.Unlock()
+		p.count(&p.stats.Started)
 	}
 	return s, err
 }
@@ -133,34 +131,37 @@ func (p *Pool) takeIdle() *Sandbox {
 // another is started in its place. Put returns why a sandbox was lost, which is for the log: the pool goes on.
 func (p *Pool) Put(s *Sandbox) error {
 	p.mu.Lock()
-	known := p.busy[s]
+	known, closing := p.busy[s], p.closing
 	delete(p.busy, s)
 	p.mu.Unlock()
-	if !known {
+	switch {
+	case closing:
+		return s.Close()
+	case !known:
 		return errors.New("sandbox: Put of a sandbox that the pool has not given, or got back already")
 	}
 	defer func() { <-p.slots }()
 	err := s.Reset(p.snapshot)
-	p.mu.Lock()
 	if err == nil {
-		p.stats.Resets++
-	} else {
-		p.stats.Lost++
+		p.count(&p.stats.Resets)
+		return p.keep(s)
 	}
-	p.mu.Unlock()
-	if err != nil {
-		err = errors.Join(err, s.Close())
-		s = nil
-		if p.wants() {
-			var failed error
-			s, failed = p.start(context.Background())
-			err = errors.Join(err, failed)
+	p.count(&p.stats.Lost)
+	errs := []error{err, s.Close()}
+	if p.wants() {
+		if s, err = p.start(context.Background()); err == nil {
+			err = p.keep(s)
 		}
+		errs = append(errs, err)
 	}
-	if s == nil {
-		return err
-	}
-	return errors.Join(err, p.keep(s))
+	return errors.Join(errs...)
+}
+
+// count changes the counters.
+func (p *Pool) count(counter *uint64) {
+	p.mu.Lock()
+	*counter++
+	p.mu.Unlock()
 }
 
 // wants reports whether too few sandboxes are warm.

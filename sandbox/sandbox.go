@@ -166,6 +166,7 @@ func (s *Sandbox) hello(ctx context.Context) *Error {
 		output = max(output, DefaultOutput)
 	}
 	s.console.begin(output)
+	s.calls = 0
 	if err := s.link.Send(wire.Frame{Kind: abi.ServiceHello}); err != nil {
 		return s.poison("", ErrProtocol, err)
 	}
@@ -240,15 +241,22 @@ func (s *Sandbox) enter(ctx context.Context, service string) error {
 
 // admit says why nothing can begin.
 func (s *Sandbox) admit(ctx context.Context, service string) error {
-	select {
-	case <-s.closed:
+	switch {
+	case s.isClosed():
 		return &Error{Service: service, Kind: ErrClosed}
-	default:
-	}
-	if ctx.Err() != nil {
+	case ctx.Err() != nil:
 		return &Error{Service: service, Kind: ErrTime, Cause: context.Cause(ctx)}
 	}
 	return nil
+}
+
+func (s *Sandbox) isClosed() bool {
+	select {
+	case <-s.closed:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *Sandbox) leave() { <-s.turn }

@@ -17,7 +17,8 @@ type Snapshot struct {
 	host    host
 }
 
-// Snapshot returns the sandbox as it is. Before, it lets the tasks settle, for Config.CallTime at most.
+// Snapshot returns the sandbox as it is. Before, it lets the tasks settle; if they do not within Config.CallTime the error is ErrTime, and the sandbox
+// is poisoned.
 func (s *Sandbox) Snapshot() (*Snapshot, error) {
 	if s.within() {
 		return nil, &Error{Kind: ErrWithin, Cause: errors.New("a snapshot is taken between calls")}
@@ -45,6 +46,7 @@ func (s *Sandbox) Snapshot() (*Snapshot, error) {
 func (s *Sandbox) rest() error {
 	var failed *Error
 	s.console.begin(s.config.OutputLimit)
+	s.calls = 0
 	err := s.machine.Do(func() { failed = s.settle(context.Background(), s.config.CallTime) })
 	switch {
 	case err != nil:
