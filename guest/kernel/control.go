@@ -42,6 +42,15 @@ func (k *Kernel) WithShortID(id uint32, c capability.TaskManagement) (TaskID, bo
 	return TaskID{}, false
 }
 
+// Faults is how often the task has faulted, in all its runs; 0 if id is stale.
+func (k *Kernel) Faults(id TaskID, c capability.TaskManagement) uint64 {
+	c.Require()
+	if t := k.task(id); t != nil {
+		return t.faults
+	}
+	return 0
+}
+
 // Lists reports whether the object of the task names a command of that driver among those that it may use. Other drivers are for
 // tasks, too, whose objects name none at all; those by which a task manages others may be for these alone.
 func (k *Kernel) Lists(id TaskID, driver uint32) bool {

@@ -138,6 +138,33 @@ func (k *Kernel) RunForever(c capability.MainLoop) {
 	k.loop(true)
 }
 
+// IdleClient wants to know when the kernel has nothing to do.
+type IdleClient interface {
+	// Idle is called before each sleep: no task is ready, and there is no kernel work. It does one bounded piece of work.
+	Idle()
+}
+
+// RunTelling is Run, or RunForever, of a board where somebody wants to know when the kernel has nothing to do.
+func (k *Kernel) RunTelling(idle IdleClient, forever bool, c capability.MainLoop) {
+	k.begin(c)
+	for forever || k.live > 0 {
+		k.checkReady()
+		switch {
+		case k.workWaits() && k.mayWork():
+			k.work()
+		case k.ready != 0:
+			k.turns(k.next())
+			if k.timed {
+				k.last.Left = k.cpu.SliceLeft()
+			}
+		default:
+			if idle.Idle(); !k.workWaits() {
+				k.idle()
+			}
+		}
+	}
+}
+
 // ServeUntil does kernel work, and sleeps where there is none, until done reports true: for a board that waits for a device
 // before it loads tasks. done is asked after each piece of work. It is a wiring error once tasks were loaded.
 func (k *Kernel) ServeUntil(done func() bool, c capability.MainLoop) {

@@ -5,6 +5,7 @@ package task
 import (
 	_ "unsafe" // for linkname
 
+	"kapsel/guest/abi"
 	"kapsel/guest/functab"
 )
 
@@ -26,11 +27,17 @@ func die(message string, pc, fp uintptr) {
 			last.add("\n")
 		}
 		Write(last.text[:last.n])
+		if len(message) >= len(memoryOut) && message[:len(memoryOut)] == memoryOut {
+			Command(abi.DriverService, serviceUsedUp, 0, 0) // its callers are told so
+		}
 	}
 	Exit(PanicCode)
 }
 
 var dying bool
+
+// memoryOut begins the message of a panic for a heap that is used up (guest/runtime/heap_task.go).
+const memoryOut = "out of memory"
 
 // last holds what a task says when it panics: its heap may be used up. What has no room is left out.
 var last words

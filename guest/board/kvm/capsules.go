@@ -35,6 +35,7 @@ import (
 	"kapsel/guest/capsules/readonlystate"
 	"kapsel/guest/capsules/rng"
 	"kapsel/guest/capsules/screenport"
+	"kapsel/guest/capsules/service"
 	"kapsel/guest/capsules/softaes"
 	"kapsel/guest/capsules/softcrc"
 	"kapsel/guest/capsules/textscreen"
@@ -93,6 +94,7 @@ var capsules = [...]kernel.Component{
 	{Name: "screenport", Uses: "virtioports", Ready: portsAreKnown, Init: wireScreenPort, Clear: func() { system.devices.ports.screenPort = screenport.Screen{} }},
 	{Name: "textscreen", Uses: "screenport", Ready: portsAreKnown, Init: wireTextScreen, Clear: func() { system.devices.ports.textScreen = textscreen.TextScreen{} }},
 	{Name: "loadport", Uses: "virtioports", Ready: portsAreKnown, Init: wireLoadPort, Clear: func() { system.loadPort = loadport.LoadPort{} }},
+	{Name: "service", Uses: "virtioports", Ready: portsAreKnown, Init: wireService, Clear: func() { system.service = service.Service{} }},
 	{Name: "crc", Uses: "softcrc", Init: wireCRC, Clear: func() { system.computing.crc = crc.CRC{} }},
 	{Name: "digest", Uses: "softdigest", Init: wireDigests, Clear: func() { system.computing.digest = digests{} }},
 	{Name: "aes", Uses: "softaes", Init: wireAES, Clear: func() { system.computing.aes = aes.AES{} }},

@@ -21,6 +21,7 @@ import (
 	"kapsel/guest/capsules/processconsole"
 	"kapsel/guest/capsules/processinfo"
 	"kapsel/guest/capsules/readonlystate"
+	"kapsel/guest/capsules/service"
 	"kapsel/guest/capsules/uart16550"
 	"kapsel/guest/capsules/uartmux"
 	"kapsel/guest/kernel"
@@ -75,6 +76,8 @@ type board struct {
 	taskLoader     kernel.Loader // for tasks
 	hostLoader     kernel.Loader // for the host
 	loadPort       loadport.LoadPort
+	service        service.Service
+	serviceMemory  []byte
 	appLoader      apploader.AppLoader
 	processInfo    processinfo.ProcessInfo
 	appFlash       appflash.AppFlash
@@ -115,6 +118,7 @@ func main() {
 		Backlog:     &b.debug,
 		RAM:         &b.machine.TaskRAM,
 	})
+	b.kernel.OnTaskEnd(b, can.TaskManagement)
 	b.reuse.Init(&b.machine.TaskRAM, &b.machine.CPU)
 	b.taskLoader.Init(&b.kernel, &b.machine.CPU, &b.reuse, can.TaskManagement)
 	b.hostLoader.Init(&b.kernel, &b.machine.CPU, &b.reuse, can.TaskManagement)
@@ -136,10 +140,8 @@ func main() {
 		b.started = true
 		b.processConsole.Start()
 	}
-	if b.hasConsole || made("loadport") { // somebody can boot or load tasks when none can run
-		b.kernel.RunForever(can.MainLoop)
-	}
-	b.kernel.Run(can.MainLoop)
+	forever := b.hasConsole || made("loadport") || made("service") // somebody can boot, load or call tasks when none can run
+	b.kernel.RunTelling(&b.service, forever, can.MainLoop)
 	b.injection.print(&b.debug)
 	b.printTasks(b.kernel.Messages())
 	if b.components.Unsettled() { // a capsule failed that prints
@@ -157,6 +159,12 @@ func (b *board) Interrupt(line int) {
 	} else {
 		b.components.Interrupt(line)
 	}
+}
+
+// TaskEnded implements kernel.TaskEndCallback.
+func (b *board) TaskEnded(id kernel.TaskID) {
+	b.appLoader.TaskEnded(id)
+	b.service.TaskEnded(id)
 }
 
 // PrintKernel implements processconsole.Machine.

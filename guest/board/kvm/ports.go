@@ -11,6 +11,7 @@ import (
 	"kapsel/guest/capsules/dac"
 	"kapsel/guest/capsules/dacport"
 	"kapsel/guest/capsules/screenport"
+	"kapsel/guest/capsules/service"
 	"kapsel/guest/capsules/textscreen"
 	"kapsel/guest/capsules/virtioports"
 	"kapsel/guest/kernel/capability"
@@ -31,7 +32,7 @@ type ports struct {
 }
 
 // named are the names that there are drivers for.
-var named = [...]string{abi.PortADC, abi.PortDAC, abi.PortBuzzer, abi.PortScreen, abi.PortLoad}
+var named = [...]string{abi.PortADC, abi.PortDAC, abi.PortBuzzer, abi.PortScreen, abi.PortLoad, abi.PortService}
 
 // wirePorts makes the driver of ports. It knows the names before the device tells of its own.
 func wirePorts(can capability.Set) bool {
@@ -150,5 +151,21 @@ func wireLoadPort(can capability.Set) bool {
 		return false
 	}
 	system.loadPort.Init(&system.kernel, p, &system.hostLoader, can.TaskManagement)
+	return true
+}
+
+// wireService lets tasks and the host call each other's services.
+func wireService(can capability.Set) bool {
+	p := port(abi.PortService)
+	if p == nil {
+		return false
+	}
+	anew := system.serviceMemory != nil
+	if !keep(&system.serviceMemory, service.MemorySize) {
+		system.debug.WriteString("there is no memory for services, which are not there\n")
+		return false
+	}
+	system.service.Init(&system.kernel, p, system.serviceMemory, anew, can)
+	system.kernel.AddDriver(abi.DriverService, &system.service)
 	return true
 }

@@ -70,7 +70,6 @@ func (d *AppLoader) Init(k *kernel.Kernel, loader *kernel.Loader, everyone bool,
 		Ends: kernel.EndsFailed(setUpDone) | kernel.EndsFailed(writeDone) | kernel.EndsFailed(finalizeDone) |
 			kernel.EndsFailed(loadDone) | kernel.EndsFailed(abortDone) | kernel.EndsFailed(unloadDone)}, c.MemoryAllocation)
 	loader.SetLoaderClient(d)
-	k.OnTaskEnd(d, c.TaskManagement)
 }
 
 // Slots implements kernel.Driver.
@@ -239,7 +238,7 @@ func (d *AppLoader) UnloadDone() {
 	}
 }
 
-// TaskEnded implements kernel.TaskEndCallback: what the task did not finish is given up.
+// TaskEnded implements kernel.TaskEndCallback, as which the board has it called: what the task did not finish is given up.
 func (d *AppLoader) TaskEnded(id kernel.TaskID) {
 	if d.stage == free || d.owner != id {
 		return

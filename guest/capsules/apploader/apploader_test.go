@@ -37,6 +37,7 @@ func newMachine(t *testing.T, everyone bool) *machine {
 	m.CPU.TakesTables = true
 	m.loader.Init(&m.Kernel, &m.CPU, &m.Reuse, m.Capabilities.TaskManagement)
 	m.driver.Init(&m.Kernel, &m.loader, everyone, m.Capabilities)
+	m.Kernel.OnTaskEnd(&m.driver, m.Capabilities.TaskManagement)
 	m.Drivers[driver] = &m.driver
 	for slot := 1; slot < kernel.MaxTasks; slot++ {
 		m.CPU.Programs[slot] = waits

@@ -1,0 +1,349 @@
+package service
+
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
+)
+
+// lastSize is how many bytes of payload the last frame of a call has at most, behind its name.
+const lastSize = outputSize - abi.ServiceHeader - abi.ServiceName
+
+// input is what comes from the host.
+type input struct {
+	buffer  []byte
+	at, end int  // what of it came and was not looked at
+	waits   bool // for more
+	state   state
+
+	head   [abi.ServiceHeader + abi.ServiceName]byte // of a frame, with the name
+	got    int                                       // of it
+	wanted int                                       // likewise, before it can be looked at
+	call   uint32                                    // whose payload comes; 0: nobody's
+	size   uint32                                    // of the payload
+	came   uint32                                    // of it
+}
+
+// state is what the host sends next.
+type state uint8
+
+const (
+	closed  state = iota // nothing, until the port is open
+	header               // or the rest of one
+	payload              // likewise
+	broken               // nothing of meaning: the last frame was none
+)
+
+// up reports whether host and kernel talk.
+func (d *Service) up() bool {
+	return d.in.state != closed && d.in.state != broken && d.port.State() == abi.OK
+}
+
+// PortChanged implements hil.PortClient.
+func (d *Service) PortChanged() {
+	open := d.port.State() == abi.OK
+	switch {
+	case open == (d.in.state != closed): // or what was sent before the driver was made anew is gone
+		d.send()
+	case open:
+		d.next()
+		d.send()
+		d.read()
+	default:
+		d.in.state, d.in.waits, d.in.at, d.in.end, d.in.call = closed, false, 0, 0, 0
+		d.greeted, d.hello, d.sending = false, false, false
+		d.forget(true)
+	}
+}
+
+// next waits for a frame.
+func (d *Service) next() {
+	in := &d.in
+	in.state, in.got, in.wanted, in.call = header, 0, abi.ServiceHeader, 0
+}
+
+// Received implements hil.PortClient.
+func (d *Service) Received(_ []byte, n int, e abi.ErrorCode) {
+	d.in.waits = false
+	if e == abi.OK {
+		d.in.at, d.in.end = 0, n
+		d.read()
+	}
+}
+
+// read looks at what came, and waits for more. While the host is owed an answer to what it said before, it waits.
+func (d *Service) read() {
+	in := &d.in
+	for in.at != in.end && !d.owes() && (in.state == header || in.state == payload) {
+		if in.state == header {
+			d.readHeader()
+		} else {
+			d.readPayload()
+		}
+	}
+	if in.at == in.end && !in.waits && d.up() {
+		in.waits = d.port.Receive(in.buffer) == abi.OK
+	}
+}
+
+// owes reports whether the host is owed an answer that no call keeps.
+func (d *Service) owes() bool { return d.hello || d.refused }
+
+// readHeader reads what came of a header, and what it says once it is whole.
+func (d *Service) readHeader() {
+	in := &d.in
+	n := copy(in.head[in.got:in.wanted], in.buffer[in.at:in.end])
+	in.at += n
+	if in.got += n; in.got < in.wanted {
+		return
+	}
+	name := int(in.head[3])
+	in.size, in.came = word(in.head[8:]), 0
+	kind := in.head[1]
+	switch {
+	case in.head[0] != abi.ServiceVersion || name > abi.ServiceName || in.size > abi.ServicePayload,
+		kind == abi.ServiceCall && name == 0, kind != abi.ServiceCall && name != 0,
+		kind != abi.ServiceCall && kind != abi.ServiceAnswer && in.size != 0:
+		d.hangUp()
+		return
+	case in.got < abi.ServiceHeader+name:
+		in.wanted = abi.ServiceHeader + name
+		return
+	}
+	in.state = payload
+	switch kind {
+	case abi.ServiceHello:
+		d.forget(false)
+		d.greeted, d.hello = true, true
+	case abi.ServiceSettle:
+		d.settle = true
+	case abi.ServiceCall:
+		d.called(in.head[abi.ServiceHeader:in.got])
+	case abi.ServiceAnswer:
+		d.answered()
+	default:
+		d.hangUp()
+		return
+	}
+	if in.size == 0 {
+		d.whole()
+	}
+}
+
+// hangUp ends the conversation, as where the next frame begins is not known.
+func (d *Service) hangUp() {
+	d.in.state, d.in.call = broken, 0
+	d.forget(true)
+	d.kernel.Messages().WriteString("kapsel: services: what the host sent is no frame: nothing more is heard until it opens the port anew\n")
+}
+
+// called opens a call of the host's, or refuses it.
+func (d *Service) called(name []byte) {
+	id, e := d.kernel.TaskNamed(name, kernel.TaskID{})
+	number, takes := word(d.in.head[4:]), e == abi.OK && d.takes(id)
+	switch {
+	case e != abi.OK:
+	case d.open == len(d.calls), !takes && (d.holding != 0 || d.in.size > abi.ServiceHeld):
+		e = abi.BUSY
+	}
+	if e != abi.OK {
+		d.refused, d.refusal, d.status = true, number, e
+		d.send()
+		return
+	}
+	c := d.begin(id, holding)
+	c.number, c.most = number, min(word(d.in.head[12:]), abi.ServicePayload)
+	d.in.call = c.id
+	if takes {
+		c.stage = arriving
+	} else {
+		d.holding, d.heldSize = c.id, 0
+	}
+}
+
+// answered finds the task's call that the host answers. One that is over, or not the task's latest, is passed over.
+func (d *Service) answered() {
+	for i := range d.calls[:d.open] {
+		c := &d.calls[i]
+		if c.stage != asked || c.id != word(d.in.head[4:]) || c != d.latest(c.task) {
+			continue
+		}
+		d.in.call = c.id
+		c.status = abi.ErrorCode(d.in.head[2])
+		switch {
+		case c.status > abi.NOACK, c.status != abi.OK && d.in.size != 0:
+			c.status = abi.FAIL
+		case d.in.size > c.most:
+			c.status = abi.SIZE
+		}
+	}
+}
+
+// readPayload reads a piece of a payload.
+func (d *Service) readPayload() {
+	in := &d.in
+	piece := in.buffer[in.at:in.end]
+	if left := in.size - in.came; uint32(len(piece)) > left {
+		piece = piece[:left]
+	}
+	in.at += len(piece)
+	if c := d.find(in.call); c != nil {
+		switch {
+		case c.stage == holding:
+			d.heldSize += copy(d.held[d.heldSize:], piece)
+		case c.status == abi.OK && (c.stage == arriving || c.stage == asked):
+			d.fill(c, piece, uint64(in.came))
+		}
+	}
+	if in.came += uint32(len(piece)); in.came == in.size {
+		d.whole()
+	}
+}
+
+// whole does what a frame asks for.
+func (d *Service) whole() {
+	id, size := d.in.call, d.in.size
+	d.next()
+	if i := d.index(id); i >= 0 {
+		switch c := &d.calls[i]; c.stage {
+		case arriving:
+			d.came(c, size)
+		case asked:
+			if c.status != abi.OK {
+				size = 0
+			}
+			d.finish(i, c.status, size)
+		}
+		d.handOver()
+	}
+	d.send()
+}
+
+// send sends the next frame, if there is one and nothing is being sent. No other comes between the parts of a payload.
+func (d *Service) send() {
+	for !d.sending && d.greeted && d.up() && d.sendNext() {
+	}
+}
+
+// sendNext sends a frame, or reports false if there is none. It may be that there was one that cannot be sent any more.
+func (d *Service) sendNext() bool {
+	switch {
+	case d.partly != 0:
+		return d.sendCall(d.index(d.partly))
+	case d.hello:
+		d.hello = !d.transmit(abi.ServiceHello, 0, 0, 0, 0, 0)
+		return d.sending
+	case d.refused:
+		d.refused = !d.transmit(abi.ServiceAnswer, d.status, d.refusal, 0, 0, 0)
+		return d.sending
+	}
+	for i := range d.calls[:d.open] {
+		if s := d.calls[i].stage; s == answering || s == asking {
+			return d.sendCall(i)
+		}
+	}
+	return false
+}
+
+// sendCall sends what is next of a call: a part of its payload, or the last.
+func (d *Service) sendCall(i int) bool {
+	c := &d.calls[i]
+	n := c.size - c.sent
+	part := n > lastSize
+	if part {
+		n = min(n, outputSize-abi.ServiceHeader)
+	}
+	name, ok := 0, true
+	if n != 0 || c.stage == asking {
+		name, ok = d.load(c, int(n), !part && c.stage == asking)
+	}
+	switch {
+	case !ok:
+		d.unreadable(i)
+		return true
+	case part:
+		if d.transmit(abi.ServicePart, 0, c.number, 0, int(n), 0) {
+			c.sent += n
+			d.partly = c.id
+		}
+	case c.stage == asking:
+		if d.transmit(abi.ServiceCall, 0, c.number, name, int(n), c.most) {
+			c.stage, c.sent, d.partly = asked, c.size, 0
+			d.handOver()
+		}
+	default:
+		if !d.transmit(abi.ServiceAnswer, c.status, c.number, 0, int(n), c.reason) {
+			return false
+		}
+		if c.waited {
+			d.wasRead(c, abi.OK)
+		}
+		d.end(i)
+	}
+	return d.sending
+}
+
+// load reads the next n bytes of a call's payload into the frame that is to be sent, behind the name if that is wanted. It reports false if they, or the name,
+// are not there any more.
+func (d *Service) load(c *call, n int, named bool) (name int, ok bool) {
+	d.grant.Enter(c.task, func(_ *task, data *kernel.TaskData) {
+		bytes := data.ReadOnly(answerBuffer)
+		if c.stage == asking {
+			bytes = data.ReadOnly(askBuffer)
+		}
+		if named {
+			name = data.ReadOnly(nameBuffer).ReadAt(d.out[abi.ServiceHeader:][:abi.ServiceName], 0)
+		}
+		ok = named == (name != 0) && bytes.ReadAt(d.out[abi.ServiceHeader+name:][:n], uint64(c.sent)) == n
+	})
+	return name, ok
+}
+
+// unreadable gives up what a task wants to send, because it took the buffer away.
+func (d *Service) unreadable(i int) {
+	d.partly = 0
+	c := &d.calls[i]
+	if c.stage == asking {
+		d.finish(i, abi.INVAL, 0)
+		return
+	}
+	if c.waited {
+		d.wasRead(c, abi.SIZE)
+	}
+	c.status, c.size, c.sent, c.waited = abi.SIZE, 0, 0, false
+}
+
+// transmit sends a frame, whose name and payload of so many bytes are in the buffer already. It reports false if the port does not take it now: then that will say
+// when it does, or it is closed.
+func (d *Service) transmit(kind byte, status abi.ErrorCode, number uint32, name, size int, last uint32) bool {
+	b := d.out[:abi.ServiceHeader]
+	b[0], b[1], b[2], b[3] = abi.ServiceVersion, kind, byte(status), byte(name)
+	setWord(b[4:], number)
+	setWord(b[8:], uint32(size))
+	setWord(b[12:], last)
+	d.sending = d.port.Send(d.out, abi.ServiceHeader+name+size) == abi.OK
+	return d.sending
+}
+
+// Sent implements hil.PortClient.
+func (d *Service) Sent(_ []byte, _ int, e abi.ErrorCode) {
+	d.sending = false
+	if e == abi.OK {
+		d.send()
+		d.read()
+	}
+}
+
+// Idle implements kernel.IdleClient: no task is ready.
+func (d *Service) Idle() {
+	if d.settle && d.greeted && !d.sending && d.up() {
+		d.settle = !d.transmit(abi.ServiceSettle, 0, 0, 0, 0, 0)
+	}
+}
+
+func word(b []byte) uint32 {
+	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
+}
+
+func setWord(b []byte, v uint32) {
+	b[0], b[1], b[2], b[3] = byte(v), byte(v>>8), byte(v>>16), byte(v>>24)
+}
