@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -34,10 +35,13 @@ const (
 	system       = "kapsel"
 )
 
-// The largest files of JSON that are read, in bytes. A configuration is some 20 KiB.
+// The largest files of JSON that are read, in bytes, and what one may have in it. A configuration is some 20 KiB with 2,000 names and values; requests in the queues of
+// a guest that makes them of many pieces add to it.
 const (
 	maxManifest = 64 << 10
 	maxConfig   = 1 << 20
+	maxTokens   = 64 << 10
+	maxDepth    = 16
 )
 
 // config is the configuration: an oci.Image with the state in it.
@@ -85,12 +89,15 @@ func encode(v any) ([]byte, error) {
 // decodeConfig reads a configuration that stands beside a layer. The same state has one encoding, so it is written again and compared: a field
 // that is missing, unknown, there twice or written otherwise is found in whichever structure it is.
 func decodeConfig(data []byte, layer digest.Digest) (*State, error) {
+	if err := checkShape(data); err != nil {
+		return nil, damaged(err)
+	}
 	if err := checkVersions(data); err != nil {
 		return nil, err
 	}
 	var found config
 	if err := json.Unmarshal(data, &found); err != nil {
-		return nil, jsonError(err)
+		return nil, damaged(jsonError(err))
 	}
 	state := &found.Snapshot.State
 	want, err := encode(newConfig(state, found.Snapshot.Release, layer))
@@ -98,7 +105,7 @@ func decodeConfig(data []byte, layer digest.Digest) (*State, error) {
 		return nil, err
 	}
 	if !bytes.Equal(data, want) {
-		return nil, difference(data, want)
+		return nil, damaged(difference(data, want))
 	}
 	return state, nil
 }
@@ -112,7 +119,7 @@ func checkVersions(data []byte) error {
 		}
 	}
 	if err := json.Unmarshal(data, &found); err != nil {
-		return jsonError(err)
+		return damaged(jsonError(err))
 	}
 	for _, v := range []struct {
 		of          string
@@ -128,6 +135,31 @@ func checkVersions(data []byte) error {
 		}
 	}
 	return nil
+}
+
+// checkShape looks whether JSON can be decoded, and what was decoded be encoded again, in little memory.
+func checkShape(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	depth := 0
+	for tokens := 0; ; tokens++ {
+		token, err := d.Token()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return jsonError(err)
+		}
+		switch token {
+		case json.Delim('{'), json.Delim('['):
+			depth++
+		case json.Delim('}'), json.Delim(']'):
+			depth--
+		}
+		if depth > maxDepth || tokens >= maxTokens {
+			return fmt.Errorf("more than %d names and values, or %d structures in each other", maxTokens, maxDepth)
+		}
+	}
 }
 
 // difference says where a configuration begins to be another one than would have been written.
@@ -153,5 +185,5 @@ func jsonError(err error) error {
 	if errors.As(err, &wrong) {
 		return fmt.Errorf("field %.80q: found a %.40s at byte %d, where %v was expected", wrong.Field, wrong.Value, wrong.Offset, wrong.Type)
 	}
-	return fmt.Errorf("no JSON as kapsel writes it: %w", err)
+	return fmt.Errorf("no JSON as kapsel writes it: %.200v", err)
 }

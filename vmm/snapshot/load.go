@@ -84,14 +84,16 @@ func (l *layout) file(name string, limit int64) (*os.File, int64, error) {
 		return nil, 0, fmt.Errorf("%s: no regular file (%v): copy the snapshot again", name, info.Mode().Type())
 	}
 	if info.Size() > limit {
-		return nil, 0, fmt.Errorf("%s: %d bytes, where at most %d were expected: %s", name, info.Size(), limit, copyAgain)
+		return nil, 0, damaged(fmt.Errorf("%s: %d bytes, where at most %d were expected", name, info.Size(), limit))
 	}
 	f, err := l.Open(name)
 	return f, info.Size(), err
 }
 
-// copyAgain is what to do about a snapshot that is damaged.
-const copyAgain = "it is damaged: copy the snapshot again, or take it anew"
+// damaged says what to do about what is wrong with a file that was right once.
+func damaged(err error) error {
+	return fmt.Errorf("%w: it is damaged: copy the snapshot again, or take it anew", err)
+}
 
 // read reads a small file.
 func (l *layout) read(name string, limit int64) ([]byte, error) {
@@ -115,7 +117,7 @@ func (l *layout) json(name string, v any) error {
 // parse reads JSON of the name.
 func parse(name string, data []byte, v any) error {
 	if err := json.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("%s: %w: %s", name, jsonError(err), copyAgain)
+		return damaged(fmt.Errorf("%s: %w", name, jsonError(err)))
 	}
 	return nil
 }
@@ -123,7 +125,7 @@ func parse(name string, data []byte, v any) error {
 // blobPath is where a blob lies whose descriptor may be anything.
 func blobPath(d *oci.Descriptor) (string, error) {
 	if err := d.Digest.Validate(); err != nil || d.Digest.Algorithm() != digest.SHA256 {
-		return "", fmt.Errorf("digest %.80q is none of SHA-256: %s", d.Digest, copyAgain)
+		return "", damaged(fmt.Errorf("digest %.80q is none of SHA-256", d.Digest))
 	}
 	return path.Join(blobs, d.Digest.Encoded()), nil
 }
@@ -140,7 +142,7 @@ func (l *layout) blob(d *oci.Descriptor, limit int64) (*os.File, string, error) 
 	}
 	if size != d.Size {
 		f.Close()
-		return nil, "", fmt.Errorf("%s: %d bytes, where %d were expected: %s", name, size, d.Size, copyAgain)
+		return nil, "", damaged(fmt.Errorf("%s: %d bytes, where %d were expected", name, size, d.Size))
 	}
 	return f, name, nil
 }
@@ -165,7 +167,7 @@ func (l *layout) readBlob(d *oci.Descriptor, limit int64) ([]byte, string, error
 // checkDigest compares the digest that a blob has with the one that it should have.
 func checkDigest(d *oci.Descriptor, found digest.Digest) error {
 	if found != d.Digest {
-		return fmt.Errorf("its digest is %s: %s", found, copyAgain)
+		return damaged(fmt.Errorf("its digest is %s", found))
 	}
 	return nil
 }
@@ -259,9 +261,9 @@ func readMemory(r io.Reader, d *oci.Descriptor, size uint64) (*Memory, error) {
 	r = io.TeeReader(r, hash)
 	bitmap, err := readBitmap(r, uint64(d.Size), size)
 	if err != nil {
-		return nil, err
+		return nil, damaged(err)
 	}
-	return NewMemory(size, func(ram []byte) error {
+	return NewMemory(size, func(ram io.WriterAt) error {
 		if err := readPages(r, bitmap, ram); err != nil {
 			return err
 		}

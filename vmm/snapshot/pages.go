@@ -23,23 +23,15 @@ func bitmapSize(ram uint64) uint64 {
 	return (bytes + abi.PageSize - 1) &^ (abi.PageSize - 1)
 }
 
-// pagesOf makes the bitmap of RAM of a size.
-func pagesOf(ram io.ReaderAt, size uint64) ([]byte, error) {
-	bitmap := make([]byte, bitmapSize(size))
-	buffer := make([]byte, min(size, 1<<20))
-	for at := uint64(0); at < size; at += uint64(len(buffer)) {
-		buffer = buffer[:min(uint64(len(buffer)), size-at)]
-		if _, err := ram.ReadAt(buffer, int64(at)); err != nil && err != io.EOF {
-			return nil, fmt.Errorf("reading the memory: %w", err)
-		}
-		for i := uint64(0); i < uint64(len(buffer)); i += abi.PageSize {
-			if !bytes.Equal(buffer[i:i+abi.PageSize], zeroPage[:]) {
-				page := (at + i) / abi.PageSize
-				bitmap[page/8] |= 1 << (page % 8)
-			}
+// pagesOf makes the bitmap of a memory.
+func pagesOf(m *Memory) []byte {
+	bitmap := make([]byte, bitmapSize(m.Len()))
+	for page := range m.Len() / abi.PageSize {
+		if p := m.Page(page); p != nil && !bytes.Equal(p, zeroPage[:]) {
+			bitmap[page/8] |= 1 << (page % 8)
 		}
 	}
-	return bitmap, nil
+	return bitmap
 }
 
 // runs are the ranges of RAM, in bytes, that a bitmap names: each as long as can be.
@@ -67,17 +59,14 @@ func runs(bitmap []byte) iter.Seq2[uint64, uint64] {
 	}
 }
 
-// writePages writes the layer of RAM of a size.
-func writePages(w io.Writer, ram io.ReaderAt, size uint64) error {
-	bitmap, err := pagesOf(ram, size)
-	if err != nil {
-		return err
-	}
+// writePages writes the layer of a memory.
+func writePages(w io.Writer, m *Memory) error {
+	bitmap := pagesOf(m)
 	if _, err := w.Write(bitmap); err != nil {
 		return err
 	}
 	for start, end := range runs(bitmap) {
-		if _, err := io.Copy(w, io.NewSectionReader(ram, int64(start), int64(end-start))); err != nil {
+		if _, err := io.Copy(w, io.NewSectionReader(m, int64(start), int64(end-start))); err != nil {
 			return err
 		}
 	}
@@ -111,10 +100,18 @@ func readBitmap(r io.Reader, length, ram uint64) ([]byte, error) {
 }
 
 // readPages reads the pages of a bitmap into RAM that is zero.
-func readPages(r io.Reader, bitmap, ram []byte) error {
+func readPages(r io.Reader, bitmap []byte, ram io.WriterAt) error {
+	buffer := make([]byte, 256<<10)
 	for start, end := range runs(bitmap) {
-		if _, err := io.ReadFull(r, ram[start:end]); err != nil {
-			return err
+		for at := start; at < end; {
+			piece := buffer[:min(uint64(len(buffer)), end-at)]
+			if _, err := io.ReadFull(r, piece); err != nil {
+				return err
+			}
+			if _, err := ram.WriteAt(piece, int64(at)); err != nil {
+				return err
+			}
+			at += uint64(len(piece))
 		}
 	}
 	return nil

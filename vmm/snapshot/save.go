@@ -33,6 +33,13 @@ func (s *Snapshot) Save(dir string) error {
 
 // save is Save with errors that do not name dir.
 func (s *Snapshot) save(dir string) error {
+	if err := s.Memory.Use(); err != nil {
+		return err
+	}
+	defer s.Memory.Release()
+	if s.Memory.Len() != s.State.Guest.Memory {
+		return fmt.Errorf("it has a memory of %d bytes, and a state that says %d", s.Memory.Len(), s.State.Guest.Memory)
+	}
 	if err := replaceable(dir); err != nil {
 		return err
 	}
@@ -103,14 +110,14 @@ func (s *Snapshot) write(dir string) error {
 	if err != nil {
 		return err
 	}
-	configuration, err := writeBlob(dir, oci.MediaTypeImageConfig, newConfig(&s.State, abi.Version, layer.Digest))
+	configuration, err := writeBlob(dir, oci.MediaTypeImageConfig, newConfig(&s.State, abi.Version, layer.Digest), maxConfig)
 	if err != nil {
-		return err
+		return fmt.Errorf("the state: %w: take the snapshot when fewer requests are in the devices' queues", err)
 	}
 	manifest, err := writeBlob(dir, oci.MediaTypeImageManifest, &oci.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: oci.MediaTypeImageManifest, ArtifactType: artifactType,
 		Config: configuration, Layers: []oci.Descriptor{layer},
-	})
+	}, maxManifest)
 	if err != nil {
 		return err
 	}
@@ -138,7 +145,7 @@ func (s *Snapshot) writeMemory(dir string) (oci.Descriptor, error) {
 	counter := &counter{}
 	path := filepath.Join(dir, blobs, "memory")
 	err := create(path, func(w io.Writer) error {
-		return writePages(io.MultiWriter(w, hash, counter), s.Memory, s.State.Guest.Memory)
+		return writePages(io.MultiWriter(w, hash, counter), s.Memory)
 	})
 	if err != nil {
 		return oci.Descriptor{}, err
@@ -155,10 +162,16 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// writeBlob writes a blob of JSON.
-func writeBlob(dir, mediaType string, v any) (oci.Descriptor, error) {
+// writeBlob writes a blob of JSON that Load would read.
+func writeBlob(dir, mediaType string, v any, limit int) (oci.Descriptor, error) {
 	data, err := encode(v)
 	if err != nil {
+		return oci.Descriptor{}, err
+	}
+	if len(data) > limit {
+		return oci.Descriptor{}, fmt.Errorf("%d bytes, where at most %d are kept", len(data), limit)
+	}
+	if err := checkShape(data); err != nil {
 		return oci.Descriptor{}, err
 	}
 	d := oci.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
