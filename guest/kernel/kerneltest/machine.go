@@ -29,7 +29,8 @@ type Machine struct {
 	Line         Line
 	Log          Log
 	Capabilities capability.Set
-	Forever      bool // it goes on when no task can run again
+	Forever      bool              // it goes on when no task can run again
+	Idle         kernel.IdleClient // told before each sleep, if not nil
 
 	tb      testing.TB
 	added   map[uint32]bool // of Drivers
@@ -172,6 +173,10 @@ func (m *Machine) Continue() (slept bool) {
 			panic(r)
 		}
 	}()
+	if m.Idle != nil {
+		m.Kernel.RunTelling(m.Idle, m.Forever, m.Capabilities.MainLoop)
+		return false
+	}
 	if m.Forever {
 		m.Kernel.RunForever(m.Capabilities.MainLoop)
 	}
