@@ -20,12 +20,27 @@ func newThread() *thread {
 	return t
 }
 
+// serve executes functions until the thread is closed. One that ends its goroutine, as runtime.Goexit and testing.T.FailNow do, does not end the
+// thread: the rest is executed while the goroutine ends.
 func (t *thread) serve() {
 	runtime.LockOSThread() // for ever: the thread ends with the goroutine
+	executing := false
+	defer func() {
+		if !executing {
+			return
+		}
+		if v := recover(); v != nil {
+			panic(v)
+		}
+		t.done <- struct{}{}
+		t.serve()
+	}()
 	for {
 		select {
 		case call := <-t.calls:
+			executing = true
 			call()
+			executing = false
 			t.done <- struct{}{}
 		case <-t.ended:
 			return
