@@ -40,6 +40,7 @@ const (
 
 var (
 	stateNames   = [...]string{"Unused", "Running", "Running", "Yielded", "YieldedFor", "Terminated", "Faulted"}
+	pausedNames  = [...]string{Running: "Paused(Running)", Growing: "Paused(Running)", Yielded: "Paused(Yielded)", YieldedFor: "Paused(YieldedFor)"}
 	stoppedNames = [...]string{Running: "Stopped(Running)", Growing: "Stopped(Running)", Yielded: "Stopped(Yielded)", YieldedFor: "Stopped(YieldedFor)"}
 )
 
@@ -57,6 +58,8 @@ type keptFrom uint8
 const (
 	keptByStop     keptFrom = 1 << iota // Kernel.Stop
 	keptByMessages                      // it faulted, and the message about that was not sent yet
+	keptByPause                         // Kernel.Pause
+	keptBySaver                         // a Saver is at work with it
 )
 
 // Task is a program in ring 3.
@@ -116,11 +119,17 @@ func (t *Task) State() State { return t.state }
 // Stopped reports whether the task is kept from running by Kernel.Stop.
 func (t *Task) Stopped() bool { return t.kept&keptByStop != 0 }
 
-// StateName is the task's state in words, as Tock prints it: "Stopped(Yielded)".
+// Paused reports whether the task is kept from running by Kernel.Pause.
+func (t *Task) Paused() bool { return t.kept&keptByPause != 0 }
+
+// StateName is the task's state in words, as Tock prints it: "Stopped(Yielded)". A paused task's is like it.
 //
 //go:noinline
 func (t *Task) StateName() string {
-	if t.Stopped() { // and so alive
+	if t.Paused() { // and so alive
+		return pausedNames[t.state]
+	}
+	if t.Stopped() {
 		return stoppedNames[t.state]
 	}
 	return t.state.String()
