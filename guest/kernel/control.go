@@ -91,6 +91,16 @@ func (k *Kernel) setKept(id TaskID, why, to keptFrom, c capability.TaskManagemen
 	return abi.OK
 }
 
+var pausedNames = [...]string{Running: "Paused(Running)", Growing: "Paused(Running)", Yielded: "Paused(Yielded)", YieldedFor: "Paused(YieldedFor)"}
+
+// Doing is StateName, but that it tells a paused task from a stopped one.
+func (t *Task) Doing() string {
+	if t.Paused() { // and so alive
+		return pausedNames[t.state]
+	}
+	return t.StateName()
+}
+
 // Kill ends a task as a fault does where the board's policy is to stop it.
 func (k *Kernel) Kill(id TaskID, c capability.TaskManagement) abi.ErrorCode {
 	c.Require()
@@ -240,7 +250,7 @@ func (t *Task) Print(w Writer) {
 	w.WriteString("Task: ")
 	t.printName(w)
 	format.Print(w, ", PID %d\n State: ", t.id.Number())
-	w.WriteString(t.StateName())
+	w.WriteString(t.Doing())
 	w.WriteString("; ended by: ")
 	t.printEnd(w)
 	w.WriteString("\n ShortID: ")

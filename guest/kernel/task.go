@@ -40,7 +40,6 @@ const (
 
 var (
 	stateNames   = [...]string{"Unused", "Running", "Running", "Yielded", "YieldedFor", "Terminated", "Faulted"}
-	pausedNames  = [...]string{Running: "Paused(Running)", Growing: "Paused(Running)", Yielded: "Paused(Yielded)", YieldedFor: "Paused(YieldedFor)"}
 	stoppedNames = [...]string{Running: "Stopped(Running)", Growing: "Stopped(Running)", Yielded: "Stopped(Yielded)", YieldedFor: "Stopped(YieldedFor)"}
 )
 
@@ -122,14 +121,11 @@ func (t *Task) Stopped() bool { return t.kept&keptByStop != 0 }
 // Paused reports whether the task is kept from running by Kernel.Pause.
 func (t *Task) Paused() bool { return t.kept&keptByPause != 0 }
 
-// StateName is the task's state in words, as Tock prints it: "Stopped(Yielded)". A paused task's is like it.
+// StateName is the task's state in words, as Tock prints it: "Stopped(Yielded)". Tock has no paused tasks: for them it is the same.
 //
 //go:noinline
 func (t *Task) StateName() string {
-	if t.Paused() { // and so alive
-		return pausedNames[t.state]
-	}
-	if t.Stopped() {
+	if t.kept&(keptByStop|keptByPause) != 0 { // and so alive
 		return stoppedNames[t.state]
 	}
 	return t.state.String()

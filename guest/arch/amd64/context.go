@@ -15,6 +15,8 @@ type context struct {
 
 	// memory is a 32-bit task's, nil for a 64-bit task: so the two are told apart.
 	memory *kernel.Memory
+	// owed says that a 32-bit task's stack lacks the results.
+	owed bool
 	// stackLost says that a 32-bit task had no writeable stack for its first words.
 	stackLost bool
 	shortID   uint32 // its application's, 0: it is no other's

@@ -197,7 +197,11 @@ func (c *CPU) SaveRegisters(slot int, to *kernel.Registers) {
 func (c *CPU) MayHave(r *kernel.Registers, bits32 bool) bool { return mayHave(r, bits32) }
 
 // RestoreRegisters implements kernel.StateCPU.
-func (c *CPU) RestoreRegisters(slot int, r *kernel.Registers) { contexts[slot].restore(r) }
+func (c *CPU) RestoreRegisters(slot int, r *kernel.Registers) {
+	x := contexts[slot]
+	x.restore(r)
+	x.owed = x.vector == cameByInt40
+}
 
 // Upcall implements kernel.CPU.
 //

@@ -18,10 +18,7 @@ type registers struct {
 	fsBase, gsBase uint64
 	ds, es, fs, gs uint16 // selectors: nothing depends on them in 64-bit mode, but they would be seen
 
-	// results are those of the system call behind which it goes on. If owed, a 32-bit task's
-	// stack lacks them.
-	results [4]uint64
-	owed    bool
+	results [4]uint64 // of the system call behind which it goes on
 }
 
 // Values of registers.vector beyond the CPU's own: how the task came in, and so goes back.
@@ -79,7 +76,6 @@ func (x *registers) general() [15]*uint64 {
 
 // save writes the registers of a task of which the processor holds nothing that is not in them.
 func (x *registers) save(to *kernel.Registers) {
-	call := x.vector == cameBySyscall || x.vector == cameByInt40 && x.owed
 	if x.vector == cameBySyscall {
 		x.completeSyscall()
 	}
@@ -94,7 +90,7 @@ func (x *registers) save(to *kernel.Registers) {
 	to.SetWord(savedGSBase, x.gsBase)
 	to.SetWord(savedSelectors, uint64(x.ds)|uint64(x.es)<<16|uint64(x.fs)<<32|uint64(x.gs)<<48)
 	to.SetWord(savedCall, 0)
-	if call {
+	if x.vector == cameBySyscall || x.vector == cameByInt40 {
 		to.SetWord(savedCall, 1)
 	}
 	for i, r := range x.results {
@@ -119,7 +115,7 @@ func (x *registers) restore(from *kernel.Registers) {
 	switch {
 	case from.Word(savedCall) == 0:
 	case x.cs == userCode32:
-		x.vector, x.owed = cameByInt40, true
+		x.vector = cameByInt40
 	default:
 		x.vector = cameBySyscall
 	}
