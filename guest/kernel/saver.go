@@ -37,10 +37,11 @@ type Saver struct {
 // SaverClient is told when what it asked for is done, never from within the call.
 type SaverClient interface {
 	// SaveDone says that a state can be read, or with an error that it cannot, and the task goes on. abi.NOMEM: there was not enough
-	// memory. abi.SIZE: it has too much to do with drivers. abi.FAIL: the task has ended.
+	// memory. abi.SIZE: it has too much to do with drivers. abi.CANCEL: the task has ended meanwhile.
 	SaveDone(e abi.ErrorCode)
 	// RestoreDone names the new run of a task that was taken back. With an error the task goes on as it was; the kernel has
-	// printed why. abi.NOMEM: there was not enough memory. abi.FAIL: the state is none of the task's.
+	// printed why. abi.NOMEM: there was not enough memory. abi.INVAL: the state is none of the task's. abi.CANCEL: somebody else has ended the task, or
+	// started it, meanwhile.
 	RestoreDone(id TaskID, e abi.ErrorCode)
 }
 
@@ -89,14 +90,14 @@ func (s *Saver) Save(id TaskID) abi.ErrorCode {
 }
 
 // Read copies the next bytes of the state to p, and returns how many: none behind the last, when the task goes on. It returns abi.INVAL if there is no
-// state to read, and abi.FAIL if the task has ended meanwhile.
+// state to read, and abi.CANCEL if the task has ended meanwhile.
 func (s *Saver) Read(p []byte) (int, abi.ErrorCode) {
 	switch {
 	case s.stage != handingOut:
 		return 0, abi.INVAL
 	case !s.lives():
 		s.Abort()
-		return 0, abi.FAIL
+		return 0, abi.CANCEL
 	}
 	head, n := uint64(len(s.object)), 0
 	if s.done < head {
@@ -173,7 +174,7 @@ func (s *Saver) HandleDeferredCall() {
 	case s.stage != describing && s.stage != judging: // it was given up
 		return
 	case !s.lives():
-		s.refuse("it has ended, or was started anew, meanwhile", abi.FAIL)
+		s.refuse("it has ended, or was started anew, meanwhile", abi.CANCEL)
 	case !s.addPages(s.task):
 	case s.stage == describing:
 		s.describe(s.task)
@@ -210,7 +211,7 @@ func (s *Saver) describe(t *Task) {
 func (s *Saver) judge(t *Task) {
 	s.size = uint64(len(s.object))
 	if reason := s.check(t); reason != "" {
-		s.refuse(reason, abi.FAIL)
+		s.refuse(reason, abi.INVAL)
 		return
 	}
 	if !s.reserve(t) {
