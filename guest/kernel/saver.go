@@ -31,6 +31,7 @@ type Saver struct {
 	grants  uint32 // the grants of the state, by index
 	needed  uint64 // bytes of those
 	lenders uint64 // the slots of tasks that lent something
+	events  bool   // there are some: behind them no function may change
 	kept    keptFrom
 }
 
@@ -281,7 +282,7 @@ func (s *Saver) check(t *Task) string {
 	s.memory = *now
 	m := &s.memory
 	m.appBreak, m.highWater = m.ramStart+appBreak, m.ramStart+highWater
-	s.grants, s.needed, s.lenders = 0, 0, 0
+	s.grants, s.needed, s.lenders, s.events = 0, 0, 0, false
 	entries, n := s.entries()
 	for i := range n {
 		if !s.checkEntry(t, entries[i*entrySize:]) {
@@ -333,16 +334,22 @@ func (s *Saver) checkEntry(t *Task, b []byte) bool {
 		s.needed += (uint64(g.size) + 7) &^ 7
 		return !has
 	case entryUpcall:
-		_, ok := s.memory.readOnly(e.a, t.functionSize())
-		return has && n < uint32(g.counts.Upcalls) && (ok || e.a == 0)
+		return has && !s.events && n < uint32(g.counts.Upcalls) && (e.a == 0 || t.everReadable(e.a))
 	case entryBuffer:
 		return has && n < g.shares(e.class()) && s.memory.mayShare(e.class(), pair{e.a, e.b})
 	case entryEvent:
+		s.events = true
 		return has && n < uint32(g.counts.Upcalls)
 	case entryOngoing:
 		return has && e.driver == s.resumes && s.resumer != nil
 	}
 	return false
+}
+
+// everReadable reports whether a function there can have been the task's to subscribe, wherever its break is now.
+func (t *Task) everReadable(fn uint64) bool {
+	_, ok := t.memory.readOnly(fn, t.functionSize())
+	return ok || within(fn, t.functionSize(), t.memory.ramStart, t.memory.ramEnd())
 }
 
 // shares is how many buffers a task can share with the driver by system calls of a class.
@@ -460,36 +467,36 @@ func (s *Saver) setBreak(t *Task) {
 	}
 }
 
-// giveBack gives the task again what it had with drivers, as if it did that itself, in order. A driver may be gone by now.
+// giveBack gives the task again what it had with a driver, as if it did that itself. The driver may be gone by now.
 func (s *Saver) giveBack(t *Task, e entry) {
-	k := s.kernel
+	g, err := s.kernel.slots(t, e.driver)
+	if e.kind == entryBorrowed || err != abi.OK || !g.allocate(t) {
+		return
+	}
+	n := e.to().number
 	switch e.kind {
-	case entryGrant:
-		if g, err := k.slots(t, e.driver); err == abi.OK {
-			g.allocate(t)
-		}
 	case entryUpcall:
-		k.swapUpcall(t, e.to(), pair{e.a, e.b})
+		slot := g.upcall(t, n)
+		store64(slot[slotFn:], e.a)
+		store64(slot[slotUserdata:], e.b)
 	case entryBuffer:
-		k.swapBuffer(t, e.class(), e.to(), pair{e.a, e.b})
+		s.kernel.swapBuffer(t, e.class(), e.to(), pair{e.a, e.b})
 	case entryEvent:
-		if g, err := k.slots(t, e.driver); err == abi.OK && *g.of(t) != nil {
-			g.happen(t, e.to().number, uint32(e.a), uint32(e.a>>32), uint32(e.b))
-		}
+		g.happen(t, n, uint32(e.a), uint32(e.a>>32), uint32(e.b))
 	}
 }
 
-// conclude ends the operations that the task had begun, or begins them again.
+// conclude ends the operations that the task had begun with a driver, or begins them again.
 func (s *Saver) conclude(t *Task, e entry) {
+	g, err := s.kernel.slots(t, e.driver)
+	if err != abi.OK || *g.of(t) == nil {
+		return
+	}
 	switch e.kind {
 	case entryGrant:
-		if g, err := s.kernel.slots(t, e.driver); err == abi.OK && *g.of(t) != nil {
-			g.endOperations(t, Pending(e.a))
-		}
+		g.endOperations(t, Pending(e.a))
 	case entryOngoing:
-		if s.kernel.drivers.find(e.driver) != nil {
-			s.resumer.Resume(t.id, e.a, e.b)
-		}
+		s.resumer.Resume(t.id, e.a, e.b)
 	}
 }
 
