@@ -18,7 +18,7 @@ import (
 	"kapsel/vmm/control"
 )
 
-// controlFlag is a flag of run: the socket at which other processes load and unload the machine's tasks.
+// controlFlag is a flag of run: the socket at which other processes load and unload the machine's tasks, and look after them.
 type controlFlag struct{ ports *namedPorts }
 
 func (f controlFlag) String() string { return "" }
@@ -63,13 +63,13 @@ func controlPath(text string) (string, error) {
 	return path, nil
 }
 
-// controlOptions is the command line of "kapsel load", "unload" and "tasks".
+// controlOptions is the command line of "kapsel load" and its like.
 type controlOptions struct {
 	path  string
 	names []string
 }
 
-// parseControl reads the arguments of a command, which wants names or none.
+// parseControl reads the arguments of a command, which wants names, as many as a form says: "NAME..." is one or more.
 func parseControl(command string, args []string, wanted string) (*controlOptions, error) {
 	o := &controlOptions{}
 	f := newFlags(command)
@@ -82,52 +82,84 @@ func parseControl(command string, args []string, wanted string) (*controlOptions
 		return nil, err
 	}
 	usage := strings.TrimSpace("kapsel " + command + " --control PATH " + wanted)
+	count := len(strings.Fields(wanted))
 	switch {
 	case o.path == "":
 		return nil, fmt.Errorf("no --control given: %s, with the path that kapsel run --control has", usage)
-	case wanted == "" && len(o.names) > 0:
-		return nil, fmt.Errorf("unexpected argument %q: %s", o.names[0], usage)
-	case wanted != "" && len(o.names) == 0:
+	case len(o.names) > count && !strings.HasSuffix(wanted, "..."):
+		return nil, fmt.Errorf("unexpected argument %q: %s", o.names[count], usage)
+	case len(o.names) == 0 && count > 0:
 		return nil, fmt.Errorf("nothing named: %s", usage)
+	case len(o.names) < count:
+		return nil, fmt.Errorf("no file named: %s", usage)
 	}
 	return o, nil
 }
 
+// controlForms are what the commands that ask a running machine want on their lines.
+var controlForms = map[string]string{"load": "TASK...", "unload": "NAME...", "tasks": "", "pause": "NAME...", "resume": "NAME...", "kill": "NAME...",
+	"save": "NAME FILE", "restore": "NAME FILE"}
+
 // controlCommand is one of the commands that ask a running machine.
 func controlCommand(command string, args []string, std stdio) (int, error) {
-	wanted := map[string]string{"load": "TASK...", "unload": "NAME...", "tasks": ""}[command]
-	o, err := parseControl(command, args, wanted)
+	o, err := parseControl(command, args, controlForms[command])
 	if err != nil {
 		return statusUsage, usageError{err}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	objects := map[string][]byte{}
-	if command == "load" { // what cannot be read is found out before anything is loaded
-		for _, path := range o.names {
-			if objects[path], err = readObjects(ctx, path); err != nil {
-				return statusUsage, usageError{err}
-			}
-		}
+	ask, err := prepare(ctx, command, o.names, std.out) // what cannot be read is found out before anything is done
+	if err != nil {
+		return statusUsage, usageError{err}
 	}
 	client, err := control.Connect(ctx, o.path)
 	if err != nil {
 		return statusFailed, fmt.Errorf("--control %s: %w: want the path that kapsel run --control has, while its machine runs", o.path, err)
 	}
 	defer client.Close()
-	if command == "tasks" {
-		return listTasks(client, std.out)
-	}
-	for _, name := range o.names {
-		err := client.Unload
-		if command == "load" {
-			err = func(path string) error { return loadTasks(client, path, objects[path], std.out) }
-		}
-		if err := err(name); err != nil {
-			return statusFailed, fmt.Errorf("%q: %w", name, err)
-		}
+	if err := ask(client); err != nil {
+		return statusFailed, err
 	}
 	return 0, nil
+}
+
+// prepare reads the files of a command, and returns what it asks of a machine.
+func prepare(ctx context.Context, command string, names []string, out io.Writer) (func(*control.Client) error, error) {
+	switch command {
+	case "load":
+		objects := map[string][]byte{}
+		for _, path := range names {
+			var err error
+			if objects[path], err = readObjects(ctx, path); err != nil {
+				return nil, err
+			}
+		}
+		return func(c *control.Client) error {
+			return forEach(names, func(path string) error { return loadTasks(c, path, objects[path], out) })
+		}, nil
+	case "tasks":
+		return func(c *control.Client) error { return listTasks(c, out) }, nil
+	case "save":
+		return func(c *control.Client) error { return saveTask(c, names[0], names[1]) }, nil
+	case "restore":
+		state, err := readState(names[1])
+		return func(c *control.Client) error { return restoreTask(c, names[0], state, out) }, err
+	}
+	does := map[string]func(*control.Client, string) error{"unload": (*control.Client).Unload, "pause": (*control.Client).Pause,
+		"resume": (*control.Client).Resume, "kill": (*control.Client).Kill}[command]
+	return func(c *control.Client) error {
+		return forEach(names, func(name string) error { return does(c, name) })
+	}, nil
+}
+
+// forEach calls f with each name, until one fails.
+func forEach(names []string, f func(string) error) error {
+	for _, name := range names {
+		if err := f(name); err != nil {
+			return fmt.Errorf("%q: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // loadTasks loads the tasks of a file.
@@ -145,10 +177,10 @@ func loadTasks(client *control.Client, path string, objects []byte, out io.Write
 }
 
 // listTasks writes a line for each task.
-func listTasks(client *control.Client, out io.Writer) (int, error) {
+func listTasks(client *control.Client, out io.Writer) error {
 	tasks, err := client.Tasks()
 	if err != nil {
-		return statusFailed, err
+		return err
 	}
 	fmt.Fprintln(out, "  PID  ShortID     Restarts  State       Name")
 	for _, t := range tasks {
@@ -158,7 +190,7 @@ func listTasks(client *control.Client, out io.Writer) (int, error) {
 		}
 		fmt.Fprintf(out, "%5d  %-10s  %8d  %-10s  %s\n", t.PID, short, t.Restarts, t.State, printable(t.Name))
 	}
-	return 0, nil
+	return nil
 }
 
 // printable is text of the guest's with anything that is not shown as itself made visible.

@@ -9,7 +9,7 @@ import (
 )
 
 // commands are the names of the commands.
-var commands = []string{"run", "load", "unload", "tasks", "bench", "disk", "doctor", "version", "help"}
+var commands = []string{"run", "load", "unload", "tasks", "pause", "resume", "kill", "save", "restore", "bench", "disk", "doctor", "version", "help"}
 
 // helpFor returns what helpText says of a command, which is one of commands: how it is used, and
 // the sections that are about it.
@@ -95,6 +95,12 @@ usage:
                                            with --control PATH
   kapsel unload --control PATH NAME...     unload tasks by name or PID: their memory is given back
   kapsel tasks --control PATH              list its tasks
+  kapsel pause --control PATH NAME...      keep tasks from running, by name or PID
+  kapsel resume --control PATH NAME...     let them go on from where they stood
+  kapsel kill --control PATH NAME...       end tasks, as faults do
+  kapsel save --control PATH NAME FILE     write a task's state to FILE: its memory, its registers,
+                                           what it has with drivers; it goes on behind that
+  kapsel restore --control PATH NAME FILE  make the task again what it was when that was written
   kapsel bench [flags] [IMAGE]             measure an image built for it (default bench.elf
                                            beside kapsel), in Go benchmark format
   kapsel bench --compare OLD NEW           compare two files of results, of either form
@@ -139,8 +145,8 @@ flags of run, anywhere on the line:
   --dac FILE              a digital-to-analog converter, whose values go to FILE, a line each
   --buzzer                a buzzer, which is told of on standard error
   --screen FILE           a text screen: FILE has its rows, or is a terminal that shows them
-  --control unix:PATH     make a unix socket, for the user alone, by which kapsel load, unload
-                          and tasks reach the machine, which then stays up without tasks
+  --control unix:PATH     make a unix socket, for the user alone, by which kapsel load and
+                          its like reach the machine, which then stays up without tasks
   --gpio[=WORD,...]       a virtio GPIO device: 4 LEDs, 4 buttons and 8 pins, whose changes are
                           lines on standard error, as "gpio: led 0 on". KVM alone has it
                           json=FILE     the changes are JSON, in FILE; - is standard error
@@ -212,7 +218,7 @@ exit status of run, the monitor's own:
   124        ended by --timeout; the processor's state is on standard error
   125        the monitor, QEMU or the host failed, or the guest's processor shut down or was reset
   130        left with Ctrl-A x; in general 128+n when ended by signal n
-exit status of load, of unload and of tasks:
+exit status of load, of unload, of tasks, of pause, of resume, of kill, of save and of restore:
   0; 2 if the command line or a file cannot be used; 125 if the machine cannot be reached or
   refuses, for a reason that its console has in full
 exit status of bench:

@@ -54,7 +54,7 @@ func command(args []string, std stdio) int {
 		status, err = runCommand(args, std)
 	case "bench":
 		status, err = benchCommand(args, std)
-	case "load", "unload", "tasks":
+	case "load", "unload", "tasks", "pause", "resume", "kill", "save", "restore":
 		status, err = controlCommand(name, args, std)
 	case "disk":
 		status, err = diskCommand(args, std)

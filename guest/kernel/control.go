@@ -61,30 +61,66 @@ func (k *Kernel) Lists(id TaskID, driver uint32) bool {
 // Stop keeps a task from running until Start. It stays alive: its memory, its grants and
 // its upcalls stay, and new upcalls queue. It returns abi.ALREADY if the task is stopped.
 func (k *Kernel) Stop(id TaskID, c capability.TaskManagement) abi.ErrorCode {
-	return k.setStopped(id, true, c)
+	return k.setKept(id, keptByStop, keptByStop, c)
 }
 
 // Start lets a stopped task go on from where it stood. It returns abi.ALREADY if the task
 // is not stopped.
 func (k *Kernel) Start(id TaskID, c capability.TaskManagement) abi.ErrorCode {
-	return k.setStopped(id, false, c)
+	return k.setKept(id, keptByStop, 0, c)
 }
 
+// Pause is Stop for who looks after the machine: what Resume alone lets go on.
+func (k *Kernel) Pause(id TaskID, c capability.TaskManagement) abi.ErrorCode {
+	return k.setKept(id, keptByPause, keptByPause, c)
+}
+
+// Resume lets a paused task go on from where it stood, unless it is stopped, too. It returns abi.ALREADY if the task is not paused.
+func (k *Kernel) Resume(id TaskID, c capability.TaskManagement) abi.ErrorCode {
+	return k.setKept(id, keptByPause, 0, c)
+}
+
+// setKept keeps a task from running for a reason, or no more.
+//
 //go:nosplit
-func (k *Kernel) setStopped(id TaskID, stopped bool, c capability.TaskManagement) abi.ErrorCode {
+func (k *Kernel) setKept(id TaskID, why, to keptFrom, c capability.TaskManagement) abi.ErrorCode {
 	c.Require()
 	t := k.task(id)
 	switch {
 	case t == nil:
 		return abi.INVAL
-	case t.Stopped() == stopped:
+	case t.kept&why == to:
 		return abi.ALREADY
 	}
-	t.kept ^= keptByStop
+	t.kept ^= why
 	k.wake(t)
-	if stopped {
+	if to != 0 {
 		k.goesOn = false // it may be its turn
 	}
+	return abi.OK
+}
+
+var pausedNames = [...]string{Running: "Paused(Running)", Growing: "Paused(Running)", Yielded: "Paused(Yielded)", YieldedFor: "Paused(YieldedFor)"}
+
+// Doing is StateName, but that it tells a paused task from a stopped one.
+func (t *Task) Doing() string {
+	if t.Paused() { // and so alive
+		return pausedNames[t.state]
+	}
+	return t.StateName()
+}
+
+// Kill ends a task as a fault does where the board's policy is to stop it.
+func (k *Kernel) Kill(id TaskID, c capability.TaskManagement) abi.ErrorCode {
+	c.Require()
+	t := k.task(id)
+	if t == nil {
+		return abi.INVAL
+	}
+	t.lastFault = Fault{Vector: NoVector, Name: "killed"}
+	t.faults++
+	k.printFault(t, &t.lastFault, StopTask)
+	k.end(t, Faulted)
 	return abi.OK
 }
 
@@ -185,7 +221,7 @@ func (t *Task) PrintShortID(w Writer, width int) {
 // TockState is the number of the task's state for tasks and people: running 0, yielded 1, yielded for 2, stopped 3, faulted 4,
 // terminated 5 (Tock's capsules/extra/src/process_info_driver.rs).
 func (t *Task) TockState() uint8 {
-	if t.Stopped() {
+	if t.Stopped() || t.Paused() {
 		return 3
 	}
 	switch t.state {
@@ -223,7 +259,7 @@ func (t *Task) Print(w Writer) {
 	w.WriteString("Task: ")
 	t.printName(w)
 	format.Print(w, ", PID %d\n State: ", t.id.Number())
-	w.WriteString(t.StateName())
+	w.WriteString(t.Doing())
 	w.WriteString("; ended by: ")
 	t.printEnd(w)
 	w.WriteString("\n ShortID: ")

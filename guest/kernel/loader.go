@@ -110,11 +110,24 @@ func (l *Loader) Write(offset uint64, b []byte) abi.ErrorCode {
 	case l.stage != writing || n > abi.PageSize || !within(offset, n, 0, l.size):
 		return abi.INVAL
 	case offset >= head:
-	case offset != 0 || n < head || load64(b)&0xffff != tbf.Version || load64(b)>>32 != l.size:
+	case offset != 0 || n < head || !isVersion(load32(b)) || load64(b)>>32 != l.size:
 		return abi.INVAL
 	}
 	copy(l.object[offset:], b)
 	return abi.OK
+}
+
+// isVersion reports whether a header that begins so is an object's, or that of a task's state, which is written likewise.
+func isVersion(word uint32) bool { return word&0xffff == tbf.Version || word == stateVersion }
+
+// hand hands what was written to who asks, to be given back to the RAM: then there is no object. It returns nil if there is none that could be written.
+func (l *Loader) hand() []byte {
+	if l.stage != writing {
+		return nil
+	}
+	object := l.object
+	l.stage, l.object = idle, nil
+	return object[:l.size]
 }
 
 // Load begins to make a task of the object. It returns abi.INVAL if there is none that could be written.
@@ -205,14 +218,12 @@ func (l *Loader) open() {
 		return
 	}
 	slot := atOrAfter(free, k.turn)
-	if k.tasks[slot] == &k.spare && !k.makeRecord(slot) {
+	t := k.recordOf(slot)
+	if t == nil {
 		l.refuse(noRAM, abi.NOMEM)
 		return
 	}
-	t := k.tasks[slot]
 	k.turn = uint(slot) + 1
-	k.loaded = max(k.loaded, slot+1)
-	t.slot, t.bit = slot, 1<<slot
 	k.busy |= t.bit
 	l.task = t
 	wrong := t.object.Parse(l.object[:l.size])
@@ -238,6 +249,17 @@ func (l *Loader) open() {
 	if hasCredential(&t.object) {
 		l.stage = hashing
 	}
+}
+
+// recordOf is the record of a slot, made if there is none. It returns nil if there is no memory for it.
+func (k *Kernel) recordOf(slot int) *Task {
+	if k.tasks[slot] == &k.spare && !k.makeRecord(slot) {
+		return nil
+	}
+	t := k.tasks[slot]
+	k.loaded = max(k.loaded, slot+1)
+	t.slot, t.bit = slot, 1<<slot
+	return t
 }
 
 // regionsOverlap reports whether the writeable regions of whole pages are together larger than the object. Mapping them would be many times the

@@ -175,12 +175,20 @@ const pendingSize = 8
 
 // takePending takes from the grant's value which upcalls the task is owed.
 func (s *Slots) takePending(t *Task) Pending {
+	p := s.pending(t)
+	if value := (*s.of(t))[s.at.value:]; p != 0 {
+		store64(value, 0)
+	}
+	return p
+}
+
+// pending is which upcalls the task is owed, by the grant's value.
+func (s *Slots) pending(t *Task) Pending {
 	value := (*s.of(t))[s.at.value:]
 	if len(value) < pendingSize {
 		return 0
 	}
 	p := Pending(load64(value))
-	store64(value, 0)
 	if p != 0 && s.counts.Ends.one() {
 		p = ^Pending(0)
 	}

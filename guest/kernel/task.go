@@ -57,6 +57,8 @@ type keptFrom uint8
 const (
 	keptByStop     keptFrom = 1 << iota // Kernel.Stop
 	keptByMessages                      // it faulted, and the message about that was not sent yet
+	keptByPause                         // Kernel.Pause
+	keptBySaver                         // a Saver is at work with it
 )
 
 // Task is a program in ring 3.
@@ -116,11 +118,14 @@ func (t *Task) State() State { return t.state }
 // Stopped reports whether the task is kept from running by Kernel.Stop.
 func (t *Task) Stopped() bool { return t.kept&keptByStop != 0 }
 
-// StateName is the task's state in words, as Tock prints it: "Stopped(Yielded)".
+// Paused reports whether the task is kept from running by Kernel.Pause.
+func (t *Task) Paused() bool { return t.kept&keptByPause != 0 }
+
+// StateName is the task's state in words, as Tock prints it: "Stopped(Yielded)". Tock has no paused tasks: for them it is the same.
 //
 //go:noinline
 func (t *Task) StateName() string {
-	if t.Stopped() { // and so alive
+	if t.kept&(keptByStop|keptByPause) != 0 { // and so alive
 		return stoppedNames[t.state]
 	}
 	return t.state.String()

@@ -1,5 +1,5 @@
 // Package control is the way to a running machine: a unix socket at which the monitor listens, and by which other processes load and unload
-// its tasks. What they ask goes to the kernel by the port abi.PortLoad, in its frames.
+// its tasks, and look after them. What they ask goes to the kernel by the port abi.PortLoad, in its frames.
 package control
 
 import (
@@ -56,7 +56,9 @@ func readFrame(r io.Reader) (frame, error) {
 }
 
 // last reports whether nothing follows this answer.
-func (f frame) last() bool { return f.kind != abi.LoadTasks|abi.LoadAnswer || len(f.payload) == 1 }
+func (f frame) last() bool {
+	return f.kind != abi.LoadTasks|abi.LoadAnswer && f.kind != abi.LoadSave|abi.LoadAnswer || len(f.payload) == 1
+}
 
 // answered passes on the frames of an answer to what was asked.
 func answered(next func() (frame, error), asked byte, pass func(frame) error) error {

@@ -124,7 +124,7 @@ func TestErrors(t *testing.T) {
 		status abi.ErrorCode
 		said   string
 	}{
-		{abi.LoadSetUp, abi.NOMEM, "the machine has no memory for the object"},
+		{abi.LoadSetUp, abi.NOMEM, "the machine has no memory for it"},
 		{abi.LoadWrite, abi.INVAL, "its header does not tell its length"},
 		{abi.LoadLoad, abi.FAIL, "the kernel refuses it: the machine's console says why"},
 		{abi.LoadLoad, abi.NOMEM, "the machine has not enough memory for the task"},
@@ -176,7 +176,7 @@ func TestTasks(t *testing.T) {
 	assert.ErrorIs(t, err, errFrame)
 	c.Close()
 	wrong := bytes.Clone(row)
-	wrong[13] = 6
+	wrong[13] = abi.LoadPaused + 1
 	rows.Store(&[][]byte{wrong, {0}})
 	_, err = connect(t, path).Tasks()
 	assert.ErrorIs(t, err, errFrame, "no such state")
@@ -186,7 +186,7 @@ func TestTasks(t *testing.T) {
 func TestClientsThatAreNone(t *testing.T) {
 	_, g, path := serve(t, nil)
 	for _, b := range []string{"GET / HTTP/1.1\r\n\r\n", "\x01\x02", string((frame{kind: 9}).append(nil)[:7]) + "x",
-		string((frame{kind: abi.LoadTasks + 1}).append(nil)), string((frame{kind: abi.LoadHello | abi.LoadAnswer}).append(nil))} {
+		string((frame{kind: abi.LoadKinds + 1}).append(nil)), string((frame{kind: abi.LoadHello | abi.LoadAnswer}).append(nil))} {
 		conn, err := net.Dial("unix", path)
 		require.NoError(t, err)
 		conn.Write([]byte(b))

@@ -191,7 +191,7 @@ func (s *Server) question(conn net.Conn) (frame, error) {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return f, errors.New("it asked nothing for too long")
-	case err == nil && (f.kind < abi.LoadHello || f.kind > abi.LoadTasks):
+	case err == nil && (f.kind < abi.LoadHello || f.kind > abi.LoadKinds):
 		return f, errFrame // the kernel would refuse it, and the next client's questions with it
 	}
 	return f, err

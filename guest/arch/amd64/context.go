@@ -6,28 +6,17 @@ import (
 	"kapsel/guest/kernel"
 )
 
-// A context is everything of a task that the CPU holds while it runs. The first part is
-// what a trap pushes, from its end downwards: the hardware the last five words, the entry
-// code the rest (trap_amd64.s). Contexts are 16-byte aligned, for FXSAVE and because the
-// CPU aligns the stack that it pushes to.
+// A context is everything of a task that the CPU holds while it runs, and what else the machine layer knows of it. Contexts are 16-byte
+// aligned, for FXSAVE and because the CPU aligns the stack that it pushes to.
 type context struct {
-	r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8 uint64
-	rax, rcx, rdx, rsi, rdi                        uint64
-	vector, code                                   uint64
-	rip, cs, rflags, rsp, ss                       uint64
-
-	fx             [512]byte // FXSAVE64 area (SDM vol. 1, 10.5.1)
-	fsBase, gsBase uint64
-	ds, es, fs, gs uint16 // selectors: nothing depends on them in 64-bit mode, but they would be seen
+	registers
 
 	space *addressSpace // of its slot
 
 	// memory is a 32-bit task's, nil for a 64-bit task: so the two are told apart.
 	memory *kernel.Memory
-	// results are those of the system call behind which it goes on. If owed, a 32-bit task's
-	// stack lacks them.
-	results [4]uint64
-	owed    bool
+	// owed says that a 32-bit task's stack lacks the results.
+	owed bool
 	// stackLost says that a 32-bit task had no writeable stack for its first words.
 	stackLost bool
 	shortID   uint32 // its application's, 0: it is no other's
@@ -52,17 +41,6 @@ const (
 // are off. Nested monitors under QEMU were seen to deliver one all the same. With this
 // room below every context it does no harm: its line is served later.
 const strayFrame = 192
-
-// Values of context.vector beyond the CPU's own: how the task came in, and so goes back.
-const (
-	// cameBySyscall: back by SYSRET. What a system call does not keep is not in the context: R8,
-	// R9, R11, RCX, whose value is in rip, and what takes the results.
-	cameBySyscall = 256
-	// cameByInt40: a 32-bit task's system call, back by IRET.
-	cameByInt40 = 257
-	// leavesByIRET: into an upcall, by IRET because RCX matters.
-	leavesByIRET = 258
-)
 
 // contexts are in the tasks' records, by slot; nil where there is none.
 var contexts [kernel.MaxTasks]*context

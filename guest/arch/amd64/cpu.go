@@ -184,6 +184,25 @@ func (c *CPU) forget(slot int) {
 	c.unready(slot)
 }
 
+// SaveRegisters implements kernel.StateCPU. What the processor holds of the task is kept, and loaded again.
+func (c *CPU) SaveRegisters(slot int, to *kernel.Registers) {
+	x := contexts[slot]
+	if x == running {
+		exchange(x, x.space.load(c.keep))
+	}
+	x.save(to)
+}
+
+// MayHave implements kernel.StateCPU.
+func (c *CPU) MayHave(r *kernel.Registers, bits32 bool) bool { return mayHave(r, bits32) }
+
+// RestoreRegisters implements kernel.StateCPU.
+func (c *CPU) RestoreRegisters(slot int, r *kernel.Registers) {
+	x := contexts[slot]
+	x.restore(r)
+	x.owed = x.vector == cameByInt40
+}
+
 // Upcall implements kernel.CPU.
 //
 //go:nosplit

@@ -52,10 +52,10 @@ func TestStartState(t *testing.T) {
 	x.fx[100] = 5
 	c.Start(0, testStart)
 
-	want := context{
+	want := context{space: &c.spaces[0], registers: registers{
 		rdi: testStart.AppStart, rsi: testStart.RAMStart, rdx: testStart.RAMSize, rcx: testStart.InitialBreak,
-		rip: testStart.Entry, cs: 0x2b, rflags: 0x202, rsp: 0x8000_0ff8, ss: 0x23, space: &c.spaces[0],
-	}
+		rip: testStart.Entry, cs: 0x2b, rflags: 0x202, rsp: 0x8000_0ff8, ss: 0x23,
+	}}
 	want.fx[0], want.fx[1] = 0x7f, 0x03   // FCW
 	want.fx[24], want.fx[25] = 0x80, 0x1f // MXCSR
 	assert.Equal(t, want, *x, "all other registers are 0")
@@ -267,7 +267,7 @@ func TestSwitchDecodesFaults(t *testing.T) {
 func TestUpcallFrame(t *testing.T) {
 	c := startTasks(t, 1, false)
 	x := contexts[0]
-	*x = context{rip: 0x4000_3000, rsp: 0x8000_1000, rflags: 0x602, vector: cameBySyscall, cs: userCode32, ss: userData, rbx: 9}
+	*x = context{registers: registers{rip: 0x4000_3000, rsp: 0x8000_1000, rflags: 0x602, vector: cameBySyscall, cs: userCode32, ss: userData, rbx: 9}}
 	before := *x
 	u := &kernel.Upcall{Fn: 0x4000_4000, Args: [3]uint32{1, ^uint32(0), 3}, Userdata: 1 << 60}
 

@@ -47,11 +47,11 @@ func TestFaultNames(t *testing.T) {
 
 func TestPrintRegisters(t *testing.T) {
 	newHostCPU(t)
-	*contexts[2] = context{
+	*contexts[2] = context{registers: registers{
 		rax: 0xa1, rbx: 0xb1, rcx: 0xc1, rdx: 0xd1, rsi: 0x51, rdi: 0xd2, rbp: 0xb2, rsp: 0x52,
 		r8: 8, r9: 9, r10: 10, r11: 11, r12: 12, r13: 13, r14: 14, r15: 15,
 		rip: 0x123456789abcdef0, cs: 0x2b, rflags: 0x202, ss: 0x23,
-	}
+	}}
 	var w text
 	(&CPU{}).PrintRegisters(2, &w)
 	assert.Equal(t, ""+
@@ -66,7 +66,7 @@ func TestPrintRegisters(t *testing.T) {
 func TestPrintRegistersOfASystemCall(t *testing.T) {
 	newHostCPU(t)
 	x := contexts[0]
-	*x = context{vector: cameBySyscall, rip: 0x4000_1002, r8: 1, r9: 1, r11: 1, rcx: 1, cs: userCode32, rbx: 0xb1}
+	*x = context{registers: registers{vector: cameBySyscall, rip: 0x4000_1002, r8: 1, r9: 1, r11: 1, rcx: 1, cs: userCode32, rbx: 0xb1}}
 	x.results = [4]uint64{0xd1, 0x51, 0xd2, 0x10}
 	var w text
 	(&CPU{}).PrintRegisters(0, &w)

@@ -121,9 +121,9 @@ func TestKernelFaultPrintsItsCause(t *testing.T) {
 		x    context
 		want string
 	}{
-		{"page fault", context{vector: 14, code: 2, rip: 0x777}, "\nkapsel: kernel panic: page fault: write where no page is\n" +
+		{"page fault", context{registers: registers{vector: 14, code: 2, rip: 0x777}}, "\nkapsel: kernel panic: page fault: write where no page is\n" +
 			"  vector 14, error code 0x2, address 0xfee1\n  0x777: not in the kernel's code\n  RAX "},
-		{"double fault", context{vector: 8, rip: 0x777}, "\nkapsel: kernel panic: double fault\n" +
+		{"double fault", context{registers: registers{vector: 8, rip: 0x777}}, "\nkapsel: kernel panic: double fault\n" +
 			"  vector 8, error code 0x0, address 0xfee1 (no stack to push a fault on)\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -148,7 +148,7 @@ func TestAbortsAreNoCapsules(t *testing.T) {
 		s := new(askedStack)
 		unwinder.Init(s, new(kernel.Components))
 		t.Cleanup(func() { unwinder = unwind.Unwinder{} })
-		tryContain("", 0, 0, &context{vector: vector})
+		tryContain("", 0, 0, &context{registers: registers{vector: vector}})
 		assert.Equal(t, want, s.asked, "vector %d", vector)
 	}
 }

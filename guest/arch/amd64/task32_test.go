@@ -80,8 +80,8 @@ func TestStart32(t *testing.T) {
 		Bits32: true, Memory: memoryAt(t, ram32, bytes),
 	})
 	want := context{
-		rip: 0x4000_0040, cs: 0x1b, rflags: 0x202, rsp: low - 20, ss: 0x23, ds: 0x23, es: 0x23,
-		memory: x.memory, space: x.space,
+		registers: registers{rip: 0x4000_0040, cs: 0x1b, rflags: 0x202, rsp: low - 20, ss: 0x23, ds: 0x23, es: 0x23},
+		memory:    x.memory, space: x.space,
 	}
 	want.fx[0], want.fx[1] = 0x7f, 0x03   // FCW
 	want.fx[24], want.fx[25] = 0x80, 0x1f // MXCSR

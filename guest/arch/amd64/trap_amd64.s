@@ -110,13 +110,13 @@
 // address 0. The task's stack comes last: nothing is to come between that and ring 3.
 #define LEAVE_BY_SYSRET \
 	CLEAR_VECTORS                 \
-	MOVQ context_r15(SP), R15     \
-	MOVQ context_r14(SP), R14     \
-	MOVQ context_r13(SP), R13     \
-	MOVQ context_r12(SP), R12     \
-	MOVQ context_rbp(SP), BP      \
-	MOVQ context_rbx(SP), BX      \
-	MOVQ context_rip(SP), CX      \
+	MOVQ registers_r15(SP), R15     \
+	MOVQ registers_r14(SP), R14     \
+	MOVQ registers_r13(SP), R13     \
+	MOVQ registers_r12(SP), R12     \
+	MOVQ registers_rbp(SP), BP      \
+	MOVQ registers_rbx(SP), BX      \
+	MOVQ registers_rip(SP), CX      \
 	MOVL $(const_flagsFixed+const_flagIF), R11 \
 	XORL AX, AX                   \
 	XORL R8, R8                   \
@@ -124,9 +124,9 @@
 	CMPQ ·uncleared(SB), $0       \
 	JEQ  5(PC)                    \
 	ANDQ ·uncleared(SB), CX       \
-	MOVQ context_rsp(SP), SP      \
+	MOVQ registers_rsp(SP), SP      \
 	BYTE $0x48; SYSRET            \
-	MOVQ context_rsp(SP), SP      \
+	MOVQ registers_rsp(SP), SP      \
 	VERW ·writeableSegment(SB)    \
 	BYTE $0x48; SYSRET
 
@@ -137,7 +137,7 @@ TEXT ·switchTo(SB), NOSPLIT|NOFRAME, $0-1
 	ADJSP $SPILLS
 	MOVQ SP, ·kernelSP(SB)
 	MOVQ ·running(SB), SP
-	CMPQ context_vector(SP), $const_cameBySyscall
+	CMPQ registers_vector(SP), $const_cameBySyscall
 	JNE  other
 	MOVQ (const_results+24)(SP), R10
 	MOVQ (const_results+16)(SP), DX
@@ -147,12 +147,12 @@ TEXT ·switchTo(SB), NOSPLIT|NOFRAME, $0-1
 
 other:
 	JA   call
-	FXRSTOR64 context_fx(SP)
+	FXRSTOR64 registers_fx(SP)
 	JMP  iret
 call:
 	CLEAR_VECTORS
 iret:
-	MOVQ $const_cameBySyscall, context_vector(SP) // as it does next, unless another entry says otherwise
+	MOVQ $const_cameBySyscall, registers_vector(SP) // as it does next, unless another entry says otherwise
 	POP_REGISTERS
 	ADDQ $16, SP                          // vector, code
 	CLEAR_BUFFERS
@@ -164,14 +164,14 @@ iret:
 TEXT ·syscallEntry(SB), NOSPLIT|NOFRAME, $0
 	MOVQ SP, R9
 	MOVQ ·running(SB), SP                 // the task's stack is left at once
-	MOVQ R9, context_rsp(SP)
-	MOVQ CX, context_rip(SP)
-	MOVQ BX, context_rbx(SP)
-	MOVQ BP, context_rbp(SP)
-	MOVQ R12, context_r12(SP)
-	MOVQ R13, context_r13(SP)
-	MOVQ R14, context_r14(SP)
-	MOVQ R15, context_r15(SP)
+	MOVQ R9, registers_rsp(SP)
+	MOVQ CX, registers_rip(SP)
+	MOVQ BX, registers_rbx(SP)
+	MOVQ BP, registers_rbp(SP)
+	MOVQ R12, registers_r12(SP)
+	MOVQ R13, registers_r13(SP)
+	MOVQ R14, registers_r14(SP)
+	MOVQ R15, registers_r15(SP)
 	CMPQ context_memory(SP), $0
 	JNE  refused                          // a 32-bit task's
 	MOVQ AX, BX                           // kernel.SystemCall(attached, class, r0, r1, r2, r3)
@@ -201,7 +201,7 @@ served:
 	REFILL_RETURNS
 	RETURN_TO_KERNEL(1)
 refused:
-	MOVQ $const_cameBySyscall, context_vector(SP)
+	MOVQ $const_cameBySyscall, registers_vector(SP)
 	MOVQ DI, const_results(SP)            // for the dump
 	MOVQ SI, (const_results+8)(SP)
 	MOVQ DX, (const_results+16)(SP)
@@ -263,12 +263,12 @@ TEXT ·trap(SB), NOSPLIT|NOFRAME, $0
 	TESTB $3, 24(SP)
 	JEQ   ring0
 	PUSH_REGISTERS
-	FXSAVE64 context_fx(SP)
+	FXSAVE64 registers_fx(SP)
 	LEAQ ·trapStubs(SB), CX
-	MOVQ context_vector(SP), AX
+	MOVQ registers_vector(SP), AX
 	SUBQ CX, AX
 	SHRQ $3, AX                           // stubSize; the address is behind the CALL, within the stub
-	MOVQ AX, context_vector(SP)
+	MOVQ AX, registers_vector(SP)
 	REFILL_RETURNS
 	MOVQ ·kernelSP(SB), SP
 	PUSHQ $FLAGS_CLEAR
@@ -284,20 +284,20 @@ TEXT ·int40(SB), NOSPLIT|NOFRAME, $0
 	JEQ   code32
 	JMP   ·trap(SB)
 code32:
-	SUBQ  $context_vector, SP             // where the context begins
+	SUBQ  $registers_vector, SP             // where the context begins
 	CMPQ  context_memory(SP), $0
 	JNE   task32
-	ADDQ  $context_vector, SP
+	ADDQ  $registers_vector, SP
 	JMP   ·trap(SB)
 task32:
-	MOVQ $const_cameByInt40, context_vector(SP)
-	MOVQ AX, context_rax(SP)
-	MOVQ BX, context_rbx(SP)
-	MOVQ CX, context_rcx(SP)
-	MOVQ DX, context_rdx(SP)
-	MOVQ SI, context_rsi(SP)
-	MOVQ DI, context_rdi(SP)
-	MOVQ BP, context_rbp(SP)
+	MOVQ $const_cameByInt40, registers_vector(SP)
+	MOVQ AX, registers_rax(SP)
+	MOVQ BX, registers_rbx(SP)
+	MOVQ CX, registers_rcx(SP)
+	MOVQ DX, registers_rdx(SP)
+	MOVQ SI, registers_rsi(SP)
+	MOVQ DI, registers_rdi(SP)
+	MOVQ BP, registers_rbp(SP)
 	MOVQ SP, AX                           // systemCall32(context)
 	ENTER_GO
 	PUSHQ $FLAGS_CLEAR
@@ -315,14 +315,14 @@ task32:
 	XORL R13, R13
 	XORL R14, R14
 	XORL R15, R15
-	MOVQ context_rax(SP), AX
-	MOVQ context_rbx(SP), BX
-	MOVQ context_rcx(SP), CX
-	MOVQ context_rdx(SP), DX
-	MOVQ context_rsi(SP), SI
-	MOVQ context_rdi(SP), DI
-	MOVQ context_rbp(SP), BP
-	ADDQ $context_rip, SP
+	MOVQ registers_rax(SP), AX
+	MOVQ registers_rbx(SP), BX
+	MOVQ registers_rcx(SP), CX
+	MOVQ registers_rdx(SP), DX
+	MOVQ registers_rsi(SP), SI
+	MOVQ registers_rdi(SP), DI
+	MOVQ registers_rbp(SP), BP
+	ADDQ $registers_rip, SP
 	CLEAR_BUFFERS
 	IRETQ
 served:
@@ -465,9 +465,9 @@ TEXT ·exchange(SB), NOSPLIT, $0-16
 	MOVQ DI, ·running(SB)
 	LEAQ const_contextTop(DI), AX
 	MOVQ AX, ·tss+4(SB)                   // RSP0
-	CMPQ context_vector(SI), $const_cameBySyscall
+	CMPQ registers_vector(SI), $const_cameBySyscall
 	JB   saved                            // by trap, with all vector registers
-	FXSAVE64 context_fx(SI)
+	FXSAVE64 registers_fx(SI)
 saved:
 	BYTE $0x8c; BYTE $0xe8                  // MOVL GS, AX
 	MOVQ AX, R8
@@ -480,15 +480,15 @@ saved:
 	SHLQ $16, R8
 	BYTE $0x8c; BYTE $0xd8                  // MOVL DS, AX
 	ORQ  AX, R8                           // all four selectors
-	MOVQ R8, context_ds(SI)
+	MOVQ R8, registers_ds(SI)
 	// A base that was 0 can have changed only with its selector: tasks cannot write them.
 	MOVQ R8, R9
 	SHRQ $32, R9                          // FS and GS
-	ORQ  context_fsBase(SI), R9
-	ORQ  context_gsBase(SI), R9
+	ORQ  registers_fsBase(SI), R9
+	ORQ  registers_gsBase(SI), R9
 	JEQ  clear
-	READ_MSR(const_msrFSBase, context_fsBase)
-	READ_MSR(const_msrGSBase, context_gsBase)
+	READ_MSR(const_msrFSBase, registers_fsBase)
+	READ_MSR(const_msrGSBase, registers_gsBase)
 clear:
 	// An interrupt from ring 3 has made SS null, and AMD's SYSRET leaves what is behind the
 	// selector (APM vol. 3, SYSRET): in compatibility mode the task could not use its stack.
@@ -497,24 +497,24 @@ clear:
 	FCLEX                                 // an exception that waits would come here, in ring 0
 	EMMS
 	FMOVL ·x87Operand(SB), F0             // FILD
-	CMPQ context_vector(DI), $const_cameBySyscall
+	CMPQ registers_vector(DI), $const_cameBySyscall
 	JB   segments                         // switchTo restores all vector registers
-	FXRSTOR64 context_fx(DI)
+	FXRSTOR64 registers_fx(DI)
 segments:
-	CMPQ R8, context_ds(DI)
+	CMPQ R8, registers_ds(DI)
 	JNE  load
-	ORQ  context_fsBase(DI), R9
-	ORQ  context_gsBase(DI), R9
+	ORQ  registers_fsBase(DI), R9
+	ORQ  registers_gsBase(DI), R9
 	JEQ  returns                          // all are 0
 	JMP  bases
 load:
-	MOVW context_ds(DI), DS
-	MOVW context_es(DI), ES
-	MOVW context_fs(DI), FS               // may clear the base, hence the bases behind it
-	MOVW context_gs(DI), GS
+	MOVW registers_ds(DI), DS
+	MOVW registers_es(DI), ES
+	MOVW registers_fs(DI), FS               // may clear the base, hence the bases behind it
+	MOVW registers_gs(DI), GS
 bases:
-	WRITE_MSR(const_msrFSBase, context_fsBase)
-	WRITE_MSR(const_msrGSBase, context_gsBase)
+	WRITE_MSR(const_msrFSBase, registers_fsBase)
+	WRITE_MSR(const_msrGSBase, registers_gsBase)
 returns:
 	FILL8; FILL8; FILL8; FILL8
 	ADDQ $(32*8), SP

@@ -75,6 +75,7 @@ type board struct {
 	reuse          kernel.Reuse  // memory that unloaded tasks gave back
 	taskLoader     kernel.Loader // for tasks
 	hostLoader     kernel.Loader // for the host
+	hostSaver      kernel.Saver  // likewise
 	loadPort       loadport.LoadPort
 	service        service.Service
 	serviceMemory  []byte
@@ -122,6 +123,8 @@ func main() {
 	b.reuse.Init(&b.machine.TaskRAM, &b.machine.CPU)
 	b.taskLoader.Init(&b.kernel, &b.machine.CPU, &b.reuse, can.TaskManagement)
 	b.hostLoader.Init(&b.kernel, &b.machine.CPU, &b.reuse, can.TaskManagement)
+	b.hostSaver.Init(&b.kernel, &b.machine.CPU, &b.hostLoader, can.TaskManagement)
+	b.hostSaver.SetResumer(abi.DriverAlarm, &b.alarm)
 	b.hardware = b.instruments.alarmFor(&b.machine.Timer)
 	b.devices.find(can)
 	b.components.Init(&b.kernel, capsules[:], b.machine, can)

@@ -150,7 +150,7 @@ func wireLoadPort(can capability.Set) bool {
 	if p == nil {
 		return false
 	}
-	system.loadPort.Init(&system.kernel, p, &system.hostLoader, can.TaskManagement)
+	system.loadPort.Init(&system.kernel, p, &system.hostLoader, &system.hostSaver, can.TaskManagement)
 	return true
 }
 

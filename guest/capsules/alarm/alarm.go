@@ -107,6 +107,23 @@ func (a *Alarm) stop(id kernel.TaskID) kernel.Result {
 	return kernel.Outcome(e)
 }
 
+// Ongoing implements kernel.Resumer: the deadline, and how the task knows it.
+func (a *Alarm) Ongoing(id kernel.TaskID) (deadline, expiry uint64, ok bool) {
+	a.grant.Enter(id, func(t *timer, _ *kernel.TaskData) {
+		deadline, expiry, ok = t.deadline, uint64(t.expiry), t.armed != 0
+	})
+	return deadline, expiry, ok
+}
+
+// Resume implements kernel.Resumer. An alarm whose time has come meanwhile fires at once.
+func (a *Alarm) Resume(id kernel.TaskID, deadline, expiry uint64) {
+	ticks, left := a.hardware.Now(), uint32(0)
+	if deadline > ticks {
+		left = uint32(min(deadline-ticks, 1<<32-1))
+	}
+	a.set(id, ticks, uint32(expiry)-left, left)
+}
+
 // AlarmFired implements hil.AlarmClient: it tells every task whose time has come, and
 // sets the hardware to the next.
 func (a *Alarm) AlarmFired() {

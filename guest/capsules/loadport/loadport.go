@@ -1,4 +1,4 @@
-// Package loadport loads and unloads tasks as the host asks by a port (guest/abi/loadport.go). What comes by the port is hostile: a frame that
+// Package loadport loads and unloads tasks, and looks after them, as the host asks by a port (guest/abi/loadport.go). What comes by the port is hostile: a frame that
 // is none ends the conversation until the port is opened anew.
 package loadport
 
@@ -15,6 +15,7 @@ type LoadPort struct {
 	kernel *kernel.Kernel
 	tasks  capability.TaskManagement
 	loader *kernel.Loader
+	saver  *kernel.Saver
 	port   hil.Port
 
 	state  state
@@ -22,7 +23,7 @@ type LoadPort struct {
 	in     [abi.LoadHeader + abi.LoadPayload]byte
 	came   int // bytes of in
 	wanted int // likewise, before they can be looked at
-	out    [abi.LoadHeader + 1 + abi.LoadRow + abi.LoadName]byte
+	out    [abi.LoadHeader + abi.LoadPayload]byte
 	row    int         // of LoadTasks, that is next
 	seen   kernel.Task // a copy of the task that is looked at
 }
@@ -33,16 +34,18 @@ type state uint8
 const (
 	closed    state = iota // the port, to be opened
 	receiving              // a frame, or the rest of one
-	loading                // the loader
+	loading                // the loader, or the saver
 	sending                // the port, to have sent an answer
 	telling                // likewise, with more rows behind it
+	saving                 // likewise, with more of a task's state
 	broken                 // nothing: the last frame was none
 )
 
-// Init ties the driver to its port and its loader, of which it is the only client.
-func (d *LoadPort) Init(k *kernel.Kernel, port hil.Port, loader *kernel.Loader, c capability.TaskManagement) {
-	d.kernel, d.port, d.loader, d.tasks = k, port, loader, c
+// Init ties the driver to its port, its loader and its saver, of which it is the only client.
+func (d *LoadPort) Init(k *kernel.Kernel, port hil.Port, loader *kernel.Loader, saver *kernel.Saver, c capability.TaskManagement) {
+	d.kernel, d.port, d.loader, d.saver, d.tasks = k, port, loader, saver, c
 	loader.SetLoaderClient(d)
+	saver.SetSaverClient(d)
 	port.SetPortClient(d)
 	d.PortChanged()
 }
@@ -53,11 +56,17 @@ func (d *LoadPort) PortChanged() {
 	if open == (d.state != closed) {
 		return
 	}
-	d.loader.Abort()
+	d.giveUp()
 	d.state = closed
 	if open {
 		d.listen()
 	}
+}
+
+// giveUp gives up what was begun.
+func (d *LoadPort) giveUp() {
+	d.loader.Abort()
+	d.saver.Abort()
 }
 
 // listen waits for a frame.
@@ -100,7 +109,7 @@ func (d *LoadPort) Received(_ []byte, n int, e abi.ErrorCode) {
 
 // refuse ends the conversation, as where the next frame begins is not known.
 func (d *LoadPort) refuse() {
-	d.loader.Abort()
+	d.giveUp()
 	d.asked = 0
 	d.answer(abi.INVAL, 0)
 	d.state = broken
@@ -113,7 +122,7 @@ func (d *LoadPort) obey(payload []byte) {
 	later := false
 	switch d.asked {
 	case abi.LoadHello:
-		d.loader.Abort()
+		d.giveUp()
 		e = abi.OK
 	case abi.LoadSetUp:
 		e, later = abi.INVAL, true
@@ -127,21 +136,44 @@ func (d *LoadPort) obey(payload []byte) {
 		}
 	case abi.LoadLoad:
 		e, later = d.loader.Load(), true
-	case abi.LoadUnload:
-		e, later = d.unload(payload), true
 	case abi.LoadTasks:
 		d.row = 0
 		d.tell()
 		return
+	default:
+		e, later = d.manage(payload)
 	}
 	if e != abi.OK || !later {
 		d.answer(e, 0)
 	}
 }
 
-// unload unloads the task of that name, or with that PID. It returns abi.NODEVICE if there is none, and abi.FAIL if several have the name.
-func (d *LoadPort) unload(name []byte) abi.ErrorCode {
-	var id kernel.TaskID
+// manage does with a task what is asked, or has it done later.
+func (d *LoadPort) manage(name []byte) (e abi.ErrorCode, later bool) {
+	if d.asked < abi.LoadUnload || d.asked > abi.LoadKinds {
+		return abi.NOSUPPORT, false
+	}
+	id, e := d.find(name)
+	if e != abi.OK {
+		return e, false
+	}
+	switch d.asked {
+	case abi.LoadUnload:
+		return d.loader.Unload(id), true
+	case abi.LoadPause:
+		return d.kernel.Pause(id, d.tasks), false
+	case abi.LoadResume:
+		return d.kernel.Resume(id, d.tasks), false
+	case abi.LoadKill:
+		return d.kernel.Kill(id, d.tasks), false
+	case abi.LoadSave:
+		return d.saver.Save(id), true
+	}
+	return d.saver.Restore(id), true
+}
+
+// find finds the task of that name, or with that PID. It returns abi.NODEVICE if there is none, and abi.FAIL if several have the name.
+func (d *LoadPort) find(name []byte) (id kernel.TaskID, e abi.ErrorCode) {
 	found := 0
 	d.kernel.EachTask(d.tasks, &d.seen, func() {
 		if d.seen.NameIs(name) || isNumber(name, d.seen.ID().Number()) {
@@ -151,11 +183,11 @@ func (d *LoadPort) unload(name []byte) abi.ErrorCode {
 	})
 	switch found {
 	case 0:
-		return abi.NODEVICE
+		return id, abi.NODEVICE
 	case 1:
-		return d.loader.Unload(id)
+		return id, abi.OK
 	}
-	return abi.FAIL
+	return id, abi.FAIL
 }
 
 // isNumber reports whether text is n in decimal.
@@ -191,7 +223,18 @@ func (d *LoadPort) fill(b []byte) int {
 	setWord(b[4:], short)
 	setWord(b[8:], uint32(d.seen.Restarts()))
 	b[12] = d.seen.TockState()
+	if d.seen.Paused() {
+		b[12] = abi.LoadPaused
+	}
 	return abi.LoadRow + d.seen.ReadName(b[abi.LoadRow:][:abi.LoadName], 0)
+}
+
+// hand answers with the next bytes of a task's state, or says that there are no more.
+func (d *LoadPort) hand() {
+	n, e := d.saver.Read(d.out[abi.LoadHeader+1:])
+	if d.answer(e, n); n != 0 && d.state == sending {
+		d.state = saving
+	}
 }
 
 // answer sends a status, and what stands behind that in out.
@@ -213,6 +256,8 @@ func (d *LoadPort) Sent(_ []byte, _ int, e abi.ErrorCode) {
 	case e != abi.OK:
 	case d.state == telling:
 		d.tell()
+	case d.state == saving:
+		d.hand()
 	case d.state == sending:
 		d.listen()
 	}
@@ -222,19 +267,34 @@ func (d *LoadPort) Sent(_ []byte, _ int, e abi.ErrorCode) {
 func (d *LoadPort) SetUpDone() { d.done(abi.LoadSetUp, abi.OK, 0) }
 
 // LoadDone implements kernel.LoaderClient.
-func (d *LoadPort) LoadDone(id kernel.TaskID, e abi.ErrorCode) {
+func (d *LoadPort) LoadDone(id kernel.TaskID, e abi.ErrorCode) { d.named(abi.LoadLoad, id, e) }
+
+// UnloadDone implements kernel.LoaderClient.
+func (d *LoadPort) UnloadDone() { d.done(abi.LoadUnload, abi.OK, 0) }
+
+// SaveDone implements kernel.SaverClient.
+func (d *LoadPort) SaveDone(e abi.ErrorCode) {
+	if e == abi.OK && d.state == loading && d.asked == abi.LoadSave {
+		d.hand()
+		return
+	}
+	d.done(abi.LoadSave, e, 0)
+}
+
+// RestoreDone implements kernel.SaverClient.
+func (d *LoadPort) RestoreDone(id kernel.TaskID, e abi.ErrorCode) { d.named(abi.LoadRestore, id, e) }
+
+// named answers with the PID of a task that was made.
+func (d *LoadPort) named(asked byte, id kernel.TaskID, e abi.ErrorCode) {
 	more := 0
 	if e == abi.OK && d.state == loading {
 		setWord(d.out[abi.LoadHeader+1:], uint32(id.Number()))
 		more = 4
 	}
-	d.done(abi.LoadLoad, e, more)
+	d.done(asked, e, more)
 }
 
-// UnloadDone implements kernel.LoaderClient.
-func (d *LoadPort) UnloadDone() { d.done(abi.LoadUnload, abi.OK, 0) }
-
-// done answers what the loader has done, if that is what was asked.
+// done answers what the loader or the saver has done, if that is what was asked.
 func (d *LoadPort) done(asked byte, e abi.ErrorCode, more int) {
 	if d.state == loading && d.asked == asked {
 		d.answer(e, more)

@@ -183,7 +183,7 @@ func (c *Console) list() {
 		t.PrintName(w, 20)
 		format.Print(w, "%6d %9d %9d %4d/%d  ",
 			s.Expired, s.Syscalls, s.Restarts, uint64(s.Grants), uint64(c.kernel.Grants()))
-		w.WriteString(t.StateName())
+		w.WriteString(t.Doing())
 		w.WriteString("\n")
 	})
 }

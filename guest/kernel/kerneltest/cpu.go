@@ -137,7 +137,7 @@ func (c *CPU) Start(slot int, s kernel.StartState) {
 	t := &c.slots[slot]
 	t.cpu, t.slot, t.Start = c, slot, s
 	t.SP = max((s.InitialBreak&^15)-64, s.RAMStart+16) // a 32-bit task has little below its break
-	t.upcall = nil
+	t.upcall, t.Restored = nil, false
 	program := c.Programs[slot]
 	t.next, t.stop = iter.Pull(func(yield func(trap) bool) {
 		defer func() {
@@ -149,6 +149,40 @@ func (c *CPU) Start(slot int, s kernel.StartState) {
 		program(t)
 		t.Syscall(abi.Exit, abi.ExitTerminate, 0)
 	})
+}
+
+// registersMark is the first word of registers that a task may have.
+const registersMark = 0x7265_6769_7374_6572
+
+// SaveRegisters implements kernel.StateCPU.
+func (c *CPU) SaveRegisters(slot int, to *kernel.Registers) {
+	t := &c.slots[slot]
+	clear(to[:])
+	for i, word := range append([]uint64{registersMark, t.SP, t.FS, t.GS}, t.words[:]...) {
+		to.SetWord(8*i, word)
+	}
+	if u := t.upcall; u != nil {
+		for i, word := range []uint64{1, u.Fn, u.Userdata, uint64(u.Args[0]), uint64(u.Args[1]), uint64(u.Args[2])} {
+			to.SetWord(64+8*i, word)
+		}
+	}
+}
+
+// MayHave implements kernel.StateCPU.
+func (c *CPU) MayHave(r *kernel.Registers, bits32 bool) bool {
+	return r.Word(0) == registersMark && r.Word(64) <= 1 && (!bits32 || (r.Word(32)|r.Word(40)|r.Word(48)|r.Word(56))>>32 == 0)
+}
+
+// RestoreRegisters implements kernel.StateCPU.
+func (c *CPU) RestoreRegisters(slot int, r *kernel.Registers) {
+	t := &c.slots[slot]
+	t.Restored, t.SP, t.FS, t.GS = true, r.Word(8), r.Word(16), r.Word(24)
+	for i := range t.words {
+		t.words[i] = r.Word(32 + 8*i)
+	}
+	if r.Word(64) == 1 {
+		t.upcall = &kernel.Upcall{Fn: r.Word(72), Userdata: r.Word(80), Args: [3]uint32{uint32(r.Word(88)), uint32(r.Word(96)), uint32(r.Word(104))}}
+	}
 }
 
 // Clear implements kernel.CPU.

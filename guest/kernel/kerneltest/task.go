@@ -13,6 +13,9 @@ type Task struct {
 	SP     uint64 // stack pointer at the next trap
 	FS, GS uint64 // segment bases
 
+	// Restored says that the task goes on from a saved state. A Program is no state: it begins again, and finds in its RAM what it had done.
+	Restored bool
+
 	cpu       *CPU
 	slot      int
 	next      func() (trap, bool)
@@ -58,6 +61,12 @@ func (t *Task) Syscall(class abi.Class, words ...uint64) [4]uint64 {
 	t.class, t.words = class, [4]uint64{}
 	copy(t.words[:], words)
 	t.trap(trap{reason: kernel.TrapSyscall})
+	return t.GoOn()
+}
+
+// GoOn goes on behind the last system call, and returns the words that the kernel answered it with. A Program that begins Restored
+// does this first, if its task was saved in a system call.
+func (t *Task) GoOn() [4]uint64 {
 	if u := t.upcall; u != nil {
 		t.upcall = nil
 		results := t.words
