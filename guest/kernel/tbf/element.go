@@ -2,41 +2,51 @@ package tbf
 
 import "unicode/utf8"
 
-// element is an element of the header that has a meaning here: an index of
-// elements and of Object.values.
+// element is an element of the header that has a meaning here: an index of elements and of Object.values.
+// An element of Tock's has the number of its type.
 type element int
 
 const (
-	elementMain element = iota
-	elementProgram
-	elementName
-	elementWriteable
-	elementFixedAddresses
-	elementPermissions
-	elementStorage
-	elementKernelVersion
-	elementShortID
-	elementABI
-	elementCount
+	elementMain           = element(TypeMain)
+	elementProgram        = element(TypeProgram)
+	elementName           = element(TypeName)
+	elementWriteable      = element(TypeWriteable)
+	elementFixedAddresses = element(TypeFixedAddresses)
+	elementPermissions    = element(TypePermissions)
+	elementStorage        = element(TypeStorage)
+	elementKernelVersion  = element(TypeKernelVersion)
+	elementShortID        = element(TypeShortID)
+	elementABI            = elementShortID + 1
+	elementCount          = elementABI + 1
 )
 
-// elements says how long the value of each has to be.
+// elements says how long the value of each has to be. What has no field has no meaning here.
 var elements = [elementCount]struct {
-	typ   Type
 	field Field
 	rule  Rule
-	size  uint32
+	size  uint16
 }{
-	elementMain:           {TypeMain, FieldMain, Equal, MainSize},
-	elementProgram:        {TypeProgram, FieldProgram, Equal, ProgramSize},
-	elementName:           {TypeName, FieldName, AtLeast, 0},
-	elementWriteable:      {TypeWriteable, FieldWriteable, MultipleOf, RegionSize},
-	elementFixedAddresses: {TypeFixedAddresses, FieldFixedAddresses, Equal, FixedAddressesSize},
-	elementPermissions:    {TypePermissions, FieldPermissions, AtLeast, 2},
-	elementStorage:        {TypeStorage, FieldStorage, AtLeast, 6},
-	elementKernelVersion:  {TypeKernelVersion, FieldKernelVersion, Equal, KernelVersionSize},
-	elementShortID:        {TypeShortID, FieldShortID, Equal, ShortIDSize},
-	elementABI:            {TypeABI, FieldABI, Equal, ABISize},
+	elementMain:           {FieldMain, Equal, MainSize},
+	elementProgram:        {FieldProgram, Equal, ProgramSize},
+	elementName:           {FieldName, AtLeast, 0},
+	elementWriteable:      {FieldWriteable, MultipleOf, RegionSize},
+	elementFixedAddresses: {FieldFixedAddresses, Equal, FixedAddressesSize},
+	elementPermissions:    {FieldPermissions, AtLeast, 2},
+	elementStorage:        {FieldStorage, AtLeast, 6},
+	elementKernelVersion:  {FieldKernelVersion, Equal, KernelVersionSize},
+	elementShortID:        {FieldShortID, Equal, ShortIDSize},
+	elementABI:            {FieldABI, Equal, ABISize},
+}
+
+// elementOf is the element of a type, and 0, which has no meaning, for a type without.
+func elementOf(typ Type) element {
+	switch {
+	case typ == TypeABI:
+		return elementABI
+	case typ > TypeShortID:
+		return 0
+	}
+	return element(typ)
 }
 
 // parseElements checks the elements of the header, which ends at to, and notes where their
@@ -46,9 +56,11 @@ func (o *Object) parseElements(wrong *Error, at, to uint32, field Field) bool {
 	for n := uint64(1); to-at >= elementHead; n++ {
 		typ, size := head(o.data, at)
 		value := span{at + elementHead, size}
-		// A header has less than MaxFooters elements.
-		if !wrong.check(field, AtMost, at, value.end(), uint64(to)) || !wrong.check(FieldFooters, AtMost, at, n, MaxFooters) {
-			return false
+		if end := value.end(); end > uint64(to) {
+			return wrong.check(field, AtMost, at, end, uint64(to))
+		}
+		if n > MaxFooters { // a header has less elements
+			return wrong.check(FieldFooters, AtMost, at, n, MaxFooters)
 		}
 		if field == FieldElement && !o.addElement(wrong, typ, value) || field == FieldFooter && !o.checkFooter(wrong, typ, value) {
 			return false
@@ -66,18 +78,16 @@ func head(b []byte, at uint32) (typ Type, size uint32) {
 
 // addElement checks the value of an element, and notes where it is, unless it is a second one.
 func (o *Object) addElement(wrong *Error, typ Type, value span) bool {
-	for i := range elements {
-		e := &elements[i]
-		if e.typ != typ {
-			continue
-		}
-		if !o.checkLength(wrong, e.field, e.rule, value, e.size) || !o.checkValue(wrong, element(i), value) {
-			return false
-		}
-		if !o.has(element(i)) {
-			o.values[i] = value
-		}
-		break
+	e := elementOf(typ)
+	want := &elements[e]
+	if want.field == NoField {
+		return true
+	}
+	if !o.checkLength(wrong, want.field, want.rule, value, uint32(want.size)) || !o.checkValue(wrong, e, value) {
+		return false
+	}
+	if noted := &o.values[e]; noted.at == 0 {
+		*noted = value
 	}
 	return true
 }
