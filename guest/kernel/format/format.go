@@ -98,18 +98,15 @@ func Left(w Writer, s string, width int) {
 //go:noinline
 func Text(w Writer, b []byte) {
 	chars, n := uint64(0), 0 // n characters, the last in the highest byte
-	for _, c := range b {
+	for i, c := range b {
 		if c < ' ' || c > '~' {
 			c = '?'
 		}
 		chars = chars>>8 | uint64(c)<<56
-		if n++; n == 8 {
-			w.WriteChars(chars, n)
+		if n++; n == 8 || i == len(b)-1 {
+			w.WriteChars(chars>>(uint(8*(8-n))&63), n)
 			n = 0
 		}
-	}
-	if n > 0 {
-		w.WriteChars(chars>>(uint(8*(8-n))&63), n)
 	}
 }
 

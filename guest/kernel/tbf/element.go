@@ -160,15 +160,18 @@ func (o *Object) loadProgram(wrong *Error) bool {
 		return true
 	}
 	start, at, header := &o.start, o.values[e].at, uint64(o.headerSize)
-	entry := header + uint64(o.word(e, 0))
-	protected := header + uint64(o.word(e, 4))
+	value := o.data[at:]
+	main := (*[MainSize]byte)(value)
+	entry := header + uint64(number(main[:4]))
+	protected := header + uint64(number(main[4:8]))
 	start.InitOffset = uint32(entry)
 	start.ProtectedSize = uint32(protected)
-	start.MinimumRAM = o.word(e, 8)
+	start.MinimumRAM = number(main[8:])
 	start.BinaryEnd = o.Size()
 	if e == elementProgram {
-		start.BinaryEnd = o.word(e, 12)
-		start.Version = o.word(e, 16)
+		program := (*[ProgramSize]byte)(value)
+		start.BinaryEnd = number(program[12:16])
+		start.Version = number(program[16:])
 	}
 	end, size := uint64(start.BinaryEnd), uint64(o.Size())
 	wrong.check(FieldBinaryEnd, AtMost, at+12, end, size)
