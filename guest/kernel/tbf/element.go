@@ -1,7 +1,5 @@
 package tbf
 
-import "unicode/utf8"
-
 // element is an element of the header that has a meaning here: an index of elements and of Object.values.
 // An element of Tock's has the number of its type.
 type element int
@@ -112,24 +110,49 @@ func (o *Object) checkLength(wrong *Error, field Field, rule Rule, value span, w
 	return wrong.check(field, rule, value.at-2, uint64(value.size), uint64(want))
 }
 
-// checkName wants printable UTF-8: names go to terminals, so that no control
-// character may pass.
+// checkName wants printable UTF-8 (RFC 3629): names go to terminals, so that no control
+// character may pass. It goes through the bytes one by one, so that no index is masked.
 func (o *Object) checkName(wrong *Error, value span) bool {
-	name := o.bytes(value)
-	for i := 0; i < len(name); {
-		if c := name[i]; c >= 0x20 && c < 0x7f {
-			i++
-			continue
+	at, first := 0, byte(0) // of the character that is read
+	char, left := uint32(0), 0
+	printable := true
+	for i, c := range o.bytes(value) {
+		if left == 0 {
+			at, first = i, c
+			switch {
+			case c >= ' ' && c <= '~':
+				continue
+			case c >= 0xf0:
+				char, left = uint32(c&0x0f), 3
+			case c >= 0xe0:
+				char, left = uint32(c&0x0f), 2
+			case c >= 0xc0:
+				char, left = uint32(c&0x1f), 1
+			default:
+				printable = false
+			}
+		} else {
+			left--
+			char = char<<6 | uint32(c&0x3f)
+			printable = c&0xc0 == 0x80 && (left > 0 || printableChar(char, first))
 		}
-		r, size := utf8.DecodeRune(name[i:])
-		invalid := r == utf8.RuneError && size == 1
-		control := r < 0x20 || r >= 0x7f && r < 0xa0
-		if invalid || control {
-			return wrong.check(FieldName, Printable, value.at+uint32(i), uint64(name[i]), 0)
+		if !printable {
+			break
 		}
-		i += size
 	}
-	return true
+	return printable && left == 0 || wrong.check(FieldName, Printable, value.at+uint32(at), uint64(first), 0)
+}
+
+// printableChar reports whether a character is what its first byte, which is above 0xbf, announces, no half of another
+// one, and no control character.
+func printableChar(char uint32, first byte) bool {
+	switch {
+	case first < 0xe0:
+		return char >= 0xa0
+	case first < 0xf0:
+		return char >= 0x800 && char>>11 != 0xd800>>11
+	}
+	return char >= 0x1_0000 && char <= 0x10_ffff
 }
 
 // checkStorage wants two lists that fit and have at most MaxStorageIDs entries.
