@@ -22,6 +22,10 @@ const (
 	KernelBase = 0xffff_ffff_8000_0000
 	// DirectMap is the virtual address of physical 0 in the kernel's map of all RAM.
 	DirectMap = 0xffff_8000_0000_0000
+	// KernelEnd is where the kernel's code, constants and variables, as they are linked, end at the latest. The two
+	// pages from there on have the registers of the I/O APIC and of the local APIC: the page table that maps the image
+	// maps them, too.
+	KernelEnd = KernelBase + 4<<20 - 2*PageSize
 	// LowMemoryEnd ends the memory that belongs to the firmware: no p_paddr lies below.
 	LowMemoryEnd = 1 << 20
 	// MMIOHole and MMIOHoleEnd bound the physical addresses below 4 GiB that are never RAM.

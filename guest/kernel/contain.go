@@ -43,9 +43,9 @@ var packageOrigins = [...]struct {
 	{"kapsel/guest/kernel", OfKernel},
 }
 
-// Origin finds what a function belongs to, by its package and the rest of its name. Of functions that the compiler put into another, the
+// Origin finds what a function belongs to, by its package and its type with points around it. Of functions that the compiler put into another, the
 // other counts: that is what can be returned from. A package below that of capsules which is not in the list is a library of theirs.
-func (c *Components) Origin(pkg, function string) Origin {
+func (c *Components) Origin(pkg, typ string) Origin {
 	if len(pkg) > len(capsulePackages) && pkg[:len(capsulePackages)] == capsulePackages {
 		if i := c.index(pkg[len(capsulePackages):], len(c.list)); i < len(c.list) {
 			return Origin(i)
@@ -57,15 +57,13 @@ func (c *Components) Origin(pkg, function string) Origin {
 		if p.name != pkg {
 			continue
 		}
-		if p.origin == OfKernel && begins(function, ".(*Grant[") {
+		if p.origin == OfKernel && begins(typ, ".(*Grant[") {
 			return OfGrant
 		}
 		return p.origin
 	}
 	return OfMachine
 }
-
-func ends(s, with string) bool { return len(s) >= len(with) && s[len(s)-len(with):] == with }
 
 func begins(s, with string) bool { return len(s) >= len(with) && s[:len(with)] == with }
 
@@ -93,15 +91,15 @@ func (t *Trace) Reset(message string) {
 	t.Message, t.NilPointer, t.Interrupted, t.count = message, false, false, 0
 }
 
-// Add adds the next function, of which an instruction is at pc, by its package and the rest of its name. It returns its index, or -1 if the
+// Add adds the next function, of which an instruction is at pc, by its package, its type with points around it, and the rest of its name. It returns its index, or -1 if the
 // trace is too long for a capsule's failure.
-func (t *Trace) Add(pc uint64, pkg, function string, c *Components) int {
+func (t *Trace) Add(pc uint64, pkg, typ, function string, c *Components) int {
 	n := t.count
 	if n == MaxTrace {
 		return -1
 	}
 	t.count++
-	t.pcs[n], t.origins[n], t.commands[n] = pc, c.Origin(pkg, function), ends(function, ").Command")
+	t.pcs[n], t.origins[n], t.commands[n] = pc, c.Origin(pkg, typ), len(typ) > 1 && function == "Command"
 	return n
 }
 

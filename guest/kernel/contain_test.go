@@ -11,10 +11,10 @@ import (
 )
 
 // names are how functions of a trace are written in the tests: those of components by their name, others by what they are.
-var names = map[string][2]string{
-	"runtime": {"runtime", ".panicIndex"}, "format": {"kapsel/guest/kernel/format", ".Print"}, "virtio": {capsulePackages + "virtio", ".(*Queue).serve"},
-	"mmio": {"kapsel/guest/mmio", ".(*Ports).Write"}, "kernel": {"kapsel/guest/kernel", ".(*Kernel).work"}, "board": {"main", ".(*board).Reset"},
-	"machine": {"kapsel/guest/arch/amd64", ".(*CPU).Switch"}, "grant": {"kapsel/guest/kernel", ".(*Grant[go.shape.struct {}]).Enter"}, "": {"", ""},
+var names = map[string][3]string{
+	"runtime": {"runtime", ".", "panicIndex"}, "format": {"kapsel/guest/kernel/format", ".", "Print"}, "virtio": {capsulePackages + "virtio", ".(*Queue).", "serve"},
+	"mmio": {"kapsel/guest/mmio", ".(*Ports).", "Write"}, "kernel": {"kapsel/guest/kernel", ".(*Kernel).", "work"}, "board": {"main", ".(*board).", "Reset"},
+	"machine": {"kapsel/guest/arch/amd64", ".(*CPU).", "Switch"}, "grant": {"kapsel/guest/kernel", ".(*Grant[...]).", "Enter"}, "": {"", "", ""},
 }
 
 // wired is a list whose components were all made: a line, what shares it, and users of that; a disk that falls with its cache.
@@ -42,9 +42,9 @@ func newTrace(t *testing.T, c *Components, message, functions string) *Trace {
 	for i, f := range strings.Fields(functions) {
 		name, known := names[f]
 		if !known {
-			name = [2]string{capsulePackages + f, ".(*T).Command"}
+			name = [3]string{capsulePackages + f, ".(*T).", "Command"}
 		}
-		require.Equal(t, i, trace.Add(uint64(i), name[0], name[1], c))
+		require.Equal(t, i, trace.Add(uint64(i), name[0], name[1], name[2], c))
 	}
 	return trace
 }
@@ -140,9 +140,9 @@ func TestTraceIsBounded(t *testing.T) {
 	c := wired(t)
 	trace := new(Trace)
 	for range MaxTrace {
-		require.GreaterOrEqual(t, trace.Add(1, "runtime", ".f", c), 0)
+		require.GreaterOrEqual(t, trace.Add(1, "runtime", ".", "f", c), 0)
 	}
-	assert.Equal(t, -1, trace.Add(1, "runtime", ".f", c))
+	assert.Equal(t, -1, trace.Add(1, "runtime", ".", "f", c))
 }
 
 // TestFallenCallsTheKernel: a capsule that fell before, whose pointers are nil, fails where it calls the kernel by them.

@@ -24,9 +24,9 @@ func (r *RAM) Take(size uint64) []byte {
 		}
 		return r.reuse.take(size)
 	}
-	taken := (*room)[:size:size]
-	*room = (*room)[size:]
-	return taken
+	all := *room
+	*room = all[size:]
+	return all[:size:size]
 }
 
 // roomFor finds the piece that has room for so much, or returns nil.

@@ -92,8 +92,8 @@ func (b breaks) HandleDeferredCall() { b.fail("mortal") }
 func (l *mortalList) fail(name string) {
 	var trace kernel.Trace
 	trace.Reset("division")
-	trace.Add(0x10, "kapsel/guest/capsules/"+name, ".(*mortal).HandleInterrupt", &l.components)
-	trace.Add(0x20, "kapsel/guest/kernel", ".(*Kernel).work", &l.components)
+	trace.Add(0x10, "kapsel/guest/capsules/"+name, ".(*mortal).", "HandleInterrupt", &l.components)
+	trace.Add(0x20, "kapsel/guest/kernel", ".(*Kernel).", "work", &l.components)
 	if l.components.Contain(&trace) != 0 {
 		panic("it is not contained")
 	}

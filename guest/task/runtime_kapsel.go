@@ -21,7 +21,7 @@ func die(message string, pc, fp uintptr) {
 		last.add("panic: ", message, "\n")
 		var p functab.Place
 		if functab.Here(uint64(pc), &p) {
-			last.add("  ", p.Function.Prefix, p.Function.Rest, "\n      ", p.File.Prefix, p.File.Rest, ":")
+			last.add("  ", p.Function.Prefix, p.Function.Type, p.Function.Rest, "\n      ", p.File.Prefix, p.File.Rest, ":")
 			var digits [20]byte
 			last.n += copy(last.text[last.n:], decimal(&digits, uint64(p.Line)))
 			last.add("\n")

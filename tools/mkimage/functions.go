@@ -1,10 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
+	"math/bits"
 	"os"
 	"slices"
 	"strings"
@@ -21,142 +25,278 @@ import (
 const symbolFunctions = "kapsel/guest/functab.program"
 
 // functionTable makes the table of a linked program. Errors do not name the file.
-func functionTable(f *elf.File) (string, error) {
+func functionTable(f *elf.File) (*functab.Program, error) {
 	code, linkers := f.Section(".text"), f.Section(".gopclntab")
 	if code == nil || linkers == nil {
-		return "", errors.New("no sections .text and .gopclntab")
+		return nil, errors.New("no sections .text and .gopclntab")
 	}
 	section, err := linkers.Data()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	functions, err := pclntab.Parse(section, code.Addr)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return encodeFunctions(functions), nil
+	return encodeFunctions(functions)
 }
 
 // encodeFunctions encodes functions that lie back to back.
-func encodeFunctions(functions []*pclntab.Function) string {
+func encodeFunctions(functions []*pclntab.Function) (*functab.Program, error) {
 	var e functionEncoder
-	var table []byte
+	e.countRests(functions)
 	for _, f := range functions {
-		table = binary.AppendUvarint(table, f.End-f.Addr)
-		table = appendText(table, e.function(f))
+		if f.Addr < f.End {
+			e.function(f)
+		}
 	}
-	return string(appendText(nil, e.prefixes.bytes)) + string(appendText(nil, e.files.bytes)) + string(table)
+	if e.err != nil {
+		return nil, e.err
+	}
+	return &functab.Program{
+		Prefixes: string(e.prefixes.bytes), Names: string(e.names.bytes), Rests: string(e.rests.bytes),
+		Functions: append(e.out.words, 0),
+	}, nil
 }
 
-func appendText[T string | []byte](b []byte, s T) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+// A functionEncoder keeps what functions share, and what has no room in the table.
+type functionEncoder struct {
+	prefixes, names, rests pool
+	out                    bitWriter
+	owner, file            int // of the function before
+	err                    error
 }
 
-// A functionEncoder keeps what functions share.
-type functionEncoder struct{ prefixes, files pool }
-
-// A pool holds each item once.
+// A pool holds each text once.
 type pool struct {
 	bytes []byte
 	index map[string]uint64
 }
 
-// add returns the index of an item.
-func (p *pool) add(item []byte) uint64 {
-	i, known := p.index[string(item)]
+// add returns the index of a text.
+func (e *functionEncoder) add(p *pool, text string) uint64 {
+	i, known := p.index[text]
 	if !known {
 		if p.index == nil {
 			p.index = map[string]uint64{}
 		}
 		i = uint64(len(p.index))
-		p.index[string(item)] = i
-		p.bytes = append(p.bytes, item...)
+		p.index[text] = i
+		p.bytes = append(append(p.bytes, byte(len(text))), text...)
+		if len(text) > math.MaxUint8 {
+			e.err = fmt.Errorf("the table of functions has no room for a name of %d bytes, want at most %d: %q", len(text), math.MaxUint8, text)
+		}
 	}
 	return i
 }
 
-// name encodes a name that is cut at an index.
-func (e *functionEncoder) name(name string, cut int) []byte {
-	prefix := e.prefixes.add(appendText(nil, name[:cut]))
-	return appendText(binary.AppendUvarint(nil, prefix), name[cut:])
+// name returns the index of a name in two parts.
+func (e *functionEncoder) name(prefix, rest string) uint64 {
+	i := e.add(&e.prefixes, prefix)
+	if i > math.MaxUint8 {
+		e.err = fmt.Errorf("the table of functions has no room for %d packages, want at most %d", i+1, math.MaxUint8+1)
+	}
+	return e.add(&e.names, string([]byte{byte(i)})+rest)
 }
 
-// file returns the index of a file, whose name begins with its folder.
-func (e *functionEncoder) file(name string) uint64 {
-	return e.files.add(e.name(name, max(strings.LastIndexByte(name, '/'), 0)))
+// fileOf returns the index of a file, whose name begins with its folder.
+func (e *functionEncoder) fileOf(name string) uint64 {
+	cut := max(strings.LastIndexByte(name, '/'), 0)
+	return e.name(name[:cut], name[cut:])
 }
 
-// packageEnd is how long the path of the package is that a function's name begins with.
-func packageEnd(name string) int {
+// shortName is a function's name as Go's own tracebacks print it, without the types that it was made for.
+func shortName(name string) string {
+	if from, to := strings.IndexByte(name, '['), strings.LastIndexByte(name, ']'); from >= 0 && from < to {
+		return name[:from] + "[...]" + name[to+1:]
+	}
+	return name
+}
+
+// cutName cuts a function's name into the path of its package, its type with the points around it, and the rest.
+func cutName(name string) (prefix, owner, rest string) {
 	path, _, _ := strings.Cut(name, "[") // what follows are types
 	base := strings.LastIndexByte(path, '/') + 1
-	return base + max(strings.IndexByte(path[base:], '.'), 0)
-}
-
-// function encodes a function, but for its size.
-func (e *functionEncoder) function(f *pclntab.Function) []byte {
-	b := e.name(f.Name, packageEnd(f.Name))
-	before := row{}
-	at := f.Addr
-	for _, end := range f.Ends() {
-		next := e.row(f, at)
-		if after := end; after < f.End && e.row(f, after) == next {
-			continue
-		}
-		b = next.append(b, before, end-at)
-		before, at = next, end
+	point := strings.IndexByte(path[base:], '.')
+	if point < 0 {
+		return "", "", name
 	}
-	return b
+	prefix, rest = name[:base+point], name[base+point:]
+	end := 1
+	if strings.HasPrefix(rest, ".(") {
+		end += max(strings.Index(rest, ").")+1, 0)
+	}
+	return prefix, rest[:end], rest[end:]
 }
 
-// A row is what the table tells of an instruction, the function aside.
+// countRests gives the rests of names their indices: the ones that most names have come first.
+func (e *functionEncoder) countRests(functions []*pclntab.Function) {
+	count := map[string]int{}
+	for _, f := range functions {
+		_, _, rest := cutName(shortName(f.Name))
+		count[rest]++
+	}
+	for _, rest := range slices.SortedFunc(maps.Keys(count), func(a, b string) int {
+		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(a, b))
+	}) {
+		e.add(&e.rests, rest)
+	}
+}
+
+// function encodes a function.
+func (e *functionEncoder) function(f *pclntab.Function) {
+	rows := e.rows(f)
+	prefix, owner, rest := cutName(shortName(f.Name))
+	name, file := e.name(prefix, owner), rows[0].file
+	line, body := rows[0].line, e.body(rows)
+	e.out.numbers(functab.Function, f.End-f.Addr, body.count, signed(int(name)-e.owner), signed(int(file)-e.file),
+		e.add(&e.rests, rest), uint64(line+1))
+	e.out.append(body)
+	e.owner, e.file = int(name), int(file)
+	if e.out.overflow || body.overflow {
+		e.err = fmt.Errorf("the table of functions has no room for a number of %s", f.Name)
+	}
+}
+
+// A row is what the table tells of some bytes of code, the function aside.
 type row struct {
+	size         uint64
 	line         int
 	file, bounds uint64
 	hasBounds    bool
 	noFrame      bool
 }
 
+// rows returns the rows of a function, at least one.
+func (e *functionEncoder) rows(f *pclntab.Function) []row {
+	var rows []row
+	at := f.Addr
+	for _, end := range f.Ends() {
+		r := e.row(f, at)
+		if last := len(rows) - 1; last >= 0 && rows[last].follows(r) {
+			rows[last].size += end - at
+		} else {
+			r.size = end - at
+			rows = append(rows, r)
+		}
+		at = end
+	}
+	return rows
+}
+
+// follows reports whether both rows tell the same.
+func (r row) follows(other row) bool {
+	other.size = r.size
+	return r == other
+}
+
 func (e *functionEncoder) row(f *pclntab.Function, at uint64) row {
 	file, line := f.At(at)
-	r := row{line: line, file: e.file(file), noFrame: f.SP.At(at) == 0}
+	r := row{line: line, file: e.fileOf(file), noFrame: f.SP.At(at) == 0}
 	if bounds := f.Bounds.At(at); bounds >= 0 {
 		r.bounds, r.hasBounds = uint64(bounds), true
 	}
 	return r
 }
 
-// append encodes a row of so many bytes of code.
-func (r row) append(b []byte, before row, size uint64) []byte {
-	head := size << functab.FlagBits
-	if r.file != before.file {
-		head |= functab.HasFile
+// body encodes the rows of a function.
+func (e *functionEncoder) body(rows []row) *bitWriter {
+	w := new(bitWriter)
+	before, other := rows[0], rows[0].file // other is the file before the last
+	for _, r := range rows {
+		kind := r.kind(before, other)
+		w.number(functab.Kind, uint64(strings.IndexByte(functab.Kinds, kind)))
+		for i, n := range []uint64{r.size - 1, signed(r.line - before.line), r.file, r.bounds} {
+			if kind>>i&1 != 0 {
+				w.number(functab.Row[i], n)
+			}
+		}
+		if r.file != before.file {
+			other = before.file
+		}
+		before = r
 	}
-	if r.hasBounds {
-		head |= functab.HasBounds
-	}
+	return w
+}
+
+// kind is what functab.Kinds has for a row.
+func (r row) kind(before row, other uint64) (kind byte) {
 	if r.noFrame {
-		head |= functab.NoFrame
-	}
-	b = binary.AppendVarint(binary.AppendUvarint(b, head), int64(r.line-before.line))
-	if r.file != before.file {
-		b = binary.AppendUvarint(b, r.file)
+		kind |= functab.NoFrame
 	}
 	if r.hasBounds {
-		b = binary.AppendUvarint(b, r.bounds)
+		kind |= functab.HasBounds
 	}
-	return b
+	switch r.file {
+	case before.file:
+		if kind == functab.NoFrame && r.size == 1 && r.line == before.line {
+			return kind // a RET
+		}
+	case other:
+		kind |= functab.OtherFile
+	default:
+		kind |= functab.OtherFile | functab.HasFile
+	}
+	return kind | functab.HasSize | functab.HasLine
+}
+
+// A bitWriter writes what a functab.Program reads.
+type bitWriter struct {
+	words    []uint64
+	count    uint64 // of bits
+	overflow bool   // a number was too large
+}
+
+func (w *bitWriter) bit(b uint64) {
+	if w.count%64 == 0 {
+		w.words = append(w.words, 0)
+	}
+	w.words[w.count/64] |= b & 1 << (63 - w.count%64)
+	w.count++
+}
+
+func (w *bitWriter) number(order byte, n uint64) {
+	order &^= functab.Signed
+	n += 1 << order
+	size := 2*bits.Len64(n) - int(order) - 1
+	if size > 64 {
+		w.overflow = true
+		return
+	}
+	for i := range size {
+		w.bit(n >> (size - 1 - i))
+	}
+}
+
+func (w *bitWriter) numbers(orders string, numbers ...uint64) {
+	for i, n := range numbers {
+		w.number(orders[i], n)
+	}
+}
+
+// signed is what a signed number is coded as.
+func signed(n int) uint64 {
+	if n > 0 {
+		return uint64(2*n - 1)
+	}
+	return uint64(-2 * n)
+}
+
+func (w *bitWriter) append(other *bitWriter) {
+	for i := range other.count {
+		w.bit(other.words[i/64] >> (63 - i%64))
+	}
 }
 
 // addFunctions puts the table among the constants: in front of them if so much room is free there,
 // else behind them. It returns its address, too.
-func addFunctions(constants segment, room uint64, table string) (segment, uint64) {
+func addFunctions(constants segment, room uint64, table []byte) (segment, uint64) {
 	size := uint64(len(table))
 	at := constants.end()
 	if size <= room {
 		at = constants.addr - size
 		constants.addr = at
-		constants.data = append([]byte(table), constants.data...)
+		constants.data = append(table, constants.data...)
 	} else {
 		constants.data = append(constants.data, table...)
 	}

@@ -4,8 +4,10 @@ import (
 	"debug/elf"
 	"debug/gosym"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -24,8 +26,28 @@ func content(t *testing.T, f *elf.File, section string) []byte {
 	return b
 }
 
-// kernelTable returns the kernel's table, from the image, by the variable in which the kernel finds it.
-func kernelTable(t *testing.T) string {
+// tableIn reads a table by the variable in which the program finds it. read reads the program's memory.
+func tableIn(t *testing.T, variable []byte, read func(addr, size uint64) []byte) *functab.Program {
+	t.Helper()
+	type list struct{ Addr, Size uint64 }
+	var v struct {
+		Text, Functions, Count, Cap uint64
+		Lists                       [3]list
+	}
+	_, err := binary.Decode(variable, binary.LittleEndian, &v)
+	require.NoError(t, err)
+	assert.Equal(t, v.Count, v.Cap)
+	table := &functab.Program{Text: v.Text, Functions: make([]uint64, v.Count)}
+	_, err = binary.Decode(read(v.Functions, 8*v.Count), binary.LittleEndian, table.Functions)
+	require.NoError(t, err)
+	for i, text := range []*string{&table.Prefixes, &table.Names, &table.Rests} {
+		*text = string(read(v.Lists[i].Addr, v.Lists[i].Size))
+	}
+	return table
+}
+
+// kernelTable returns the kernel's table, from the image.
+func kernelTable(t *testing.T) *functab.Program {
 	t.Helper()
 	symbols, err := symbolTable(open(t, "kernel.elf"))
 	require.NoError(t, err)
@@ -36,15 +58,13 @@ func kernelTable(t *testing.T) string {
 		require.NoError(t, err)
 		return b
 	}
-	var program struct{ Text, Table, Size uint64 }
-	_, err = binary.Decode(read(p[2], symbols[symbolFunctions], 24), binary.LittleEndian, &program)
-	require.NoError(t, err)
-	assert.Equal(t, p[0].Vaddr, program.Text)
-	return string(read(p[1], program.Table, program.Size))
+	table := tableIn(t, read(p[2], symbols[symbolFunctions], 80), func(at, size uint64) []byte { return read(p[1], at, size) })
+	assert.Equal(t, p[0].Vaddr, table.Text)
+	return table
 }
 
 // taskTable returns the table of hello, from its object.
-func taskTable(t *testing.T) string {
+func taskTable(t *testing.T) *functab.Program {
 	t.Helper()
 	object, err := os.ReadFile(filepath.Join(build(t), "hello.tbf"))
 	require.NoError(t, err)
@@ -53,8 +73,7 @@ func taskTable(t *testing.T) string {
 	require.NoError(t, err)
 	data := f.Section(".go.buildinfo").Addr // the first of the data
 	variable := object[binaryOffset+startTableSize+symbols[symbolFunctions]-data:]
-	at, size := binary.LittleEndian.Uint64(variable[8:]), binary.LittleEndian.Uint64(variable[16:])
-	return string(object[at-abi.FlashStart:][:size])
+	return tableIn(t, variable, func(at, size uint64) []byte { return object[at-abi.FlashStart:][:size] })
 }
 
 // For each instruction the table says what the linker's does, as Go's own tools and this
@@ -62,7 +81,7 @@ func taskTable(t *testing.T) string {
 func TestFunctionTableSaysWhatTheLinkersDoes(t *testing.T) {
 	for _, tt := range []struct {
 		file  string
-		table func(*testing.T) string
+		table func(*testing.T) *functab.Program
 	}{{"kernel.elf", kernelTable}, {"hello.elf", taskTable}} {
 		t.Run(tt.file, func(t *testing.T) {
 			table, f := tt.table(t), open(t, tt.file)
@@ -76,15 +95,15 @@ func TestFunctionTableSaysWhatTheLinkersDoes(t *testing.T) {
 			for _, fn := range functions {
 				for pc := fn.Addr; pc < fn.End; pc++ {
 					var p functab.Place
-					require.True(t, functab.Find(table, pc-text.Addr, &p), "%s at %#x", fn.Name, pc)
+					require.True(t, table.Find(pc-text.Addr, &p), "%s at %#x", fn.Name, pc)
 					file, line, named := symbols.PCToLine(pc)
 					require.NotNil(t, named, "%#x", pc)
 					if len(fn.Lines) == 0 { // of which Go's tools read something
 						line = -1
 					}
 					bounds := max(fn.Bounds.At(pc), 0)
-					require.Equal(t, []any{named.Name, file, line, fn.SP.At(pc) == 0, int(bounds)},
-						[]any{p.Function.Prefix + p.Function.Rest, p.File.Prefix + p.File.Rest, p.Line, p.NoFrame, p.Bounds}, "at %#x", pc)
+					require.Equal(t, []any{shortName(named.Name), file, line, fn.SP.At(pc) == 0, int(bounds)},
+						[]any{joined(p.Function), joined(p.File), p.Line, p.NoFrame, p.Bounds}, "at %#x", pc)
 					if fn.Bounds.At(pc) >= 0 {
 						checks++
 					}
@@ -92,17 +111,20 @@ func TestFunctionTableSaysWhatTheLinkersDoes(t *testing.T) {
 			}
 			assert.Greater(t, checks, 10, "instructions of bounds checks")
 			for _, offset := range []uint64{text.Size, text.Size + 1, 1 << 32, ^uint64(0)} {
-				assert.False(t, functab.Find(table, offset, new(functab.Place)), "%#x", offset)
+				assert.False(t, table.Find(offset, new(functab.Place)), "%#x", offset)
 			}
 		})
 	}
 }
 
+func joined(n functab.Name) string { return n.Prefix + n.Type + n.Rest }
+
 // The table is in the memory of every machine.
 func TestFunctionTableIsSmall(t *testing.T) {
-	size := len(kernelTable(t))
-	assert.Less(t, 10*size, 4*len(content(t, open(t, "kernel.elf"), ".text")), "it is small beside the code")
-	assert.Less(t, 3*size, len(content(t, open(t, "kernel.elf"), ".gopclntab")))
+	table := kernelTable(t)
+	size := 8*len(table.Functions) + len(table.Prefixes+table.Names+table.Rests)
+	assert.Less(t, 100*size, 23*len(content(t, open(t, "kernel.elf"), ".text")), "it is small beside the code")
+	assert.Less(t, 6*size, len(content(t, open(t, "kernel.elf"), ".gopclntab")))
 }
 
 // What is not in memory leaves no gap: the data lies on the page behind the constants.
@@ -124,30 +146,100 @@ func TestDataIsBehindTheConstants(t *testing.T) {
 
 // A function without any row of its own has one, and one without size none that is found.
 func TestEncodeOddFunctions(t *testing.T) {
-	table := encodeFunctions([]*pclntab.Function{
+	table, err := encodeFunctions([]*pclntab.Function{
 		{Name: "go:textstart", Addr: 0x1000, End: 0x1000},
 		{Name: "a/b.(*T[c/d.E]).f", Addr: 0x1000, End: 0x1003, Lines: pclntab.Table{{End: 0x1002, Value: 7}},
 			Bounds: pclntab.Table{{End: 0x1001, Value: -1}, {End: 0x2000, Value: 0}}},
 		{Name: "gap", Addr: 0x1003, End: 0x1004},
 	})
+	require.NoError(t, err)
 	for offset, want := range []functab.Place{
-		{Function: functab.Name{Prefix: "a/b", Rest: ".(*T[c/d.E]).f"}, Line: 7},
-		{Function: functab.Name{Prefix: "a/b", Rest: ".(*T[c/d.E]).f"}, Line: 7},
-		{Function: functab.Name{Prefix: "a/b", Rest: ".(*T[c/d.E]).f"}, Line: -1},
+		{Function: functab.Name{Prefix: "a/b", Type: ".(*T[...]).", Rest: "f"}, Line: 7},
+		{Function: functab.Name{Prefix: "a/b", Type: ".(*T[...]).", Rest: "f"}, Line: 7},
+		{Function: functab.Name{Prefix: "a/b", Type: ".(*T[...]).", Rest: "f"}, Line: -1},
 		{Function: functab.Name{Rest: "gap"}, Line: -1},
 	} {
 		var p functab.Place
-		assert.True(t, functab.Find(table, uint64(offset), &p))
+		assert.True(t, table.Find(uint64(offset), &p))
 		assert.Equal(t, want, p, "at %d", offset)
+	}
+	assert.False(t, table.Find(4, new(functab.Place)))
+}
+
+// Each kind of row that there can be is there, with each other one before it.
+func TestEncodeKindsOfRows(t *testing.T) {
+	const size, line, frame, file, bounds, kinds = 1, 2, 4, 8, 16, 32 // two bytes, another line, and so on
+	var functions []*pclntab.Function
+	var want []functab.Place
+	for both := range kinds * kinds {
+		f := &pclntab.Function{Name: "a.f", Addr: uint64(len(want)), End: uint64(len(want)), FileNames: map[int32]string{0: "p/0", 1: "p/1", 2: "p/2"}}
+		for i, kind := range []int{both % kinds, both / kinds, both % kinds} {
+			p := functab.Place{Function: functab.Name{Prefix: "a", Type: ".", Rest: "f"}, Line: 10, File: functab.Name{Prefix: "p", Rest: "/0"}}
+			var values struct{ file, sp, bounds int32 }
+			values.bounds = -1
+			if kind&line != 0 {
+				p.Line += i
+			}
+			if kind&file != 0 {
+				values.file, p.File.Rest = int32(i), fmt.Sprintf("/%d", i)
+			}
+			if kind&bounds != 0 {
+				values.bounds, p.Bounds = int32(100+i), 100+i
+			}
+			if kind&frame != 0 {
+				values.sp = 8
+			}
+			p.NoFrame = kind&frame == 0
+			for range 1 + kind&size {
+				want = append(want, p)
+			}
+			f.End = uint64(len(want))
+			f.Lines = append(f.Lines, pclntab.Range{End: f.End, Value: int32(p.Line)})
+			f.File = append(f.File, pclntab.Range{End: f.End, Value: values.file})
+			f.SP = append(f.SP, pclntab.Range{End: f.End, Value: values.sp})
+			f.Bounds = append(f.Bounds, pclntab.Range{End: f.End, Value: values.bounds})
+		}
+		functions = append(functions, f)
+	}
+	table, err := encodeFunctions(functions)
+	require.NoError(t, err)
+	for offset, want := range want {
+		var p functab.Place
+		require.True(t, table.Find(uint64(offset), &p))
+		require.Equal(t, want, p, "at %d", offset)
+	}
+}
+
+func TestFunctionsThatHaveNoRoom(t *testing.T) {
+	f := func(name string, line int32) *pclntab.Function {
+		return &pclntab.Function{Name: name, Addr: 0x1000, End: 0x1001, Lines: pclntab.Table{{End: 0x1001, Value: line}}}
+	}
+	_, err := encodeFunctions([]*pclntab.Function{f("a."+strings.Repeat("f", 256), 1)})
+	assert.ErrorContains(t, err, "no room for a name of 256 bytes")
+	_, err = encodeFunctions([]*pclntab.Function{{Name: "a.f", Addr: 0, End: 1 << 40}})
+	assert.ErrorContains(t, err, "no room for a number of a.f")
+	var many []*pclntab.Function
+	for i := range 257 {
+		many = append(many, f(fmt.Sprintf("p%d.f", i), 1))
+	}
+	_, err = encodeFunctions(many)
+	assert.ErrorContains(t, err, "packages, want at most 256")
+}
+
+func TestShortName(t *testing.T) {
+	for name, want := range map[string]string{
+		"p.f": "p.f", "p.F[go.shape.int]": "p.F[...]", "p.(*G[go.shape.struct { a []b }]).m.func1": "p.(*G[...]).m.func1", "p.]f[": "p.]f[",
+	} {
+		assert.Equal(t, want, shortName(name))
 	}
 }
 
 func TestAddFunctions(t *testing.T) {
 	constants := segment{addr: 0x1010, data: []byte("const"), size: 5}
-	s, at := addFunctions(constants, 0x10, "table")
+	s, at := addFunctions(constants, 0x10, []byte("table"))
 	assert.EqualValues(t, 0x100b, at, "in front, where there is room")
 	assert.Equal(t, segment{addr: 0x100b, data: []byte("tableconst"), size: 10}, s)
-	s, at = addFunctions(constants, 4, "table")
+	s, at = addFunctions(constants, 4, []byte("table"))
 	assert.EqualValues(t, 0x1015, at, "else behind")
 	assert.Equal(t, segment{addr: 0x1010, data: []byte("consttable"), size: 10}, s)
 }

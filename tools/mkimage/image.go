@@ -50,6 +50,10 @@ func packImage(kernelELF string, tasks []byte) ([]byte, *sizeTable, error) {
 		Rodata: k.rodata.addr / abi.PageSize * abi.PageSize, RodataEnd: k.rodata.end(),
 		Data: k.data.addr, DataEnd: k.data.end(),
 	}
+	if info.DataEnd > abi.KernelEnd {
+		return nil, nil, fmt.Errorf("%q: the kernel's variables end at %#x, want at most %#x: make its code, constants or variables smaller",
+			kernelELF, info.DataEnd, uint64(abi.KernelEnd))
+	}
 	segments := []segment{k.text, k.rodata, k.data}
 	if len(tasks) > 0 {
 		segments = append(segments, segment{flags: elf.PF_R, addr: roundUp(k.data.end(), abi.PageSize), data: tasks, size: uint64(len(tasks))})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"debug/elf"
+	"encoding/binary"
 	"fmt"
 
 	"kapsel/guest/abi"
@@ -87,8 +88,20 @@ func newLinked(f *elf.File, reduce reduction) (*linked, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.functions = uint64(len(table))
+	all, err := binary.Append(nil, binary.LittleEndian, table.Functions)
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, table.Prefixes+table.Names+table.Rests...)
+	l.functions = uint64(len(all))
 	at := uint64(0)
-	l.rodata, at = addFunctions(l.rodata, l.rodata.addr-segments[1].addr, table)
-	return l, patch(l.data, symbolFunctions, symbols, [...]uint64{l.text.addr, at, l.functions}) // a functab.Program
+	l.rodata, at = addFunctions(l.rodata, l.rodata.addr-segments[1].addr, all)
+	count := uint64(len(table.Functions))
+	words := []uint64{l.text.addr, at, count, count} // a functab.Program, as it is in memory
+	at += 8 * count
+	for _, list := range []string{table.Prefixes, table.Names, table.Rests} {
+		words = append(words, at, uint64(len(list)))
+		at += uint64(len(list))
+	}
+	return l, patch(l.data, symbolFunctions, symbols, words)
 }

@@ -22,6 +22,8 @@ const (
 	apicTSCDeadline = 2 << 17 // in apicTimer
 	apicDivideBy1   = 0xb
 
+	lapicBase = ioapicBase + pageSize // virtual
+
 	apicBaseEnable = 1 << 11 // in msrAPICBase
 	apicBaseX2     = 1 << 10
 )
@@ -64,7 +66,7 @@ func (a *localAPIC) read(reg uint32) uint32 {
 	if a.x2 {
 		return uint32(rdmsr(msrX2APIC + reg>>4))
 	}
-	return load32(uintptr(abi.DirectMap + abi.LAPICBase + uint64(reg)))
+	return load32(lapicBase + uintptr(reg))
 }
 
 //go:nosplit
@@ -73,7 +75,7 @@ func (a *localAPIC) write(reg, v uint32) {
 		wrmsr(msrX2APIC+reg>>4, uint64(v))
 		return
 	}
-	store32(uintptr(abi.DirectMap+abi.LAPICBase+uint64(reg)), v)
+	store32(lapicBase+uintptr(reg), v)
 }
 
 // id is this CPU's number on the interrupt bus.
@@ -92,6 +94,8 @@ const (
 	ioapicRedirect = 0x10 // first of two registers for each pin
 	ioapicMasked   = 1 << 16
 
+	ioapicBase = abi.KernelEnd // virtual
+
 	// IOAPICPins is the number of lines that devices can have.
 	IOAPICPins = 24
 	// DevicePins is the number of them that can be routed, from 0 on.
@@ -99,9 +103,8 @@ const (
 )
 
 func ioapicWrite(reg, v uint32) {
-	const base = abi.DirectMap + abi.IOAPICBase
-	store32(base+ioapicSelect, reg)
-	store32(base+ioapicWindow, v)
+	store32(ioapicBase+ioapicSelect, reg)
+	store32(ioapicBase+ioapicWindow, v)
 }
 
 // route sends an edge-triggered pin to the interrupt line of the same number. A pin from 16 on

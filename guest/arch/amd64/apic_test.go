@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-
-	"kapsel/guest/abi"
 )
 
 // reader returns how a register of the local APIC is found, by its offset.
@@ -17,7 +15,7 @@ func reader(x2 bool) func(reg uint32) uint64 {
 		return func(reg uint32) uint64 { return hostCPU.msr[0x800+reg/16] }
 	}
 	return func(reg uint32) uint64 {
-		return uint64(hostCPU.device[uintptr(abi.DirectMap+0xfee0_0000+uint64(reg))])
+		return uint64(hostCPU.device[lapicBase+uintptr(reg)])
 	}
 }
 
@@ -47,7 +45,7 @@ func TestLocalAPIC(t *testing.T) {
 
 func TestAPICNumber(t *testing.T) {
 	newHostCPU(t)
-	hostCPU.device[uintptr(abi.DirectMap+abi.LAPICBase+0x20)] = 5 << 24
+	hostCPU.device[uintptr(lapicBase+0x20)] = 5 << 24
 	hostCPU.msr[0x802] = 7
 	assert.EqualValues(t, 5, (&localAPIC{}).id())
 	assert.EqualValues(t, 7, (&localAPIC{x2: true}).id())
@@ -55,9 +53,9 @@ func TestAPICNumber(t *testing.T) {
 
 func TestRoute(t *testing.T) {
 	newHostCPU(t)
-	hostCPU.device[uintptr(abi.DirectMap+abi.LAPICBase+0x20)] = 3 << 24
+	hostCPU.device[uintptr(lapicBase+0x20)] = 3 << 24
 	(&localAPIC{}).route(4)
-	const selector, window = 0xfec0_0000, 0xfec0_0010
+	const selector, window = 0x803f_e000, 0x803f_e010 // the low halves of their addresses
 	assert.Equal(t, []registerWrite{
 		{"device", selector, 0x19}, {"device", window, 3 << 24}, // destination
 		{"device", selector, 0x18}, {"device", window, 36}, // fixed, physical, high, edge, not masked; vector of line 4

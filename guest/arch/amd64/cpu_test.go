@@ -167,7 +167,7 @@ func TestSwitchDecodesInterrupts(t *testing.T) {
 		assert.True(t, ok)
 		assert.EqualValues(t, line, got)
 		assert.Zero(t, *c.Interrupts())
-		assert.Contains(t, hostCPU.device, uintptr(abi.DirectMap+abi.LAPICBase+0xb0), "end of interrupt")
+		assert.Contains(t, hostCPU.device, uintptr(lapicBase+0xb0), "end of interrupt")
 	}
 	c := startTasks(t, 1, false)
 	hostCPU.task = func(x *context) { x.vector = 2 }

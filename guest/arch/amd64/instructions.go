@@ -20,12 +20,13 @@ const (
 	serialPatience = 100_000
 )
 
-// sendBytes and sendString wait for COM1 before each byte. sendBytes sends the n lowest bytes, the lowest first.
-
-func sendBytes(bytes uint64, n int)
+// sendString and sendChars wait for COM1 before each serialBurst of bytes. sendChars sends the n lowest bytes of chars, the lowest first.
 
 //go:noescape
 func sendString(s string)
+
+//go:noescape
+func sendChars(chars *uint64, n int)
 
 func rdmsr(msr uint32) uint64
 func wrmsr(msr uint32, v uint64)

@@ -17,31 +17,6 @@ TEXT ·outl(SB), NOSPLIT, $0-8
 	OUTL
 	RET
 
-// WAIT waits for the UART to take a byte, but not for ever. LOOPE goes on while ZF is set and RCX is not 0.
-#define WAIT \
-	MOVL   $const_serialPatience, CX    \
-	MOVL   $const_uartLineStatus, DX    \
-	INB                                 \
-	TESTB  $const_uartEmpty, AX         \
-	BYTE   $0xe1; BYTE $-5              \ // LOOPE to INB
-	MOVL   $const_uartData, DX
-
-// func sendBytes(bytes uint64, n int)
-TEXT ·sendBytes(SB), NOSPLIT, $0-16
-	MOVQ bytes+0(FP), SI
-	MOVQ n+8(FP), BX
-	TESTQ BX, BX
-	JEQ  done
-next:
-	WAIT
-	MOVL SI, AX
-	OUTB
-	SHRQ $8, SI
-	DECQ BX
-	JNE  next
-done:
-	RET
-
 // func sendString(s string)
 TEXT ·sendString(SB), NOSPLIT, $0-16
 	MOVQ s_base+0(FP), SI
@@ -49,12 +24,24 @@ TEXT ·sendString(SB), NOSPLIT, $0-16
 	TESTQ BX, BX
 	JEQ  done
 next:
-	WAIT
-	OUTSB                                 // the direction flag is clear
-	DECQ BX
+	MOVL $const_serialPatience, CX
+	MOVL $const_uartLineStatus, DX
+	INB
+	TESTB $const_uartEmpty, AX
+	BYTE $0xe1; BYTE $-5                  // LOOPE to INB: while ZF is set and RCX is not 0
+	MOVL $const_uartData, DX
+	MOVQ ·serialBurst(SB), CX
+	CMPQ BX, CX
+	CMOVQLT BX, CX
+	SUBQ CX, BX
+	REP; OUTSB                            // the direction flag is clear; no other changes
 	JNE  next
 done:
 	RET
+
+// func sendChars(chars *uint64, n int)
+TEXT ·sendChars(SB), NOSPLIT, $0-16
+	JMP ·sendString(SB)                   // a string is a pointer and a length, too
 
 // func rdmsr(msr uint32) uint64
 TEXT ·rdmsr(SB), NOSPLIT, $0-16

@@ -5,7 +5,8 @@ import "kapsel/guest/abi"
 // buildKernelSpace makes the final page tables of the kernel (docs/architecture.md, "Memory"):
 //
 //	as linked     the image: code R-X, constants R--, variables RW-, no page below the stack
-//	DirectMap+x   all RAM but the image's pages, RW-; the APICs, not cached
+//	KernelEnd     the APICs, RW-, not cached
+//	DirectMap+x   all RAM but the image's pages, RW-
 //
 // and nothing else. The image was loaded at the physical address at; guard is the page below
 // the stack, ram the bytes of RAM from 0, high what else is RAM. It reports false if no frame was
@@ -25,6 +26,6 @@ func buildKernelSpace(s *addressSpace, image *abi.ImageInfo, at, guard, ram uint
 	return s.mapRange(abi.DirectMap, 0, at, kernelRW) &&
 		s.mapRange(abi.DirectMap+end, end, ram-end, kernelRW) &&
 		s.mapRange(abi.DirectMap+high.start, high.start, high.size(), kernelRW) &&
-		s.mapRange(abi.DirectMap+abi.IOAPICBase, abi.IOAPICBase, abi.PageSize, deviceRW) &&
-		s.mapRange(abi.DirectMap+abi.LAPICBase, abi.LAPICBase, abi.PageSize, deviceRW)
+		s.mapRange(ioapicBase, abi.IOAPICBase, abi.PageSize, deviceRW) &&
+		s.mapRange(lapicBase, abi.LAPICBase, abi.PageSize, deviceRW)
 }

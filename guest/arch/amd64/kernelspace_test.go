@@ -51,8 +51,8 @@ func TestKernelSpaceIsExactly(t *testing.T) {
 	const d = abi.DirectMap
 	const end, lowEnd = testText + 0x40000, testLow + 0x40000 // of the image's pages
 	apics := []region{
-		{d + 0xfec00000, 0xfec00000, pageSize, pageSize, "rwgd"},
-		{d + 0xfee00000, 0xfee00000, pageSize, pageSize, "rwgd"},
+		{ioapicBase, 0xfec00000, pageSize, pageSize, "rwgd"},
+		{lapicBase, 0xfee00000, pageSize, pageSize, "rwgd"},
 	}
 	for _, tt := range []struct {
 		name   string
@@ -168,11 +168,11 @@ func kernelSpaceEdges(t *testing.T, at uint64) {
 		{"first byte behind the image", d + at + 0x40000, "rw"},
 		{"last byte of memory", d + 64*mib - 1, "rw"},
 		{"behind memory", d + 64*mib, ""},
-		{"below the I/O APIC", d + 0xfebfffff, ""},
-		{"the I/O APIC", d + 0xfec00000, "rw"},
-		{"behind the I/O APIC", d + 0xfec01000, ""},
-		{"the local APIC", d + 0xfee00fff, "rw"},
-		{"behind the local APIC", d + 0xfee01000, ""},
+		{"below the I/O APIC", 0xffffffff803fdfff, ""},
+		{"the I/O APIC", 0xffffffff803fe000, "rw"},
+		{"the local APIC", 0xffffffff803fffff, "rw"},
+		{"behind the local APIC", 0xffffffff80400000, ""},
+		{"the local APIC, in the direct map", d + 0xfee00000, ""},
 		{"address 0", 0, ""},
 		{"the last address", ^uint64(0), ""},
 	} {

@@ -35,7 +35,7 @@ func (s *addressSpace) load(keep uint64) uint64 {
 func (s *addressSpace) entries(virt uint64, shift uint, n uint64, grow bool) []uint64 {
 	t := at[table](s.root)
 	for level := uint(39); level > shift; level -= 9 {
-		e := &t[virt>>level&511]
+		e := &t[virt>>(level&63)&511]
 		if *e&pteP == 0 {
 			if !grow {
 				return nil
@@ -48,7 +48,7 @@ func (s *addressSpace) entries(virt uint64, shift uint, n uint64, grow bool) []u
 		}
 		t = at[table](*e & pteAddress)
 	}
-	first := virt >> shift & 511
+	first := virt >> (shift & 63) & 511
 	return t[first:min(first+n, uint64(len(t)))]
 }
 

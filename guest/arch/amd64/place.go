@@ -16,6 +16,7 @@ func printPlace(w kernel.Writer, p *functab.Place) {
 func printName(w kernel.Writer, before string, n *functab.Name) {
 	w.WriteString(before)
 	w.WriteString(n.Prefix)
+	w.WriteString(n.Type)
 	w.WriteString(n.Rest)
 }
 

@@ -3,6 +3,8 @@
 package amd64
 
 import (
+	"encoding/binary"
+
 	"kapsel/guest/abi"
 	"kapsel/guest/arch/amd64/unwind"
 )
@@ -58,14 +60,11 @@ func outb(port uint16, v byte) {
 	hostCPU.ports[port] = v
 }
 
-func sendBytes(bytes uint64, n int) {
-	for ; n > 0; n-- {
-		hostCPU.console = append(hostCPU.console, byte(bytes))
-		bytes >>= 8
-	}
-}
-
 func sendString(s string) { hostCPU.console = append(hostCPU.console, s...) }
+
+func sendChars(chars *uint64, n int) {
+	hostCPU.console = append(hostCPU.console, binary.LittleEndian.AppendUint64(nil, *chars)[:n]...)
+}
 
 func outl(port uint16, v uint32) {
 	if port == abi.PortDebugExit {

@@ -15,7 +15,14 @@ func (*Serial) WriteString(s string) { sendString(s) }
 // WriteChars writes bytes, as WriteString does.
 //
 //go:nosplit
-func (*Serial) WriteChars(chars uint64, n int) { sendBytes(chars, n) }
+func (*Serial) WriteChars(chars uint64, n int) { sendChars(&chars, n) }
+
+// serialBurst is how many bytes COM1 takes when it is empty.
+var serialBurst = 1
+
+// BurstSerial makes Serial send n bytes, one at the least, whenever COM1 is empty. Its driver knows how many
+// there is room for.
+func (m *Machine) BurstSerial(n int) { serialBurst = max(n, 1) }
 
 // serial is Serial as an interface value that needs no allocation.
 var serial = &Serial{}

@@ -7,8 +7,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"kapsel/guest/abi"
 )
 
 const testHz = 1000 * microsecond // a tick is a nanosecond
@@ -51,8 +49,8 @@ func serve(timer *Timer) {
 }
 
 const (
-	addrTimer = uintptr(abi.DirectMap + abi.LAPICBase + 0x320)
-	addrCount = uintptr(abi.DirectMap + abi.LAPICBase + 0x380)
+	addrTimer = uintptr(lapicBase + 0x320)
+	addrCount = uintptr(lapicBase + 0x380)
 )
 
 // armedFor takes what the hardware was set to, in microseconds from boot rounded down;
@@ -227,7 +225,7 @@ func TestTimerMeasuresTheCounter(t *testing.T) {
 	for _, hz := range []uint64{24 * microsecond, 2_893_437_001, 5_000_000_000} {
 		newHostCPU(t)
 		timer := &Timer{apic: &localAPIC{}, deadline: true, hz: testHz}
-		addrNow := uintptr(abi.DirectMap + abi.LAPICBase + 0x390)
+		addrNow := uintptr(lapicBase + 0x390)
 		nanos := uint64(0)
 		hostCPU.device[addrNow] = 1<<32 - 1
 		hostCPU.timeRead = func() { // each look takes a microsecond
@@ -248,7 +246,7 @@ func TestTimerMeasuresTheCounter(t *testing.T) {
 func TestTimerMeasuresAnewIfTheCountRanOut(t *testing.T) {
 	newHostCPU(t)
 	timer := &Timer{apic: &localAPIC{}, hz: testHz}
-	addrNow := uintptr(abi.DirectMap + abi.LAPICBase + 0x390)
+	addrNow := uintptr(lapicBase + 0x390)
 	hostCPU.device[addrNow] = 1<<32 - 1
 	timer.startMeasuring()
 	hostCPU.tsc, hostCPU.device[addrNow] = 1e12, 0

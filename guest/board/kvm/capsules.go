@@ -116,6 +116,7 @@ func wireUART(can capability.Set) bool {
 	b := &system
 	b.ports = mmio.NewPorts(abi.PortCOM1, 8, can.Hardware)
 	b.uart.Init(&b.kernel, mmio.NewDevice[uart16550.Registers](&b.ports, can.Hardware))
+	b.machine.BurstSerial(b.uart.Burst())
 	b.components.Serve(abi.IRQCOM1, &b.uart)
 	b.line, b.polling, b.chunk = &b.uart, &b.uart, b.smallChunk[:]
 	return true

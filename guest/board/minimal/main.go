@@ -78,6 +78,7 @@ func (b *board) wire(can capability.Set) {
 	k := &b.kernel
 	b.ports = mmio.NewPorts(abi.PortCOM1, 8, can.Hardware)
 	b.uart.Init(k, mmio.NewDevice[uart16550.Registers](&b.ports, can.Hardware))
+	b.machine.BurstSerial(b.uart.Burst())
 	b.machine.Route(abi.IRQCOM1)
 	b.console.Init(k, &b.uart, b.chunk[:], can.MemoryAllocation)
 	b.alarm.Init(k, &b.machine.Timer, can.MemoryAllocation)

@@ -74,6 +74,9 @@ func (u *UART) Init(k *kernel.Kernel, device mmio.Device[Registers]) {
 	u.deferred.Register(k, u)
 }
 
+// Burst is how many bytes the device takes when its transmitter is empty.
+func (u *UART) Burst() int { return u.burst }
+
 // SetTransmitClient implements hil.Transmitter.
 func (u *UART) SetTransmitClient(client hil.TransmitClient) { u.transmitClient = client }
 

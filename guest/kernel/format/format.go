@@ -19,21 +19,21 @@ type Writer interface {
 // Text has no other use for the percent sign, and at most as many verbs as there are values.
 func Print(w Writer, text string, values ...uint64) {
 	for {
-		n := verb(text)
-		w.WriteString(text[:n])
-		if n == len(text) {
+		at := verb(text)
+		w.WriteString(text[:at])
+		if at == len(text) {
 			return
 		}
 		width := 0
-		for text = text[n+1:]; text[0] <= '9'; text = text[1:] {
-			width = 10*width + int(text[0]-'0')
+		for at++; text[at] <= '9'; at++ {
+			width = 10*width + int(text[at]-'0')
 		}
-		if text[0] == 'x' {
+		if text[at] == 'x' {
 			hexadecimal(w, values[0], width)
 		} else {
 			decimal(w, values[0], width)
 		}
-		text, values = text[1:], values[1:]
+		text, values = text[at+1:], values[1:]
 	}
 }
 
@@ -97,11 +97,16 @@ func Left(w Writer, s string, width int) {
 //
 //go:noinline
 func Text(w Writer, b []byte) {
-	for _, c := range b {
+	chars, n := uint64(0), 0 // n characters, the last in the highest byte
+	for i, c := range b {
 		if c < ' ' || c > '~' {
 			c = '?'
 		}
-		w.WriteChars(uint64(c), 1)
+		chars = chars>>8 | uint64(c)<<56
+		if n++; n == 8 || i == len(b)-1 {
+			w.WriteChars(chars>>(uint(8*(8-n))&63), n)
+			n = 0
+		}
 	}
 }
 

@@ -54,6 +54,7 @@ func TestPrint(t *testing.T) {
 func TestText(t *testing.T) {
 	for _, c := range []struct{ got, want string }{
 		{"plain text ~!", "plain text ~!"}, {"", ""}, {"a\x00\n\x7f\xffz", "a????z"},
+		{"eight of them", "eight of them"}, {"12345678", "12345678"}, {"123456789\n1234567", "123456789?1234567"},
 	} {
 		var out text
 		Text(&out, []byte(c.got))

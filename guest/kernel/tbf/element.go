@@ -1,42 +1,50 @@
 package tbf
 
-import "unicode/utf8"
-
-// element is an element of the header that has a meaning here: an index of
-// elements and of Object.values.
+// element is an element of the header that has a meaning here: an index of elements and of Object.values.
+// An element of Tock's has the number of its type.
 type element int
 
 const (
-	elementMain element = iota
-	elementProgram
-	elementName
-	elementWriteable
-	elementFixedAddresses
-	elementPermissions
-	elementStorage
-	elementKernelVersion
-	elementShortID
-	elementABI
-	elementCount
+	elementMain           = element(TypeMain)
+	elementProgram        = element(TypeProgram)
+	elementName           = element(TypeName)
+	elementWriteable      = element(TypeWriteable)
+	elementFixedAddresses = element(TypeFixedAddresses)
+	elementPermissions    = element(TypePermissions)
+	elementStorage        = element(TypeStorage)
+	elementKernelVersion  = element(TypeKernelVersion)
+	elementShortID        = element(TypeShortID)
+	elementABI            = elementShortID + 1
+	elementCount          = elementABI + 1
 )
 
-// elements says how long the value of each has to be.
+// elements says how long the value of each has to be. What has no field has no meaning here.
 var elements = [elementCount]struct {
-	typ   Type
 	field Field
 	rule  Rule
-	size  uint32
+	size  uint16
 }{
-	elementMain:           {TypeMain, FieldMain, Equal, MainSize},
-	elementProgram:        {TypeProgram, FieldProgram, Equal, ProgramSize},
-	elementName:           {TypeName, FieldName, AtLeast, 0},
-	elementWriteable:      {TypeWriteable, FieldWriteable, MultipleOf, RegionSize},
-	elementFixedAddresses: {TypeFixedAddresses, FieldFixedAddresses, Equal, FixedAddressesSize},
-	elementPermissions:    {TypePermissions, FieldPermissions, AtLeast, 2},
-	elementStorage:        {TypeStorage, FieldStorage, AtLeast, 6},
-	elementKernelVersion:  {TypeKernelVersion, FieldKernelVersion, Equal, KernelVersionSize},
-	elementShortID:        {TypeShortID, FieldShortID, Equal, ShortIDSize},
-	elementABI:            {TypeABI, FieldABI, Equal, ABISize},
+	elementMain:           {FieldMain, Equal, MainSize},
+	elementProgram:        {FieldProgram, Equal, ProgramSize},
+	elementName:           {FieldName, AtLeast, 0},
+	elementWriteable:      {FieldWriteable, MultipleOf, RegionSize},
+	elementFixedAddresses: {FieldFixedAddresses, Equal, FixedAddressesSize},
+	elementPermissions:    {FieldPermissions, AtLeast, 2},
+	elementStorage:        {FieldStorage, AtLeast, 6},
+	elementKernelVersion:  {FieldKernelVersion, Equal, KernelVersionSize},
+	elementShortID:        {FieldShortID, Equal, ShortIDSize},
+	elementABI:            {FieldABI, Equal, ABISize},
+}
+
+// elementOf is the element of a type, and 0, which has no meaning, for a type without.
+func elementOf(typ Type) element {
+	switch {
+	case typ == TypeABI:
+		return elementABI
+	case typ > TypeShortID:
+		return 0
+	}
+	return element(typ)
 }
 
 // parseElements checks the elements of the header, which ends at to, and notes where their
@@ -46,9 +54,11 @@ func (o *Object) parseElements(wrong *Error, at, to uint32, field Field) bool {
 	for n := uint64(1); to-at >= elementHead; n++ {
 		typ, size := head(o.data, at)
 		value := span{at + elementHead, size}
-		// A header has less than MaxFooters elements.
-		if !wrong.check(field, AtMost, at, value.end(), uint64(to)) || !wrong.check(FieldFooters, AtMost, at, n, MaxFooters) {
-			return false
+		if end := value.end(); end > uint64(to) {
+			return wrong.check(field, AtMost, at, end, uint64(to))
+		}
+		if n > MaxFooters { // a header has less elements
+			return wrong.check(FieldFooters, AtMost, at, n, MaxFooters)
 		}
 		if field == FieldElement && !o.addElement(wrong, typ, value) || field == FieldFooter && !o.checkFooter(wrong, typ, value) {
 			return false
@@ -66,18 +76,16 @@ func head(b []byte, at uint32) (typ Type, size uint32) {
 
 // addElement checks the value of an element, and notes where it is, unless it is a second one.
 func (o *Object) addElement(wrong *Error, typ Type, value span) bool {
-	for i := range elements {
-		e := &elements[i]
-		if e.typ != typ {
-			continue
-		}
-		if !o.checkLength(wrong, e.field, e.rule, value, e.size) || !o.checkValue(wrong, element(i), value) {
-			return false
-		}
-		if !o.has(element(i)) {
-			o.values[i] = value
-		}
-		break
+	e := elementOf(typ)
+	want := &elements[e]
+	if want.field == NoField {
+		return true
+	}
+	if !o.checkLength(wrong, want.field, want.rule, value, uint32(want.size)) || !o.checkValue(wrong, e, value) {
+		return false
+	}
+	if noted := &o.values[e]; noted.at == 0 {
+		*noted = value
 	}
 	return true
 }
@@ -102,24 +110,49 @@ func (o *Object) checkLength(wrong *Error, field Field, rule Rule, value span, w
 	return wrong.check(field, rule, value.at-2, uint64(value.size), uint64(want))
 }
 
-// checkName wants printable UTF-8: names go to terminals, so that no control
-// character may pass.
+// checkName wants printable UTF-8 (RFC 3629): names go to terminals, so that no control
+// character may pass. It goes through the bytes one by one, so that no index is masked.
 func (o *Object) checkName(wrong *Error, value span) bool {
-	name := o.bytes(value)
-	for i := 0; i < len(name); {
-		if c := name[i]; c >= 0x20 && c < 0x7f {
-			i++
-			continue
+	at, first := 0, byte(0) // of the character that is read
+	char, left := uint32(0), 0
+	printable := true
+	for i, c := range o.bytes(value) {
+		if left == 0 {
+			at, first = i, c
+			switch {
+			case c >= ' ' && c <= '~':
+				continue
+			case c >= 0xf0:
+				char, left = uint32(c&0x0f), 3
+			case c >= 0xe0:
+				char, left = uint32(c&0x0f), 2
+			case c >= 0xc0:
+				char, left = uint32(c&0x1f), 1
+			default:
+				printable = false
+			}
+		} else {
+			left--
+			char = char<<6 | uint32(c&0x3f)
+			printable = c&0xc0 == 0x80 && (left > 0 || printableChar(char, first))
 		}
-		r, size := utf8.DecodeRune(name[i:])
-		invalid := r == utf8.RuneError && size == 1
-		control := r < 0x20 || r >= 0x7f && r < 0xa0
-		if invalid || control {
-			return wrong.check(FieldName, Printable, value.at+uint32(i), uint64(name[i]), 0)
+		if !printable {
+			break
 		}
-		i += size
 	}
-	return true
+	return printable && left == 0 || wrong.check(FieldName, Printable, value.at+uint32(at), uint64(first), 0)
+}
+
+// printableChar reports whether a character is what its first byte, which is above 0xbf, announces, no half of another
+// one, and no control character.
+func printableChar(char uint32, first byte) bool {
+	switch {
+	case first < 0xe0:
+		return char >= 0xa0
+	case first < 0xf0:
+		return char >= 0x800 && char>>11 != 0xd800>>11
+	}
+	return char >= 0x1_0000 && char <= 0x10_ffff
 }
 
 // checkStorage wants two lists that fit and have at most MaxStorageIDs entries.
@@ -150,15 +183,18 @@ func (o *Object) loadProgram(wrong *Error) bool {
 		return true
 	}
 	start, at, header := &o.start, o.values[e].at, uint64(o.headerSize)
-	entry := header + uint64(o.word(e, 0))
-	protected := header + uint64(o.word(e, 4))
+	value := o.data[at:]
+	main := (*[MainSize]byte)(value)
+	entry := header + uint64(number(main[:4]))
+	protected := header + uint64(number(main[4:8]))
 	start.InitOffset = uint32(entry)
 	start.ProtectedSize = uint32(protected)
-	start.MinimumRAM = o.word(e, 8)
+	start.MinimumRAM = number(main[8:])
 	start.BinaryEnd = o.Size()
 	if e == elementProgram {
-		start.BinaryEnd = o.word(e, 12)
-		start.Version = o.word(e, 16)
+		program := (*[ProgramSize]byte)(value)
+		start.BinaryEnd = number(program[12:16])
+		start.Version = number(program[16:])
 	}
 	end, size := uint64(start.BinaryEnd), uint64(o.Size())
 	wrong.check(FieldBinaryEnd, AtMost, at+12, end, size)

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -286,4 +288,36 @@ func program20(init, trailer, ram, end uint32) []byte {
 
 func region(offset, size uint32) []byte {
 	return element(tbf.TypeWriteable, words(offset, size))
+}
+
+// A name is refused where package unicode/utf8 finds no character, or a control character.
+func TestNamesAsUTF8HasThem(t *testing.T) {
+	edges := []byte{0, 'a', 0x7f, 0x80, 0x87, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xff}
+	for first := range 256 {
+		for _, second := range edges {
+			for _, third := range edges {
+				for _, fourth := range edges {
+					name := []byte{byte(first), second, third, fourth}
+					_, wrong := tbf.Parse(assemble(element(tbf.TypeName, string(name))))
+					if at := notPrintable(name); at >= 0 {
+						require.Equal(t, tbf.Error{Field: tbf.FieldName, Rule: tbf.Printable, Offset: uint32(20 + at), Got: uint64(name[at])}, wrong, "%x", name)
+					} else {
+						require.NotEqual(t, tbf.FieldName, wrong.Field, "%x", name)
+					}
+				}
+			}
+		}
+	}
+}
+
+// notPrintable is where the first character that is none, or a control character, begins, or -1.
+func notPrintable(name []byte) int {
+	for i := 0; i < len(name); {
+		r, size := utf8.DecodeRune(name[i:])
+		if r == utf8.RuneError && size == 1 || unicode.IsControl(r) {
+			return i
+		}
+		i += size
+	}
+	return -1
 }

@@ -155,7 +155,8 @@ func (u *Unwinder) add(pc uint64, f frame) bool {
 	if !u.machine.Place(pc, &u.place) {
 		return false
 	}
-	n := u.trace.Add(pc, u.place.Function.Prefix, u.place.Function.Rest, u.components)
+	name := &u.place.Function
+	n := u.trace.Add(pc, name.Prefix, name.Type, name.Rest, u.components)
 	if n < 0 {
 		return false
 	}
@@ -167,7 +168,7 @@ func (u *Unwinder) add(pc uint64, f frame) bool {
 // instruction of one that keeps a frame pointer (PUSHQ BP; MOVQ SP, BP), and in a thunk of a call through a register. Or it is in a function
 // of the kernel, also where the compiler put that into a function of another: it would be cut.
 func (u *Unwinder) inTransit(pc uint64) bool {
-	const thunk = ".retpoline"
+	const thunk = "retpoline"
 	if !u.machine.Place(pc, &u.place) || u.place.File.Prefix == "kapsel/guest/kernel" {
 		return true
 	}

@@ -25,13 +25,13 @@ const (
 )
 
 var functions = map[uint64]functab.Place{
-	loop:       {Function: functab.Name{Prefix: "kapsel/guest/kernel", Rest: ".(*Kernel).loop"}, File: functab.Name{Prefix: "kapsel/guest/kernel"}},
-	systemCall: {Function: functab.Name{Prefix: "kapsel/guest/kernel", Rest: ".SystemCall"}, File: functab.Name{Prefix: "kapsel/guest/kernel"}},
-	command:    {Function: functab.Name{Prefix: "kapsel/guest/capsules/probe", Rest: ".(*Probe).Command"}, File: functab.Name{Prefix: "kapsel/guest/capsules/probe"}},
-	deep:       {Function: functab.Name{Prefix: "kapsel/guest/capsules/probe", Rest: ".deep"}, File: functab.Name{Prefix: "kapsel/guest/capsules/probe"}},
-	move:       {Function: functab.Name{Prefix: "runtime", Rest: ".memmove"}, NoFrame: true},
-	thunk:      {Function: functab.Name{Prefix: "runtime", Rest: ".retpolineAX"}, NoFrame: true},
-	inlined:    {Function: functab.Name{Prefix: "kapsel/guest/capsules/probe", Rest: ".deep"}, File: functab.Name{Prefix: "kapsel/guest/kernel"}},
+	loop:       {Function: functab.Name{Prefix: "kapsel/guest/kernel", Type: ".(*Kernel).", Rest: "loop"}, File: functab.Name{Prefix: "kapsel/guest/kernel"}},
+	systemCall: {Function: functab.Name{Prefix: "kapsel/guest/kernel", Type: ".", Rest: "SystemCall"}, File: functab.Name{Prefix: "kapsel/guest/kernel"}},
+	command:    {Function: functab.Name{Prefix: "kapsel/guest/capsules/probe", Type: ".(*Probe).", Rest: "Command"}, File: functab.Name{Prefix: "kapsel/guest/capsules/probe"}},
+	deep:       {Function: functab.Name{Prefix: "kapsel/guest/capsules/probe", Type: ".", Rest: "deep"}, File: functab.Name{Prefix: "kapsel/guest/capsules/probe"}},
+	move:       {Function: functab.Name{Prefix: "runtime", Type: ".", Rest: "memmove"}, NoFrame: true},
+	thunk:      {Function: functab.Name{Prefix: "runtime", Type: ".", Rest: "retpolineAX"}, NoFrame: true},
+	inlined:    {Function: functab.Name{Prefix: "kapsel/guest/capsules/probe", Type: ".", Rest: "deep"}, File: functab.Name{Prefix: "kapsel/guest/kernel"}},
 }
 
 // A stack is a kernel's stack from address base on, and code.
