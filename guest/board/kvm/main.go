@@ -136,7 +136,7 @@ func main() {
 		b.started = true
 		b.processConsole.Start()
 	}
-	if b.hasConsole || made("loadport") { // somebody can boot or load tasks when none can run
+	if (b.hasConsole || made("loadport")) && !b.injection.asked() { // somebody can boot or load tasks when none can run
 		b.kernel.RunForever(can.MainLoop)
 	}
 	b.kernel.Run(can.MainLoop)
