@@ -13,6 +13,9 @@ type Component struct {
 	Init func(can capability.Set) bool
 	// Clear makes the capsule's state what it was before Init.
 	Clear func()
+	// Fell gives up what the kernel keeps for the capsule, when that has failed: from the main loop, before it is made anew, if it is. It is
+	// nil if there is nothing.
+	Fell func()
 	// Ready reports whether Init can be called by now. It is nil for a capsule that waits for nothing.
 	Ready func() bool
 	// Debug says that the kernel's messages go through the capsule.

@@ -144,9 +144,12 @@ func (c *Components) enlist(i int) {
 }
 
 // tell tells the tasks that have a component's grants of each operation that may have ended with it: a task that waits for the upcall that
-// ends one, has a function for it, or is owed it.
+// ends one, has a function for it, or is owed it. What the kernel keeps for the component is given up.
 func (c *Components) tell(i int) {
 	k, p := c.kernel, &c.list[i]
+	if p.Fell != nil {
+		p.Fell()
+	}
 	for n := p.grants.from; n < p.grants.to; n++ {
 		s := k.allSlots[n]
 		for _, t := range k.tasks[:k.loaded] {

@@ -139,7 +139,7 @@ func users(t *testing.T, capsule string) map[string]bool {
 
 var (
 	hitLine    = regexp.MustCompile(`(?m)^inject: point (\d+) (\d+)$`)
-	failedLine = regexp.MustCompile(`(?m)^kapsel: capsule (\w+) failed: (.*)$`)
+	failedLine = regexp.MustCompile(`kapsel: capsule (\w+) failed: `)
 	fallenLine = regexp.MustCompile(`(?m)^  with it fall (.*)$`)
 	taskLine   = regexp.MustCompile(`(?m)^ *\d+ +(\w+) +(\w+)(?: +\d+){4}  (?:exit with code (\d+)|.*)$`)
 )

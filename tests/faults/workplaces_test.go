@@ -27,7 +27,8 @@ type workplace struct {
 	furnish func(*testing.T, *machine.Guest)
 }
 
-// workplaces are the machines: one with devices, and one that is typed at and given tasks meanwhile. That has a GPIO board where the accelerator has one.
+// workplaces are the machines: one with devices, one that is typed at and given tasks meanwhile, with a GPIO board where the accelerator has one, and one
+// whose console is another device.
 func workplaces(t *testing.T) []*workplace {
 	operated := &workplace{tasks: map[string][]string{
 		"types":    {"console"},
@@ -51,9 +52,11 @@ func workplaces(t *testing.T) []*workplace {
 		"finds":   {"ipc"},
 		"flashes": {"appflash"},
 		"frames":  {"ethernettap"},
+		"hears":   {"ethernettap", "alarm"},
+		"joins":   {"console", "ethernettap", "buzzer", "textscreen"},
 		"keeps":   {"nonvolatile"},
 		"keys":    {"kvstore"},
-		"looks":   {"processinfo", "readonlystate"},
+		"looks":   {"processinfo", "readonlystate", "alarm"},
 		"prints":  {"console", "lowleveldebug"},
 		"reads":   {"console"},
 		"samples": {"adc"},
@@ -61,7 +64,11 @@ func workplaces(t *testing.T) []*workplace {
 		"shows":   {"textscreen"},
 		"sums":    nil,
 		"turns":   {"ipc", "alarm", "processinfo"},
-	}, furnish: equip}, operated}
+	}, furnish: equip}, operated, {tasks: map[string][]string{
+		"prints": {"console", "lowleveldebug"},
+		"types":  {"console"},
+		"sums":   nil,
+	}, furnish: connect}}
 }
 
 // equip gives a machine each device that the kernel has a driver for.
@@ -101,6 +108,12 @@ func operate(t *testing.T, g *machine.Guest) {
 	if board(t) {
 		g.Devices = append(g.Devices, vmm.GPIO{Board: tied(t)})
 	}
+}
+
+// connect gives a machine a console device, at which somebody types.
+func connect(_ *testing.T, g *machine.Guest) {
+	g.Devices = []vmm.Device{vmm.Console{}}
+	g.Input = &typist{rest: []byte(labour.Typed)}
 }
 
 // A typist types a line each time that the process console asks for one, or has not done so for a while.
