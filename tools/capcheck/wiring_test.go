@@ -181,3 +181,52 @@ func TestUpcallsSayWhatTheyEnd(t *testing.T) {
 		assert.Equal(t, c.breach, strings.Contains(errs, "guest/capsules/led/counts.go:5: SlotCounts without Ends: "+string(ruleEnds)), "%s: %s", c.fields, errs)
 	}
 }
+
+// TestCopiesOfTasks: a capsule that copies a task, or what holds one, is a breach.
+func TestCopiesOfTasks(t *testing.T) {
+	const task = "package kernel\n\ntype Task struct{ object []byte }\n\nfunc (t *Task) ID() int { return 0 }\n"
+	const text = `package led
+
+import "kapsel/guest/kernel"
+
+type viewer struct {
+	seen, other kernel.Task
+	all         [2]kernel.Task
+}
+
+func (v viewer) look() {}
+
+func take(any, *kernel.Task) {}
+
+func (v *viewer) use() int {
+	STATEMENT
+	return v.seen.ID()
+}
+`
+	for _, c := range []struct{ statement, breach string }{
+		{"take(nil, &v.seen)", ""},
+		{"v.seen = kernel.Task{}", ""},
+		{"*v = viewer{}", ""},
+		{"p := &v.seen; p.ID()", ""},
+		{"v.other = v.seen", "a copy of kapsel/guest/kernel.Task"},
+		{"copied := v.seen; copied.ID()", "a copy of kapsel/guest/kernel.Task"},
+		{"p := &v.seen; v.other = (*p)", "a copy of kapsel/guest/kernel.Task"},
+		{"var copied = *v; _ = &copied", "a copy of viewer"},
+		{"v.all = [2]kernel.Task{v.seen, {}}", "a copy of kapsel/guest/kernel.Task"},
+		{"*v = viewer{other: v.seen}", "a copy of kapsel/guest/kernel.Task"},
+		{"take(v.seen, nil)", "a copy of kapsel/guest/kernel.Task"},
+		{"for _, each := range &v.all { each.ID() }", "a copy of each element in each"},
+		{"v.look()", "a copy as receiver of look"},
+		{"func() kernel.Task { return v.seen }()", "a copy of kapsel/guest/kernel.Task"},
+	} {
+		_, _, errs := checkTree(t, map[string]string{
+			"guest/kernel/task.go":         task,
+			"guest/capsules/led/viewer.go": strings.Replace(text, "STATEMENT", c.statement, 1),
+		})
+		if c.breach == "" {
+			assert.NotContains(t, errs, string(ruleCopy), c.statement)
+		} else {
+			assert.Contains(t, errs, "guest/capsules/led/viewer.go:15: "+c.breach+": "+string(ruleCopy), c.statement)
+		}
+	}
+}
