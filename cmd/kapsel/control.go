@@ -123,10 +123,18 @@ func controlCommand(command string, args []string, std stdio) (int, error) {
 			err = func(path string) error { return loadTasks(client, path, objects[path], std.out) }
 		}
 		if err := err(name); err != nil {
-			return statusFailed, fmt.Errorf("%q: %w", name, err)
+			return refusal(err), fmt.Errorf("%q: %w", name, err)
 		}
 	}
 	return 0, nil
+}
+
+// refusal is the status for an error: the kernel's answer, or that there was none.
+func refusal(err error) int {
+	if _, answered := errors.AsType[abi.ErrorCode](err); answered {
+		return statusRefused
+	}
+	return statusFailed
 }
 
 // loadTasks loads the tasks of a file.

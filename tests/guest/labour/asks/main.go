@@ -35,8 +35,8 @@ func main() {
 		if err := task.NotifyService(service); err != nil {
 			return err
 		}
-		for n := 0; n < 300 && !(answered && labour.Answered(page, i)); n++ {
-			task.YieldUntil(task.Now() + 2000)
+		for n := 0; n < 100 && !(answered && labour.Answered(page, i)); n++ {
+			task.YieldUntil(task.Now() + 10_000)
 		}
 		switch {
 		case !answered || !labour.Answered(page, i):

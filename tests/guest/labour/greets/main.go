@@ -21,7 +21,7 @@ func main() {
 				last = found
 				return nil
 			}
-			task.Sleep(2)
+			task.Sleep(5)
 		}
 		task.Exit(labour.Gone) // there are no more
 		return abi.FAIL

@@ -31,7 +31,7 @@ func main() {
 			return err
 		}
 		for labour.Alive("asks") {
-			task.YieldUntil(task.Now() + 2000)
+			task.YieldUntil(task.Now() + 20_000)
 		}
 		return nil
 	})
