@@ -40,7 +40,7 @@ type AppLoader struct {
 	kernel   *kernel.Kernel
 	loader   *kernel.Loader
 	tasks    capability.TaskManagement
-	everyone bool // may use it; else those whose objects list it
+	everyone bool                         // may use it; else those whose objects list it
 	grant    kernel.Grant[kernel.Pending] // the upcall that the loader is to cause
 
 	owner  kernel.TaskID // who uses it, of a stage other than free
