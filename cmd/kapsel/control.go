@@ -118,7 +118,7 @@ func controlCommand(command string, args []string, std stdio) (int, error) {
 	}
 	defer client.Close()
 	if err := ask(client); err != nil {
-		return statusFailed, err
+		return refusal(err), err
 	}
 	return 0, nil
 }
@@ -160,6 +160,14 @@ func forEach(names []string, f func(string) error) error {
 		}
 	}
 	return nil
+}
+
+// refusal is the status for an error: the kernel's answer, or that there was none.
+func refusal(err error) int {
+	if _, answered := errors.AsType[abi.ErrorCode](err); answered {
+		return statusRefused
+	}
+	return statusFailed
 }
 
 // loadTasks loads the tasks of a file.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"kapsel/guest/abi"
 )
 
 // TestControlArguments: what is wrong with the line is said before anything is done.
@@ -37,6 +41,12 @@ func TestControlArguments(t *testing.T) {
 		assert.Contains(t, said.String(), tt.said, "%q", tt.args)
 		assert.Empty(t, out.String())
 	}
+}
+
+// TestRefusal: what the kernel refuses is another failure than that nobody answers.
+func TestRefusal(t *testing.T) {
+	assert.Equal(t, statusRefused, refusal(fmt.Errorf("there is no task of that name (%w)", abi.NODEVICE)))
+	assert.Equal(t, statusFailed, refusal(errors.New("the machine has ended")))
 }
 
 // TestPrintable: what a guest calls a task does nothing to the terminal.

@@ -119,7 +119,7 @@ func TestHelpTellsTheGuestsStatuses(t *testing.T) {
 	for _, want := range []string{
 		"\n  1 to 99    the first task's exit code that is not 0 (above 99 or below 0: 99)\n",
 		"\n  103        there was no task to run\n",
-		"\n  104 to 127 reserved for the guest, but 122 to 125 are the monitor's\n",
+		"\n  105 to 127 reserved for the guest, but 122 to 125 are the monitor's\n",
 		"tasks that are skipped at load do not count",
 	} {
 		assert.Contains(t, helpText, want)

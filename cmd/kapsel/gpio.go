@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -83,7 +82,7 @@ func (o *gpioOptions) press() func(button int) {
 
 // open has the changes of the board written, from standard error's to a file, and its script played. Once the machine has ended close
 // says what failed of that.
-func (o *gpioOptions) open(ctx context.Context, std io.Writer) (close func() error, err error) {
+func (o *gpioOptions) open(ctx context.Context, std stdio) (close func() error, err error) {
 	if o.board == nil {
 		return func() error { return nil }, nil
 	}
@@ -91,15 +90,15 @@ func (o *gpioOptions) open(ctx context.Context, std io.Writer) (close func() err
 		return nil, fmt.Errorf("--gpio script=%s: %w", o.script, err)
 	}
 	if o.json == "" {
-		o.board.Watch(func(c gpio.Change) { fmt.Fprintf(std, "gpio: %v\n", c) })
+		o.board.Watch(func(c gpio.Change) { fmt.Fprintf(std.err, "gpio: %v\n", c) })
 		return o.end, nil
 	}
 	if o.json == "-" {
-		w := newChanges(std)
+		w := newChanges(std.err)
 		o.board.Watch(w.write)
 		return func() error { return errors.Join(o.end(), w.err) }, nil
 	}
-	file, err := openPlain(o.json, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
+	file, err := std.outputs.open(o.json)
 	if err != nil {
 		return nil, fmt.Errorf("--gpio json=%s: %w", o.json, err)
 	}

@@ -19,7 +19,7 @@ import (
 func played(t *testing.T, o gpioOptions, std *bytes.Buffer) error {
 	t.Helper()
 	o.board = gpio.NewBoard(boardLEDs, boardButtons, boardPins)
-	closeGPIO, err := o.open(t.Context(), std)
+	closeGPIO, err := o.open(t.Context(), stdio{err: std, outputs: &outputs{}})
 	require.NoError(t, err)
 	o.board.Connect(func(int, bool) {})
 	o.board.Output(1, true)
@@ -88,6 +88,26 @@ func TestUnusableGPIO(t *testing.T) {
 			assert.Empty(t, stdout.String())
 			assertOneLine(t, stderr.String(), test.want)
 		})
+	}
+}
+
+// TestRefusedRunLeavesFiles: a command line that is refused, whichever flag is wrong, has emptied no file and made none.
+func TestRefusedRunLeavesFiles(t *testing.T) {
+	values := file(t, "values", []byte("kept"))
+	for _, wrong := range [][]string{
+		{"--gpio=json=" + values + ",script=/nowhere/script"},
+		{"--gpio=json=" + values, "--port", "last,in=/nowhere/in"},
+		{"--gpio=json=/nowhere/changes"},
+		{"--port", "a,out=" + values, "--screen", "/nowhere/screen"},
+	} {
+		fresh := filepath.Join(t.TempDir(), "fresh")
+		cmd, _, _ := kapsel(t, append([]string{"run", "--accel", "kvm", imageFile(t, codeSpin), "--dac", fresh, "--port", "b,out=" + values}, wrong...)...)
+		cmd.Run()
+		assert.NotZero(t, cmd.ProcessState.ExitCode())
+		text, err := os.ReadFile(values)
+		require.NoError(t, err)
+		assert.Equal(t, "kept", string(text), wrong)
+		assert.NoFileExists(t, fresh, wrong)
 	}
 }
 

@@ -208,7 +208,8 @@ exit status of run, the guest's own first; tasks that are skipped at load do not
   101        the kernel panicked
   102        the kernel could not boot
   103        there was no task to run
-  104 to 127 reserved for the guest, but 122 to 125 are the monitor's
+  104        every task ended with exit code 0, but a capsule that failed stayed off
+  105 to 127 reserved for the guest, but 122 to 125 are the monitor's
 exit status of run, the monitor's own:
   2          the command line, the image or a device cannot be used, which is said in one
              line; a task's exit code may be 2 as well
@@ -219,8 +220,8 @@ exit status of run, the monitor's own:
   125        the monitor, QEMU or the host failed, or the guest's processor shut down or was reset
   130        left with Ctrl-A x; in general 128+n when ended by signal n
 exit status of load, of unload, of tasks, of pause, of resume, of kill, of save and of restore:
-  0; 2 if the command line or a file cannot be used; 125 if the machine cannot be reached or
-  refuses, for a reason that its console has in full
+  0; 1 if the kernel refuses, as where no task has that name; 2 if the command line or a file
+  cannot be used; 125 if the machine cannot be reached
 exit status of bench:
   0, or 1 if a path does not stand as in the golden file; 2, 124, 125 and 128+n as of run
 exit status of disk:

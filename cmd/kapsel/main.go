@@ -18,6 +18,7 @@ import (
 const (
 	statusWorse      = 1   // of bench: a path is worse than its golden count
 	statusLost       = 1   // of disk show: there is damage by which data is lost
+	statusRefused    = 1   // of load and unload: the kernel does not do it
 	statusUsage      = 2   // the command line, the image or the disk cannot be used
 	statusHung       = 122 // the kernel hangs, and the watchdog could not make it panic
 	statusBreakpoint = 123 // stopped at a --break
@@ -32,6 +33,7 @@ type stdio struct {
 	in       *os.File
 	out, err io.Writer
 	hurry    func() // err waits for its reader no longer
+	outputs  *outputs
 }
 
 func main() {

@@ -100,11 +100,13 @@ func (f portFlag) Set(text string) error {
 			return vmm.Port{Input: conn, Output: conn}, conn, nil
 		})
 	}
-	return f.ports.add(name, confine.Options{}, func(context.Context, stdio) (vmm.Port, io.Closer, error) { return openFiles(words["in"], words["out"]) })
+	return f.ports.add(name, confine.Options{}, func(_ context.Context, std stdio) (vmm.Port, io.Closer, error) {
+		return openFiles(std.outputs, words["in"], words["out"])
+	})
 }
 
 // openFiles connects a port with files, of which each may be "".
-func openFiles(in, out string) (p vmm.Port, c io.Closer, err error) {
+func openFiles(outputs *outputs, in, out string) (p vmm.Port, c io.Closer, err error) {
 	var files closers
 	if in != "" {
 		file, err := openPlain(in, os.O_RDONLY)
@@ -115,7 +117,7 @@ func openFiles(in, out string) (p vmm.Port, c io.Closer, err error) {
 		p.Input = file
 	}
 	if out != "" {
-		file, err := openOut(in, out)
+		file, err := openOut(outputs, in, out)
 		if err != nil {
 			files.Close()
 			return p, nil, err
@@ -126,14 +128,14 @@ func openFiles(in, out string) (p vmm.Port, c io.Closer, err error) {
 	return p, files, nil
 }
 
-// openOut opens a file to write to, which is emptied, unless it is the one that is read.
-func openOut(in, out string) (*os.File, error) {
+// openOut opens a file to write to, which is to be emptied, unless it is the one that is read.
+func openOut(outputs *outputs, in, out string) (*os.File, error) {
 	read, err1 := os.Stat(in)
 	written, err2 := os.Stat(out)
 	if err1 == nil && err2 == nil && read.Mode().IsRegular() && os.SameFile(read, written) {
 		return nil, fmt.Errorf("%q: want another file than the one that is read, which would be emptied", out)
 	}
-	return openPlain(out, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
+	return outputs.open(out)
 }
 
 // openPlain opens a file, or a terminal or such: what opens at once.
@@ -143,6 +145,49 @@ func openPlain(path string, flags int) (*os.File, error) {
 		return nil, fmt.Errorf("%q: want a file or a terminal; what another program serves is connected by unix=PATH", path)
 	}
 	return os.OpenFile(path, flags, 0o666)
+}
+
+// outputs are files that a command writes to. What they held is there until the command can begin: if it is refused, nothing has changed.
+type outputs struct{ files []outFile }
+
+type outFile struct {
+	*os.File
+	path string
+	made bool // the file was not there before
+}
+
+// open opens a file to write to, or a terminal or such.
+func (o *outputs) open(path string) (*os.File, error) {
+	_, err := os.Lstat(path)
+	made := errors.Is(err, fs.ErrNotExist)
+	file, err := openPlain(path, os.O_WRONLY|os.O_CREATE)
+	if err == nil {
+		o.files = append(o.files, outFile{file, path, made})
+	}
+	return file, err
+}
+
+// begin empties the files.
+func (o *outputs) begin() error {
+	for _, f := range o.files {
+		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		if err := f.Truncate(0); err != nil {
+			return err
+		}
+	}
+	o.files = nil
+	return nil
+}
+
+// refuse takes the files away again that were made, unless the command has begun.
+func (o *outputs) refuse() {
+	for _, f := range o.files {
+		if f.made {
+			os.Remove(f.path)
+		}
+	}
 }
 
 // closers are closed together.
@@ -162,7 +207,7 @@ type fileFlag struct {
 	ports   *namedPorts
 	name    string
 	needs   confine.Options
-	connect func(ctx context.Context, path string) (vmm.Port, io.Closer, error)
+	connect func(ctx context.Context, std stdio, path string) (vmm.Port, io.Closer, error)
 }
 
 func (f fileFlag) String() string { return "" }
@@ -172,11 +217,11 @@ func (f fileFlag) Set(path string) error {
 	if path == "" {
 		return errors.New("want FILE")
 	}
-	return f.ports.add(f.name, f.needs, func(ctx context.Context, _ stdio) (vmm.Port, io.Closer, error) { return f.connect(ctx, path) })
+	return f.ports.add(f.name, f.needs, func(ctx context.Context, std stdio) (vmm.Port, io.Closer, error) { return f.connect(ctx, std, path) })
 }
 
 // connectADC makes a converter of a file.
-func connectADC(ctx context.Context, path string) (vmm.Port, io.Closer, error) {
+func connectADC(ctx context.Context, _ stdio, path string) (vmm.Port, io.Closer, error) {
 	adc, err := peripheral.OpenADC(ctx, path)
 	if err != nil {
 		return vmm.Port{}, nil, err
@@ -185,13 +230,13 @@ func connectADC(ctx context.Context, path string) (vmm.Port, io.Closer, error) {
 }
 
 // connectDAC has a file take the values.
-func connectDAC(_ context.Context, path string) (vmm.Port, io.Closer, error) {
-	return openFiles("", path)
+func connectDAC(_ context.Context, std stdio, path string) (vmm.Port, io.Closer, error) {
+	return openFiles(std.outputs, "", path)
 }
 
 // connectScreen shows the screen on a terminal, or keeps its rows in a file.
-func connectScreen(_ context.Context, path string) (vmm.Port, io.Closer, error) {
-	file, err := openPlain(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
+func connectScreen(_ context.Context, std stdio, path string) (vmm.Port, io.Closer, error) {
+	file, err := std.outputs.open(path)
 	if err != nil {
 		return vmm.Port{}, nil, err
 	}

@@ -45,8 +45,10 @@ func connect(t *testing.T, std stdio, args ...string) (vmm.Ports, error) {
 	t.Helper()
 	o, err := parseRun(append(args, "i"))
 	require.NoError(t, err)
+	std.outputs = &outputs{}
 	ports, end, err := o.ports.connect(t.Context(), std)
 	if err == nil {
+		require.NoError(t, std.outputs.begin())
 		t.Cleanup(end)
 		assert.Equal(t, o.devices[len(o.devices)-1].String(), ports.String())
 	}

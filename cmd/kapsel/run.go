@@ -84,6 +84,8 @@ func (o *runOptions) run(ctx context.Context, leave context.CancelCauseFunc, std
 	if accel == accelQEMU && len(o.breaks) > 0 {
 		return statusUsage, usageError{fmt.Errorf("--break needs KVM, and QEMU is used here (%s): use gdb instead, as README.md shows under Debug", why)}
 	}
+	std.outputs = &outputs{}
+	defer std.outputs.refuse()
 	if len(o.ports) > 0 {
 		ports, end, err := o.ports.connect(ctx, std)
 		if err != nil {
@@ -92,7 +94,7 @@ func (o *runOptions) run(ctx context.Context, leave context.CancelCauseFunc, std
 		defer end()
 		config.Devices[len(config.Devices)-1] = ports
 	}
-	closeGPIO, err := o.gpio.open(ctx, std.err)
+	closeGPIO, err := o.gpio.open(ctx, std)
 	if err != nil {
 		return statusUsage, usageError{err}
 	}
@@ -212,6 +214,9 @@ func (o *runOptions) boot(ctx context.Context, accel accelerator, c vmm.Config, 
 		return statusFailed, err
 	}
 	defer m.Close()
+	if err := std.outputs.begin(); err != nil {
+		return statusFailed, err
+	}
 	if err := o.confineFor(m, c, std.in); err != nil {
 		return statusFailed, err
 	}
@@ -245,6 +250,9 @@ func (o *runOptions) advised(accel accelerator, failure error) error {
 func outcome(exit vmm.Exit, failure, cause error) (int, error) {
 	switch exit.Reason {
 	case vmm.GuestExit:
+		if exit.Status == abi.ExitCapsule {
+			return exit.Status, errors.New("every task ended with exit code 0, but a capsule failed and stayed off: the console says which")
+		}
 		return exit.Status, nil
 	case vmm.Shutdown, vmm.Reset:
 		return statusFailed, errors.New(exit.String())

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"kapsel/guest/abi"
 	"kapsel/vmm"
 	"kapsel/vmm/qemu"
 )
@@ -25,6 +26,7 @@ func TestOutcome(t *testing.T) {
 		{"guest's status", vmm.Exit{Reason: vmm.GuestExit, Status: 101}, nil, nil, 101, ""},
 		{"guest's status as one of ours", vmm.Exit{Reason: vmm.GuestExit, Status: 124}, nil, nil, 124, ""},
 		{"guest ends as the time does", vmm.Exit{Reason: vmm.GuestExit, Status: 3}, nil, errTimeout, 3, ""},
+		{"a capsule off", vmm.Exit{Reason: vmm.GuestExit, Status: abi.ExitCapsule}, nil, nil, 104, "a capsule failed and stayed off: the console says which"},
 		{"triple fault", vmm.Exit{Reason: vmm.Shutdown}, nil, nil, 125, "triple fault"},
 		{"breakpoint", vmm.Exit{Reason: vmm.Breakpoint, Address: 0x400028e0}, nil, nil, 123, "breakpoint at 0x400028e0"},
 		{"hung", vmm.Exit{Reason: vmm.Hung}, nil, nil, 122, "the kernel hangs"},

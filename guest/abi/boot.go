@@ -82,6 +82,7 @@ const (
 	ExitPanic     = 101 // the kernel panicked
 	ExitBadBoot   = 102 // the kernel cannot use what the monitor handed it
 	ExitNoTask    = 103 // there was no task that may run
+	ExitCapsule   = 104 // every task terminated with completion code 0, but a capsule that failed stayed off
 )
 
 // The image's ELF note by which a monitor knows that it may enter by the direct door:

@@ -1,6 +1,9 @@
 package kernel
 
-import "kapsel/guest/kernel/capability"
+import (
+	"kapsel/guest/kernel/capability"
+	"kapsel/guest/kernel/format"
+)
 
 // Component is one line of a board's list of capsules: one that may fail without the rest, what it needs, and how it is made.
 type Component struct {
@@ -13,6 +16,9 @@ type Component struct {
 	Init func(can capability.Set) bool
 	// Clear makes the capsule's state what it was before Init.
 	Clear func()
+	// Fell gives up what the kernel keeps for the capsule, when that has failed: from the main loop, before it is made anew, if it is. It is
+	// nil if there is nothing.
+	Fell func()
 	// Ready reports whether Init can be called by now. It is nil for a capsule that waits for nothing.
 	Ready func() bool
 	// Debug says that the kernel's messages go through the capsule.
@@ -47,6 +53,7 @@ type Components struct {
 	fallen   uint64 // failed, or fell with one that did
 	untold   uint64 // of the fallen, those of which tasks are not told yet
 	off      uint64 // of the fallen, those that stay so
+	waits    bool   // of the fallen, some wait for something to be made anew
 	contains bool   // a failure is the capsule's; else it ends the machine
 	policy   FailurePolicy
 	restarts uint32 // of each
@@ -205,14 +212,22 @@ func (c *Components) Interrupt(line int) {
 	if d := c.lines[uint(line)%maxLines].driver; d != nil {
 		d.HandleInterrupt()
 	}
+	c.Look()
 }
 
-// Print writes the list: the components that were made, and which of those they use.
+// Print writes the list: the components that were made, which of those they use, and what failed.
 func (c *Components) Print(w Writer) {
 	c.resolve()
 	for i := range c.list {
 		if p := &c.list[i]; c.made>>i&1 != 0 {
 			c.print(w, p)
+			if p.failures != 0 {
+				format.Print(w, "; failed %d times", uint64(p.failures))
+			}
+			if c.off>>i&1 != 0 {
+				w.WriteString("; stays off")
+			}
+			w.WriteString("\n")
 		}
 	}
 }
@@ -228,7 +243,6 @@ func (c *Components) print(w Writer, p *Component) {
 			between = ", "
 		}
 	}
-	w.WriteString("\n")
 }
 
 // Plain is a capsule that needs nothing of the board but memory in tasks, as a line of the list has it:

@@ -73,13 +73,9 @@ func (l *Loader) Init(k *Kernel, cpu SpaceCPU, reuse *Reuse, c capability.TaskMa
 	l.call.Register(k, l)
 }
 
-// SetLoaderClient sets who is told, before anything else is called. In the place of another, which failed, it finds no object.
-func (l *Loader) SetLoaderClient(client LoaderClient) {
-	l.client = client
-	if l.stage != idle {
-		l.drop()
-	}
-}
+// SetLoaderClient sets who is told, before anything else is called. A board has the object of a client that fails given up by Abort
+// (Component.Fell).
+func (l *Loader) SetLoaderClient(client LoaderClient) { l.client = client }
 
 // SetUp takes memory for an object of so many bytes, and clears it: then the client is told. It returns abi.BUSY if there is an
 // object already, abi.INVAL if no object has that size, and abi.NOMEM if there is no memory for it.

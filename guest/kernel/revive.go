@@ -29,16 +29,26 @@ func (c *Components) HandleDeferredCall() {
 		c.untold &^= 1 << i
 		c.tell(i)
 	}
-	waiting := false
+	c.waits = false
 	for left := c.fallen; left != 0; left &= left - 1 {
 		if i := bits.TrailingZeros64(left); c.off>>i&1 == 0 && !c.revive(i) {
-			waiting = true
+			c.waits = true
 		}
 	}
-	if waiting {
+	if c.waits && c.kernel.deferred.pending != 0 { // what is waited for may come of that; else of an interrupt
 		c.work.Set()
 	}
 }
+
+// Look has components that wait for something looked at again: an interrupt was served.
+func (c *Components) Look() {
+	if c.waits {
+		c.work.Set()
+	}
+}
+
+// StaysOff reports whether a component that failed stays off.
+func (c *Components) StaysOff() bool { return c.off != 0 }
 
 // Unsettled reports whether there are failures for HandleDeferredCall, which a board calls itself when the main loop has ended.
 func (c *Components) Unsettled() bool { return c.untold != 0 }
@@ -144,9 +154,12 @@ func (c *Components) enlist(i int) {
 }
 
 // tell tells the tasks that have a component's grants of each operation that may have ended with it: a task that waits for the upcall that
-// ends one, has a function for it, or is owed it.
+// ends one, has a function for it, or is owed it. What the kernel keeps for the component is given up.
 func (c *Components) tell(i int) {
 	k, p := c.kernel, &c.list[i]
+	if p.Fell != nil {
+		p.Fell()
+	}
 	for n := p.grants.from; n < p.grants.to; n++ {
 		s := k.allSlots[n]
 		for _, t := range k.tasks[:k.loaded] {

@@ -243,3 +243,28 @@ func TestReportsByPolling(t *testing.T) {
 		assert.Contains(t, l.host.log.String(), "kapsel: capsule "+name+" failed: division\n  at 0x10\n")
 	}
 }
+
+// TestReviveWaits: a component that is to be made anew and is not ready yet is looked at when something has happened: the machine sleeps meanwhile.
+func TestReviveWaits(t *testing.T) {
+	ready, looks := true, 0
+	l := newMortalsWith(t, func(list []kernel.Component) {
+		list[1].Ready = func() bool { looks++; return ready }
+	})
+	l.Lines[7] = l.components.Look
+	slept := 0
+	l.CPU.OnIdle = func() { // until somebody interrupts
+		if slept++; slept == 3 {
+			ready, l.CPU.OnIdle = true, nil
+		}
+		l.CPU.Raise(7)
+	}
+	l.AddTask("task", func(k *kerneltest.Task) {
+		ready, looks = false, 0
+		l.CPU.Raise(9)
+		k.Wait()
+	}, nil)
+	l.Load()
+	require.True(t, l.Run())
+	assert.Equal(t, []string{"mortal", "other", "user", "mortal", "user"}, l.inits)
+	assert.Equal(t, 4, looks, "at the failure, and at each interrupt")
+}

@@ -55,7 +55,16 @@ func SetAlarm(at uint64) error {
 		subscribed = true
 	}
 	alarmAt = at
-	return ring(at)
+	return again()
+}
+
+// again has the alarm of SetAlarm ring. With an error there is none: who waits for it would wait for ever.
+func again() error {
+	err := ring(alarmAt)
+	if err != nil {
+		alarmAt = 0
+	}
+	return err
 }
 
 // ring has the alarm ring at a time, or earlier if that is far ahead.
@@ -67,7 +76,7 @@ func ring(at uint64) error {
 // alarmRang is called when the alarm rings, for the time that is set or an earlier one.
 func alarmRang(_, _, _ uint32) {
 	if Now() < alarmAt {
-		ring(alarmAt)
+		again()
 	} else {
 		alarmAt = 0
 	}
@@ -90,6 +99,6 @@ func Sleep(milliseconds uint32) {
 		WaitFor(abi.DriverAlarm, alarmFired) // it may be what SetAlarm set
 	}
 	if alarmAt != 0 {
-		ring(alarmAt)
+		again()
 	}
 }

@@ -43,10 +43,15 @@ func NotifyClient(client uint32) error {
 // reads as zeroes from then on, until its next notification has been told.
 func WaitForPeer(service uint32) (peer uint32, lent []byte) {
 	peer, length, addr := WaitFor(abi.DriverIPC, service)
+	return peer, Lent(length, addr)
+}
+
+// Lent is the memory that an upcall of IPC tells of, by its second and third argument: nil if that is none.
+func Lent(length, addr uint32) []byte {
 	if length == 0 {
-		return peer, nil
+		return nil
 	}
-	return peer, unsafe.Slice((*byte)(at(addr)), length)
+	return unsafe.Slice((*byte)(at(addr)), length)
 }
 
 // at is a pointer to what lies at an address outside the task's own memory.

@@ -52,8 +52,8 @@ func TestContainPolicies(t *testing.T) {
 		status  uint32
 		wanted  []string
 	}{
-		{"", abi.ExitOK, []string{"it is made anew, 1 of 3 times", "it is made anew, 3 of 3 times", "it stays off", "fails: it stays off after 3\n"}},
-		{"capsules=stop", abi.ExitOK, []string{"capsule faulty failed: ", "  it stays off\n", "fails: it stays off after 0\n"}},
+		{"", abi.ExitCapsule, []string{"it is made anew, 1 of 3 times", "it is made anew, 3 of 3 times", "it stays off", "fails: it stays off after 3\n"}},
+		{"capsules=stop", abi.ExitCapsule, []string{"capsule faulty failed: ", "  it stays off\n", "fails: it stays off after 0\n"}},
 		{"capsules=panic", abi.ExitPanic, []string{"kapsel: kernel panic: index out of range [7] with length 7\n", "failures.Fail\n"}},
 	} {
 		t.Run(test.cmdline, func(t *testing.T) {

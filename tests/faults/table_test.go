@@ -42,7 +42,7 @@ type table struct {
 	rows map[string]*row
 }
 
-func newTable(all []point, reached map[int]int) *table {
+func newTable(all []point, reached map[int]place) *table {
 	t := &table{rows: map[string]*row{}}
 	for _, p := range all {
 		r := t.rows[p.capsule]
@@ -51,7 +51,7 @@ func newTable(all []point, reached map[int]int) *table {
 			t.rows[p.capsule] = r
 		}
 		r.points++
-		if reached[p.number] != 0 {
+		if _, ok := reached[p.number]; ok {
 			r.reached++
 		}
 	}

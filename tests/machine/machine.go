@@ -176,12 +176,12 @@ func Boot(t testing.TB, g Guest) Outcome {
 	t.Helper()
 	tries := 1
 	if g.Input == nil && len(g.Devices) == 0 && g.Console == nil {
-		tries = triesInRig
+		tries = TriesInRig
 	}
 	for {
 		outcome := boot(t, g)
 		tries--
-		if tries == 0 || !endedBySpuriousInterrupt(outcome.Console) {
+		if tries == 0 || !outcome.Spurious() {
 			return outcome
 		}
 		t.Logf("booted again: QEMU's nested SVM delivered an interrupt with IF clear:\n%s", outcome.Console)

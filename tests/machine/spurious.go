@@ -15,9 +15,9 @@ func InRig() bool { return os.Getenv(rigVariable) != "" }
 // Nightly reports whether scripts/nightly runs the test, which may take its time then.
 func Nightly() bool { return os.Getenv("KAPSEL_NIGHTLY") != "" }
 
-// triesInRig is how often a guest is booted there that a spurious interrupt ends each time. One that writes to
+// TriesInRig is how often a guest is booted there that a spurious interrupt ends each time. One that writes to
 // the console beside its first system calls was seen to end so in half of its boots.
-const triesInRig = 10
+const TriesInRig = 10
 
 // doubleFault finds CR2, the function, RSP and RFLAGS in the kernel's panic by a double fault.
 var doubleFault = regexp.MustCompile(`(?s)kernel panic: double fault\n` +
@@ -25,6 +25,9 @@ var doubleFault = regexp.MustCompile(`(?s)kernel panic: double fault\n` +
 	`  kapsel/guest/arch/amd64\.(\w+)\n.*?` +
 	`RSP 0x([0-9a-f]{16})\n.*?` +
 	`RFL 0x([0-9a-f]{16})`)
+
+// Spurious reports whether the guest was ended by the rig, for nothing that it did.
+func (o Outcome) Spurious() bool { return endedBySpuriousInterrupt(o.Console) }
 
 // endedBySpuriousInterrupt says whether the guest ended by a fault of QEMU's nested SVM, which no
 // processor has. QEMU's helper_vmrun leaves the vector that it injected in exception_index; when

@@ -26,6 +26,7 @@ const (
 	ruleRecursion rule = "ring 0 does not recurse: its stack is of fixed size"
 	ruleClient    rule = "methods of client interfaces have no results: a client that fails is cut off"
 	ruleEnds      rule = "a driver says which of its upcalls end an operation (kernel.Ends): a task that waits for one is told when the capsule fails"
+	ruleCopy      rule = "a capsule copies no kernel.Task: the kernel clears the one that it is lent"
 	ruleWiring    rule = "a board's list says of each capsule which others it uses: they take it with them when they fail"
 )
 

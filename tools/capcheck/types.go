@@ -29,6 +29,7 @@ func (m *module) checkTypes() ([]breach, error) {
 		found = append(found, m.checkGrants(t)...)
 		if t.layer.kind == capsule {
 			found = append(found, m.checkEnds(t)...)
+			found = append(found, m.checkCopies(t)...)
 		}
 		if t.layer.kind == board {
 			found = append(found, m.checkWiring(t)...)
@@ -94,6 +95,7 @@ func (c *typeChecker) check(p *pkg) (*typed, error) {
 	}
 	c.done[p] = nil
 	t := &typed{pkg: p, info: types.Info{
+		Types:      map[ast.Expr]types.TypeAndValue{},
 		Defs:       map[*ast.Ident]types.Object{},
 		Uses:       map[*ast.Ident]types.Object{},
 		Instances:  map[*ast.Ident]types.Instance{},

@@ -3,11 +3,11 @@ package main
 import (
 	"fmt"
 	"go/ast"
-	"go/token"
 	"go/types"
 	"slices"
-	"strconv"
 	"strings"
+
+	"kapsel/tools/boardlist"
 )
 
 // A board lists its capsules, and of each what it uses (kernel.Component). What falls with a capsule that fails follows from that, so
@@ -15,11 +15,8 @@ import (
 
 // A component is a line of a board's list.
 type component struct {
-	name  string
-	uses  []string // as the line says
-	with  []string // likewise, of those that fall with it
-	found []string // as the function that makes it does
-	pos   token.Pos
+	boardlist.Line
+	found []string // what it uses, as the function that makes it does
 	init  *types.Func
 	owns  map[*types.Var]bool // the board's fields that Clear clears
 	gives map[*types.Var]bool // the board's fields that Init sets, and others read
@@ -43,12 +40,9 @@ func wiringOf(t *typed) *wiring {
 		}
 	}
 	for _, file := range t.syntax {
-		ast.Inspect(file, func(n ast.Node) bool {
-			if line, ok := n.(*ast.CompositeLit); ok {
-				w.line(line)
-			}
-			return true
-		})
+		for _, line := range boardlist.Lines(file) {
+			w.line(line)
+		}
 	}
 	for _, c := range w.components {
 		w.findUses(c)
@@ -56,49 +50,40 @@ func wiringOf(t *typed) *wiring {
 	return w
 }
 
-// line adds a line of the list, if the literal is one: it has a name, and functions Init and Clear.
-func (w *wiring) line(line *ast.CompositeLit) {
-	c := &component{pos: line.Pos(), owns: map[*types.Var]bool{}, gives: map[*types.Var]bool{}}
-	var clearing ast.Node
-	for _, e := range line.Elts {
-		kv, ok := e.(*ast.KeyValueExpr)
-		if !ok {
-			return
-		}
-		key, _ := kv.Key.(*ast.Ident)
-		switch {
-		case key == nil:
-			return
-		case key.Name == "Name":
-			c.name = text(kv.Value)
-		case key.Name == "Uses":
-			c.uses = strings.Fields(text(kv.Value))
-		case key.Name == "With":
-			c.with = strings.Fields(text(kv.Value))
-		case key.Name == "Init":
-			if name, ok := kv.Value.(*ast.Ident); ok {
-				c.init, _ = w.info.Uses[name].(*types.Func)
+// line adds a line of the list. A capsule that is Plain is made of nothing of the board but what the line names.
+func (w *wiring) line(l boardlist.Line) {
+	c := &component{Line: l, owns: map[*types.Var]bool{}, gives: map[*types.Var]bool{}}
+	w.components = append(w.components, c)
+	if l.Plain != nil {
+		ast.Inspect(l.Plain, func(n ast.Node) bool {
+			if e, ok := n.(ast.Expr); ok {
+				if path := w.path(e); len(path) > 0 {
+					c.owns[path[len(path)-1]] = true
+					return false
+				}
 			}
-		case key.Name == "Clear":
-			clearing = kv.Value
-		}
+			return true
+		})
 	}
-	if c.name == "" || c.init == nil || clearing == nil {
-		return
+	if name, ok := l.Init.(*ast.Ident); ok {
+		c.init, _ = w.info.Uses[name].(*types.Func)
 	}
-	w.assigned(clearing, c.owns)
+	if l.Clear != nil {
+		w.assigned(l.Clear, c.owns)
+	}
 	w.reach(c.init, func(body *ast.BlockStmt) { w.assigned(body, c.gives) })
 	for field := range c.owns {
 		delete(c.gives, field)
 	}
-	w.components = append(w.components, c)
 }
 
-// text is the value of a string literal.
-func text(e ast.Expr) string {
-	if literal, ok := e.(*ast.BasicLit); ok && literal.Kind == token.STRING {
-		s, _ := strconv.Unquote(literal.Value)
-		return s
+// wrong says what a line lacks or has too much, or returns "".
+func (c *component) wrong() string {
+	switch {
+	case c.Plain != nil && (c.Init != nil || c.Clear != nil || len(c.Uses)+len(c.With) > 0):
+		return "is Plain, and has more"
+	case c.Plain == nil && (c.init == nil || c.Clear == nil):
+		return "has no function of the board's as Init, or no Clear"
 	}
 	return ""
 }
@@ -175,8 +160,8 @@ func (w *wiring) findUses(c *component) {
 			}
 			for _, field := range w.path(e) {
 				for _, other := range w.components {
-					if other != c && (other.owns[field] || other.gives[field] && !c.gives[field]) && !takesText(field.Type()) && !slices.Contains(c.found, other.name) {
-						c.found = append(c.found, other.name)
+					if other != c && (other.owns[field] || other.gives[field] && !c.gives[field]) && !takesText(field.Type()) && !slices.Contains(c.found, other.Name) {
+						c.found = append(c.found, other.Name)
 					}
 				}
 			}
@@ -199,21 +184,24 @@ func (m *module) checkWiring(t *typed) []breach {
 	uses := map[string][]string{} // with what those use: the list has them first
 	listed := map[string]bool{}
 	for _, c := range wiringOf(t).components {
-		for _, used := range slices.Concat(c.uses, c.with) {
+		if wrong := c.wrong(); wrong != "" {
+			found = append(found, m.breach(c.Pos, ruleWiring, "%s %s", c.Name, wrong))
+		}
+		for _, used := range slices.Concat(c.Uses, c.With) {
 			if !listed[used] {
-				found = append(found, m.breach(c.pos, ruleWiring, "%s uses %s, which the list does not have before it", c.name, used))
+				found = append(found, m.breach(c.Pos, ruleWiring, "%s uses %s, which the list does not have before it", c.Name, used))
 			}
 		}
-		if listed[c.name] {
-			found = append(found, m.breach(c.pos, ruleWiring, "%s is in the list twice", c.name))
+		if listed[c.Name] {
+			found = append(found, m.breach(c.Pos, ruleWiring, "%s is in the list twice", c.Name))
 		}
-		listed[c.name] = true
-		for _, used := range c.uses {
-			uses[c.name] = append(append(uses[c.name], used), uses[used]...)
+		listed[c.Name] = true
+		for _, used := range c.Uses {
+			uses[c.Name] = append(append(uses[c.Name], used), uses[used]...)
 		}
 		for _, used := range c.found {
-			if !slices.Contains(uses[c.name], used) {
-				found = append(found, m.breach(c.pos, ruleWiring, "%s uses %s", c.name, used))
+			if !slices.Contains(uses[c.Name], used) {
+				found = append(found, m.breach(c.Pos, ruleWiring, "%s uses %s", c.Name, used))
 			}
 		}
 	}
@@ -278,8 +266,8 @@ func has(literal *ast.CompositeLit, field string) bool {
 
 // String is a line that says what the component uses.
 func (c *component) String() string {
-	if len(c.uses) == 0 {
-		return c.name
+	if len(c.Uses) == 0 {
+		return c.Name
 	}
-	return fmt.Sprintf("%s: %s", c.name, strings.Join(c.uses, ", "))
+	return fmt.Sprintf("%s: %s", c.Name, strings.Join(c.Uses, ", "))
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // injection makes a capsule fail as the command line says: inject=POINT:KIND:HIT. With point 0 none does, and at the end
-// comes how often each point was come to.
-type injection struct{ counts bool }
+// comes how often each point was come to. The end is when no task is left, also of a machine that else waits for what is typed or loaded.
+type injection struct{ given, counts bool }
 
 // obey takes a word of the command line. It reports false if it is not an injection.
 func (i *injection) obey(text []byte) bool {
@@ -20,9 +20,13 @@ func (i *injection) obey(text []byte) bool {
 	}
 	fault, ok := inject.Parse(text[len(word):])
 	inject.Choose(fault)
+	i.given = ok
 	i.counts = ok && fault.Point == 0
 	return ok
 }
+
+// asked reports whether the command line has an injection.
+func (i *injection) asked() bool { return i.given }
 
 // start is called when capsules are wired.
 func (*injection) start() { inject.Start() }

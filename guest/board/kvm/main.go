@@ -143,7 +143,7 @@ func main() {
 		b.started = true
 		b.processConsole.Start()
 	}
-	forever := b.hasConsole || made("loadport") || made("service") // somebody can boot, load or call tasks when none can run
+	forever := (b.hasConsole || made("loadport") || made("service")) && !b.injection.asked() // somebody can boot, load or call tasks when none can run
 	b.kernel.RunTelling(&b.service, forever, can.MainLoop)
 	b.injection.print(&b.debug)
 	b.printTasks(b.kernel.Messages())
@@ -151,14 +151,23 @@ func main() {
 		b.components.HandleDeferredCall()
 		b.printTasks(b.kernel.Messages())
 	}
+	b.exit(b.kernel.ExitStatus())
+}
+
+// exit ends the machine with a status; with another if all is well but for a capsule.
+func (b *board) exit(status uint32) {
 	b.drain()
-	amd64.Exit(b.kernel.ExitStatus())
+	if status == abi.ExitOK && b.components.StaysOff() {
+		status = abi.ExitCapsule
+	}
+	amd64.Exit(status)
 }
 
 // Interrupt implements kernel.Platform.
 func (b *board) Interrupt(line int) {
 	if line == amd64.LineAlarm {
 		b.machine.Timer.Interrupt()
+		b.components.Look()
 	} else {
 		b.components.Interrupt(line)
 	}
@@ -182,17 +191,23 @@ func (b *board) PrintKernel(w kernel.Writer) {
 		i.Tasks, i.TasksEnd, i.TasksEnd-i.Tasks)
 }
 
+// PrintCapsules implements processconsole.Machine.
+func (b *board) PrintCapsules(w kernel.Writer) { b.components.Print(w) }
+
 // Reset implements processconsole.Machine.
-func (b *board) Reset() {
-	b.drain()
-	amd64.Exit(abi.ExitOK)
-}
+func (b *board) Reset() { b.exit(abi.ExitOK) }
 
 // Panic implements processconsole.Machine.
 func (b *board) Panic() { panic("process console: told to panic") }
 
+// hasLine reports whether there is a line to send by. Its driver falls with all that uses it, and with what still waited to be sent.
+func (b *board) hasLine() bool { return made("uart16550") }
+
 // drain sends by polling what still waits to be printed.
 func (b *board) drain() {
+	if !b.hasLine() {
+		return
+	}
 	b.lines.mux.Drain(b.polling)
 	b.debug.Drain(b.polling)
 }
@@ -200,7 +215,7 @@ func (b *board) drain() {
 // printTasks sends all that still waits, and writes the table of tasks on lines of its own.
 func (b *board) printTasks(w kernel.Writer) {
 	b.drain()
-	if b.polling.MidLine() {
+	if !b.hasLine() || b.polling.MidLine() {
 		w.WriteString("\n")
 	}
 	b.kernel.PrintTasks(w)

@@ -8,5 +8,6 @@ import "kapsel/guest/kernel"
 type injection struct{}
 
 func (*injection) obey([]byte) bool    { return false }
+func (*injection) asked() bool         { return false }
 func (*injection) start()              {}
 func (*injection) print(kernel.Writer) {}

@@ -40,8 +40,8 @@ type AppLoader struct {
 	kernel   *kernel.Kernel
 	loader   *kernel.Loader
 	tasks    capability.TaskManagement
-	everyone bool // may use it; else those whose objects list it
-	grant    kernel.Grant[struct{}]
+	everyone bool                         // may use it; else those whose objects list it
+	grant    kernel.Grant[kernel.Pending] // the upcall that the loader is to cause
 
 	owner  kernel.TaskID // who uses it, of a stage other than free
 	stage  stage
@@ -113,8 +113,7 @@ func (d *AppLoader) obey(id kernel.TaskID, command, a0, a1 uint32) abi.ErrorCode
 		if d.stage != finalized {
 			return abi.INVAL
 		}
-		d.stage = loading
-		return d.loader.Load()
+		return d.begin(id, loading, loadDone, d.loader.Load)
 	case abort:
 		if d.stage != settingUp && d.stage != writing {
 			return abi.INVAL
@@ -132,15 +131,28 @@ func (d *AppLoader) setUp(id kernel.TaskID, size uint32) abi.ErrorCode {
 	if d.stage != free {
 		return abi.INVAL
 	}
-	// The upcalls and the buffer need the grant: without room for that, nothing is begun.
-	if e := d.grant.Enter(id, func(*struct{}, *kernel.TaskData) {}); e != abi.OK {
+	d.size = size
+	return d.begin(id, settingUp, setUpDone, func() abi.ErrorCode {
+		if d.loader.SetUp(uint64(size)) != abi.OK {
+			return abi.FAIL
+		}
+		return abi.OK
+	})
+}
+
+// begin has the loader begin with what the task is told the end of, by upcall n. Without room for the grant nothing is begun.
+func (d *AppLoader) begin(id kernel.TaskID, s stage, n uint32, first func() abi.ErrorCode) abi.ErrorCode {
+	if e := d.grant.Enter(id, func(p *kernel.Pending, _ *kernel.TaskData) { *p |= 1 << n }); e != abi.OK {
 		return e
 	}
-	if d.loader.SetUp(uint64(size)) != abi.OK {
-		return abi.FAIL
+	before := d.stage
+	d.owner, d.stage = id, s
+	e := first()
+	if e != abi.OK {
+		d.stage = before
+		d.grant.Enter(id, func(p *kernel.Pending, _ *kernel.TaskData) { *p &^= 1 << n })
 	}
-	d.owner, d.stage, d.size = id, settingUp, size
-	return abi.OK
+	return e
 }
 
 // write copies a piece of the task's buffer into the object. It returns abi.INVAL for bytes outside of the object, and for what is no
@@ -154,7 +166,7 @@ func (d *AppLoader) write(id kernel.TaskID, offset, length uint32) abi.ErrorCode
 		return abi.INVAL
 	}
 	result := abi.OK
-	e := d.grant.Enter(id, func(_ *struct{}, task *kernel.TaskData) {
+	e := d.grant.Enter(id, func(_ *kernel.Pending, task *kernel.TaskData) {
 		b := task.ReadOnly(source)
 		if b.Len() == 0 {
 			result = abi.RESERVE
@@ -202,16 +214,16 @@ func (d *AppLoader) unload(id kernel.TaskID, shortID uint32) abi.ErrorCode {
 	case !ok:
 		return abi.INVAL
 	}
-	if e := d.grant.Enter(id, func(*struct{}, *kernel.TaskData) {}); e != abi.OK {
-		return e
-	}
-	d.owner, d.stage, d.handle = id, unloading, uint32(target.Number())
-	return d.loader.Unload(target)
+	d.handle = uint32(target.Number())
+	return d.begin(id, unloading, unloadDone, func() abi.ErrorCode { return d.loader.Unload(target) })
 }
 
 // tell tells the owner that something is done.
 func (d *AppLoader) tell(n uint32, e abi.ErrorCode, more uint32) {
-	d.grant.Slots().ScheduleUpcall(d.owner, n, e.Status(), more, 0)
+	d.grant.Enter(d.owner, func(p *kernel.Pending, task *kernel.TaskData) {
+		*p &^= 1 << n
+		task.ScheduleUpcall(n, e.Status(), more, 0)
+	})
 }
 
 // SetUpDone implements kernel.LoaderClient.

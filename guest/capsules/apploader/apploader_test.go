@@ -33,12 +33,18 @@ type machine struct {
 }
 
 func newMachine(t *testing.T, everyone bool) *machine {
-	m := &machine{Machine: kerneltest.New(t, capability.Mint())}
-	m.CPU.TakesTables = true
-	m.loader.Init(&m.Kernel, &m.CPU, &m.Reuse, m.Capabilities.TaskManagement)
+	m := newBareMachine(t)
 	m.driver.Init(&m.Kernel, &m.loader, everyone, m.Capabilities)
 	m.Kernel.OnTaskEnd(&m.driver, m.Capabilities.TaskManagement)
 	m.Drivers[driver] = &m.driver
+	return m
+}
+
+// newBareMachine is a machine whose driver is to be made.
+func newBareMachine(t *testing.T) *machine {
+	m := &machine{Machine: kerneltest.New(t, capability.Mint())}
+	m.CPU.TakesTables = true
+	m.loader.Init(&m.Kernel, &m.CPU, &m.Reuse, m.Capabilities.TaskManagement)
 	for slot := 1; slot < kernel.MaxTasks; slot++ {
 		m.CPU.Programs[slot] = waits
 	}
@@ -348,7 +354,7 @@ func TestUnloadsItself(t *testing.T) {
 	assert.True(t, m.Run())
 }
 
-// TestCallbacksThatNobodyAskedFor are ignored, and a driver that is made anew finds no object.
+// TestCallbacksThatNobodyAskedFor are ignored.
 func TestCallbacksThatNobodyAskedFor(t *testing.T) {
 	m := newMachine(t, true)
 	m.AddTask("loader", func(k *kerneltest.Task) {
@@ -358,13 +364,88 @@ func TestCallbacksThatNobodyAskedFor(t *testing.T) {
 		begin(t, k, 1000)
 		m.driver.SetUpDone()
 		m.driver.LoadDone(kernel.TaskID{}, abi.OK)
-		k.Memop(abi.MemopBrk, k.Start.RAMStart+abi.PageSize)
-		before := m.Reuse.Free()
-		m.driver.stage, m.driver.owner = free, kernel.TaskID{}
-		m.loader.SetLoaderClient(&m.driver)
-		assert.Equal(t, before+abi.PageSize, m.Reuse.Free())
-		begin(t, k, 1000)
+		assert.Equal(t, done, k.Command(driver, abort, 0, 0))
+		assert.Equal(t, event(abi.OK, 0), k.WaitFor(driver, abortDone))
 	}, large)
 	assert.False(t, m.Run())
 	assert.Equal(t, free, m.driver.stage)
+}
+
+// host is what a list of components asks of the machine.
+type host struct{ kernel.Writer }
+
+func (host) Route(uint32)                     {}
+func (host) Unroute(uint32)                   {}
+func (host) PrintFrame(kernel.Writer, uint64) {}
+func (h host) Polled() kernel.Writer          { return h.Writer }
+
+// deferred is a client of a deferred call.
+type deferred func()
+
+func (d deferred) HandleDeferredCall() { d() }
+
+// TestFails: when the driver fails, a task is told the end of what it has begun, though it does not wait for it yet, and the memory that was
+// set aside for an object is given back: whether the driver is made anew or stays off.
+func TestFails(t *testing.T) {
+	const pages = 40
+	for _, stays := range []bool{false, true} {
+		for name, c := range map[string]struct {
+			before       func(k *kerneltest.Task, o []byte)
+			command, end uint64
+		}{
+			"setting up": {func(k *kerneltest.Task, o []byte) {}, setUp, setUpDone},
+			"loading": {func(k *kerneltest.Task, o []byte) {
+				begin(t, k, len(o))
+				writeAll(t, k, o)
+				k.Command(driver, finalize, 0, 0)
+				k.WaitFor(driver, finalizeDone)
+			}, load, loadDone},
+		} {
+			t.Run(fmt.Sprintf("%s, stays off: %v", name, stays), func(t *testing.T) {
+				m := newBareMachine(t)
+				var components kernel.Components
+				components.SetPolicy(kernel.RestartCapsule, 3)
+				if stays {
+					components.SetPolicy(kernel.StopCapsule, 0)
+				}
+				components.Init(&m.Kernel, []kernel.Component{{
+					Name: "apploader",
+					Init: func(capability.Set) bool {
+						m.driver.Init(&m.Kernel, &m.loader, true, m.Capabilities)
+						m.Kernel.AddDriver(driver, &m.driver)
+						return true
+					},
+					Clear: func() { m.driver = AppLoader{} },
+					Fell:  func() { m.loader.Abort() },
+				}}, host{&m.Log}, m.Capabilities)
+				components.Wire()
+				components.WireRest()
+				var breaks kernel.DeferredCall // behind the loader's first piece of work
+				breaks.Register(&m.Kernel, deferred(func() {
+					var trace kernel.Trace
+					trace.Reset("division")
+					trace.Add(0x10, "kapsel/guest/capsules/apploader", ".(*AppLoader).", "SetUpDone", &components)
+					trace.Add(0x20, "kapsel/guest/kernel", ".(*Loader).", "clear", &components)
+					assert.Zero(t, components.Contain(&trace))
+				}))
+				m.AddTask("loader", func(k *kerneltest.Task) {
+					buffer(k)
+					before := m.Reuse.Free()
+					o := object(t, "late", 9, pages)
+					c.before(k, o)
+					breaks.Set()
+					assert.Equal(t, done, k.Command(driver, c.command, uint64(len(o)), 0))
+					k.Spin(1000)
+					assert.Equal(t, event(abi.FAIL, 0), k.WaitFor(driver, c.end))
+					assert.Equal(t, before, m.Reuse.Free())
+					want := done
+					if stays {
+						want = failed(abi.NODEVICE)
+					}
+					assert.Equal(t, want, k.Command(driver, exists, 0, 0))
+				}, large)
+				assert.False(t, m.Run(), m.Log.String())
+			})
+		}
+	}
 }

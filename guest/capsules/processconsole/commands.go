@@ -16,6 +16,7 @@ const help = `Commands, NAME being a task's name or its PID:
   terminate NAME   end a task
   boot NAME        start a task again that has ended
   fault NAME       make a task fault
+  capsules         the kernel's drivers, which of them each uses, and which failed
   kernel           the kernel's version and memory map
   reset            end the machine
   panic            make the kernel panic
@@ -47,6 +48,8 @@ func (c *Console) obey(line []byte) {
 		c.list()
 	case "status":
 		c.status()
+	case "capsules":
+		c.machine.PrintCapsules(c.out)
 	case "kernel":
 		c.machine.PrintKernel(c.out)
 	case "reset":

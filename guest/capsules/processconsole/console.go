@@ -13,6 +13,8 @@ import (
 type Machine interface {
 	// PrintKernel writes the kernel's version, and where its parts lie in memory.
 	PrintKernel(w kernel.Writer)
+	// PrintCapsules writes the list of capsules.
+	PrintCapsules(w kernel.Writer)
 	// Reset ends the machine.
 	Reset()
 	// Panic ends the machine with a kernel panic: one of the console's own would be contained.

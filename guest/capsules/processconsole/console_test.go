@@ -24,6 +24,9 @@ type bench struct {
 // PrintKernel implements Machine.
 func (b *bench) PrintKernel(w kernel.Writer) { w.WriteString("(kernel)\n") }
 
+// PrintCapsules implements Machine.
+func (b *bench) PrintCapsules(w kernel.Writer) { w.WriteString("(capsules)\n") }
+
 // Reset implements Machine.
 func (b *bench) Reset() { b.resets++ }
 func (b *bench) Panic() { panic("process console: told to panic") }
@@ -106,6 +109,7 @@ func TestCommands(t *testing.T) {
 		{"   ", ""},
 		{"help", help},
 		{"kernel", "(kernel)\n"},
+		{"capsules", "(capsules)\n"},
 		{"hlep", "no command hlep: help lists them\n"},
 		{"helpful", "no command helpful: help lists them\n"},
 		{"stop", "want a task's name or PID behind it: list shows them\n"},

@@ -5,10 +5,9 @@
 package main
 
 import (
-	"unsafe"
-
 	"kapsel/guest/abi"
 	"kapsel/guest/task"
+	"kapsel/tests/guest/copies"
 )
 
 // The copies get ShortIDs of their own, behind this one.
@@ -42,55 +41,6 @@ func say(what string, err error) {
 	task.Print("installer: " + what + "\n")
 }
 
-// object is the task's own object, as the kernel mapped it.
-func object() []byte {
-	start, _ := task.Memop(abi.MemopFlashStart, 0)
-	end, _ := task.Memop(abi.MemopFlashEnd, 0)
-	return unsafe.Slice((*byte)(unsafe.Pointer(uintptr(start))), end-start)
-}
-
-func word(b []byte, at int) uint32 {
-	return uint32(b[at]) | uint32(b[at+1])<<8 | uint32(b[at+2])<<16 | uint32(b[at+3])<<24
-}
-
-func setWord(b []byte, at int, v uint32) {
-	for i := range 4 {
-		b[at+i] = byte(v >> (8 * i))
-	}
-}
-
-// Offsets and numbers of an object's header.
-const (
-	headerSizeAt, checksumAt, elements = 2, 12, 16
-	typeShortID                        = 10
-)
-
-// rename gives the header of an object another ShortID, and the checksum that it then has.
-func rename(header []byte, id uint32) {
-	size := int(header[headerSizeAt]) | int(header[headerSizeAt+1])<<8
-	for at := elements; at < size; {
-		head := word(header, at)
-		if head&0xffff == typeShortID {
-			was := word(header, at+4)
-			setWord(header, at+4, id)
-			setWord(header, checksumAt, word(header, checksumAt)^was^id)
-			return
-		}
-		at += 4 + int(head>>16+3)&^3
-	}
-}
-
-// source reads a copy with a ShortID.
-func source(id uint32, read func(b []byte, offset uint32) error) func(b []byte, offset uint32) error {
-	return func(b []byte, offset uint32) error {
-		err := read(b, offset)
-		if offset == 0 {
-			rename(b, id)
-		}
-		return err
-	}
-}
-
 // live is what a copy does: it makes its memory dirty, and waits.
 func live() {
 	for range 4 {
@@ -110,7 +60,7 @@ func live() {
 
 // loadAndUnload loads a copy, looks whether it lives, and unloads it.
 func loadAndUnload(id, size uint32, read func(b []byte, offset uint32) error) error {
-	if err := task.LoadTask(size, source(id, read)); err != nil {
+	if err := task.LoadTask(size, copies.Source(id, read)); err != nil {
 		return err
 	}
 	task.Sleep(1)
@@ -155,13 +105,10 @@ func main() {
 	if n > 1 {
 		live()
 	}
-	all := object()
+	all := copies.Object()
 	size := uint32(len(all))
 	times := uint32(loads)
-	read := func(b []byte, offset uint32) error {
-		copy(b, all[offset:])
-		return nil
-	}
+	read := copies.Own
 	if _, err := task.Nonvolatile.Size(); err == nil {
 		store(all)
 		read = func(b []byte, offset uint32) error {
@@ -173,7 +120,7 @@ func main() {
 	}
 	name, err := task.TaskName(pids[0])
 	say("is called "+name, err)
-	say("itself again", task.LoadTask(size, source(shortID, read)))
+	say("itself again", task.LoadTask(size, copies.Source(shortID, read)))
 	damaged := func(b []byte, offset uint32) error {
 		err := read(b, offset)
 		if offset == 0 {

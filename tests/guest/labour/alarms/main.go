@@ -12,12 +12,19 @@ import (
 // Numbers of the alarm driver.
 const (
 	now      = 2 // command
+	stop     = 3 // command
 	relative = 5 // command
 	fired    = 0 // subscribe
 )
 
 func main() {
 	labour.Do(50, func(int) error {
+		if err := task.Command(abi.DriverAlarm, relative, 1_000_000, 0).Err(); err != nil {
+			return err
+		}
+		if err := task.Command(abi.DriverAlarm, stop, 0, 0).Err(); err != nil {
+			return err
+		}
 		begun := task.Command(abi.DriverAlarm, now, 0, 0)
 		if err := begun.Err(); err != nil {
 			return err

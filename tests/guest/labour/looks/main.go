@@ -11,6 +11,11 @@ import (
 	"kapsel/tests/guest/labour"
 )
 
+const (
+	version = 1       // command of the driver of that time
+	nobody  = 1 << 30 // a PID
+)
+
 var (
 	pids  [24]uint32
 	state [2]uint64 // docs/abi.md, section 6
@@ -32,7 +37,17 @@ func main() {
 		if name == "" {
 			return labour.ErrWrong
 		}
+		if _, err := task.Status(pids[0]); err != nil {
+			return err
+		}
+		if err := task.Control(nobody, task.StopTask); err == nil {
+			return labour.ErrWrong
+		}
 		bytes := unsafe.Slice((*byte)(unsafe.Pointer(&state)), len(state)*8)
-		return task.AllowUserspaceReadable(abi.DriverReadOnlyState, 0, bytes)
+		if err := task.AllowUserspaceReadable(abi.DriverReadOnlyState, 0, bytes); err != nil {
+			return err
+		}
+		task.Sleep(1) // the next turn begins behind it
+		return task.Command(abi.DriverReadOnlyState, version, 0, 0).Err()
 	})
 }
