@@ -302,10 +302,10 @@ func (s *Saver) check(t *Task) string {
 // checkState says what is wrong with what the task was about to do.
 func (s *Saver) checkState(b []byte) string {
 	m := &s.memory
-	switch State(load32(b[stateState:])) {
-	case Running, Yielded, YieldedFor:
+	switch load32(b[stateState:]) {
+	case uint32(Running), uint32(Yielded), uint32(YieldedFor):
 		return ""
-	case Growing: // if it fails the break goes back
+	case uint32(Growing): // if it fails the break goes back
 		if from := load64(b[stateGrowth:]); from <= m.appBreak-m.ramStart && from >= m.highWater-m.ramStart {
 			return ""
 		}

@@ -466,6 +466,7 @@ func TestRefusedStates(t *testing.T) {
 		{"no state", set32(atState, 0), "it is in no state of a task that is alive"},
 		{"ended", set32(atState, uint32(kernel.Terminated)), "it is in no state of a task that is alive"},
 		{"a state that there is not", set32(atState, 200), "it is in no state of a task that is alive"},
+		{"a state that would be one in fewer bits", set32(atState, 0x100|uint32(kernel.Yielded)), "it is in no state of a task that is alive"},
 		{"growing from nowhere", func(b []byte) []byte {
 			return set32(atState, uint32(kernel.Growing))(set(atGrowth, 1<<40)(b))
 		}, "it is in no state of a task that is alive"},

@@ -76,6 +76,7 @@ type machine struct {
 	*kerneltest.Machine
 	t      testing.TB
 	loader kernel.Loader
+	saver  kernel.Saver
 	driver LoadPort
 	port   port
 }
@@ -86,7 +87,8 @@ func newMachine(t testing.TB) *machine {
 	m.port = port{machine: m.Machine, state: abi.OFF, piece: 100}
 	m.Lines[line] = m.port.interrupt
 	m.loader.Init(&m.Kernel, &m.CPU, &m.Reuse, m.Capabilities.TaskManagement)
-	m.driver.Init(&m.Kernel, &m.port, &m.loader, m.Capabilities.TaskManagement)
+	m.saver.Init(&m.Kernel, &m.CPU, &m.loader, m.Capabilities.TaskManagement)
+	m.driver.Init(&m.Kernel, &m.port, &m.loader, &m.saver, m.Capabilities.TaskManagement)
 	for slot := 1; slot < kernel.MaxTasks; slot++ {
 		m.CPU.Programs[slot] = waits
 	}
@@ -96,6 +98,9 @@ func newMachine(t testing.TB) *machine {
 }
 
 func waits(k *kerneltest.Task) {
+	if k.Restored {
+		k.GoOn()
+	}
 	for {
 		k.Wait()
 	}
@@ -131,16 +136,114 @@ func (m *machine) ask(kind byte, payload ...byte) (abi.ErrorCode, []byte) {
 
 // load loads an object as the host does.
 func (m *machine) load(object []byte) (abi.ErrorCode, []byte) {
-	if e, _ := m.ask(abi.LoadSetUp, number(uint32(len(object)))...); e != abi.OK {
+	if e := m.write(object); e != abi.OK {
 		return e, nil
+	}
+	return m.ask(abi.LoadLoad)
+}
+
+// write sets up an object, or a task's state.
+func (m *machine) write(object []byte) abi.ErrorCode {
+	if e, _ := m.ask(abi.LoadSetUp, number(uint32(len(object)))...); e != abi.OK {
+		return e
 	}
 	const piece = abi.LoadPayload - 4
 	for at := 0; at < len(object); at += piece {
 		if e, _ := m.ask(abi.LoadWrite, append(number(uint32(at)), object[at:min(at+piece, len(object))]...)...); e != abi.OK {
-			return e, nil
+			return e
 		}
 	}
-	return m.ask(abi.LoadLoad)
+	return abi.OK
+}
+
+// save saves a task as the host does.
+func (m *machine) save(name string) (state []byte, e abi.ErrorCode) {
+	for b := m.send(frame(abi.LoadSave, []byte(name)...)); len(b) != 0; {
+		size := int(binary.LittleEndian.Uint16(b[2:]))
+		answer := b[abi.LoadHeader:][:size]
+		require.Equal(m.t, frame(abi.LoadSave|abi.LoadAnswer, answer...), b[:abi.LoadHeader+size])
+		state, e = append(state, answer[1:]...), abi.ErrorCode(answer[0])
+		b = b[abi.LoadHeader+size:]
+		require.Equal(m.t, size == 1, len(b) == 0, "the last one is the status alone")
+	}
+	return state, e
+}
+
+// TestHostLooksAfterTasks: it pauses and resumes a task, kills it, and brings it back.
+func TestHostLooksAfterTasks(t *testing.T) {
+	m := newMachine(t)
+	m.port.set(abi.OK)
+	state := func() byte { return m.send(frame(abi.LoadTasks))[abi.LoadHeader+1+12] }
+	for _, c := range []struct {
+		kind byte
+		want abi.ErrorCode
+		then byte
+	}{
+		{abi.LoadResume, abi.ALREADY, 1},
+		{abi.LoadPause, abi.OK, abi.LoadPaused},
+		{abi.LoadPause, abi.ALREADY, abi.LoadPaused},
+		{abi.LoadResume, abi.OK, 1},
+	} {
+		e, _ := m.ask(c.kind, []byte("keeper")...)
+		assert.Equal(t, c.want, e)
+		assert.Equal(t, c.then, state())
+	}
+	free := m.Reuse.Free()
+	saved, e := m.save("1")
+	require.Equal(t, abi.OK, e)
+	assert.Equal(t, free, m.Reuse.Free())
+	for i, pid := range []uint32{2, 3} {
+		if i == 1 {
+			e, _ := m.ask(abi.LoadKill, []byte("keeper")...)
+			assert.Equal(t, abi.OK, e)
+			assert.EqualValues(t, 4, state())
+			_, e = m.save("keeper")
+			assert.Equal(t, abi.INVAL, e)
+			for _, kind := range []byte{abi.LoadKill, abi.LoadPause, abi.LoadResume} {
+				e, _ = m.ask(kind, []byte("keeper")...)
+				assert.Equal(t, abi.INVAL, e)
+			}
+		}
+		require.Equal(t, abi.OK, m.write(saved))
+		e, more := m.ask(abi.LoadRestore, []byte("keeper")...)
+		assert.Equal(t, []any{abi.OK, number(pid)}, []any{e, more})
+		assert.EqualValues(t, 1, state())
+		assert.Equal(t, free, m.Reuse.Free())
+	}
+	for _, kind := range []byte{abi.LoadPause, abi.LoadResume, abi.LoadKill, abi.LoadSave, abi.LoadRestore} {
+		e, _ = m.ask(kind, []byte("nobody")...)
+		assert.Equal(t, abi.NODEVICE, e)
+	}
+	e, _ = m.ask(abi.LoadRestore, []byte("keeper")...)
+	assert.Equal(t, abi.INVAL, e, "nothing was written")
+	saved[40] ^= 1
+	require.Equal(t, abi.OK, m.write(saved))
+	e, _ = m.ask(abi.LoadRestore, []byte("keeper")...)
+	assert.Equal(t, abi.INVAL, e)
+	assert.Equal(t, free, m.Reuse.Free())
+}
+
+// TestSavingEndsWithThePort: when the port is closed in the middle of a state the task goes on, and memory is there again.
+func TestSavingEndsWithThePort(t *testing.T) {
+	m := newMachine(t)
+	m.port.set(abi.OK)
+	free := m.Reuse.Free()
+	m.port.in = frame(abi.LoadSave, []byte("keeper")...)
+	m.Lines[line] = func() {
+		if m.driver.state == saving {
+			assert.Less(t, m.Reuse.Free(), free)
+			m.port.set(abi.OFF)
+			return
+		}
+		m.port.interrupt()
+	}
+	m.send(nil)
+	assert.Equal(t, closed, m.driver.state)
+	assert.Equal(t, free, m.Reuse.Free())
+	m.Lines[line] = m.port.interrupt
+	m.port.set(abi.OK)
+	_, e := m.save("keeper")
+	assert.Equal(t, abi.OK, e)
 }
 
 // TestHostLoadsAndUnloads: what the host asks is done, in whatever pieces it comes.
@@ -248,6 +351,8 @@ func TestCallbacksThatNobodyAskedFor(t *testing.T) {
 		d.SetUpDone()
 		d.LoadDone(kernel.TaskID{}, abi.OK)
 		d.UnloadDone()
+		d.SaveDone(abi.OK)
+		d.RestoreDone(kernel.TaskID{}, abi.OK)
 		d.PortChanged()
 	}
 	late()
@@ -263,6 +368,8 @@ func FuzzHost(f *testing.F) {
 	object := kerneltest.Object(f, "late", nil)
 	f.Add(append(append(frame(abi.LoadSetUp, number(uint32(len(object)))...), frame(abi.LoadWrite, append(number(0), object[:1000]...)...)...), frame(abi.LoadLoad)...), uint8(9))
 	f.Add(append(frame(abi.LoadTasks), frame(abi.LoadUnload, []byte("keeper")...)...), uint8(1))
+	f.Add(append(frame(abi.LoadPause, []byte("keeper")...), frame(abi.LoadSave, []byte("keeper")...)...), uint8(50))
+	f.Add(append(frame(abi.LoadKill, []byte("keeper")...), frame(abi.LoadRestore, []byte("keeper")...)...), uint8(3))
 	f.Add([]byte{1, 2, 3}, uint8(200))
 	f.Fuzz(func(t *testing.T, b []byte, piece uint8) {
 		m := newMachine(t)
