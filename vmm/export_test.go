@@ -3,6 +3,8 @@ package vmm
 import (
 	"strconv"
 
+	"kapsel/vmm/device"
+	"kapsel/vmm/kvm"
 	"kapsel/vmm/virtio"
 )
 
@@ -14,3 +16,32 @@ func (BlockDevice) String() string { return "block device" }
 func (d BlockDevice) open(m *Machine) (virtio.Device, error) {
 	return virtio.NewBlock(d.Storage, "disk"+strconv.Itoa(len(m.places)), m.config.Log), nil
 }
+
+// Turns runs the machine on its thread, one entry of the processor after another, with what a test wants between them.
+func (m *Machine) Turns(f func(turn func() (exit Exit, interrupted bool, err error))) {
+	m.thread.do(func() {
+		f(func() (Exit, bool, error) {
+			switch err := m.cpu.Run(); {
+			case err == kvm.ErrInterrupted:
+				m.cpu.Resume()
+				return Exit{}, true, nil
+			case err != nil:
+				return Exit{Reason: Failed}, false, err
+			}
+			exit, err := m.serve(m.cpu.Reason())
+			return exit, false, err
+		})
+	})
+}
+
+// AddPorts gives the machine another device.
+func (m *Machine) AddPorts(base, size uint16, d device.Ports) {
+	m.ports = append([]portRange{{base, size, d}}, m.ports...)
+}
+
+// CPU is the machine's processor, VM its machine: for its thread.
+func (m *Machine) CPU() *kvm.VCPU { return m.cpu }
+func (m *Machine) VM() *kvm.VM    { return m.vm }
+
+// Kick interrupts the processor.
+func (m *Machine) Kick() error { return m.kickCPU() }
