@@ -69,6 +69,9 @@ type Config struct {
 	// access, string instructions included, so that what the Writer finds in Stats is how things
 	// stood at that access. It must never block: it would hold Run and Close.
 	ConsoleInStep bool
+	// InStep has the devices served on the virtual processor's thread, in the exit by which the guest's driver notifies them, and the
+	// console as ConsoleInStep. Then nothing of a device's is under way between two exits, and a Port's End may call Pause.
+	InStep bool
 	// Input is what COM1 receives. It is read by a goroutine of its own, at the guest's
 	// pace; after Close that goroutine ends as soon as its Read returns. Nil is no input.
 	Input io.Reader
@@ -121,6 +124,7 @@ func (c Config) WithDefaults() (Config, error) {
 			return c, err
 		}
 	}
+	c.ConsoleInStep = c.ConsoleInStep || c.InStep
 	if c.Console == nil {
 		c.Console = io.Discard
 	}

@@ -108,7 +108,7 @@ func (m *Machine) openDevices(host *kvm.Device) error {
 		return nil
 	}
 	noEvents := wantCapability(host, kvm.CapIOEventFD)
-	if noEvents != nil {
+	if noEvents != nil && !m.config.InStep {
 		m.config.Log("notifications of devices are exits: %v", noEvents)
 	}
 	for i, description := range m.config.Devices {
@@ -117,7 +117,7 @@ func (m *Machine) openDevices(host *kvm.Device) error {
 			return &DeviceError{err}
 		}
 		p := m.addPlace(i, description.String(), d)
-		if noEvents != nil {
+		if noEvents != nil || m.config.InStep {
 			continue
 		}
 		if err := p.watch(m.vm, deviceAddress(i)); err != nil {
@@ -133,7 +133,15 @@ func (m *Machine) addPlace(i int, name string, d virtio.Device) *place {
 	log := func(format string, args ...any) {
 		m.config.Log("device %d, %s: "+format, append([]any{i, name}, args...)...)
 	}
-	p := &place{name: name, transport: virtio.NewMMIO(d, m.memory, edge, log)}
+	var bell func()
+	if m.config.InStep {
+		bell = func() {
+			if err := m.want(wantServe); err != nil {
+				log("it is not served: %v", err)
+			}
+		}
+	}
+	p := &place{name: name, transport: virtio.NewMMIO(d, m.memory, edge, log, bell)}
 	m.places = append(m.places, p)
 	m.mmio = append(m.mmio, mmioRange{deviceAddress(i), abi.PageSize, p.transport})
 	return p

@@ -23,6 +23,8 @@ const (
 	Hung
 	// Reset: Linux reset the machine by ACPI's register. A machine runs once.
 	Reset
+	// Paused: somebody called Pause. The guest goes on with the next Run or Resume.
+	Paused
 )
 
 // String returns the reason in words.
@@ -42,6 +44,8 @@ func (r Reason) String() string {
 		return "the kernel hangs, and the watchdog's NMI did not end it"
 	case Reset:
 		return "the guest reset the machine, which is not booted again"
+	case Paused:
+		return "paused"
 	}
 	return fmt.Sprintf("unknown reason %d", int(r))
 }

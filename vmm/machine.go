@@ -47,10 +47,16 @@ type Machine struct {
 	strange strangers
 	loaded  uint64 // bytes written into memory by New
 
-	started   atomic.Bool
-	cancelled atomic.Bool
-	closing   sync.Once
-	closeErr  error
+	wants   wants
+	running atomic.Bool // Run is under way
+	ended   atomic.Bool // the guest goes on no more
+	begun   bool        // the console's goroutines were started; the thread's, as the following
+	inLoop  bool        // the guest runs, or an exit of its is being served
+	half    bool        // the last exit's access is to be finished
+	poison  error       // why ended is set, if no end of the guest's is the cause
+
+	closing  sync.Once
+	closeErr error
 }
 
 // FlushTime is how long a machine that was told to end waits for its console to take what

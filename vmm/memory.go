@@ -43,13 +43,13 @@ func newMemory(size uint64, small bool) (*memory, error) {
 
 // attach makes the RAM the VM's memory.
 func (m *memory) attach(vm *kvm.VM) error {
-	if err := vm.SetMemory(0, 0, m.low); err != nil {
+	if err := vm.SetMemory(0, 0, m.low, false); err != nil {
 		return err
 	}
 	if len(m.high) == 0 {
 		return nil
 	}
-	return vm.SetMemory(1, abi.MMIOHoleEnd, m.high)
+	return vm.SetMemory(1, abi.MMIOHoleEnd, m.high, false)
 }
 
 // at returns up to n bytes of RAM at a physical address: fewer where the RAM ends, none
@@ -79,6 +79,9 @@ func (m *memory) At(address, n uint64) ([]byte, bool) {
 	}
 	return ram[address : address+n : address+n], true
 }
+
+// Wrote implements virtio.Memory. Nobody asks yet which pages devices have written.
+func (m *memory) Wrote(uint64, uint64) {}
 
 // resident counts the pages of abi.PageSize that the host has memory for (mincore(2)).
 func (m *memory) resident() (uint64, error) {

@@ -25,6 +25,9 @@ type Port struct {
 	// Output takes what the guest sends, in order, on a goroutine of its own; after an error it gets nothing more. All
 	// that the guest had sent is written before Run returns, within the limits of Config.Console. Nil discards it.
 	Output io.Writer
+	// End, if not nil, is the port's outer end itself, in the place of Input and Output. With Config.InStep its calls come on the
+	// virtual processor's thread, and may call Machine.Pause.
+	End virtio.End
 }
 
 // String returns "ports" and their names.
@@ -39,6 +42,10 @@ func (p Ports) String() string {
 func (p Ports) open(m *Machine) (virtio.Device, error) {
 	var ports []virtio.Port
 	for _, port := range p {
+		if port.End != nil {
+			ports = append(ports, virtio.Port{Name: port.Name, End: port.End})
+			continue
+		}
 		log := func(format string, args ...any) { m.config.Log("port "+port.Name+": "+format, args...) }
 		s := newStream(port, log)
 		m.streams = append(m.streams, s)
@@ -71,6 +78,9 @@ func (p Ports) check() error {
 			return fmt.Errorf("two ports with the name %s", name)
 		}
 		names[name] = true
+		if p[i].End != nil && (p[i].Input != nil || p[i].Output != nil) {
+			return fmt.Errorf("port %s has an end of its own, and an input or output beside it: want one of them", name)
+		}
 	}
 	return nil
 }

@@ -23,18 +23,19 @@ type mmioRange struct {
 	device     device.MMIO
 }
 
-// Run runs the machine until the guest ends, the context does, or KVM fails, and says
-// which. The error is nil unless Exit.Reason is Failed. A machine runs once.
+// Run runs the machine until the guest ends, the context does, KVM fails, or somebody calls Pause, and says
+// which. The error is nil unless Exit.Reason is Failed. After Paused it may be called again.
 //
 // What the guest has printed is written before Run returns. A console that does not take it
 // holds Run, but from the end of the context on for FlushTime at most: then the machine was
 // cancelled, even if the guest had ended.
 func (m *Machine) Run(ctx context.Context) (exit Exit, err error) {
-	if !m.started.CompareAndSwap(false, true) {
-		return Exit{Reason: Failed}, errors.New("this machine has run already: make another with New")
+	if !m.running.CompareAndSwap(false, true) {
+		return Exit{Reason: Failed}, errors.New("this machine runs")
 	}
-	if m.config.Input != nil {
-		go m.readInput()
+	defer m.running.Store(false)
+	if m.ended.Load() {
+		return Exit{Reason: Failed}, m.whyEnded()
 	}
 	stop := context.AfterFunc(ctx, func() {
 		if err := m.cancel(); err != nil {
@@ -42,14 +43,16 @@ func (m *Machine) Run(ctx context.Context) (exit Exit, err error) {
 		}
 	})
 	defer stop()
-	if !m.config.ConsoleInStep {
-		go m.writeConsole()
-	}
-	if !m.thread.do(func() {
+	if err := m.Do(func() {
+		m.begin()
 		defer m.startWatch()()
-		exit, err = m.loop()
-	}) {
-		exit, err = Exit{Reason: Failed}, errClosed
+		exit, err = m.Resume()
+	}); err != nil {
+		return Exit{Reason: Failed}, err
+	}
+	if exit.Reason == Paused {
+		m.serial.Drain()
+		return exit, err
 	}
 	m.endDevices(exit.Reason == Cancelled)
 	m.serial.Finish()
@@ -59,11 +62,24 @@ func (m *Machine) Run(ctx context.Context) (exit Exit, err error) {
 	return exit, err
 }
 
+// begin starts, once, what feeds the UART and takes what it sends.
+func (m *Machine) begin() {
+	if m.begun {
+		return
+	}
+	m.begun = true
+	if m.config.Input != nil {
+		go m.readInput()
+	}
+	if !m.config.ConsoleInStep {
+		go m.writeConsole()
+	}
+}
+
 var errClosed = errors.New("the machine is closed")
 
 // cancel makes the loop end, now or as soon as it starts, and the console a little later.
 func (m *Machine) cancel() error {
-	m.cancelled.Store(true)
 	if m.serial != nil {
 		m.serial.Finish() // the loop may wait for room
 		time.AfterFunc(FlushTime, func() {
@@ -71,7 +87,7 @@ func (m *Machine) cancel() error {
 			m.closeStreams()
 		})
 	}
-	return m.kickCPU()
+	return m.want(wantCancel)
 }
 
 // readInput feeds the UART until the input or the machine ends.
@@ -88,25 +104,7 @@ func (m *Machine) readInput() {
 // loop runs the guest from exit to exit. Apart from an end it allocates nothing.
 func (m *Machine) loop() (Exit, error) {
 	for {
-		switch err := m.cpu.Run(); {
-		case err == kvm.ErrInterrupted: // no exit: the reason in kvm_run is an old one
-			m.stats.interrupted.Add(1)
-			m.cpu.Resume() // first: a kick that comes behind it is for the next Run
-			if m.cancelled.Load() {
-				return Exit{Reason: Cancelled}, nil
-			}
-			exit, err := m.answerWatch()
-			if err != nil {
-				return Exit{Reason: Failed}, err
-			}
-			if exit.Reason != 0 {
-				return exit, nil
-			}
-			continue
-		case err != nil:
-			return Exit{Reason: Failed}, err
-		}
-		exit, err := m.serve(m.cpu.Reason())
+		exit, err := m.step()
 		if err != nil {
 			return Exit{Reason: Failed}, err
 		}
@@ -114,6 +112,28 @@ func (m *Machine) loop() (Exit, error) {
 			return exit, nil
 		}
 	}
+}
+
+// step runs the guest to its next exit and serves that, or does what is wanted of the thread. The exit it returns has a reason
+// if the guest is not to go on.
+func (m *Machine) step() (Exit, error) {
+	if !m.wants.enter() {
+		m.wants.leave()
+		return m.attend()
+	}
+	err := m.cpu.Run()
+	m.wants.leave()
+	switch {
+	case err == kvm.ErrInterrupted: // no exit: the reason in kvm_run is an old one
+		m.stats.interrupted.Add(1)
+		m.half = false
+		m.cpu.Resume() // whoever has kicked wants something
+		return Exit{}, nil
+	case err != nil:
+		return Exit{}, err
+	}
+	m.half = true
+	return m.serve(m.cpu.Reason())
 }
 
 // serve does what the guest exited for. The exit it returns has a reason if that was the
@@ -168,13 +188,20 @@ func (m *Machine) servePort() (Exit, error) {
 	}
 	switch {
 	case m.exit.Done:
-		return Exit{Reason: GuestExit, Status: m.exitStatus()}, m.cpu.Complete()
+		return m.last(Exit{Reason: GuestExit, Status: m.exitStatus()})
 	case m.power.Off:
-		return Exit{Reason: GuestExit}, m.cpu.Complete()
+		return m.last(Exit{Reason: GuestExit})
 	case m.power.Reset:
-		return Exit{Reason: Reset}, m.cpu.Complete()
+		return m.last(Exit{Reason: Reset})
 	}
 	return Exit{}, nil
+}
+
+// last returns the guest's end, by an access that is finished then.
+func (m *Machine) last(end Exit) (Exit, error) {
+	var err error
+	m.half, err = m.cpu.Complete()
+	return end, err
 }
 
 // exitStatus returns the guest's status, brought into its range.

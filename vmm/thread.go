@@ -1,16 +1,21 @@
 package vmm
 
-import "runtime"
+import (
+	"runtime"
+	"sync"
+)
 
 // thread is an operating-system thread that executes functions one after another. KVM
 // wants a processor's calls to come from the thread that created it.
 type thread struct {
+	turn  sync.Mutex // of a caller, from its call to its end
 	calls chan func()
+	done  chan struct{}
 	ended chan struct{}
 }
 
 func newThread() *thread {
-	t := &thread{make(chan func()), make(chan struct{})}
+	t := &thread{calls: make(chan func()), done: make(chan struct{}), ended: make(chan struct{})}
 	go t.serve()
 	return t
 }
@@ -21,6 +26,7 @@ func (t *thread) serve() {
 		select {
 		case call := <-t.calls:
 			call()
+			t.done <- struct{}{}
 		case <-t.ended:
 			return
 		}
@@ -28,16 +34,13 @@ func (t *thread) serve() {
 }
 
 // do executes f on the thread and waits for its end. It reports false, without executing
-// f, if the thread has ended.
+// f, if the thread has ended. It allocates nothing.
 func (t *thread) do(f func()) bool {
-	done := make(chan struct{})
-	call := func() {
-		defer close(done)
-		f()
-	}
+	t.turn.Lock()
+	defer t.turn.Unlock()
 	select {
-	case t.calls <- call:
-		<-done
+	case t.calls <- f:
+		<-t.done
 		return true
 	case <-t.ended:
 		return false

@@ -39,7 +39,6 @@ func (m *Machine) prepareWatch() {
 	word := m.memory.at(address, 8) // aligned, and within the image
 	m.watch.period = period
 	m.watch.beat = (*uint64)(unsafe.Pointer(unsafe.SliceData(word)))
-	m.watch.watch = watchdog.New(period)
 }
 
 // startWatch watches until stop is called, which waits for the end.
@@ -49,6 +48,8 @@ func (m *Machine) startWatch() (stop func()) {
 		return func() {}
 	}
 	w.began = time.Now()
+	w.asked.Store(0)
+	w.watch = watchdog.New(w.period)
 	stopped, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -77,24 +78,14 @@ func (m *Machine) tickWatch() time.Duration {
 	defer w.mu.Unlock()
 	if w.watch.Tick(atomic.LoadUint64(w.beat)) {
 		w.asked.CompareAndSwap(0, int64(max(time.Since(w.began), 1)))
-		if err := m.kickCPU(); err != nil {
+		if err := m.want(wantWatch); err != nil {
 			m.config.Log("the watchdog cannot look: %v", err)
 		}
 	}
 	return w.watch.Pause()
 }
 
-// kickCPU interrupts the processor, if there is one.
-func (m *Machine) kickCPU() error {
-	m.kick.Lock()
-	defer m.kick.Unlock()
-	if m.cpu == nil {
-		return nil
-	}
-	return m.cpu.Kick()
-}
-
-// answerWatch runs on the machine's thread when KVM_RUN was interrupted. If the watcher
+// answerWatch runs on the machine's thread outside of the guest. If the watcher
 // asked, it tells where the processor is and does what follows.
 func (m *Machine) answerWatch() (Exit, error) {
 	w := &m.watch

@@ -58,7 +58,7 @@ func (c *VCPU) SetBreakpoints(addresses []uint64) error {
 		return err
 	}
 	c.debug = d
-	_, err = ioctlPointer(c.fd, setGuestDebug, unsafe.Pointer(&d))
+	_, err = c.callPointer(setGuestDebug, unsafe.Pointer(&d))
 	return err
 }
 
@@ -67,7 +67,7 @@ func (c *VCPU) SetBreakpoints(addresses []uint64) error {
 func (c *VCPU) InjectDebug() error {
 	d := c.debug
 	d.Control |= debugInject
-	_, err := ioctlPointer(c.fd, setGuestDebug, unsafe.Pointer(&d))
+	_, err := c.callPointer(setGuestDebug, unsafe.Pointer(&d))
 	return err
 }
 

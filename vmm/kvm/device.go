@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -69,12 +70,12 @@ func (d *Device) FeatureMSR(index uint32) (uint64, bool, error) {
 	if err != nil || have == 0 {
 		return 0, false, err
 	}
-	t := &msrTable{Count: 1, Index: index}
+	t := &msrTable{Count: 1, Entries: [maxMSRs]MSR{{Index: index}}}
 	n, err := ioctlPointer(d.fd, getMSRs, unsafe.Pointer(t))
 	if errors.Is(err, unix.EINVAL) { // KVM does not know the register
 		return 0, false, nil
 	}
-	return t.Data, n == 1, err
+	return t.Entries[0].Data, n == 1, err
 }
 
 // CreateVM makes an empty VM: no memory, no processor, no interrupt controller.
@@ -87,5 +88,5 @@ func (d *Device) CreateVM() (*VM, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &VM{fd: fd, runSize: runSize}, nil
+	return &VM{handle: handle{fd, new(atomic.Uint64)}, runSize: runSize}, nil
 }

@@ -2,6 +2,7 @@ package kvm
 
 import (
 	"fmt"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -28,6 +29,7 @@ const (
 	getSupportedCPUID   request = dirRead | dirWrite | cpuidHeader<<sizePos | kvmio | 0x05
 	createVCPU          request = kvmio | 0x41
 	setUserMemoryRegion request = dirWrite | request(unsafe.Sizeof(MemoryRegion{}))<<sizePos | kvmio | 0x46
+	getDirtyLog         request = dirWrite | request(unsafe.Sizeof(dirtyLog{}))<<sizePos | kvmio | 0x42
 	setTSSAddr          request = kvmio | 0x47
 	ioeventfd           request = dirWrite | request(unsafe.Sizeof(ioEvent{}))<<sizePos | kvmio | 0x79
 	setGSIRouting       request = dirWrite | routingHeader<<sizePos | kvmio | 0x6a
@@ -39,14 +41,29 @@ const (
 	translate           request = dirRead | dirWrite | request(unsafe.Sizeof(Translation{}))<<sizePos | kvmio | 0x85
 	getMSRs             request = dirRead | dirWrite | msrHeader<<sizePos | kvmio | 0x88
 	setMSRs             request = dirWrite | msrHeader<<sizePos | kvmio | 0x89
+	getLAPIC            request = dirRead | lapicSize<<sizePos | kvmio | 0x8e
+	setLAPIC            request = dirWrite | lapicSize<<sizePos | kvmio | 0x8f
 	setCPUID2           request = dirWrite | cpuidHeader<<sizePos | kvmio | 0x90
 	getMPState          request = dirRead | 4<<sizePos | kvmio | 0x98
+	setMPState          request = dirWrite | 4<<sizePos | kvmio | 0x99
 	getTSCKHz           request = kvmio | 0xa3
 	injectNMI           request = kvmio | 0x9a
 	setGuestDebug       request = dirWrite | request(unsafe.Sizeof(guestDebug{}))<<sizePos | kvmio | 0x9b
+	getEvents           request = dirRead | request(unsafe.Sizeof(Events{}))<<sizePos | kvmio | 0x9f
+	setEvents           request = dirWrite | request(unsafe.Sizeof(Events{}))<<sizePos | kvmio | 0xa0
+	getDebugRegs        request = dirRead | request(unsafe.Sizeof(DebugRegs{}))<<sizePos | kvmio | 0xa1
+	setDebugRegs        request = dirWrite | request(unsafe.Sizeof(DebugRegs{}))<<sizePos | kvmio | 0xa2
 	enableCap           request = dirWrite | request(unsafe.Sizeof(capability{}))<<sizePos | kvmio | 0xa3
 	signalMSI           request = dirWrite | request(unsafe.Sizeof(MSI{}))<<sizePos | kvmio | 0xa5
+	getXSave            request = dirRead | minXSave<<sizePos | kvmio | 0xa4
+	setXSave            request = dirWrite | minXSave<<sizePos | kvmio | 0xa5
+	getXCRs             request = dirRead | request(unsafe.Sizeof(XCRs{}))<<sizePos | kvmio | 0xa6
+	setXCRs             request = dirWrite | request(unsafe.Sizeof(XCRs{}))<<sizePos | kvmio | 0xa7
+	setMSRFilter        request = dirWrite | request(unsafe.Sizeof(msrFilter{}))<<sizePos | kvmio | 0xc6
 	getStatsFD          request = kvmio | 0xce
+	getXSave2           request = dirRead | minXSave<<sizePos | kvmio | 0xcf
+	setDeviceAttr       request = dirWrite | request(unsafe.Sizeof(deviceAttr{}))<<sizePos | kvmio | 0xe1
+	getDeviceAttr       request = dirWrite | request(unsafe.Sizeof(deviceAttr{}))<<sizePos | kvmio | 0xe2
 )
 
 var requestNames = map[request]string{
@@ -57,6 +74,7 @@ var requestNames = map[request]string{
 	getSupportedCPUID:   "KVM_GET_SUPPORTED_CPUID",
 	createVCPU:          "KVM_CREATE_VCPU",
 	setUserMemoryRegion: "KVM_SET_USER_MEMORY_REGION",
+	getDirtyLog:         "KVM_GET_DIRTY_LOG",
 	setTSSAddr:          "KVM_SET_TSS_ADDR",
 	ioeventfd:           "KVM_IOEVENTFD",
 	setGSIRouting:       "KVM_SET_GSI_ROUTING",
@@ -69,7 +87,22 @@ var requestNames = map[request]string{
 	getMSRs:             "KVM_GET_MSRS",
 	setMSRs:             "KVM_SET_MSRS",
 	setCPUID2:           "KVM_SET_CPUID2",
+	getLAPIC:            "KVM_GET_LAPIC",
+	setLAPIC:            "KVM_SET_LAPIC",
 	getMPState:          "KVM_GET_MP_STATE",
+	setMPState:          "KVM_SET_MP_STATE",
+	getEvents:           "KVM_GET_VCPU_EVENTS",
+	setEvents:           "KVM_SET_VCPU_EVENTS",
+	getDebugRegs:        "KVM_GET_DEBUGREGS",
+	setDebugRegs:        "KVM_SET_DEBUGREGS",
+	getXSave:            "KVM_GET_XSAVE",
+	setXSave:            "KVM_SET_XSAVE",
+	getXSave2:           "KVM_GET_XSAVE2",
+	getXCRs:             "KVM_GET_XCRS",
+	setXCRs:             "KVM_SET_XCRS",
+	setMSRFilter:        "KVM_X86_SET_MSR_FILTER",
+	setDeviceAttr:       "KVM_SET_DEVICE_ATTR",
+	getDeviceAttr:       "KVM_GET_DEVICE_ATTR",
 	getTSCKHz:           "KVM_GET_TSC_KHZ",
 	injectNMI:           "KVM_NMI",
 	setGuestDebug:       "KVM_SET_GUEST_DEBUG",
@@ -125,6 +158,27 @@ func ioctl(fd int, r request, arg uintptr) (int, error) {
 		}
 	}
 }
+
+// handle is the descriptor of a VM or of a processor, with the count of the calls that both make.
+type handle struct {
+	fd    int
+	calls *atomic.Uint64
+}
+
+// call makes a call that takes a number.
+func (h *handle) call(r request, arg uintptr) (int, error) {
+	h.calls.Add(1)
+	return ioctl(h.fd, r, arg)
+}
+
+// callPointer makes a call that takes a structure.
+func (h *handle) callPointer(r request, arg unsafe.Pointer) (int, error) {
+	h.calls.Add(1)
+	return ioctlPointer(h.fd, r, arg)
+}
+
+// Calls is how many calls were made of a VM and its processors, but for KVM_RUN.
+func (h *handle) Calls() uint64 { return h.calls.Load() }
 
 // closeFD closes *fd once; -1 marks it closed.
 func closeFD(fd *int, name string) error {

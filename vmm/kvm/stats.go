@@ -46,7 +46,7 @@ const (
 // Statistic opens the counter with KVM's name of it, such as "exits": exits of the guest,
 // those that KVM serves by itself among them. The host must have CapBinaryStatsFD.
 func (c *VCPU) Statistic(name string) (*Statistic, error) {
-	fd, err := ioctl(c.fd, getStatsFD, 0)
+	fd, err := c.call(getStatsFD, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -73,14 +73,65 @@ type cpuidTable struct {
 // msrHeader is the size of struct kvm_msrs without its entries.
 const msrHeader = 8
 
-// msrTable is struct kvm_msrs with one entry (struct kvm_msr_entry).
+// maxMSRs is the most model-specific registers of one call here.
+const maxMSRs = 32
+
+// msrTable is struct kvm_msrs with room for all entries.
 type msrTable struct {
-	Count uint32
-	_     uint32
-	Index uint32
-	_     uint32
-	Data  uint64
+	Count   uint32
+	_       uint32
+	Entries [maxMSRs]MSR
 }
+
+// memoryLog is the flag of a MemoryRegion that has a dirty log (KVM_MEM_LOG_DIRTY_PAGES).
+const memoryLog = 1 << 0
+
+// dirtyLog is struct kvm_dirty_log.
+type dirtyLog struct {
+	Slot   uint32
+	_      uint32
+	Bitmap uint64 // an address
+}
+
+// maxFilterRanges is how many ranges a filter has (KVM_MSR_FILTER_MAX_RANGES).
+const maxFilterRanges = 16
+
+// msrFilter is struct kvm_msr_filter.
+type msrFilter struct {
+	Flags  uint32
+	_      uint32
+	Ranges [maxFilterRanges]msrFilterRange
+}
+
+// msrFilterRange is struct kvm_msr_filter_range.
+type msrFilterRange struct {
+	Flags  uint32
+	Count  uint32
+	Base   uint32
+	_      uint32
+	Bitmap uint64 // an address
+}
+
+// Flags of a filter and of its ranges (KVM_MSR_FILTER_*).
+const (
+	filterDefaultDeny = 1 << 0
+	filterRead        = 1 << 0
+	filterWrite       = 1 << 1
+)
+
+// deviceAttr is struct kvm_device_attr.
+type deviceAttr struct {
+	Flags   uint32
+	Group   uint32
+	Attr    uint64
+	Address uint64 // of the value
+}
+
+// The time-stamp counter's offset is attribute KVM_VCPU_TSC_OFFSET of group KVM_VCPU_TSC_CTRL.
+const (
+	groupTSC      = 0
+	attrTSCOffset = 0
+)
 
 // routingHeader is the size of struct kvm_irq_routing without its entries.
 const routingHeader = 8

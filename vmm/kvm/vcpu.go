@@ -12,10 +12,11 @@ import (
 
 // VCPU is a virtual processor. All calls but Kick come from the thread that created it.
 type VCPU struct {
-	fd       int
+	handle
 	run      []byte     // struct kvm_run, shared with the host's kernel
 	pid, tid int        // the thread
 	debug    guestDebug // as SetBreakpoints left it
+	word     uint64     // what an attribute's address points to
 }
 
 // Close unmaps kvm_run and closes the processor. Calling it again does nothing; no call
@@ -68,19 +69,20 @@ func (c *VCPU) Resume() {
 
 // NMI sends the processor a non-maskable interrupt, which it takes at the next Run.
 func (c *VCPU) NMI() error {
-	_, err := ioctl(c.fd, injectNMI, 0)
+	_, err := c.call(injectNMI, 0)
 	return err
 }
 
 // Complete finishes the port or memory access of the last exit without running the guest
-// any further, so that the registers are those after the instruction. The processor
-// cannot run again.
-func (c *VCPU) Complete() error {
+// any further, so that the registers are those after the instruction. It reports true if that is an
+// exit again, as for the rest of an access in several pieces. A Kick before it is lost.
+func (c *VCPU) Complete() (exit bool, err error) {
 	atomic.OrUint32((*uint32)(unsafe.Pointer(&c.run[0])), immediateExit)
-	if err := c.Run(); err != nil && err != ErrInterrupted {
-		return err
+	defer c.Resume()
+	if err := c.Run(); err != ErrInterrupted {
+		return err == nil, err
 	}
-	return nil
+	return false, nil
 }
 
 // SetCPUID sets what the guest's CPUID instruction answers. Call it before SetSregs: KVM
@@ -91,53 +93,52 @@ func (c *VCPU) SetCPUID(entries []CPUIDEntry) error {
 	}
 	t := &cpuidTable{Count: uint32(len(entries))}
 	copy(t.Entries[:], entries)
-	_, err := ioctlPointer(c.fd, setCPUID2, unsafe.Pointer(t))
+	_, err := c.callPointer(setCPUID2, unsafe.Pointer(t))
 	return err
 }
 
 // SetMSR sets a model-specific register of the guest's. It reports false if KVM refuses the register
 // or the value. Call it behind SetCPUID.
 func (c *VCPU) SetMSR(index uint32, value uint64) (bool, error) {
-	n, err := ioctlPointer(c.fd, setMSRs, unsafe.Pointer(&msrTable{Count: 1, Index: index, Data: value}))
+	n, err := c.callPointer(setMSRs, unsafe.Pointer(&msrTable{Count: 1, Entries: [maxMSRs]MSR{{Index: index, Data: value}}}))
 	return n == 1, err
 }
 
 // Regs returns the general registers.
 func (c *VCPU) Regs() (*Regs, error) {
 	r := new(Regs)
-	_, err := ioctlPointer(c.fd, getRegs, unsafe.Pointer(r))
+	_, err := c.callPointer(getRegs, unsafe.Pointer(r))
 	return r, err
 }
 
 // SetRegs sets the general registers.
 func (c *VCPU) SetRegs(r *Regs) error {
-	_, err := ioctlPointer(c.fd, setRegs, unsafe.Pointer(r))
+	_, err := c.callPointer(setRegs, unsafe.Pointer(r))
 	return err
 }
 
 // Sregs returns the segment, control and descriptor-table registers.
 func (c *VCPU) Sregs() (*Sregs, error) {
 	s := new(Sregs)
-	_, err := ioctlPointer(c.fd, getSregs, unsafe.Pointer(s))
+	_, err := c.callPointer(getSregs, unsafe.Pointer(s))
 	return s, err
 }
 
 // SetSregs sets the segment, control and descriptor-table registers.
 func (c *VCPU) SetSregs(s *Sregs) error {
-	_, err := ioctlPointer(c.fd, setSregs, unsafe.Pointer(s))
+	_, err := c.callPointer(setSregs, unsafe.Pointer(s))
 	return err
 }
 
 // TSCKHz returns the frequency of the guest's time-stamp counter in kHz.
-func (c *VCPU) TSCKHz() (int, error) { return ioctl(c.fd, getTSCKHz, 0) }
+func (c *VCPU) TSCKHz() (int, error) { return c.call(getTSCKHz, 0) }
 
 // mpHalted is the state of a processor that waits in HLT (KVM_MP_STATE_HALTED).
 const mpHalted = 3
 
 // Halted reports whether the processor waits in HLT for an interrupt.
 func (c *VCPU) Halted() (bool, error) {
-	var state uint32 // struct kvm_mp_state
-	_, err := ioctlPointer(c.fd, getMPState, unsafe.Pointer(&state))
+	state, err := c.MPState()
 	return state == mpHalted, err
 }
 
@@ -145,6 +146,6 @@ func (c *VCPU) Halted() (bool, error) {
 // whether it is mapped.
 func (c *VCPU) Translate(virtual uint64) (physical uint64, ok bool, err error) {
 	t := &Translation{LinearAddress: virtual}
-	_, err = ioctlPointer(c.fd, translate, unsafe.Pointer(t))
+	_, err = c.callPointer(translate, unsafe.Pointer(t))
 	return t.PhysicalAddress, t.Valid != 0, err
 }

@@ -10,7 +10,7 @@ import (
 
 // VM is a virtual machine.
 type VM struct {
-	fd      int
+	handle
 	runSize int // bytes of the page shared with each processor
 }
 
@@ -20,7 +20,8 @@ func (v *VM) Close() error { return closeFD(&v.fd, "VM") }
 
 // SetMemory makes mem the guest's memory from physical address on. The address and the
 // size are page multiples. mem must stay mapped until the VM and its processors are closed.
-func (v *VM) SetMemory(slot uint32, address uint64, mem []byte) error {
+// With log KVM keeps a DirtyLog of the slot. It may be called again to begin or end that.
+func (v *VM) SetMemory(slot uint32, address uint64, mem []byte, log bool) error {
 	if len(mem) == 0 {
 		return fmt.Errorf("memory slot %d is empty", slot)
 	}
@@ -30,14 +31,17 @@ func (v *VM) SetMemory(slot uint32, address uint64, mem []byte) error {
 		MemorySize:    uint64(len(mem)),
 		UserspaceAddr: uint64(uintptr(unsafe.Pointer(&mem[0]))), // mapped memory does not move
 	}
-	_, err := ioctlPointer(v.fd, setUserMemoryRegion, unsafe.Pointer(region))
+	if log {
+		region.Flags = memoryLog
+	}
+	_, err := v.callPointer(setUserMemoryRegion, unsafe.Pointer(region))
 	return err
 }
 
 // SetTSSAddress gives KVM three pages of physical addresses, where the guest has nothing, for its own use: VT-x
 // wants them for real mode if it cannot run that by itself. It comes before the processor.
 func (v *VM) SetTSSAddress(address uint64) error {
-	_, err := ioctl(v.fd, setTSSAddr, uintptr(address))
+	_, err := v.call(setTSSAddr, uintptr(address))
 	return err
 }
 
@@ -45,7 +49,7 @@ func (v *VM) SetTSSAddress(address uint64) error {
 // the I/O APIC, with the given number of pins, remains the monitor's.
 func (v *VM) SplitIRQChip(pins int) error {
 	c := &capability{Cap: uint32(CapSplitIRQChip), Args: [4]uint64{uint64(pins)}}
-	_, err := ioctlPointer(v.fd, enableCap, unsafe.Pointer(c))
+	_, err := v.callPointer(enableCap, unsafe.Pointer(c))
 	return err
 }
 
@@ -60,7 +64,7 @@ func (v *VM) SetRoutes(messages []MSI) error {
 		t.Entries[i] = route{GSI: uint32(i), Type: routingMSI,
 			AddressLow: m.AddressLow, AddressHigh: m.AddressHigh, Data: m.Data}
 	}
-	_, err := ioctlPointer(v.fd, setGSIRouting, unsafe.Pointer(t))
+	_, err := v.callPointer(setGSIRouting, unsafe.Pointer(t))
 	return err
 }
 
@@ -68,7 +72,7 @@ func (v *VM) SetRoutes(messages []MSI) error {
 // reports whether a local APIC took it: none does if the message names none that exists,
 // which KVM answers with -1, read as EPERM.
 func (v *VM) Signal(m *MSI) (bool, error) {
-	n, err := ioctlPointer(v.fd, signalMSI, unsafe.Pointer(m))
+	n, err := v.callPointer(signalMSI, unsafe.Pointer(m))
 	if errors.Is(err, unix.EPERM) {
 		return false, nil
 	}
@@ -88,14 +92,14 @@ func (v *VM) MemoryEvent(address uint64, value uint32, eventfd int) error {
 }
 
 func (v *VM) addEvent(e *ioEvent) error {
-	_, err := ioctlPointer(v.fd, ioeventfd, unsafe.Pointer(e))
+	_, err := v.callPointer(ioeventfd, unsafe.Pointer(e))
 	return err
 }
 
 // CreateVCPU makes the processor with the given number. It belongs to the calling thread,
 // which must be locked to its goroutine and make all further calls but Kick.
 func (v *VM) CreateVCPU(id int) (*VCPU, error) {
-	fd, err := ioctl(v.fd, createVCPU, uintptr(id))
+	fd, err := v.call(createVCPU, uintptr(id))
 	if err != nil {
 		return nil, err
 	}
@@ -109,5 +113,5 @@ func (v *VM) CreateVCPU(id int) (*VCPU, error) {
 		unix.Munmap(run)
 		return nil, fmt.Errorf("kvm_run has %d bytes, %d are needed", len(run), unsafe.Sizeof(runHeader{}))
 	}
-	return &VCPU{fd: fd, run: run, pid: unix.Getpid(), tid: unix.Gettid()}, nil
+	return &VCPU{handle: handle{fd, v.calls}, run: run, pid: unix.Getpid(), tid: unix.Gettid()}, nil
 }

@@ -135,7 +135,7 @@ func newRig(t testing.TB) *rig {
 		if r.onEdge != nil {
 			r.onEdge()
 		}
-	}, func(format string, args ...any) { t.Logf("log: "+format, args...) })
+	}, func(format string, args ...any) { t.Logf("log: "+format, args...) }, nil)
 	r.Driver = virtiotest.NewDriver(t, memory, r.transport)
 	t.Cleanup(func() { assert.NoError(t, r.transport.Close()) })
 	return r

@@ -13,7 +13,7 @@ import (
 // start makes a device's transport and a driver that counts its interrupts.
 func start(t testing.TB, device virtio.Device) (*virtiotest.Driver, *virtio.MMIO) {
 	memory := virtiotest.NewMemory(t, 1<<20)
-	m := virtio.NewMMIO(device, memory, func() {}, t.Logf)
+	m := virtio.NewMMIO(device, memory, func() {}, t.Logf, nil)
 	t.Cleanup(func() { assert.NoError(t, m.Close()) })
 	return virtiotest.NewDriver(t, memory, m), m
 }

@@ -183,7 +183,7 @@ func newHostile(t testing.TB, memory, shadow *virtiotest.Memory, input []byte) *
 	shadow.Clear()
 	h := &hostile{input: input, shadow: shadow}
 	h.transport = virtio.NewMMIO(&copier{queueMax: []uint16{16, 256}, config: make([]byte, 12)}, memory,
-		func() {}, func(string, ...any) {})
+		func() {}, func(string, ...any) {}, nil)
 	h.Driver = virtiotest.NewDriver(t, memory, h.transport)
 	return h
 }

@@ -11,6 +11,9 @@ type Memory interface {
 	// range crosses a hole. The bytes change while they are looked at, as the guest likes. RAM begins and ends on
 	// a page boundary.
 	At(address, n uint64) ([]byte, bool)
+	// Wrote says that a device has written to n bytes from an address on, all of which At has given; or that it writes to them
+	// before it is at rest (MMIO.Pause). It is called by all devices' goroutines, and for the same bytes again and again.
+	Wrote(address, n uint64)
 }
 
 // The guest's processor and a device's goroutine meet in a ring's words. An access to one has to be a single one, and

@@ -16,6 +16,7 @@ type MMIO struct {
 	memory   Memory
 	edge     func()
 	log      func(format string, args ...any)
+	bell     func() // nil: not in step
 	features uint64   // offered
 	queueMax []uint16 // of each queue
 	counters counters
@@ -50,8 +51,12 @@ type queueRegisters struct {
 
 // NewMMIO makes a device's transport. memory is the guest's. edge makes an edge on the device's interrupt line; it is
 // called from several goroutines, and may not call the transport. log takes a line when a driver first does what it should not.
-func NewMMIO(d Device, memory Memory, edge func(), log func(format string, args ...any)) *MMIO {
-	m := &MMIO{device: d, memory: memory, edge: edge, log: log, queueMax: d.QueueMax(),
+//
+// If bell is nil a goroutine serves the device. Else it is in step: it is served by who notifies it, within that write to a
+// register, and what comes otherwise waits for Serve. Of that bell tells, on any goroutine, that of the write among them; it has the
+// processor's thread leave the guest and call Serve, and may not call the transport itself.
+func NewMMIO(d Device, memory Memory, edge func(), log func(format string, args ...any), bell func()) *MMIO {
+	m := &MMIO{device: d, memory: memory, edge: edge, log: log, bell: bell, queueMax: d.QueueMax(),
 		features: d.Features() | virtio.FeatureVersion1 | virtio.FeatureEventIndex}
 	m.forget()
 	return m

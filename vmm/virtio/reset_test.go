@@ -68,7 +68,7 @@ func TestBlockEndsSoon(t *testing.T) {
 		end := func(t *testing.T, end func(*MMIO, *virtiotest.Driver), steps int) {
 			disk := &slowDisk{entered: make(chan struct{}), leave: make(chan struct{})}
 			block := NewBlock(disk, "disk0", t.Logf)
-			m := NewMMIO(block, virtiotest.NewMemory(t, 1<<20), func() {}, t.Logf)
+			m := NewMMIO(block, virtiotest.NewMemory(t, 1<<20), func() {}, t.Logf, nil)
 			d := virtiotest.NewDriver(t, m.memory.(*virtiotest.Memory), m)
 			d.StartWith(block.Features(), 1, 64)
 			header := make([]byte, virtio.BlockHeaderSize)
@@ -119,7 +119,7 @@ func TestConfigChangesBetweenResets(t *testing.T) {
 			m.access.Unlock()
 			free++
 		}
-	}, t.Logf)
+	}, t.Logf, nil)
 	d := virtiotest.NewDriver(t, m.memory.(*virtiotest.Memory), m)
 	m.ConfigChanged()
 	d.StartWith(0, 1, 64)

@@ -42,6 +42,9 @@ func (m *Memory) At(address, n uint64) ([]byte, bool) {
 	return ram[address:][:n:n], true
 }
 
+// Wrote is virtio.Memory's.
+func (m *Memory) Wrote(uint64, uint64) {}
+
 // Bytes returns n bytes that are there.
 func (m *Memory) Bytes(t testing.TB, address, n uint64) []byte {
 	t.Helper()
