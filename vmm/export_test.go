@@ -17,19 +17,13 @@ func (d BlockDevice) open(m *Machine) (virtio.Device, error) {
 	return virtio.NewBlock(d.Storage, "disk"+strconv.Itoa(len(m.places)), m.config.Log), nil
 }
 
-// Turns runs the machine on its thread, one entry of the processor after another, with what a test wants between them.
-func (m *Machine) Turns(f func(turn func() (exit Exit, interrupted bool, err error))) {
-	m.thread.do(func() {
+// Turns runs f on the machine's thread. Each call of turn enters the guest once: served says whether it made an exit.
+func (m *Machine) Turns(f func(turn func() (exit Exit, served bool, err error))) error {
+	return m.Do(func() {
 		f(func() (Exit, bool, error) {
-			switch err := m.cpu.Run(); {
-			case err == kvm.ErrInterrupted:
-				m.cpu.Resume()
-				return Exit{}, true, nil
-			case err != nil:
-				return Exit{Reason: Failed}, false, err
-			}
-			exit, err := m.serve(m.cpu.Reason())
-			return exit, false, err
+			m.half = false
+			exit, err := m.step()
+			return exit, m.half, err
 		})
 	})
 }
