@@ -13,14 +13,15 @@ import (
 
 // board is a UART, an I/O APIC and a clock as a machine has them, with what comes out of them.
 type board struct {
-	serial *Serial
-	ioapic *IOAPIC
-	cmos   *CMOS
-	out    []byte         // that the guest sent
-	typed  []byte         // that another device fetched
-	sent   []MSI          // interrupts
-	routes map[int]MSI    // of level-triggered pins
-	seen   map[int]string // what the guest read last, by port
+	serial   *Serial
+	diverted bool
+	ioapic   *IOAPIC
+	cmos     *CMOS
+	out      []byte         // that the guest sent
+	typed    []byte         // that another device fetched
+	sent     []MSI          // interrupts
+	routes   map[int]MSI    // of level-triggered pins
+	seen     map[int]string // what the guest read last, by port
 }
 
 const serialPin = 4
@@ -49,6 +50,7 @@ func (s *Serial) hasOutput() bool {
 
 // divert makes the line another device's, which fetches what is typed, or nobody's.
 func (b *board) divert(on bool) {
+	b.diverted = on
 	if on {
 		b.serial.Divert(func() {})
 	} else {
@@ -80,6 +82,9 @@ func (b *board) act(r *rand.Rand, rest func(meanwhile func())) {
 	case 8:
 		b.serial.WritePort(regIntEnable, 1, []byte{ierReceived | ierTransmitted})
 	case 9:
+		if r.IntN(4) == 0 {
+			b.divert(!b.diverted)
+		}
 		b.typed = append(b.typed, text[:b.serial.Fetch(text)]...)
 	case 10:
 		index := indexPins + r.Uint32N(2*Pins)
@@ -132,6 +137,9 @@ func (b *board) move(t *testing.T, meanwhile func()) {
 	require.NoError(t, json.Unmarshal(text, &state))
 	n := newBoard()
 	n.serial.Pause()
+	if b.diverted { // as the console device's Restore does
+		n.divert(true)
+	}
 	require.NoError(t, n.ioapic.Restore(state.IOAPIC))
 	require.NoError(t, n.serial.Restore(state.Serial), "%s", text)
 	require.NoError(t, n.cmos.Restore(state.CMOS))
