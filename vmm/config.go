@@ -98,6 +98,16 @@ func (c Config) WithDefaults() (Config, error) {
 	if err := c.checkGuest(); err != nil {
 		return c, err
 	}
+	if c.Linux == nil {
+		if err := CheckCmdline(c.Cmdline, len(c.Devices)); err != nil {
+			return c, err
+		}
+	}
+	return c.complete()
+}
+
+// complete checks and fills in what does not depend on the guest.
+func (c Config) complete() (Config, error) {
 	if c.Memory == 0 {
 		c.Memory = DefaultMemory
 		if c.Linux != nil {
@@ -118,11 +128,6 @@ func (c Config) WithDefaults() (Config, error) {
 	}
 	if err := CheckDevices(c.Devices); err != nil {
 		return c, err
-	}
-	if c.Linux == nil {
-		if err := CheckCmdline(c.Cmdline, len(c.Devices)); err != nil {
-			return c, err
-		}
 	}
 	c.ConsoleInStep = c.ConsoleInStep || c.InStep
 	if c.Console == nil {

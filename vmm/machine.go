@@ -13,6 +13,7 @@ import (
 	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
 	"kapsel/vmm/linux"
+	"kapsel/vmm/snapshot"
 	"kapsel/vmm/virtio"
 )
 
@@ -31,6 +32,7 @@ type Machine struct {
 	bench   *benchmark   // nil without Config.Mark
 	serial  *device.Serial
 	console *console
+	cmos    *device.CMOS
 	ioapic  *device.IOAPIC
 	ports   []portRange
 	mmio    []mmioRange
@@ -46,6 +48,11 @@ type Machine struct {
 	history history
 	strange strangers
 	loaded  uint64 // bytes written into memory by New
+
+	cpuid        []kvm.CPUIDEntry // the guest's
+	guest        snapshot.Guest
+	noSnapshot   error // why the machine has none
+	outsideEnded bool  // what is outside of the machine has ended with the guest; as running
 
 	wants   wants
 	running atomic.Bool // Run is under way
@@ -66,11 +73,16 @@ const FlushTime = 250 * time.Millisecond
 
 // New makes a machine with the image loaded, ready to run. Close it after use. If ctx
 // ends meanwhile the error is its cause.
-func New(ctx context.Context, c Config) (_ *Machine, err error) {
-	c, err = c.WithDefaults()
+func New(ctx context.Context, c Config) (*Machine, error) {
+	c, err := c.WithDefaults()
 	if err != nil {
 		return nil, err
 	}
+	return assemble(ctx, c, func() (*memory, error) { return newMemory(c.Memory, c.SmallPages) }, (*Machine).boot)
+}
+
+// assemble makes a machine with the memory, and has fill put a guest into it, on the machine's thread.
+func assemble(ctx context.Context, c Config, memory func() (*memory, error), fill func(*Machine) error) (_ *Machine, err error) {
 	m := &Machine{config: c, thread: newThread()}
 	defer func() {
 		if err != nil {
@@ -85,7 +97,8 @@ func New(ctx context.Context, c Config) (_ *Machine, err error) {
 	if err := checkCapabilities(host); err != nil {
 		return nil, err
 	}
-	if m.memory, err = newMemory(c.Memory, c.SmallPages); err != nil {
+	m.noSnapshot = m.whyNoSnapshot(host)
+	if m.memory, err = memory(); err != nil {
 		return nil, err
 	}
 	if err := m.createVM(host); err != nil {
@@ -95,12 +108,14 @@ func New(ctx context.Context, c Config) (_ *Machine, err error) {
 	if err := m.openDevices(host); err != nil {
 		return nil, err
 	}
-	m.prepareWatch()
 	if err := context.Cause(ctx); err != nil { // before the image is copied
 		return nil, err
 	}
 	m.thread.do(func() {
 		if err = m.createCPU(host); err == nil {
+			err = fill(m)
+		}
+		if err == nil {
 			m.openBenchmark(host)
 		}
 	})
@@ -116,19 +131,20 @@ func (m *Machine) createVM(host *kvm.Device) (err error) {
 	if m.vm, err = host.CreateVM(); err != nil {
 		return err
 	}
-	if err := m.memory.attach(m.vm); err != nil {
+	if err := m.memory.attach(m.vm, false); err != nil {
 		return err
 	}
-	if m.config.Linux != nil {
-		if err := m.vm.SetTSSAddress(tssAddress); err != nil {
+	if m.config.Linux == nil {
+		if err := m.filterMSRs(host); err != nil {
 			return err
 		}
+	} else if err := m.vm.SetTSSAddress(tssAddress); err != nil {
+		return err
 	}
 	return m.vm.SplitIRQChip(device.Pins)
 }
 
-// createCPU makes the processor and puts it before the image's first instruction. It runs
-// on the machine's thread.
+// createCPU makes the processor, on the machine's thread.
 func (m *Machine) createCPU(host *kvm.Device) (err error) {
 	if m.cpu, err = m.vm.CreateVCPU(0); err != nil {
 		return err
@@ -141,20 +157,24 @@ func (m *Machine) createCPU(host *kvm.Device) (err error) {
 	if err != nil {
 		return err
 	}
-	cpuid := guestCPUID(supported, deadline > 0)
-	if err := m.cpu.SetCPUID(cpuid); err != nil {
+	m.cpuid = guestCPUID(supported, deadline > 0)
+	if err := m.cpu.SetCPUID(m.cpuid); err != nil {
 		return err
 	}
-	if err := m.tellCapabilities(host, cpuid); err != nil {
+	if err := m.tellCapabilities(host, m.cpuid); err != nil {
 		return err
 	}
-	if err := m.setBreakpoints(); err != nil {
-		return err
-	}
+	m.describe()
+	return m.setBreakpoints()
+}
+
+// boot puts the processor before the guest's first instruction.
+func (m *Machine) boot() error {
 	entry, err := m.place()
 	if err != nil {
 		return err
 	}
+	m.prepareWatch()
 	return enterLongMode(m.cpu, entry)
 }
 
@@ -203,10 +223,11 @@ func (m *Machine) addDevices() {
 		inStep = m.console
 	}
 	m.serial = device.NewSerial(inStep, func(level bool) { m.ioapic.SetLine(abi.IRQCOM1, level) })
+	m.cmos = device.NewCMOS(time.Now)
 	m.ports = []portRange{
 		{abi.PortCOM1, 8, m.serial},
 		{abi.PortDebugExit, 4, &m.exit},
-		{abi.PortCMOS, device.CMOSSize, device.NewCMOS(time.Now)},
+		{abi.PortCMOS, device.CMOSSize, m.cmos},
 	}
 	m.mmio = []mmioRange{
 		{abi.IOAPICBase, device.IOAPICSize, m.ioapic},

@@ -1,6 +1,7 @@
 package vmm
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -19,10 +20,12 @@ const hugePage = 2 << 20
 type memory struct {
 	mapping   []byte
 	low, high []byte
+	forked    bool // pages of a snapshot's file are mapped in it
+	tracked
 }
 
 // newMemory maps size bytes of zeroed RAM, aligned for huge pages, and lets the host use
-// them unless small.
+// them unless small. It does not get into core dumps.
 func newMemory(size uint64, small bool) (*memory, error) {
 	mapping, err := unix.Mmap(-1, 0, int(size)+hugePage, unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
@@ -38,18 +41,22 @@ func newMemory(size uint64, small bool) (*memory, error) {
 	// Where the host has no huge pages this fails, and the guest runs all the same.
 	_ = unix.Madvise(ram, advice)
 	lowSize := min(size, abi.MMIOHole)
-	return &memory{mapping, ram[:lowSize:lowSize], ram[lowSize:]}, nil
+	m := &memory{mapping: mapping, low: ram[:lowSize:lowSize], high: ram[lowSize:]}
+	if err := unix.Madvise(mapping, unix.MADV_DONTDUMP); err != nil {
+		return nil, errors.Join(fmt.Errorf("keeping guest memory out of core dumps: %w", err), m.close())
+	}
+	return m, nil
 }
 
-// attach makes the RAM the VM's memory.
-func (m *memory) attach(vm *kvm.VM) error {
-	if err := vm.SetMemory(0, 0, m.low, false); err != nil {
+// attach makes the RAM the VM's memory, or begins to log which pages of it the guest writes.
+func (m *memory) attach(vm *kvm.VM, log bool) error {
+	if err := vm.SetMemory(0, 0, m.low, log); err != nil {
 		return err
 	}
 	if len(m.high) == 0 {
 		return nil
 	}
-	return vm.SetMemory(1, abi.MMIOHoleEnd, m.high, false)
+	return vm.SetMemory(1, abi.MMIOHoleEnd, m.high, log)
 }
 
 // at returns up to n bytes of RAM at a physical address: fewer where the RAM ends, none
@@ -80,12 +87,12 @@ func (m *memory) At(address, n uint64) ([]byte, bool) {
 	return ram[address : address+n : address+n], true
 }
 
-// Wrote implements virtio.Memory. Nobody asks yet which pages devices have written.
-func (m *memory) Wrote(uint64, uint64) {}
-
-// resident counts the pages of abi.PageSize that the host has memory for (mincore(2)).
+// resident counts the pages of abi.PageSize that the host has memory for (mincore(2)); in a fork those that are its own.
 func (m *memory) resident() (uint64, error) {
 	var pages uint64
+	if m.forked {
+		return m.own()
+	}
 	for _, ram := range [][]byte{m.low, m.high} {
 		if len(ram) == 0 {
 			continue
@@ -108,7 +115,7 @@ func (m *memory) close() error {
 	if m.mapping == nil {
 		return nil
 	}
-	err := unix.Munmap(m.mapping)
+	err := errors.Join(unix.Munmap(m.mapping), m.differFrom(nil))
 	*m = memory{}
 	return err
 }

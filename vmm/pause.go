@@ -113,6 +113,9 @@ func (m *Machine) attend() (Exit, error) {
 	case w.bits.Load()&wantCancel != 0:
 		return Exit{Reason: Cancelled}, nil
 	case w.take(wantServe):
+		for _, p := range m.places {
+			p.transport.Serve()
+		}
 	case w.take(wantWatch):
 		return m.answerWatch()
 	case m.half:

@@ -54,6 +54,7 @@ func (m *Machine) Run(ctx context.Context) (exit Exit, err error) {
 		m.serial.Drain()
 		return exit, err
 	}
+	m.outsideEnded = !m.config.InStep || len(m.streams) > 0
 	m.endDevices(exit.Reason == Cancelled)
 	m.serial.Finish()
 	if !m.serial.Drain() && exit.Reason == GuestExit {

@@ -6,7 +6,6 @@ import (
 	"time"
 	"unsafe"
 
-	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
 	"kapsel/vmm/watchdog"
 )
@@ -25,18 +24,17 @@ type watcher struct {
 	began time.Time
 }
 
-// prepareWatch makes the watcher, if there is a period and the image has a heartbeat.
+// prepareWatch makes the watcher, if there is a period and the guest has a heartbeat.
 func (m *Machine) prepareWatch() {
 	period := m.config.Watchdog
 	if period == 0 {
 		return
 	}
-	address, ok := m.config.Image.Heartbeat(image.Direct)
-	if !ok {
+	if m.guest.Heartbeat == 0 {
 		m.config.Log("no watchdog: the image has no heartbeat")
 		return
 	}
-	word := m.memory.at(address, 8) // aligned, and within the image
+	word := m.memory.at(m.guest.Heartbeat, 8) // aligned, and within memory
 	m.watch.period = period
 	m.watch.beat = (*uint64)(unsafe.Pointer(unsafe.SliceData(word)))
 }

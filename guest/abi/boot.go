@@ -96,6 +96,13 @@ const (
 // without this note is not watched.
 const NoteHeartbeat = 2
 
+// NoteGeneration is the type of the note, likewise, that says where the kernel has its generation: an 8-byte descriptor with the
+// virtual address of a 64-bit word, aligned, that is 0 in a machine that was booted. A monitor that makes a machine from a snapshot, or takes
+// one back to it, writes another random number there each time, before the processor goes on. What must not be the same in
+// two machines, such as random bytes, the kernel compares by it: bytes of another generation are no secret any more. An image without this note
+// keeps none.
+const NoteGeneration = 3
+
 // ImageInfo is how an image is laid out: mkimage writes it into the kernel's variable
 // amd64.image. Addresses are virtual, as the image is linked; ranges are half-open and begin
 // on page boundaries. The constants' PT_LOAD may begin behind Rodata, within that page.

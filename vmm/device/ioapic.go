@@ -38,6 +38,7 @@ const (
 	remoteIRR      redirection = 1 << 14 // read only: sent, and not yet ended
 	levelTriggered redirection = 1 << 15
 	masked         redirection = 1 << 16
+	implemented    redirection = 0xff<<56 | 0x1_ffff
 )
 
 // Registers: two in memory select and carry the others.
@@ -52,6 +53,7 @@ const (
 	indexPins    = 0x10
 
 	versionValue = 0x20 | (Pins-1)<<16
+	idBits       = 0x0f00_0000 // of the register indexID
 )
 
 // NewIOAPIC returns an I/O APIC with all pins masked. send delivers a message. route is told
@@ -191,7 +193,7 @@ func (a *IOAPIC) WriteMMIO(offset uint64, data []byte) {
 func (a *IOAPIC) write(value uint32) {
 	switch {
 	case a.selected == indexID:
-		a.id = value & 0x0f00_0000
+		a.id = value & idBits
 	case a.selected >= indexPins && a.selected < indexPins+2*Pins:
 		i := a.selected - indexPins
 		shift := i % 2 * 32
@@ -204,7 +206,6 @@ func (a *IOAPIC) write(value uint32) {
 // becomes edge-triggered forgets its unended interrupt.
 func (a *IOAPIC) redirect(pin int, r redirection) {
 	const readOnly = deliveryStatus | remoteIRR
-	const implemented redirection = 0xff<<56 | 0x1_ffff
 	old := a.pins[pin]
 	r = (r&^readOnly | old&remoteIRR) & implemented
 	if r&levelTriggered == 0 {
@@ -214,8 +215,14 @@ func (a *IOAPIC) redirect(pin int, r redirection) {
 	if r&levelTriggered == 0 {
 		return
 	}
-	if old&levelTriggered == 0 || r.message() != old.message() {
+	a.routeNew(pin, old)
+	a.serveLevel(pin)
+}
+
+// routeNew tells where a level-triggered pin points, if the entry before did not.
+func (a *IOAPIC) routeNew(pin int, old redirection) {
+	r := a.pins[pin]
+	if r&levelTriggered != 0 && (old&levelTriggered == 0 || r.message() != old.message()) {
 		a.route(pin, r.message())
 	}
-	a.serveLevel(pin)
 }

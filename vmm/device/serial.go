@@ -27,6 +27,7 @@ type Serial struct {
 	held     bool      // the guest is owed the transmitter-empty interrupt when there is room
 	polled   bool      // the guest's last access found the transmitter not empty
 	finished bool      // the guest sends no more
+	paused   bool      // the interrupt line stays as it is, and so does the FIFO
 	closed   bool
 	fifo     [fifoSize]byte
 	fifoLen  int
@@ -141,7 +142,7 @@ func (s *Serial) Take(used []byte) (sent []byte, ok bool) {
 	sent, s.output, s.writing = s.output, used[:0], true
 	s.room.Broadcast()
 	s.wakeShort()
-	if s.held {
+	if s.held && !s.paused {
 		s.transmitted()
 	}
 	return sent, true
@@ -428,7 +429,7 @@ func (s *Serial) push(b byte) {
 // receive moves bytes from the queue into the FIFO while it has room: the line never
 // overruns. In loopback the line is disconnected, and it may have been diverted.
 func (s *Serial) receive() {
-	if s.mcr&mcrLoop != 0 || s.other != nil {
+	if s.mcr&mcrLoop != 0 || s.other != nil || s.paused {
 		return
 	}
 	n := 0
@@ -461,7 +462,7 @@ func (s *Serial) pending() byte {
 // update drives the interrupt line.
 func (s *Serial) update() {
 	level := s.pending() != iirNone
-	if level != s.asserted {
+	if level != s.asserted && !s.paused {
 		s.asserted = level
 		s.irq(level)
 	}

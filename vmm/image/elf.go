@@ -55,7 +55,7 @@ func Parse(data []byte) (*Image, error) {
 	if err := checkDoors(header.Entry, data, programs); err != nil {
 		return nil, err
 	}
-	if err := img.readHeartbeat(data, programs); err != nil {
+	if err := img.readWords(data, programs); err != nil {
 		return nil, err
 	}
 	return img, nil
@@ -207,15 +207,21 @@ func checkNotes(data []byte, programs []elf.Prog64) error {
 	return nil
 }
 
-// readHeartbeat takes over where the heartbeat is, if there is one.
-func (img *Image) readHeartbeat(data []byte, programs []elf.Prog64) error {
-	heartbeat, ok := findNote(data, programs, noteName, abi.NoteHeartbeat, 8)
-	if !ok {
-		return nil
-	}
-	img.heartbeat = little.Uint64(heartbeat)
-	if !img.holdsWord(img.heartbeat) {
-		return fmt.Errorf("the heartbeat note names %#x, where the image has no aligned word", img.heartbeat)
+// readWords takes over where the words are that notes name, those that there are.
+func (img *Image) readWords(data []byte, programs []elf.Prog64) error {
+	for _, n := range []struct {
+		name string
+		kind uint32
+		word *uint64
+	}{{"heartbeat", abi.NoteHeartbeat, &img.heartbeat}, {"generation", abi.NoteGeneration, &img.generation}} {
+		address, ok := findNote(data, programs, noteName, n.kind, 8)
+		if !ok {
+			continue
+		}
+		*n.word = little.Uint64(address)
+		if !img.holdsWord(*n.word) {
+			return fmt.Errorf("the %s note names %#x, where the image has no aligned word", n.name, *n.word)
+		}
 	}
 	return nil
 }

@@ -13,7 +13,8 @@ type Image struct {
 	segments   []segment
 	start, end uint64 // page aligned: from the first segment's to the last one's end
 
-	heartbeat uint64 // virtual, 0: none
+	heartbeat  uint64 // virtual, 0: none
+	generation uint64 // likewise
 }
 
 // File is the ELF file that was checked, not to be changed: for a loader of its own, which is
@@ -28,8 +29,17 @@ func (img *Image) Holds(address uint64) bool {
 
 // Heartbeat is the physical address behind a door of the word by which the kernel shows that it
 // lives (abi.NoteHeartbeat), 8 bytes within the image. It reports false if the image has none.
-func (img *Image) Heartbeat(d Door) (address uint64, ok bool) {
-	return img.At(d) + img.heartbeat - abi.KernelBase - img.start, img.heartbeat != 0
+func (img *Image) Heartbeat(d Door) (address uint64, ok bool) { return img.word(img.heartbeat, d) }
+
+// Generation is the physical address of the word that is another in each machine of a snapshot (abi.NoteGeneration), likewise.
+func (img *Image) Generation(d Door) (address uint64, ok bool) { return img.word(img.generation, d) }
+
+// word returns the physical address of a virtual one, 0 and false for 0.
+func (img *Image) word(virtual uint64, d Door) (address uint64, ok bool) {
+	if virtual == 0 {
+		return 0, false
+	}
+	return img.At(d) + virtual - abi.KernelBase - img.start, true
 }
 
 // segment is a range of the image and its first bytes; the rest is zero.

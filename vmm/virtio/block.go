@@ -103,6 +103,17 @@ func (b *Block) Activate(features uint64, queues []*Queue) {
 // Reset implements Device.
 func (b *Block) Reset() { b.queue = nil }
 
+// Save implements Device: between two requests there is nothing to remember.
+func (b *Block) Save(*State) {}
+
+// Restore implements Device.
+func (b *Block) Restore(features uint64, queues []*Queue, _ *State) error {
+	if queues != nil {
+		b.Activate(features, queues)
+	}
+	return nil
+}
+
 // Close implements Device.
 func (b *Block) Close() error { return b.storage.Close() }
 

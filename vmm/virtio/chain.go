@@ -22,35 +22,46 @@ type Chain struct {
 
 // stream is one part of a chain.
 type stream struct {
-	pieces [][]byte
+	pieces []piece
 	next   int // the first piece that is left, or what is left of one
 	bytes  uint64
 	left   uint64
 }
 
-func (s *stream) reset() { s.pieces, s.next, s.bytes, s.left = s.pieces[:0], 0, 0, 0 }
-
-func (s *stream) add(piece []byte) {
-	s.pieces = append(s.pieces, piece)
-	s.bytes += uint64(len(piece))
-	s.left = s.bytes
+// piece is bytes of the guest's memory.
+type piece struct {
+	address uint64
+	bytes   []byte
 }
 
-// take moves the next n bytes, or all that are left, to the end of a vector.
-func (s *stream) take(vector [][]byte, n uint64) [][]byte {
-	n = min(n, s.left)
+func (s *stream) reset() { s.pieces, s.next, s.bytes, s.left = s.pieces[:0], 0, 0, 0 }
+
+func (s *stream) add(p piece) {
+	s.pieces = append(s.pieces, p)
+	s.bytes += uint64(len(p.bytes))
+	s.left += uint64(len(p.bytes))
+}
+
+// peek returns the next piece, of which there is one.
+func (s *stream) peek() piece { return s.pieces[s.next] }
+
+// skip goes on by n bytes of the next piece.
+func (s *stream) skip(n uint64) {
 	s.left -= n
-	for n > 0 {
-		piece := s.pieces[s.next]
-		if uint64(len(piece)) > n {
-			s.pieces[s.next] = piece[n:]
-			return append(vector, piece[:n])
-		}
-		vector = append(vector, piece)
-		n -= uint64(len(piece))
+	p := &s.pieces[s.next]
+	if n == uint64(len(p.bytes)) {
 		s.next++
+		return
 	}
-	return vector
+	p.address, p.bytes = p.address+n, p.bytes[n:]
+}
+
+// take moves the next piece to the end of a vector, or n bytes of it.
+func (s *stream) take(vector [][]byte, n uint64) ([][]byte, piece) {
+	p := s.peek()
+	p.bytes = p.bytes[:min(n, uint64(len(p.bytes)))]
+	s.skip(uint64(len(p.bytes)))
+	return append(vector, p.bytes), p
 }
 
 // Why a chain of descriptors is refused (2.7.4, 2.7.5).
@@ -113,11 +124,11 @@ func (c *Chain) add(address, length uint64, flags uint16) error {
 	case length == 0:
 		return nil
 	}
-	piece, ok := c.queue.memory.At(address, length)
+	bytes, ok := c.queue.memory.At(address, length)
 	if !ok {
 		return fmt.Errorf("%d bytes at %#x are not RAM", length, address)
 	}
-	part.add(piece)
+	part.add(piece{address, bytes})
 	return nil
 }
 
@@ -145,15 +156,41 @@ func (c *Chain) Write(p []byte) int {
 	return n
 }
 
+// Peek returns the next bytes that the driver gives, as many as are in one piece: none if there are no more.
+func (c *Chain) Peek() []byte {
+	if c.readable.left == 0 {
+		return nil
+	}
+	return c.readable.peek().bytes
+}
+
+// Skip takes the first n bytes of what Peek returns.
+func (c *Chain) Skip(n int) {
+	if n > 0 {
+		c.readable.skip(uint64(n))
+	}
+}
+
 // ReadVector takes the next n bytes that the driver gives, or all if there are fewer, without copying them: pieces in order,
 // as pwritev(2) wants them. They are valid until the next call of ReadVector, WriteVector, Read, Write or Use.
 func (c *Chain) ReadVector(n uint64) [][]byte {
-	c.vector = c.readable.take(c.vector[:0], n)
+	c.vector = c.vector[:0]
+	for n = min(n, c.readable.left); n > 0; {
+		var p piece
+		c.vector, p = c.readable.take(c.vector, n)
+		n -= uint64(len(p.bytes))
+	}
 	return c.vector
 }
 
-// WriteVector takes the next n bytes of room, likewise, as preadv(2) wants them.
+// WriteVector takes the next n bytes of room, likewise, as preadv(2) wants them: the device writes to them before Notify returns.
 func (c *Chain) WriteVector(n uint64) [][]byte {
-	c.vector = c.writable.take(c.vector[:0], n)
+	c.vector = c.vector[:0]
+	for n = min(n, c.writable.left); n > 0; {
+		var p piece
+		c.vector, p = c.writable.take(c.vector, n)
+		c.queue.memory.Wrote(p.address, uint64(len(p.bytes)))
+		n -= uint64(len(p.bytes))
+	}
 	return c.vector
 }

@@ -104,6 +104,36 @@ func (c *Console) Reset() {
 	c.endFlush()
 }
 
+// Save implements Device.
+func (c *Console) Save(s *State) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	size := c.size.Load()
+	s.Console = &ConsoleState{Columns: uint16(size), Rows: uint16(size >> 16)}
+	if !s.NeedsReset {
+		s.Console.Room, s.Console.Sending = c.receiver.room.save(), c.sender.sending.save()
+	}
+}
+
+// Restore implements Device.
+func (c *Console) Restore(features uint64, queues []*Queue, s *State) (err error) {
+	if s.Console == nil {
+		return errPart
+	}
+	c.Resize(s.Console.Columns, s.Console.Rows)
+	if queues == nil {
+		return noChains(s.Console.Room, s.Console.Sending)
+	}
+	c.Activate(features, queues)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.receiver.room, err = c.receive.restoreChain(s.Console.Room); err != nil {
+		return err
+	}
+	c.sender.sending, err = c.transmit.restoreChain(s.Console.Sending)
+	return err
+}
+
 // Close implements Device. The line is another's.
 func (c *Console) Close() error { return nil }
 
@@ -140,7 +170,7 @@ func (c *Console) Flush() {
 	c.flushing = true
 	c.transmit.Wake()
 	for c.flushing {
-		c.flushed.Wait()
+		c.transmit.session.await(&c.flushed)
 	}
 }
 

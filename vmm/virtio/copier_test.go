@@ -92,6 +92,13 @@ func (c *copier) Reset() {
 
 func (c *copier) Close() error { return nil }
 
+func (c *copier) Save(*virtio.State) {}
+
+func (c *copier) Restore(features uint64, queues []*virtio.Queue, _ *virtio.State) error {
+	c.Activate(features, queues)
+	return nil
+}
+
 // locked does something while the device does not serve.
 func (c *copier) locked(f func()) {
 	c.mu.Lock()

@@ -3,8 +3,8 @@ package virtio
 // Device is a kind of device behind a transport: what is the same for all kinds is MMIO's and Queue's.
 //
 // A driver that sets DRIVER_OK begins a session, and a reset ends it. In a session the device has a goroutine, on which
-// Notify is called. No other call comes meanwhile but ReadConfig and WriteConfig, which come from the processor's thread at
-// any time. What the device starts by itself, such as readers of a backend, asks for a call of Notify by Queue.Wake.
+// Notify is called, or it is served in step. No other call comes meanwhile but ReadConfig and WriteConfig, which come from the
+// processor's thread at any time. What the device starts by itself, such as readers of a backend, asks for a call of Notify by Queue.Wake.
 type Device interface {
 	// ID is the kind of device (5).
 	ID() uint32
@@ -30,6 +30,13 @@ type Device interface {
 	// Reset ends the session, after the last Notify. From its return on the device touches neither queues nor chains,
 	// whose memory may be gone.
 	Reset()
+
+	// Save adds to a state what the device remembers of its driver and of its session, if there is one: at rest, between two calls
+	// of Notify. Of one that is broken requests in flight do not count.
+	Save(s *State)
+	// Restore has the device remember what another one has saved, outside of a session, and trusts none of it. With queues it
+	// begins a session as Activate does, in which requests are in flight; without, queues is nil. After an error in a session Reset is called.
+	Restore(features uint64, queues []*Queue, s *State) error
 
 	// Close gives back what the device holds of the host. It is the last call, not within a session.
 	Close() error

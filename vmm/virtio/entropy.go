@@ -64,5 +64,16 @@ func (e *Entropy) fill(c *Chain) error {
 // Reset ends the session.
 func (e *Entropy) Reset() { e.queue = nil }
 
+// Save does nothing: between two requests there is nothing to remember.
+func (e *Entropy) Save(*State) {}
+
+// Restore begins a session, if there are queues.
+func (e *Entropy) Restore(features uint64, queues []*Queue, _ *State) error {
+	if queues != nil {
+		e.Activate(features, queues)
+	}
+	return nil
+}
+
 // Close does nothing: the device holds nothing.
 func (e *Entropy) Close() error { return nil }

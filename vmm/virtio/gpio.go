@@ -3,6 +3,7 @@ package virtio
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"sync"
 
 	"kapsel/guest/abi/virtio"
@@ -93,17 +94,25 @@ func (g *GPIO) WriteConfig(uint64, []byte) {}
 
 // Activate implements Device. Until here the lines are as the last session left them; now they are nobody's.
 func (g *GPIO) Activate(features uint64, queues []*Queue) {
-	g.interrupts = features&virtio.GPIOFeatureIRQ != 0
-	g.requests, g.event = queues[virtio.GPIORequestQueue], queues[virtio.GPIOEventQueue]
-	g.mu.Lock()
-	g.events = g.event
-	g.mu.Unlock()
+	g.begin(features, queues)
 	for i := range g.lines {
 		g.mu.Lock()
 		g.lines[i].release()
 		g.mu.Unlock()
 		g.show(i)
 	}
+}
+
+// begin takes the queues of a session, if there are any.
+func (g *GPIO) begin(features uint64, queues []*Queue) {
+	if queues == nil {
+		return
+	}
+	g.interrupts = features&virtio.GPIOFeatureIRQ != 0
+	g.requests, g.event = queues[virtio.GPIORequestQueue], queues[virtio.GPIOEventQueue]
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.events = g.event
 }
 
 // Reset implements Device.
@@ -114,6 +123,66 @@ func (g *GPIO) Reset() {
 	for i := range g.lines {
 		g.lines[i].event = nil
 	}
+}
+
+// Save implements Device.
+func (g *GPIO) Save(s *State) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	state := &GPIOState{Lines: make([]GPIOLineState, len(g.lines))}
+	for i := range g.lines {
+		l := &g.lines[i]
+		state.Lines[i] = GPIOLineState{Direction: l.direction, IRQ: l.irq, Output: l.output, Input: l.input, Changes: l.changes}
+		if !s.NeedsReset {
+			state.Lines[i].Event = l.event.save()
+		}
+	}
+	s.GPIO = state
+}
+
+// Restore implements Device. The outside is shown the levels that the driver had set; those that it gives now are what is behind the
+// changes that waited.
+func (g *GPIO) Restore(features uint64, queues []*Queue, s *State) error {
+	if s.GPIO == nil || len(s.GPIO.Lines) != len(g.lines) {
+		return errPart
+	}
+	for i := range s.GPIO.Lines {
+		if !s.GPIO.Lines[i].possible(queues != nil) {
+			return fmt.Errorf("line %d: %w", i, errPart)
+		}
+	}
+	g.begin(features, queues)
+	for i := range g.lines {
+		if err := g.restoreLine(&g.lines[i], &s.GPIO.Lines[i]); err != nil {
+			return fmt.Errorf("line %d: %w", i, err)
+		}
+		g.show(i)
+	}
+	return nil
+}
+
+// possible reports whether a line can be in that state.
+func (s *GPIOLineState) possible(inSession bool) bool {
+	interrupts := s.IRQ != virtio.GPIONoIRQ
+	return s.Direction <= virtio.GPIOInput && knownIRQ(uint32(s.IRQ)) && !(interrupts && s.Direction == virtio.GPIOOutput) &&
+		s.Changes >= 0 && s.Changes <= maxChanges && (s.Event == nil || interrupts && inSession)
+}
+
+func (g *GPIO) restoreLine(l *gpioLine, s *GPIOLineState) (err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	high := l.outer()
+	*l = gpioLine{direction: s.Direction, irq: s.IRQ, output: s.Output, shown: l.shown, input: s.Input, changes: s.Changes}
+	if high != l.outer() {
+		l.change()
+	}
+	if s.Event != nil {
+		l.event, err = g.event.restoreChain(s.Event)
+	}
+	if err == nil && l.event != nil && l.event.Writable() < virtio.GPIOEventAnswerSize {
+		err = errPart
+	}
+	return err
 }
 
 // Close implements Device: the outside is another's.
@@ -205,7 +274,7 @@ func (g *GPIO) setDirection(l *gpioLine, direction uint32) bool {
 
 // setIRQ sets what a line interrupts for. With nothing its buffer goes back, and what waits for that has happened (5.18.6.9, 5.18.7.3).
 func (g *GPIO) setIRQ(l *gpioLine, irq uint32) bool {
-	if irq > gpioEdges && irq != virtio.GPIOHighLevel && irq != virtio.GPIOLowLevel || l.direction == virtio.GPIOOutput {
+	if !knownIRQ(irq) || l.direction == virtio.GPIOOutput {
 		return false
 	}
 	l.irq = byte(irq)
@@ -214,6 +283,11 @@ func (g *GPIO) setIRQ(l *gpioLine, irq uint32) bool {
 	}
 	g.settle(l)
 	return true
+}
+
+// knownIRQ reports whether a line can interrupt for that.
+func knownIRQ(irq uint32) bool {
+	return irq <= gpioEdges || irq == virtio.GPIOHighLevel || irq == virtio.GPIOLowLevel
 }
 
 // show tells the outside if the level that the guest gives a line is another.
@@ -264,12 +338,10 @@ func (g *GPIO) drive(line int, high bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	l := &g.lines[line]
-	if high == (l.input != (l.changes%2 != 0)) {
+	if high == l.outer() {
 		return
 	}
-	if l.changes++; l.changes > maxChanges {
-		l.changes -= 2
-	}
+	l.change()
 	if g.events != nil {
 		g.events.Wake()
 	}
@@ -320,8 +392,17 @@ func (l *gpioLine) level() byte {
 	return 0
 }
 
+// outer is the level that the outside gives the line, behind all that waits for the driver.
+func (l *gpioLine) outer() bool { return l.input != (l.changes%2 != 0) }
+
+// change adds a change from outside to those that wait.
+func (l *gpioLine) change() {
+	if l.changes++; l.changes > maxChanges {
+		l.changes -= 2
+	}
+}
+
 // release makes the line nobody's: nothing of what the driver set is left (5.18.6.9). What waited for the driver has happened.
 func (l *gpioLine) release() {
-	input := l.input != (l.changes%2 != 0)
-	*l = gpioLine{shown: l.shown, input: input}
+	*l = gpioLine{shown: l.shown, input: l.outer()}
 }

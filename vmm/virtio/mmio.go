@@ -16,19 +16,22 @@ type MMIO struct {
 	memory   Memory
 	edge     func()
 	log      func(format string, args ...any)
-	bell     func() // nil: not in step
+	bell     func()   // nil: not in step
 	features uint64   // offered
 	queueMax []uint16 // of each queue
 	counters counters
 
-	interrupts atomic.Uint32 // InterruptStatus
-	broken     atomic.Bool   // DEVICE_NEEDS_RESET
-	generation atomic.Uint32 // ConfigGeneration
-	live       atomic.Pointer[session]
+	interrupts atomic.Uint32           // InterruptStatus
+	broken     atomic.Bool             // DEVICE_NEEDS_RESET
+	generation atomic.Uint32           // ConfigGeneration
+	live       atomic.Pointer[session] // the session, while it is served
 
-	access sync.Mutex // held during an access, and while a session begins or ends; no goroutine of a session takes it
-	driver driver     // guarded by access
-	closed bool       // likewise
+	access  sync.Mutex // held during an access, and while a session begins or ends; who serves a session does not take it
+	driver  driver     // guarded by access, as is all behind it
+	session *session   // nil: none
+	paused  bool
+	changed bool // the configuration, while the device was paused: the driver is to be told
+	closed  bool
 }
 
 // driver is what a driver has written since the last reset.
@@ -39,7 +42,6 @@ type driver struct {
 	unknown                        bool // it accepted features from bit 64 on
 	queueSelect                    uint32
 	queues                         []queueRegisters
-	active                         []*Queue // in a session
 }
 
 // queueRegisters are what a driver has written of a queue.
@@ -71,20 +73,33 @@ func (m *MMIO) Queues() int { return len(m.queueMax) }
 // Counters returns the device's counters.
 func (m *MMIO) Counters() Counters { return m.counters.load() }
 
-// Notify is what a write of a queue's number to QueueNotify does. It may be called from any goroutine.
+// Notify is what a write of a queue's number to QueueNotify does. It may be called from any goroutine, which serves a
+// device in step.
 func (m *MMIO) Notify(queue int) {
 	m.counters.notifications.Add(1)
 	if s := m.live.Load(); s != nil && queue < len(s.queues) { // before DRIVER_OK nothing hears it, and then all queues are served
-		s.wake(queue)
+		s.notify(queue)
 	}
 }
 
-// ConfigChanged tells the driver that the configuration is another now. It may be called from any goroutine but a session's.
+// Serve serves a device in step, if there is something to do for it: a bounded part of that, and the bell tells of the rest.
+func (m *MMIO) Serve() {
+	if s := m.live.Load(); s != nil && s.pending.Load() != 0 {
+		s.step()
+	}
+}
+
+// ConfigChanged tells the driver that the configuration is another now. It may be called from any goroutine but one that
+// serves the device.
 func (m *MMIO) ConfigChanged() {
 	m.access.Lock() // a session that ends meanwhile would leave the interrupt to the next driver, or to nobody after Close
 	defer m.access.Unlock()
 	m.generation.Add(1)
-	if m.live.Load() != nil {
+	switch {
+	case m.session == nil:
+	case m.paused:
+		m.changed = true
+	default:
 		m.interrupt(virtio.InterruptConfig)
 	}
 }
@@ -135,7 +150,7 @@ func (m *MMIO) WriteMMIO(offset uint64, data []byte) {
 	m.access.Lock()
 	defer m.access.Unlock()
 	switch {
-	case m.closed:
+	case m.closed || m.paused:
 	case offset >= virtio.RegConfig && natural(offset, data):
 		m.device.WriteConfig(offset-virtio.RegConfig, data)
 	case offset < virtio.RegConfig && word(offset, data):
@@ -287,7 +302,7 @@ func (m *MMIO) setStatus(value uint32) {
 		return
 	}
 	if value&virtio.StatusFailed != 0 {
-		m.endSession(false)
+		m.endSession(phaseEnding)
 		d.status |= virtio.StatusFailed
 		return
 	}
@@ -309,7 +324,7 @@ func (m *MMIO) setStatus(value uint32) {
 }
 
 // violated breaks the device for what the driver wrote to a register.
-func (m *MMIO) violated(err error) { m.breakDevice(err, m.live.Load() != nil) }
+func (m *MMIO) violated(err error) { m.breakDevice(err, m.session != nil) }
 
 // acceptable reports whether the device can do with the features that the driver accepted: only such as it offers, and
 // that of version 1.
@@ -380,17 +395,17 @@ func (m *MMIO) setReady(value uint32) bool {
 		return false
 	case m.broken.Load() || q.ready == (value == 1):
 	case value == 0:
-		live := m.live.Load() != nil
-		m.endSession(false)
+		s := m.session
+		m.endSession(phaseEnding)
 		q.ready = false
-		if live {
-			m.driver.active[m.driver.queueSelect].ready = false
-			m.startSession()
+		if s != nil {
+			s.queues[m.driver.queueSelect].ready = false
+			m.startSession(s.queues)
 		}
 	case !m.settingUp():
 		m.violated(errQueue)
 	default:
-		if err := m.checkQueue(q); err != nil {
+		if err := m.checkQueue(m.driver.queueSelect); err != nil {
 			m.violated(fmt.Errorf("queue %d: %w", m.driver.queueSelect, err))
 			return true
 		}
@@ -412,9 +427,10 @@ func (q *queueRegisters) parts() [3]part {
 	}
 }
 
-// checkQueue says why the selected queue cannot be used; nil if it can.
-func (m *MMIO) checkQueue(q *queueRegisters) error {
-	if q.size == 0 || q.size&(q.size-1) != 0 || q.size > uint32(m.queueMax[m.driver.queueSelect]) {
+// checkQueue says why a queue cannot be used beside those that are; nil if it can.
+func (m *MMIO) checkQueue(index uint32) error {
+	q := &m.driver.queues[index]
+	if q.size == 0 || q.size&(q.size-1) != 0 || q.size > uint32(m.queueMax[index]) {
 		return errSize
 	}
 	var others []part
@@ -439,12 +455,14 @@ func (m *MMIO) checkQueue(q *queueRegisters) error {
 }
 
 // beginSession makes the queues, and begins to serve them.
-func (m *MMIO) beginSession() {
-	m.driver.active = make([]*Queue, len(m.queueMax))
+func (m *MMIO) beginSession() { m.startSession(m.newQueues()) }
+
+func (m *MMIO) newQueues() []*Queue {
+	queues := make([]*Queue, len(m.queueMax))
 	for i := range m.driver.queues {
-		m.driver.active[i] = m.newQueue(i, &m.driver.queues[i])
+		queues[i] = m.newQueue(i, &m.driver.queues[i])
 	}
-	m.startSession()
+	return queues
 }
 
 // newQueue makes the queue that a driver has set up, or one that is never filled.
@@ -459,25 +477,29 @@ func (m *MMIO) newQueue(index int, r *queueRegisters) *Queue {
 	q.descriptors, _ = m.memory.At(parts[0].address, parts[0].size)
 	q.availableRing, _ = m.memory.At(parts[1].address, parts[1].size)
 	q.usedRing, _ = m.memory.At(parts[2].address, parts[2].size)
+	q.usedAddress = parts[2].address
 	q.inFlight = make([]bool, q.size)
 	return q
 }
 
-// startSession begins to serve the active queues.
-func (m *MMIO) startSession() {
-	s := newSession(m, m.driver.active)
-	m.device.Activate(m.driver.accepted, m.driver.active)
-	m.live.Store(s)
-	go s.run()
+// startSession begins to serve queues.
+func (m *MMIO) startSession(queues []*Queue) {
+	m.session = newSession(m, queues)
+	m.device.Activate(m.driver.accepted, queues)
+	m.live.Store(m.session)
+	m.session.begin()
+	m.Serve()
 }
 
 // endSession ends the session, if there is one, and returns when the device has let go of the guest's memory.
-func (m *MMIO) endSession(finish bool) {
-	s := m.live.Swap(nil)
+func (m *MMIO) endSession(phase uint32) {
+	s := m.session
 	if s == nil {
 		return
 	}
-	s.end(finish)
+	m.session = nil
+	m.live.Store(nil)
+	s.leave(phase)
 	m.device.Reset()
 	for _, q := range s.queues {
 		q.drop()
@@ -486,9 +508,10 @@ func (m *MMIO) endSession(finish bool) {
 
 // reset makes the device as it was made.
 func (m *MMIO) reset() {
-	m.endSession(false)
+	m.endSession(phaseEnding)
 	m.forget()
 	m.broken.Store(false)
+	m.changed = false
 	m.interrupts.Store(0)
 }
 
@@ -496,7 +519,7 @@ func (m *MMIO) reset() {
 func (m *MMIO) Finish() {
 	m.access.Lock()
 	defer m.access.Unlock()
-	m.endSession(true)
+	m.endSession(phaseFinishing)
 }
 
 // Close ends the session, if there is one, and closes the device. From its return on nothing of the guest's memory is
@@ -507,7 +530,7 @@ func (m *MMIO) Close() error {
 	if m.closed {
 		return nil
 	}
-	m.endSession(false)
+	m.endSession(phaseEnding)
 	m.closed = true
 	return m.device.Close()
 }

@@ -75,6 +75,27 @@ func (n *Net) Reset() {
 	n.receive, n.transmit, n.room = nil, nil, nil
 }
 
+// Save implements Device.
+func (n *Net) Save(s *State) {
+	s.Net = &NetState{}
+	if !s.NeedsReset {
+		s.Net.Room = n.room.save()
+	}
+}
+
+// Restore implements Device.
+func (n *Net) Restore(features uint64, queues []*Queue, s *State) (err error) {
+	switch {
+	case s.Net == nil:
+		return errPart
+	case queues == nil:
+		return noChains(s.Net.Room)
+	}
+	n.Activate(features, queues)
+	n.room, err = n.receive.restoreChain(s.Net.Room)
+	return err
+}
+
 // Close implements Device.
 func (n *Net) Close() error { return n.network.Close() }
 

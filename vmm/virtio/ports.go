@@ -2,6 +2,7 @@ package virtio
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/bits"
 	"sync"
 
@@ -115,13 +116,84 @@ func (o *port) transmit(queues []*Queue) *Queue { return queues[virtio.ConsolePo
 func (p *Ports) Reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.queues, p.told = nil, nil
+	p.queues, p.told, p.several = nil, nil, false
 	for i := range p.ports {
 		o := &p.ports[i]
 		o.End.Attach(nil)
 		*o = port{Port: o.Port, number: o.number}
 	}
 	p.flushed.Broadcast()
+}
+
+// Save implements Device.
+func (p *Ports) Save(s *State) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	state := &PortsState{Ports: make([]PortState, len(p.ports))}
+	for i := range p.ports {
+		o := &p.ports[i]
+		state.Ports[i] = PortState{Owes: o.owes, Ready: o.ready, Open: o.open, Ended: o.ended}
+		if !s.NeedsReset {
+			state.Ports[i].Room, state.Ports[i].Sending = o.receiver.room.save(), o.sender.sending.save()
+		}
+	}
+	if !s.NeedsReset {
+		state.Told = p.told.save()
+	}
+	s.Ports = state
+}
+
+// portEvents are the messages that a driver may be owed.
+const portEvents = 1<<virtio.ConsolePortAdd | 1<<virtio.ConsolePortName | 1<<virtio.ConsolePortOpen
+
+// Restore implements Device. A driver that was told of another's end that it has ended is told if this device's has not.
+func (p *Ports) Restore(features uint64, queues []*Queue, s *State) (err error) {
+	if s.Ports == nil || len(s.Ports.Ports) != len(p.ports) {
+		return errPart
+	}
+	if queues != nil {
+		p.Activate(features, queues)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.several {
+		return p.restoreNothing(s.Ports)
+	}
+	if p.told, err = queues[virtio.ConsoleControlReceiveQueue].restoreChain(s.Ports.Told); err != nil {
+		return err
+	}
+	for i := range p.ports {
+		if err := p.ports[i].restore(queues, &s.Ports.Ports[i]); err != nil {
+			return fmt.Errorf("port %s: %w", p.ports[i].Name, err)
+		}
+	}
+	return nil
+}
+
+// restoreNothing checks that there is nothing to restore: no driver knows of ports.
+func (p *Ports) restoreNothing(s *PortsState) error {
+	for i := range s.Ports {
+		if s.Ports[i] != (PortState{}) {
+			return errPart
+		}
+	}
+	return noChains(s.Told)
+}
+
+func (o *port) restore(queues []*Queue, s *PortState) (err error) {
+	if s.Owes&^portEvents != 0 {
+		return errPart
+	}
+	o.owes, o.ready, o.open, o.ended = s.Owes, s.Ready, s.Open, s.Ended
+	if o.ready && o.ended && !o.End.Ended() {
+		o.ended = false
+		o.owes |= 1 << virtio.ConsolePortOpen
+	}
+	if o.receiver.room, err = o.receive(queues).restoreChain(s.Room); err != nil {
+		return err
+	}
+	o.sender.sending, err = o.transmit(queues).restoreChain(s.Sending)
+	return err
 }
 
 // Close implements Device. The ends are others'.
@@ -277,7 +349,7 @@ func (p *Ports) Flush() {
 	}
 	for i := range p.ports {
 		for p.ports[i].flushing {
-			p.flushed.Wait()
+			p.queues[0].session.await(&p.flushed)
 		}
 	}
 }

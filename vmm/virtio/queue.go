@@ -10,8 +10,8 @@ import (
 // requestsPerTurn is how many requests a queue gives out before others have their turn.
 const requestsPerTurn = 64
 
-// Queue is a split virtqueue as its device has it (2.7), for one session. All calls but Wake are the device's
-// goroutine's, within Notify. Nothing of its state is in the guest's memory: what stands there is read once,
+// Queue is a split virtqueue as its device has it (2.7), for one session. All calls but Wake are of whoever serves
+// the device, within Notify. Nothing of its state is in the guest's memory: what stands there is read once,
 // and written for the driver alone.
 type Queue struct {
 	index      int
@@ -21,10 +21,11 @@ type Queue struct {
 
 	memory    Memory
 	transport *MMIO
-	session   *session // the one that serves it now; the transport begins another when one of the queues was stopped
+	session   *session // the one that it is of now; the transport begins another when one of the queues was stopped
 	counters  *counters
 
 	descriptors, availableRing, usedRing []byte
+	usedAddress                          uint64
 
 	next, filled uint16 // index of the next request to take, and behind the last one seen
 	used         uint16 // index behind the last request given back
@@ -54,7 +55,7 @@ func (q *Queue) Next() (*Chain, bool) {
 	if !q.ready || q.session.broken() || q.session.abandoned() {
 		return nil, false
 	}
-	if q.turn == 0 {
+	if q.turn == 0 || q.session.paused() {
 		q.more = true
 		return nil, false
 	}
@@ -97,7 +98,9 @@ func (q *Queue) look() (bool, error) {
 	if !q.eventIndex {
 		return false, nil // the driver notifies of each: the used ring's flags are 0
 	}
-	store16(q.usedRing, virtio.AvailableEvent(q.size), q.next)
+	event := virtio.AvailableEvent(q.size)
+	store16(q.usedRing, event, q.next)
+	q.memory.Wrote(q.usedAddress+event, 2)
 	fence() // the driver filled, then looked: one of both sees the other
 	return q.reload()
 }
@@ -132,11 +135,14 @@ func (q *Queue) Use(c *Chain, written uint32) {
 	written = uint32(min(uint64(written), c.writable.bytes))
 	q.counters.use(c.readable.bytes-c.readable.left, uint64(written))
 	q.release(c)
-	element := q.usedRing[virtio.RingElements+virtio.UsedSize*uint64(q.used%q.size):]
+	at := virtio.RingElements + virtio.UsedSize*uint64(q.used%q.size)
+	element := q.usedRing[at:]
 	binary.LittleEndian.PutUint32(element, uint32(c.head))
 	binary.LittleEndian.PutUint32(element[4:], written)
+	q.memory.Wrote(q.usedAddress+at, virtio.UsedSize)
 	q.used++
 	store32(q.usedRing, virtio.RingFlags, uint32(q.used)<<16) // flags 0, and the index: the element stands before it
+	q.memory.Wrote(q.usedAddress, virtio.RingElements)
 }
 
 // release forgets a request that was in flight.

@@ -80,12 +80,12 @@ func TestBlockEndsSoon(t *testing.T) {
 			}
 			q.Notify()
 			<-disk.entered
-			stop, ended := block.queue.session.stop, make(chan struct{})
+			session, ended := block.queue.session, make(chan struct{})
 			go func() {
 				end(m, d)
 				close(ended)
 			}()
-			<-stop
+			d.Wait("the session is not to end", session.ending)
 			close(disk.leave)
 			<-ended
 			assert.Equal(t, steps, disk.steps)

@@ -1,29 +1,26 @@
 package virtio
 
 // sender moves what a driver sends, in a queue, to an end outside that may take it in pieces.
-type sender struct {
-	sending *Chain   // nil: none
-	rest    [][]byte // what the end has not taken of a piece of sending yet
-}
+type sender struct{ sending *Chain } // nil: none
 
 // send has the end take what the driver gave, as far as it has room, and reports whether that was all.
 func (s *sender) send(q *Queue, offer func(p []byte) int) bool {
 	for {
-		for ; len(s.rest) > 0; s.rest = s.rest[1:] {
-			p := s.rest[0]
-			if n := offer(p); n < len(p) {
-				s.rest[0] = p[n:]
+		if s.sending == nil {
+			var ok bool
+			if s.sending, ok = q.Next(); !ok {
+				return !q.more
+			}
+		}
+		for p := s.sending.Peek(); len(p) > 0; p = s.sending.Peek() {
+			n := offer(p)
+			s.sending.Skip(n)
+			if n < len(p) {
 				return false
 			}
 		}
-		if s.sending != nil {
-			q.Use(s.sending, 0)
-		}
-		var ok bool
-		if s.sending, ok = q.Next(); !ok {
-			return !q.more
-		}
-		s.rest = s.sending.ReadVector(s.sending.Readable())
+		q.Use(s.sending, 0)
+		s.sending = nil
 	}
 }
 
