@@ -587,6 +587,19 @@ func TestLoadIsBounded(t *testing.T) {
 	}
 }
 
+// TestOwnerAloneReads: nobody else can look at a guest's memory.
+func TestOwnerAloneReads(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "s")
+	require.NoError(t, sample(t, 8, 1).Save(dir))
+	require.NoError(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		require.NoError(t, err)
+		info, err := e.Info()
+		require.NoError(t, err)
+		assert.Zero(t, info.Mode()&0o077, path)
+		return nil
+	}))
+}
+
 // TestHostVendor: the host's own processor has a vendor.
 func TestHostVendor(t *testing.T) {
 	vendor, err := hostVendor()
