@@ -93,13 +93,23 @@ func functionTable(kernel string, s *segments) (uint64, error) {
 	if i < 0 {
 		return 0, errors.New("no symbol kapsel/guest/functab.program: was it built by another mkimage?")
 	}
-	var program struct{ Text, Table, Size uint64 } // a functab.Program
+	var program struct { // a functab.Program: of Functions address, words and capacity, of each list of names address and size
+		Text      uint64
+		Functions [3]uint64
+		Names     [3][2]uint64
+	}
 	at := symbols[i].Value - s.dataAt
 	if at > uint64(len(s.data)) {
 		return 0, errors.New("its variables are not those of the image: it belongs to another one, build both again")
 	}
-	if _, err := binary.Decode(s.data[at:], binary.LittleEndian, &program); err != nil || program.Size > s.rodata {
-		return 0, fmt.Errorf("a table of functions of %d bytes, and constants of %d in the image: build both again", program.Size, s.rodata)
+	if _, err := binary.Decode(s.data[at:], binary.LittleEndian, &program); err != nil {
+		return 0, errors.New("its table of functions is not in the image's variables: build both again")
 	}
-	return program.Size, nil
+	size := uint64(0)
+	for _, n := range []uint64{8 * program.Functions[1], program.Names[0][1], program.Names[1][1], program.Names[2][1]} {
+		if size += min(n, s.rodata+1); size > s.rodata {
+			return 0, fmt.Errorf("a table of functions of %d bytes or more, and constants of %d in the image: build both again", size, s.rodata)
+		}
+	}
+	return size, nil
 }

@@ -51,9 +51,8 @@ func packImage(kernelELF string, tasks []byte) ([]byte, *sizeTable, error) {
 		Rodata: k.rodata.addr / abi.PageSize * abi.PageSize, RodataEnd: k.rodata.end(),
 		Data: k.data.addr, DataEnd: k.data.end(),
 	}
-	if info.DataEnd > abi.KernelEnd {
-		return nil, nil, fmt.Errorf("%q: the kernel's variables end at %#x, want at most %#x: make its code, constants or variables smaller",
-			kernelELF, info.DataEnd, uint64(abi.KernelEnd))
+	if err := checkEnd(info.DataEnd); err != nil {
+		return nil, nil, fmt.Errorf("%q: %w", kernelELF, err)
 	}
 	segments := []segment{k.text, k.rodata, k.data}
 	if len(tasks) > 0 {
@@ -75,6 +74,14 @@ func packImage(kernelELF string, tasks []byte) ([]byte, *sizeTable, error) {
 		}
 	}
 	return encodeELF(k.entry, segments, notes), k.measure(tasks), nil
+}
+
+// checkEnd wants the kernel to end where other addresses of its begin.
+func checkEnd(end uint64) error {
+	if end > abi.KernelEnd {
+		return fmt.Errorf("the kernel's variables end at %#x, want at most %#x: make its code, constants or variables smaller", end, uint64(abi.KernelEnd))
+	}
+	return nil
 }
 
 // symbolTable maps the names of a file's symbols to their addresses.

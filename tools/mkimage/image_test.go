@@ -238,3 +238,10 @@ func TestDebuggerFindsLines(t *testing.T) {
 	require.NoError(t, err, string(out))
 	assert.Regexp(t, `Line \d+ of "\S*guest/kernel/\w+\.go" starts at address 0xffffffff80`, string(out))
 }
+
+// Behind the kernel's end are the APICs' registers.
+func TestKernelThatIsTooLarge(t *testing.T) {
+	assert.NoError(t, checkEnd(0xffff_ffff_803f_e000))
+	assert.EqualError(t, checkEnd(0xffff_ffff_803f_e001),
+		"the kernel's variables end at 0xffffffff803fe001, want at most 0xffffffff803fe000: make its code, constants or variables smaller")
+}

@@ -25,6 +25,7 @@ type processor struct {
 	leaves             map[[2]uint32][4]uint32 // EAX to EDX by CPUID leaf and subleaf
 	device             map[uintptr]uint32      // device registers, by virtual address
 	console            []byte                  // what was sent to COM1
+	burst              int                     // how many bytes of that at once
 	statuses           []uint32                // what was written to the debug-exit port
 	ports              map[uint16]byte         // what was written to other ports last
 	writes             []registerWrite         // of all registers, in order
@@ -60,7 +61,9 @@ func outb(port uint16, v byte) {
 	hostCPU.ports[port] = v
 }
 
-func sendString(s string) { hostCPU.console = append(hostCPU.console, s...) }
+func sendString(s string) {
+	hostCPU.console, hostCPU.burst = append(hostCPU.console, s...), serialBurst
+}
 
 func sendChars(chars *uint64, n int) {
 	hostCPU.console = append(hostCPU.console, binary.LittleEndian.AppendUint64(nil, *chars)[:n]...)
