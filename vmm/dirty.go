@@ -56,10 +56,12 @@ func (m *memory) Wrote(address, n uint64) {
 	}
 }
 
-// track begins to notice which pages are written. No device writes meanwhile.
+// track begins anew to notice which pages are written. No device writes meanwhile.
 func (m *memory) track(vm *kvm.VM) error {
 	if m.wrote != nil {
-		return nil
+		if err := m.attach(vm, false); err != nil {
+			return err
+		}
 	}
 	if err := m.attach(vm, true); err != nil {
 		return fmt.Errorf("having KVM tell which pages a guest writes: %w", err)
@@ -119,10 +121,7 @@ func (m *memory) save(vm *kvm.VM) (*snapshot.Memory, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err = m.written(vm); err == nil {
-		err = m.differFrom(copied)
-	}
-	if err != nil {
+	if err := m.differFrom(copied); err != nil {
 		copied.Release()
 		return nil, err
 	}
@@ -150,54 +149,52 @@ func writePages(w io.WriterAt, ram []byte, offset int64) error {
 	return flush(len(ram))
 }
 
-// revert makes the RAM what it is in to, and returns how many pages were copied: those that were written, if the RAM is known to
-// differ from it in no other, else those that differ.
+// revert makes the RAM what it is in to, and returns how many pages were copied: those that differ. It looks at those that were written, if the RAM
+// is known to differ in no other, else at all.
+//
+// Page tables go back, too, and the processor must not remember what they were. KVM has it forget all translations whenever it hands over a log
+// with a page in it, and when a log begins.
 func (m *memory) revert(vm *kvm.VM, to *snapshot.Memory) (pages int, err error) {
-	if to.Len() != m.size() {
-		return 0, fmt.Errorf("the snapshot is of a machine with %d bytes of memory, this one has %d", to.Len(), m.size())
+	if m.base != to {
+		return m.revertAll(vm, to)
 	}
-	if m.base == to {
-		return m.revertWritten(vm, to)
+	written, err := m.written(vm)
+	if err != nil { // a part of the log may be lost
+		return 0, errors.Join(err, m.differFrom(nil))
 	}
+	for i, word := range written {
+		for ; word != 0; word &= word - 1 {
+			pages += m.revertPage(to, uint64(64*i+bits.TrailingZeros64(word)))
+		}
+	}
+	return pages, nil
+}
+
+func (m *memory) revertAll(vm *kvm.VM, to *snapshot.Memory) (pages int, err error) {
 	if err := m.track(vm); err != nil {
 		return 0, err
 	}
 	if err := m.differFrom(to); err != nil {
 		return 0, err
 	}
-	if _, err := m.written(vm); err != nil {
-		return 0, err
-	}
 	for page := range m.size() / abi.PageSize {
-		want := to.Page(page)
-		if want == nil {
-			want = zeroPage[:]
-		}
-		if have := m.page(page); !bytes.Equal(have, want) {
-			copy(have, want)
-			pages++
-		}
+		pages += m.revertPage(to, page)
 	}
 	return pages, nil
 }
 
-func (m *memory) revertWritten(vm *kvm.VM, to *snapshot.Memory) (pages int, err error) {
-	written, err := m.written(vm)
-	if err != nil {
-		return 0, err
+// revertPage makes a page what it is in to, and returns how many were copied. A page that does not differ stays shared in a fork. The processor
+// marks pages as written that it only reads as page tables.
+func (m *memory) revertPage(to *snapshot.Memory, number uint64) int {
+	have, want := m.page(number), to.Page(number)
+	if want == nil {
+		want = zeroPage[:]
 	}
-	for i, word := range written {
-		for ; word != 0; word &= word - 1 {
-			number := uint64(64*i + bits.TrailingZeros64(word))
-			if want := to.Page(number); want != nil {
-				copy(m.page(number), want)
-			} else {
-				clear(m.page(number))
-			}
-			pages++
-		}
+	if bytes.Equal(have, want) {
+		return 0
 	}
-	return pages, nil
+	copy(have, want)
+	return 1
 }
 
 // minHole is the smallest range of zeros in a snapshot that a fork has memory of its own for, so that its mappings are few: a write there
