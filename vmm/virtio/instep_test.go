@@ -53,7 +53,7 @@ func TestInStepWake(t *testing.T) {
 		close(done)
 	}()
 	<-done
-	assert.NotZero(t, s.rung)
+	assert.NotZero(t, s.rung.Load())
 	assert.Zero(t, q.UsedIndex())
 	s.m.Serve()
 	assert.EqualValues(t, 1, q.UsedIndex())
@@ -121,13 +121,14 @@ func TestInStepFlush(t *testing.T) {
 	s, c := portPath(t)
 	c.a.room = 3
 	s.Put(dataAt, []byte("hello"))
-	s.Queues[abi.ConsolePortQueues(1)+1].Send(abi.Descriptor{Address: dataAt, Length: 5})
-	s.Queues[abi.ConsolePortQueues(1)+1].Offer(s.Queues[abi.ConsolePortQueues(1)+1].Chain(abi.Descriptor{Address: dataAt, Length: 5}))
+	q := s.Queues[abi.ConsolePortQueues(1)+1]
+	q.Send(abi.Descriptor{Address: dataAt, Length: 5})
+	q.Offer(q.Chain(abi.Descriptor{Address: dataAt, Length: 5})) // of which the device was not notified
 	go c.a.change(func() { c.a.room = 100 })
 	virtio.FlushPorts(s.m)
 	assert.Equal(t, "hellohello", c.a.take())
-	c.a.room = 0
-	s.Queues[abi.ConsolePortQueues(1)+1].Send(abi.Descriptor{Address: dataAt, Length: 5})
+	c.a.change(func() { c.a.room = 0 })
+	q.Send(abi.Descriptor{Address: dataAt, Length: 5})
 	go s.m.Close()
 	virtio.FlushPorts(s.m) // until then
 }

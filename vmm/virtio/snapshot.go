@@ -107,7 +107,7 @@ type NetState struct {
 }
 
 // Pause has the device rest: from its return on it touches nothing of the guest's, and the interrupt line stays as it is,
-// until Resume or a reset by Close. A request that it is at is done first, and others are left. What asks for it meanwhile is
+// until Resume. A request that it is at is done first, and others are left. What asks for it meanwhile is
 // served after Resume. The guest does not run: registers do nothing. It may not be called by who serves the device.
 func (m *MMIO) Pause() {
 	m.access.Lock()

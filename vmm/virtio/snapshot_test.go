@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -222,7 +223,7 @@ type stepped struct {
 	m          *virtio.MMIO
 	spare, old *virtiotest.Memory
 	edges      int
-	rung       int
+	rung       atomic.Int32
 	declared   []virtiotest.Range
 }
 
@@ -241,7 +242,7 @@ func newStepped(t testing.TB, v *model) *stepped {
 func (s *stepped) replace(memory *virtiotest.Memory) {
 	s.Memory = memory
 	s.Memory.Declared = func(r virtiotest.Range) { s.declared = append(s.declared, r) }
-	s.m = virtio.NewMMIO(s.connection.device(), memory, func() { s.edges++ }, func(string, ...any) {}, func() { s.rung++ })
+	s.m = virtio.NewMMIO(s.connection.device(), memory, func() { s.edges++ }, func(string, ...any) {}, func() { s.rung.Add(1) })
 }
 
 // ReadMMIO implements virtiotest.Registers.
@@ -262,8 +263,8 @@ func (s *stepped) watch(f func()) {
 	s.old.CopyFrom(s.Memory)
 	s.declared = s.declared[:0]
 	f()
-	for ; s.rung > 0; s.m.Serve() {
-		s.rung = 0
+	for s.rung.Swap(0) > 0 {
+		s.m.Serve()
 	}
 	require.False(s.t, s.Memory.Differs(s.old, s.declared), "the device wrote what it did not declare")
 }
