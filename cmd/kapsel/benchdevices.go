@@ -29,15 +29,17 @@ func (m *measurer) withDevices(ctx context.Context) (int, error) {
 		return statusFailed, fmt.Errorf("a disk to measure: %w", err)
 	}
 	defer os.Remove(disk)
-	devices := []vmm.Device{vmm.Console{}, vmm.Disk{Path: disk}, vmm.Network{Connection: answering{}}, vmm.Entropy{}}
+	devices := func() []vmm.Device {
+		return []vmm.Device{vmm.Console{}, vmm.Disk{Path: disk}, vmm.Network{Connection: answering{}}, vmm.Entropy{}}
+	}
 	return m.in(ctx, "with devices", "raw", devices, devicePaths)
 }
 
 // in boots the image as often as asked for in a machine with devices and a command line, and keeps what it says of paths.
-func (m *measurer) in(ctx context.Context, what, cmdline string, devices []vmm.Device, paths []string) (int, error) {
+func (m *measurer) in(ctx context.Context, what, cmdline string, devices func() []vmm.Device, paths []string) (int, error) {
 	before := len(m.run.Results)
 	for boot := range m.o.count {
-		if status, err := m.boot(ctx, boot, cmdline, devices); err != nil {
+		if status, err := m.boot(ctx, boot, cmdline, devices()); err != nil {
 			return status, fmt.Errorf("%s: %w", what, err)
 		}
 	}

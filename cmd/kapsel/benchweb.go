@@ -20,7 +20,8 @@ func (m *measurer) withCustomer(ctx context.Context) (int, error) {
 	if !slices.ContainsFunc(webPaths, m.wants) {
 		return 0, nil
 	}
-	return m.in(ctx, "with a network", "", []vmm.Device{vmm.Network{Connection: shopping{}}}, webPaths)
+	devices := func() []vmm.Device { return []vmm.Device{vmm.Network{Connection: shopping{}}} }
+	return m.in(ctx, "with a network", "", devices, webPaths)
 }
 
 // shopping is a network on which a customer asks the machine's web server for a page again and again.

@@ -43,7 +43,7 @@ func (o *benchOptions) measure(ctx context.Context, stderr io.Writer) (*bench.Ru
 			return nil, status, err
 		}
 	}
-	for _, more := range []func(context.Context) (int, error){m.withDevices, m.withCustomer} {
+	for _, more := range []func(context.Context) (int, error){m.withDevices, m.withCustomer, m.withServices} {
 		if status, err := more(ctx); err != nil {
 			return nil, status, err
 		}

@@ -91,13 +91,16 @@ func (d *Service) owes() bool { return d.hello || d.refused }
 // readHeader reads what came of a header, and what it says once it is whole.
 func (d *Service) readHeader() {
 	in := &d.in
+	if in.got == 0 && in.end-in.at >= abi.ServiceHeader { // as mostly: the name is here, too
+		in.wanted = abi.ServiceHeader + min(int(in.buffer[in.at+3]), abi.ServiceName)
+	}
 	n := copy(in.head[in.got:in.wanted], in.buffer[in.at:in.end])
 	in.at += n
 	if in.got += n; in.got < in.wanted {
 		return
 	}
 	name := int(in.head[3])
-	in.size, in.came = word(in.head[8:]), 0
+	in.size, in.came = word((*[4]byte)(in.head[8:])), 0
 	kind := in.head[1]
 	switch {
 	case in.head[0] != abi.ServiceVersion || name > abi.ServiceName || in.size > abi.ServicePayload,
@@ -139,7 +142,7 @@ func (d *Service) hangUp() {
 // called opens a call of the host's, or refuses it.
 func (d *Service) called(name []byte) {
 	id, e := d.kernel.TaskNamed(name, kernel.TaskID{})
-	number, takes := word(d.in.head[4:]), e == abi.OK && d.takes(id)
+	number, takes := word((*[4]byte)(d.in.head[4:])), e == abi.OK && d.takes(id)
 	switch {
 	case e != abi.OK:
 	case d.open == len(d.calls), !takes && (d.holding != 0 || d.in.size > abi.ServiceHeld):
@@ -151,7 +154,7 @@ func (d *Service) called(name []byte) {
 		return
 	}
 	c := d.begin(id, holding)
-	c.number, c.most = number, min(word(d.in.head[12:]), abi.ServicePayload)
+	c.number, c.most = number, min(word((*[4]byte)(d.in.head[12:])), abi.ServicePayload)
 	d.in.call = c.id
 	if takes {
 		c.stage = arriving
@@ -164,7 +167,7 @@ func (d *Service) called(name []byte) {
 func (d *Service) answered() {
 	for i := range d.calls[:d.open] {
 		c := &d.calls[i]
-		if c.stage != asked || c.id != word(d.in.head[4:]) || c != d.latest(c.task) {
+		if c.stage != asked || c.id != word((*[4]byte)(d.in.head[4:])) || c != d.latest(c.task) {
 			continue
 		}
 		d.in.call = c.id
@@ -315,11 +318,11 @@ func (d *Service) unreadable(i int) {
 // transmit sends a frame, whose name and payload of so many bytes are in the buffer already. It reports false if the port does not take it now: then that will say
 // when it does, or it is closed.
 func (d *Service) transmit(kind byte, status abi.ErrorCode, number uint32, name, size int, last uint32) bool {
-	b := d.out[:abi.ServiceHeader]
+	b := (*[abi.ServiceHeader]byte)(d.out) // so that no index is checked, or masked
 	b[0], b[1], b[2], b[3] = abi.ServiceVersion, kind, byte(status), byte(name)
-	setWord(b[4:], number)
-	setWord(b[8:], uint32(size))
-	setWord(b[12:], last)
+	setWord((*[4]byte)(b[4:]), number)
+	setWord((*[4]byte)(b[8:]), uint32(size))
+	setWord((*[4]byte)(b[12:]), last)
 	d.sending = d.port.Send(d.out, abi.ServiceHeader+name+size) == abi.OK
 	return d.sending
 }
@@ -340,10 +343,10 @@ func (d *Service) Idle() {
 	}
 }
 
-func word(b []byte) uint32 {
+func word(b *[4]byte) uint32 {
 	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
 }
 
-func setWord(b []byte, v uint32) {
+func setWord(b *[4]byte, v uint32) {
 	b[0], b[1], b[2], b[3] = byte(v), byte(v>>8), byte(v>>16), byte(v>>24)
 }

@@ -283,8 +283,9 @@ func (d *Service) end(i int) {
 	if d.holding == d.calls[i].id {
 		d.holding = 0
 	}
-	d.open--
-	copy(d.calls[i:d.open], d.calls[i+1:])
+	if d.open--; i != d.open {
+		copy(d.calls[i:d.open], d.calls[i+1:])
+	}
 }
 
 // latest is the task's latest call that it has a part in, or nil: none that is held for it, or that it has answered.
@@ -316,8 +317,11 @@ func (d *Service) takes(id kernel.TaskID) bool {
 
 // handOver gives a task the request that is held for it, if that is whole and the task takes it.
 func (d *Service) handOver() {
+	if d.holding == 0 {
+		return
+	}
 	i := d.index(d.holding)
-	if i < 0 || d.in.call == d.holding || !d.takes(d.calls[i].task) {
+	if d.in.call == d.holding || !d.takes(d.calls[i].task) {
 		return
 	}
 	c := d.calls[i]

@@ -13,6 +13,7 @@ type Queue struct {
 	next      *Queue // of the transport's
 	index     int
 	owes      bool
+	atOnce    bool // the device mostly uses a chain before Kick ends
 
 	// The rings, which the device reads and writes.
 	descriptors, available, used dma.Shared
@@ -90,6 +91,10 @@ func (q *Queue) Init(t *Transport, number int, slots []Slot, least int, owes boo
 	regQueueReady.Write(r, 1)
 	return abi.OK
 }
+
+// ExpectAtOnce says that the device mostly uses a chain while it is told of it, in the same exit. So Kick looks whether it has, and only asks for an interrupt if
+// it has not: else the chain is handed back by a deferred call.
+func (q *Queue) ExpectAtOnce() { q.atOnce = true }
 
 // add makes a queue the last of the transport's.
 func (t *Transport) add(q *Queue) {
@@ -204,7 +209,9 @@ func (q *Queue) Kick() {
 	}
 	old := q.published
 	q.published = q.added
-	q.ask()
+	if !q.atOnce {
+		q.ask()
+	}
 	q.available.Store16(virtio.RingIndex, q.added) // behind the stores that it tells of
 	if q.transport.state != ready {
 		return // Ready will tell
@@ -219,6 +226,23 @@ func (q *Queue) Kick() {
 	}
 	if wanted {
 		regQueueNotify.Write(&q.transport.place.Registers, uint32(q.index))
+	}
+	if q.atOnce {
+		q.lookAtOnce()
+	}
+}
+
+// lookAtOnce has a chain handed back that the device has used by now, or asks the device to interrupt for it.
+func (q *Queue) lookAtOnce() {
+	used := q.used.Load16(virtio.RingIndex) != q.seen
+	if !used && q.ask() {
+		q.available.Fence()
+		used = q.used.Load16(virtio.RingIndex) != q.seen
+	}
+	if t := q.transport; used {
+		t.left = t.left || t.atOnce != nil && t.atOnce != q
+		t.atOnce = q
+		t.deferred.Set()
 	}
 }
 

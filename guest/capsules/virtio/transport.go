@@ -42,7 +42,9 @@ type Transport struct {
 	features uint64
 	first    *Queue // of those that were set up; each names the next
 	last     *Queue
-	watched  bool // the alarm is set
+	atOnce   *Queue // of which a chain was used while the device was told of it
+	left     bool   // chains of any queue are to be handed back
+	watched  bool   // the alarm is set
 	round    uint32
 }
 
@@ -211,7 +213,17 @@ func (t *Transport) serveConfig() {
 }
 
 // HandleDeferredCall implements kernel.DeferredClient.
-func (t *Transport) HandleDeferredCall() { t.serve() }
+func (t *Transport) HandleDeferredCall() {
+	q := t.atOnce
+	t.atOnce = nil
+	if q != nil && q.inFlight != 0 && t.state == ready {
+		q.serve() // alone: of others an interrupt tells
+	}
+	if t.left || q == nil {
+		t.left = false
+		t.serve()
+	}
+}
 
 // serve hands chains back that the device has used, a few of each queue: for more it sets the deferred call. It reports whether
 // there were any.
@@ -224,6 +236,7 @@ func (t *Transport) serve() bool {
 		n := q.serve()
 		served += n
 		if n == maxServed {
+			t.left = true
 			t.deferred.Set()
 		}
 	}

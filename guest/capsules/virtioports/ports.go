@@ -109,6 +109,7 @@ func (p *Ports) initQueues(memory dma.Region) abi.ErrorCode {
 		if e := l.transmit.Init(t, number+1, l.transmitSlot[:], 1, false); e != abi.OK {
 			return e
 		}
+		l.transmit.ExpectAtOnce()
 		l.input, l.output = memory.Buffer(inputSize), memory.Buffer(outputSize)
 	}
 	return abi.OK

@@ -14,7 +14,8 @@
 // for each operation. It is what package measure's Call says, Empty's to be taken off; with
 // base=none it is the difference of two instants of the path itself.
 //
-// In a machine that has a disk it measures devices, and nothing else (devices.go); in one that has a network, a web server (web.go).
+// In a machine that has a disk it measures devices, and nothing else (devices.go); in one that has a network, a web server (web.go); in one with
+// services, calls of them (service.go).
 //
 // Around the operations the capsule marks begin and end. Nothing is printed between, but by
 // the operations themselves.
@@ -67,6 +68,9 @@ func main() {
 	case task.Command(abi.DriverEthernetTap, 0, 0, 0).Err() == nil:
 		prepare()
 		web()
+	case task.Command(abi.DriverService, 0, 0, 0).Err() == nil:
+		prepare()
+		services()
 	default:
 		boot()
 		prepare()
