@@ -251,7 +251,7 @@ func TestNestedErrors(t *testing.T) {
 	var s *Sandbox
 	var within error
 	s, _ = newTest(t, func(c *Config) {
-		c.Services = Services{"relay": func(ctx context.Context, reply, request []byte) ([]byte, error) {
+		c.Services = Services{"relay": func(ctx context.Context, _, request []byte) (reply []byte, _ error) {
 			reply, within = s.Call(ctx, string(request), nil)
 			return reply, nil
 		}}
@@ -449,7 +449,7 @@ func TestStart(t *testing.T) {
 		"ends": {func(g *fakeGuest) {
 			g.print("Kernel panic\n")
 			g.stop(vmm.Exit{Reason: vmm.GuestExit, Status: 101})
-		}, ErrEnded, `the guest ended with status 101; Reset the sandbox before the next call; the console ends with "Kernel panic"`},
+		}, ErrEnded, `sandbox: the task ended: the guest ended with status 101; the console ends with "Kernel panic"`},
 		"says no hello": {func(g *fakeGuest) {
 			g.fetch()
 			g.fetch()
