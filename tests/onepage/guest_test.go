@@ -213,6 +213,36 @@ func TestCPUID(t *testing.T) {
 	assert.Equal(t, capability(t, "KVM_CAP_TSC_DEADLINE_TIMER"), ecx&(1<<24) != 0, "TSC-deadline timer")
 }
 
+// A model-specific register that the kernel does not use is a general-protection exception, which ends a guest without an IDT.
+func TestForeignMSRsAreRefused(t *testing.T) {
+	needKVM(t)
+	if !capability(t, "KVM_CAP_X86_MSR_FILTER") {
+		t.Skip("this host's KVM refuses a guest no model-specific register")
+	}
+	read, write := []byte{0x0f, 0x32}, []byte{0x0f, 0x30}
+	zero := []byte{0x31, 0xc0, 0x31, 0xd2} // xor %eax, %eax; xor %edx, %edx
+	for _, tt := range []struct {
+		name   string
+		index  uint32
+		access []byte
+		want   vmm.Exit
+	}{
+		{"read EFER", 0xc000_0080, read, guestExit(0)},
+		{"write FS.base", 0xc000_0100, join(zero, write), guestExit(0)},
+		{"write CSTAR", 0xc000_0083, join(zero, write), guestExit(0)},
+		{"read IA32_MISC_ENABLE", 0x1a0, read, vmm.Exit{Reason: vmm.Shutdown}},
+		{"write IA32_TIME_STAMP_COUNTER", 0x10, join(zero, write), vmm.Exit{Reason: vmm.Shutdown}},
+		{"write IA32_PAT", 0x277, join(zero, write), vmm.Exit{Reason: vmm.Shutdown}},
+		{"write IA32_DEBUGCTL", 0x1d9, join(zero, write), vmm.Exit{Reason: vmm.Shutdown}},
+		{"write TSC_AUX", 0xc000_0103, join(zero, write), vmm.Exit{Reason: vmm.Shutdown}},
+		{"read IA32_PRED_CMD", 0x49, read, vmm.Exit{Reason: vmm.Shutdown}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			assert.Equal(t, tt.want, run(t, join(movECX(tt.index), tt.access, exit(0)), vmm.Config{}).Exit)
+		})
+	}
+}
+
 func capability(t *testing.T, name string) bool {
 	t.Helper()
 	list, err := vmm.Capabilities()

@@ -9,13 +9,14 @@ import (
 	"kapsel/guest/abi"
 )
 
-// The kernel's symbols that mkimage looks for, all in its machine layer.
+// The kernel's symbols that mkimage looks for, all but one in its machine layer.
 const (
 	archPackage = "kapsel/guest/arch/amd64"
-	symbolPVH   = archPackage + ".pvhEntry"  // the 32-bit door
-	symbolImage = archPackage + ".image"     // an abi.ImageInfo
-	symbolBeat  = archPackage + ".heartbeat" // a counter; not in kernels without tasks
-	noteXen     = 18                         // XEN_ELFNOTE_PHYS32_ENTRY (Xen public/elfnote.h)
+	symbolPVH   = archPackage + ".pvhEntry"             // the 32-bit door
+	symbolImage = archPackage + ".image"                // an abi.ImageInfo
+	symbolBeat  = archPackage + ".heartbeat"            // a counter; not in kernels without tasks
+	symbolMade  = "kapsel/guest/kernel/generation.word" // only where a driver looks at it
+	noteXen     = 18                                    // XEN_ELFNOTE_PHYS32_ENTRY (Xen public/elfnote.h)
 )
 
 // maxImage is the size in bytes that no image may exceed: the monitor opens no larger file
@@ -61,9 +62,13 @@ func packImage(kernelELF string, tasks []byte) ([]byte, *sizeTable, error) {
 	door := binary.LittleEndian.AppendUint64(nil, k.symbols[symbolPVH]-abi.KernelBase)
 	version := binary.LittleEndian.AppendUint32(nil, abi.BootVersion)
 	notes := append(note("Xen", noteXen, door), note(abi.NoteName, abi.NoteBoot, version)...)
-	if beat := k.symbols[symbolBeat]; beat != 0 {
-		word := binary.LittleEndian.AppendUint64(nil, beat)
-		notes = append(notes, note(abi.NoteName, abi.NoteHeartbeat, word)...)
+	for _, n := range []struct {
+		kind   uint32
+		symbol string
+	}{{abi.NoteHeartbeat, symbolBeat}, {abi.NoteGeneration, symbolMade}} {
+		if address := k.symbols[n.symbol]; address != 0 {
+			notes = append(notes, note(abi.NoteName, n.kind, binary.LittleEndian.AppendUint64(nil, address))...)
+		}
 	}
 	return encodeELF(k.entry, segments, notes), k.measure(tasks), nil
 }

@@ -13,10 +13,10 @@ type SerialState struct {
 	SCR     uint8  `json:"scr"`
 	Divisor uint16 `json:"divisor"`
 
-	FIFOs   bool   `json:"fifos"`   // they are on
-	Trigger int    `json:"trigger"` // received bytes that raise the interrupt: 1, 4, 8 or 14
-	FIFO    []byte `json:"fifo"`    // received, at most 16
-	Waiting []byte `json:"waiting"` // on the line, not in the FIFO yet: at most 4,096, and 16 more that came back from there
+	FIFOs   bool   `json:"fifos"`             // they are on
+	Trigger int    `json:"trigger"`           // received bytes that raise the interrupt: 1, 4, 8 or 14
+	FIFO    []byte `json:"fifo,omitempty"`    // received, at most 16
+	Waiting []byte `json:"waiting,omitempty"` // on the line, not in the FIFO yet: at most 4,096, and 16 more that came back from there
 
 	Overrun          bool `json:"overrun"`
 	TransmitterEmpty bool `json:"transmitterEmpty"` // its interrupt is pending
@@ -88,8 +88,8 @@ func (s *Serial) Save() SerialState {
 }
 
 // Restore gives the UART the state of another, or of itself: what was typed since and not read is gone, and its interrupt line is
-// driven to where it was. A state that no UART can be in is an error, and leaves this one as after a reset. The I/O APIC is to be
-// restored first, and one that is not at rest by Pause goes on at once.
+// driven to where it was. A state that no UART can be in is an error, and leaves this one as after a reset. I/O APIC and console
+// device, which may have the line, are to be restored before. Without Pause the UART goes on at once.
 func (s *Serial) Restore(state SerialState) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,10 +102,8 @@ func (s *Serial) Restore(state SerialState) error {
 	s.fifoOn, s.trigger, s.fifoLen = state.FIFOs, state.Trigger, copy(s.fifo[:], state.FIFO)
 	s.queue = append(s.queue[:0], state.Waiting...)
 	s.overrun, s.thre, s.held, s.polled = state.Overrun, state.TransmitterEmpty, state.Held, state.Polled
-	if s.asserted != state.Line {
-		s.asserted = state.Line
-		s.irq(state.Line)
-	}
+	s.asserted = state.Line
+	s.irq(state.Line) // in any case: the I/O APIC may have been saved a little later
 	s.space.Broadcast()
 	if !s.paused {
 		s.goOn()

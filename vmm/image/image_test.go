@@ -3,6 +3,7 @@ package image
 import (
 	"debug/elf"
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -167,6 +168,25 @@ func TestHeartbeat(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestGeneration(t *testing.T) {
+	img, err := Parse(Flat(code, 16))
+	require.NoError(t, err)
+	_, ok := img.Generation(Direct)
+	assert.False(t, ok)
+	named := func(virtual uint64) (*Image, error) {
+		return Parse(flat(code, 13, slices.Concat(pvhNote(FlatAddress), bootNote(), note(noteName, abi.NoteGeneration, little.AppendUint64(nil, virtual)))))
+	}
+	_, err = named(abi.KernelBase + FlatAddress + 16)
+	assert.ErrorContains(t, err, "the generation note names 0x")
+	img, err = named(abi.KernelBase + FlatAddress + 8)
+	require.NoError(t, err)
+	address, ok := img.Generation(Direct)
+	assert.True(t, ok)
+	assert.EqualValues(t, flatDirect+8, address)
+	_, ok = img.Heartbeat(Direct)
+	assert.False(t, ok)
 }
 
 func TestPVHNoteOf8Bytes(t *testing.T) {

@@ -82,9 +82,10 @@ func (m *MMIO) Notify(queue int) {
 	}
 }
 
-// Serve serves a device in step, if there is something to do for it: a bounded part of that, and the bell tells of the rest.
+// Serve serves a device in step, if there is something to do for it: a bounded part of that, and the bell tells of the rest. Others
+// have a goroutine for that.
 func (m *MMIO) Serve() {
-	if s := m.live.Load(); s != nil && s.pending.Load() != 0 {
+	if s := m.live.Load(); m.bell != nil && s != nil && s.pending.Load() != 0 {
 		s.step()
 	}
 }

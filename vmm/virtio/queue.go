@@ -42,7 +42,8 @@ type Queue struct {
 // Index returns the queue's number.
 func (q *Queue) Index() int { return q.index }
 
-// Wake has Notify called for the queue, soon, unless the session has ended. It may be called from any goroutine.
+// Wake has Notify called for the queue, soon, unless the session has ended. It may be called from any goroutine, and within Notify. While
+// the device is paused it does nothing: Resume has all queues looked at.
 func (q *Queue) Wake() {
 	if s := q.transport.live.Load(); s != nil {
 		s.wake(q.index)

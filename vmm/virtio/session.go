@@ -116,7 +116,7 @@ func (s *session) step() {
 	}
 	s.serving.Store(false)
 	s.service.Unlock()
-	if s.pending.Load() != 0 {
+	if s.pending.Load() != 0 && s.phase.Load() == phaseServing {
 		s.call()
 	}
 }

@@ -23,14 +23,15 @@ type State struct {
 	ConfigChanged     bool         `json:"configChanged"` // while the device was paused: the driver is to be told
 	Queues            []QueueState `json:"queues"`
 
-	// What the kind of device remembers, of those that do. Of a device that needs a reset no request in flight counts.
+	// What the kind of device remembers, of those that do.
 	Console *ConsoleState `json:"console,omitempty"`
 	Ports   *PortsState   `json:"ports,omitempty"`
 	GPIO    *GPIOState    `json:"gpio,omitempty"`
 	Net     *NetState     `json:"net,omitempty"`
 }
 
-// QueueState is a queue's state: its registers, and how far the device is.
+// QueueState is a queue's state: its registers, and how far the device is with it in a session. Of a device that needs a reset
+// neither that counts nor what is in flight.
 type QueueState struct {
 	Size   uint32 `json:"size"`
 	Desc   uint64 `json:"desc"`
@@ -106,7 +107,7 @@ type NetState struct {
 }
 
 // Pause has the device rest: from its return on it touches nothing of the guest's, and the interrupt line stays as it is,
-// until Resume or a reset by Close. A request that it is at is done first, and others are left. What asks for it meanwhile is
+// until Resume. A request that it is at is done first, and others are left. What asks for it meanwhile is
 // served after Resume. The guest does not run: registers do nothing. It may not be called by who serves the device.
 func (m *MMIO) Pause() {
 	m.access.Lock()
@@ -161,7 +162,7 @@ func (m *MMIO) Save() State {
 	for i := range d.queues {
 		r, q := &d.queues[i], &s.Queues[i]
 		*q = QueueState{Size: r.size, Desc: r.descriptors, Driver: r.availableRing, Device: r.usedRing, Ready: r.ready}
-		if m.session != nil && r.ready {
+		if m.session != nil && r.ready && !s.NeedsReset {
 			m.session.queues[i].save(q)
 		}
 	}
@@ -203,6 +204,9 @@ func (m *MMIO) restore(s *State) error {
 		m.session.phase.Store(phasePaused)
 	}
 	for i, q := range queues {
+		if !q.ready || s.NeedsReset {
+			continue
+		}
 		if err := q.restore(&s.Queues[i]); err != nil {
 			return fmt.Errorf("queue %d: %w", i, err)
 		}
@@ -211,7 +215,7 @@ func (m *MMIO) restore(s *State) error {
 		return err
 	}
 	for i, q := range queues {
-		if !s.NeedsReset && q.ready && !q.complete() {
+		if !s.NeedsReset && !q.complete() {
 			return fmt.Errorf("queue %d: %w", i, errInFlight)
 		}
 	}
@@ -294,9 +298,6 @@ func (q *Queue) save(s *QueueState) {
 
 // restore takes how far the device was.
 func (q *Queue) restore(s *QueueState) error {
-	if !q.ready {
-		return nil
-	}
 	q.next, q.filled, q.used, q.told, q.again = s.Next, s.Seen, s.Used, s.Used, slices.Clone(s.Again)
 	if taken, seen := q.next-q.used, q.filled-q.used; taken > seen || seen > q.size {
 		return errIndices

@@ -8,6 +8,7 @@ import (
 	"kapsel/guest/capsules/virtio"
 	"kapsel/guest/dma"
 	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/generation"
 	"kapsel/guest/kernel/hil"
 )
 
@@ -23,6 +24,7 @@ type RNG struct {
 	client    hil.EntropyClient
 	out       []byte // the client's, nil while nobody asks
 	n         int    // how much of it is to be filled
+	asked     uint64 // the generation in which the device was asked
 }
 
 // Init ties the driver to its device. The device's interrupt goes to HandleInterrupt. It returns abi.FAIL if the device is
@@ -54,12 +56,20 @@ func (r *RNG) GetEntropy(buf []byte, n int) abi.ErrorCode {
 	case n <= 0 || n > len(buf):
 		return abi.SIZE
 	}
-	n = min(n, bufferSize)
+	if e := r.ask(min(n, bufferSize)); e != abi.OK {
+		return e
+	}
+	r.out = buf
+	return abi.OK
+}
+
+// ask has the device fill n bytes of the driver's buffer.
+func (r *RNG) ask(n int) abi.ErrorCode {
 	chain := [1]virtio.Element{{Buffer: r.buffer, Length: n, Writable: true}}
 	if _, e := r.queue.Add(chain[:]); e != abi.OK {
 		return e
 	}
-	r.out, r.n = buf, n
+	r.n, r.asked = n, generation.Now()
 	r.queue.Kick()
 	return abi.OK
 }
@@ -68,6 +78,12 @@ func (r *RNG) GetEntropy(buf []byte, n int) abi.ErrorCode {
 func (r *RNG) Used(_ *virtio.Queue, _ uint16, written uint32) {
 	if written == 0 { // "one or more random bytes" (5.4.6.2)
 		r.transport.Break("it gives no random bytes")
+		return
+	}
+	if r.asked != generation.Now() { // other machines may have the same bytes
+		if e := r.ask(r.n); e != abi.OK {
+			r.done(0, e)
+		}
 		return
 	}
 	r.done(r.buffer.ReadAt(r.out[:written], 0), abi.OK)

@@ -10,6 +10,7 @@ import (
 	"kapsel/guest/abi/virtio"
 	"kapsel/guest/capsules/virtio/virtiotest"
 	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/generation"
 )
 
 // client records what it is given.
@@ -112,4 +113,18 @@ func TestNoEntropyDevice(t *testing.T) {
 	assert.Equal(t, abi.FAIL, r.Init(new(kernel.Kernel), d.Place()))
 	assert.Equal(t, "entropy device at 0xd0000000 is broken, and not used any more: it is of another kind\n", d.Log.String())
 	assert.Equal(t, abi.FAIL, r.GetEntropy(make([]byte, 1), 1))
+}
+
+// Bytes that the device gave in another generation may be those of other machines: the client gets new ones.
+func TestBytesOfAnotherGenerationAreDropped(t *testing.T) {
+	r := newRig(t)
+	require.Equal(t, abi.OK, r.GetEntropy(make([]byte, 10), 5))
+	generation.Set(7)
+	t.Cleanup(func() { generation.Set(0) })
+	r.answer(t, "known", 5)
+	assert.Empty(t, r.client.got)
+	assert.Equal(t, abi.BUSY, r.GetEntropy(make([]byte, 10), 5), "it is being asked again")
+	r.answer(t, "fresh", 5)
+	assert.Equal(t, [][]byte{[]byte("fresh")}, r.client.got)
+	assert.Equal(t, []abi.ErrorCode{abi.OK}, r.client.ends)
 }

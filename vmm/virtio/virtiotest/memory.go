@@ -16,6 +16,9 @@ import (
 // of Go's, so the race detector does not watch it, as it does not watch a guest's.
 type Memory struct {
 	low, high, old []byte
+
+	// Declared, if not nil, is called for what a device says that it has written.
+	Declared func(Range)
 }
 
 // High is where the upper part begins.
@@ -43,7 +46,17 @@ func (m *Memory) At(address, n uint64) ([]byte, bool) {
 }
 
 // Wrote is virtio.Memory's.
-func (m *Memory) Wrote(uint64, uint64) {}
+func (m *Memory) Wrote(address, n uint64) {
+	if m.Declared != nil {
+		m.Declared(Range{address, n})
+	}
+}
+
+// CopyFrom makes all bytes those of another memory of the same size.
+func (m *Memory) CopyFrom(other *Memory) {
+	copy(m.low, other.low)
+	copy(m.high, other.high)
+}
 
 // Bytes returns n bytes that are there.
 func (m *Memory) Bytes(t testing.TB, address, n uint64) []byte {

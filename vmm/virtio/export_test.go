@@ -1,0 +1,4 @@
+package virtio
+
+// FlushPorts is Flush of a transport's device with ports.
+func FlushPorts(m *MMIO) { m.device.(*Ports).Flush() }
