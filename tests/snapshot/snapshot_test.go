@@ -193,7 +193,7 @@ func TestContinuationIsTheSame(t *testing.T) {
 
 // Random bytes of a virtio device are others in each machine of a snapshot, and each time that one is reset; and so is the kernel's generation.
 func TestGenerationsAreDifferent(t *testing.T) {
-	g := boot(t, "dice.tbf", vmm.Entropy{})
+	g := boot(t, "test/dice.tbf", vmm.Entropy{})
 	g.runUntil(t, " of 16")
 	s := g.snapshot(t)
 	seen := map[string]bool{}
