@@ -103,11 +103,15 @@ const lastWords = 100 * time.Millisecond
 // lost is what a call returns whose task is no more.
 func (s *Sandbox) lost(name string, kind error) error {
 	s.resting = true
-	err := s.settle(context.Background(), lastWords)
-	s.resting = false
-	if err != nil && s.broken == err { // it is poisoned in any case, and this is why
-		s.broken = nil
+	end := time.Now().Add(lastWords)
+	for said := -1; said != s.console.written && s.broken == nil; { // the kernel's messages leave it a few bytes at a time
+		said = s.console.written
+		if err := s.settle(context.Background(), time.Until(end)); err != nil {
+			break
+		}
 	}
+	s.resting = false
+	s.broken = nil // whatever went wrong behind it, this is why
 	return s.poison(name, kind, nil)
 }
 

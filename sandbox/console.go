@@ -14,6 +14,7 @@ type console struct {
 	inLine  int
 	tail    [2 * consoleTail]byte // what was printed last
 	inTail  int
+	written int // since the sandbox began
 	flooded bool
 }
 
@@ -26,6 +27,7 @@ func (c *console) begin(limit int) { c.left, c.inTail, c.flooded = limit, 0, fal
 // Write implements io.Writer for the machine. What is over the limit is dropped.
 func (c *console) Write(p []byte) (int, error) {
 	all := len(p)
+	c.written += all
 	if c.left != NoLimit {
 		n := min(len(p), c.left)
 		c.left -= n

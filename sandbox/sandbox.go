@@ -134,6 +134,7 @@ func (s *Sandbox) start(ctx context.Context, make func(vmm.Config) (machine, err
 		failed = begin(s, ctx)
 	})
 	if failed != nil {
+		failed.Poisoned = false // there is nothing to reset
 		err = failed
 	}
 	if err != nil {

@@ -449,7 +449,7 @@ func TestStart(t *testing.T) {
 		"ends": {func(g *fakeGuest) {
 			g.print("Kernel panic\n")
 			g.stop(vmm.Exit{Reason: vmm.GuestExit, Status: 101})
-		}, ErrEnded, `the guest ended with status 101; Reset the sandbox before the next call; the console ends with "Kernel panic"`},
+		}, ErrEnded, `sandbox: the task ended: the guest ended with status 101; the console ends with "Kernel panic"`},
 		"says no hello": {func(g *fakeGuest) {
 			g.fetch()
 			g.fetch()

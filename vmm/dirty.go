@@ -159,8 +159,8 @@ func (m *memory) revert(vm *kvm.VM, to *snapshot.Memory) (pages int, err error) 
 		return m.revertAll(vm, to)
 	}
 	written, err := m.written(vm)
-	if err != nil {
-		return 0, err
+	if err != nil { // a part of the log may be lost
+		return 0, errors.Join(err, m.differFrom(nil))
 	}
 	for i, word := range written {
 		for ; word != 0; word &= word - 1 {

@@ -261,7 +261,7 @@ func kvmMessage(m device.MSI) kvm.MSI {
 	return kvm.MSI{AddressLow: uint32(m.Address), AddressHigh: uint32(m.Address >> 32), Data: m.Data}
 }
 
-// Close stops the machine and gives everything back. Calling it again does nothing but
+// Close stops the machine and gives everything back. It waits for Do. Calling it again does nothing but
 // return the same error.
 func (m *Machine) Close() error {
 	m.closing.Do(func() { m.closeErr = m.close() })

@@ -89,8 +89,10 @@ func (m *Machine) take() (*snapshot.Snapshot, error) {
 	if s.State.Processor, err = m.saveProcessor(); err != nil {
 		return nil, err
 	}
-	s.Memory, err = m.memory.save(m.vm)
-	return s, err
+	if s.Memory, err = m.memory.save(m.vm); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func (m *Machine) pauseDevices() {

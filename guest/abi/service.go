@@ -27,7 +27,7 @@ const (
 
 // Kinds of frames.
 const (
-	ServiceHello  = 1 // from the host: what was before is forgotten, and no call is open. The kernel answers with Hello
+	ServiceHello  = 1 // from the host, which begins with it: what was before is forgotten, and no call is open. The kernel answers with Hello; unasked, its driver was made anew
 	ServiceCall   = 2 // by name: the host calls a task that serves, a task a service of the host's
 	ServiceAnswer = 3 // by number
 	ServiceSettle = 4 // from the host: the kernel answers with Settle when no task is ready to run

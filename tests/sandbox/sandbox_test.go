@@ -202,8 +202,8 @@ var failures = []struct {
 	poisons          bool
 }{
 	{"greeter", "spin", sandbox.ErrTime, "", true},
-	{"greeter", "fault", sandbox.ErrFault, "greeter", true},
-	{"greeter32", "fault", sandbox.ErrFault, "greeter32", true},
+	{"greeter", "fault", sandbox.ErrFault, "task 1 greeter faulted", true},
+	{"greeter32", "fault", sandbox.ErrFault, "task 2 greeter32 faulted", true},
 	{"greeter", "panic", sandbox.ErrEnded, "greeter was told to", true},
 	{"greeter", "exhaust", sandbox.ErrMemory, "", true},
 	{"greeter32", "exhaust", sandbox.ErrMemory, "", true},
@@ -224,7 +224,7 @@ var failures = []struct {
 func TestErrors(t *testing.T) {
 	var s *sandbox.Sandbox
 	s = start(t, func(c *sandbox.Config) {
-		c.OutputLimit = 16 << 10
+		c.OutputLimit = 4 << 10
 		c.Calls = 3
 		c.Services["nest"] = func(ctx context.Context, reply, _ []byte) ([]byte, error) {
 			return s.AppendCall(ctx, reply, "greeter", []byte("nest"))
@@ -355,7 +355,7 @@ func TestUnsoundTask(t *testing.T) {
 
 // TestTenThousandCalls: both tasks, a reset behind each call, and now and then a wreck.
 func TestTenThousandCalls(t *testing.T) {
-	calls := 500 // in the rig an exit takes long
+	calls := 50 // in the rig an exit takes long
 	if os.Getenv("KAPSEL_NIGHTLY") != "" {
 		calls = 10_000
 	}

@@ -240,6 +240,31 @@ func generation(t *testing.T, s *snapshot.Snapshot) uint64 {
 	return binary.LittleEndian.Uint64(word[:])
 }
 
+// A machine whose devices and console have goroutines is paused at any instant. What was made of it goes on in the same way each time, and so
+// does it itself; but its console ends with it.
+func TestSnapshotOutOfStep(t *testing.T) {
+	needKVM(t)
+	img, err := image.Open(t.Context(), machine.File(t, "kapsel.elf"))
+	require.NoError(t, err)
+	g := new(guest)
+	c := g.config(t, vmm.Config{Image: img, Memory: 32 << 20, Devices: []vmm.Device{vmm.Entropy{}}, Modules: [][]byte{machine.Object(t, "counter.tbf")}})
+	c.InStep, c.Watchdog = false, patience
+	m, err := vmm.New(t.Context(), c)
+	require.NoError(t, err)
+	g.Machine = m
+	g.close(t)
+	g.runUntil(t, "greeting 3 of 10")
+	s := g.snapshot(t)
+	rest := fork(t, s, vmm.StandStill, vmm.Entropy{}).toEnd(t)
+	assert.Contains(t, rest, "greeting 10 of 10")
+	assert.Equal(t, rest, fork(t, s, vmm.StandStill, vmm.Entropy{}).toEnd(t))
+	g.runUntil(t, "greeting 5 of 10")
+	g.reset(t, s)
+	assert.Equal(t, rest, g.toEnd(t))
+	_, err = g.Reset(s, vmm.StandStill)
+	assert.ErrorContains(t, err, "what is outside of it has with it")
+}
+
 // sorted returns the lines of a text in order.
 func sorted(text string) []string { return slices.Sorted(strings.Lines(text)) }
 

@@ -130,6 +130,8 @@ var layers = []layer{
 	{packages: "files", kind: host},
 	{packages: "vmm/control", kind: host, imports: []string{"guest/abi", "guest/kernel/crc32c"}},
 	{packages: "vmm/...", kind: host, imports: []string{"guest/abi/...", "guest/arch/amd64/mitigation", "guest/kernel/tbf", "files", "vmm/..."}},
+	{packages: "sandbox/...", kind: host, imports: []string{"guest/abi", "sandbox/...", "vmm", "vmm/image", "vmm/snapshot", "vmm/virtio"}},
+	{packages: "examples/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "sandbox", "vmm/image", "tests/machine"}},
 	{packages: "bench", kind: host, imports: []string{"guest/abi", "vmm", "vmm/image"}},
 	{packages: "bench/model", kind: host, imports: []string{"guest/abi"}},
 	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf/...", "guest/net", "bench/...", "files", "vmm/...", "cmd/..."}},

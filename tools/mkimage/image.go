@@ -15,7 +15,7 @@ const (
 	symbolPVH   = archPackage + ".pvhEntry"             // the 32-bit door
 	symbolImage = archPackage + ".image"                // an abi.ImageInfo
 	symbolBeat  = archPackage + ".heartbeat"            // a counter; not in kernels without tasks
-	symbolMade  = "kapsel/guest/kernel/generation.Word" // only where a driver looks at it
+	symbolMade  = "kapsel/guest/kernel/generation.word" // only where a driver looks at it
 	noteXen     = 18                                    // XEN_ELFNOTE_PHYS32_ENTRY (Xen public/elfnote.h)
 )
 

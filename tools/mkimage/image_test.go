@@ -122,7 +122,7 @@ func TestImageNotes(t *testing.T) {
 	want = le.AppendUint32(want, 8)
 	want = le.AppendUint32(want, 3)
 	want = append(want, "Kapsel\x00\x00"...)
-	want = le.AppendUint64(want, symbols["kapsel/guest/kernel/generation.Word"])
+	want = le.AppendUint64(want, symbols["kapsel/guest/kernel/generation.word"])
 	assert.Equal(t, want, notes)
 }
 

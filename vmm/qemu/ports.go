@@ -22,6 +22,9 @@ type namedPort struct {
 func (m *Machine) addNamedPorts(d vmm.Ports) error {
 	m.devices = append(m.devices, "-device", fmt.Sprintf("virtio-serial-device,id=ports,max_ports=%d", len(d)+1))
 	for i, port := range d {
+		if port.End != nil {
+			return fmt.Errorf("port %s has an end of its own, which is for a machine under KVM: QEMU's has an input and an output", port.Name)
+		}
 		conn, theirs, err := newSocket("port " + port.Name)
 		if err != nil {
 			return err

@@ -69,7 +69,7 @@ func (r *RNG) ask(n int) abi.ErrorCode {
 	if _, e := r.queue.Add(chain[:]); e != abi.OK {
 		return e
 	}
-	r.n, r.asked = n, generation.Word
+	r.n, r.asked = n, generation.Now()
 	r.queue.Kick()
 	return abi.OK
 }
@@ -80,7 +80,7 @@ func (r *RNG) Used(_ *virtio.Queue, _ uint16, written uint32) {
 		r.transport.Break("it gives no random bytes")
 		return
 	}
-	if r.asked != generation.Word { // other machines may have the same bytes
+	if r.asked != generation.Now() { // other machines may have the same bytes
 		if e := r.ask(r.n); e != abi.OK {
 			r.done(0, e)
 		}

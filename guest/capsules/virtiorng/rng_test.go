@@ -119,8 +119,8 @@ func TestNoEntropyDevice(t *testing.T) {
 func TestBytesOfAnotherGenerationAreDropped(t *testing.T) {
 	r := newRig(t)
 	require.Equal(t, abi.OK, r.GetEntropy(make([]byte, 10), 5))
-	generation.Word = 7
-	t.Cleanup(func() { generation.Word = 0 })
+	generation.Set(7)
+	t.Cleanup(func() { generation.Set(0) })
 	r.answer(t, "known", 5)
 	assert.Empty(t, r.client.got)
 	assert.Equal(t, abi.BUSY, r.GetEntropy(make([]byte, 10), 5), "it is being asked again")

@@ -3,5 +3,8 @@
 // where such a driver is.
 package generation
 
-// Word is 0 in a machine that was booted. The monitor writes it, between two instructions; the kernel only reads it.
-var Word uint64
+// word is 0 in a machine that was booted. The monitor writes it, between two instructions.
+var word uint64
+
+// Now returns the generation.
+func Now() uint64 { return word }
