@@ -178,7 +178,8 @@ flags of run, anywhere on the line:
   --from DIR              go on with the machine in DIR, which kapsel snapshot has saved, in the
                           place of an image: with its memory and command line. KVM alone does.
                           Disks, a network and a board are given by the flags above, as when
-                          it was saved; what else it had it has again. Nobody serves its tasks
+                          it was saved; what else it had it has again. Nobody serves or calls its
+                          tasks, and it stays up when they have ended
   --clock WORD            with --from: the guest's time goes on from where it stood (stand-still, the
                           default), or from the host's (go-on)
   -v                      say what is going on, on standard error
