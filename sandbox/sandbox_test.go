@@ -251,7 +251,7 @@ func TestNestedErrors(t *testing.T) {
 	var s *Sandbox
 	var within error
 	s, _ = newTest(t, func(c *Config) {
-		c.Services = Services{"relay": func(ctx context.Context, reply, request []byte) ([]byte, error) {
+		c.Services = Services{"relay": func(ctx context.Context, _, request []byte) (reply []byte, _ error) {
 			reply, within = s.Call(ctx, string(request), nil)
 			return reply, nil
 		}}

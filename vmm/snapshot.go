@@ -42,7 +42,7 @@ func (e *ProcessorError) Unwrap() error { return e.Err }
 
 var (
 	errRuns  = errors.New("this machine runs: have it Pause first")
-	errLinux = errors.New("Linux has no snapshots: it uses more of the processor than a snapshot has")
+	errLinux = errors.New("no snapshots of Linux: it uses more of the processor than a snapshot has")
 )
 
 // Snapshot takes the machine as it is before Run, or Paused; it stays so. The error says why there is none: during Run, after

@@ -159,6 +159,7 @@ func (s *Saver) end() {
 		s.loader.reuse.give(s.object[:abi.PageUp(uint64(len(s.object)))])
 	}
 	s.stage, s.task, s.object = saverIdle, nil, nil
+	s.loader.sweep() // of records that were made for nothing
 }
 
 // lives reports whether the task's run is the one that it was, alive if it is to be saved.

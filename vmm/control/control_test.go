@@ -287,3 +287,61 @@ func FuzzReadFrame(f *testing.F) {
 		}
 	})
 }
+
+// TestTasksAreLookedAfter: each request reaches the kernel, and what it says is told in words.
+func TestTasksAreLookedAfter(t *testing.T) {
+	var status atomic.Uint32
+	_, g, path := serve(t, func(f frame) []frame {
+		if status.Load() == 0 && f.kind == abi.LoadRestore {
+			return []frame{{f.kind | abi.LoadAnswer, []byte{0, 9, 0, 0, 0}}}
+		}
+		if f.kind == abi.LoadSave && status.Load() == 0 {
+			return []frame{{f.kind | abi.LoadAnswer, []byte("\x00one ")}, {f.kind | abi.LoadAnswer, []byte("\x00two")}, {f.kind | abi.LoadAnswer, []byte{0}}}
+		}
+		if f.kind >= abi.LoadPause {
+			return []frame{{f.kind | abi.LoadAnswer, []byte{byte(status.Load())}}}
+		}
+		return nil
+	})
+	c := connect(t, path)
+	restore := func(name string) error { _, err := c.Restore(name, []byte("state")); return err }
+	save := func(name string) error { _, err := c.Save(name); return err }
+	for _, tt := range []struct {
+		kind byte
+		ask  func(name string) error
+		said map[abi.ErrorCode]string
+	}{
+		{abi.LoadPause, c.Pause, map[abi.ErrorCode]string{abi.ALREADY: "it is paused already", abi.INVAL: "it has ended"}},
+		{abi.LoadResume, c.Resume, map[abi.ErrorCode]string{abi.ALREADY: "it is not paused"}},
+		{abi.LoadKill, c.Kill, map[abi.ErrorCode]string{abi.FAIL: "several tasks have that name", abi.NODEVICE: "there is no task of that name"}},
+		{abi.LoadSave, save, map[abi.ErrorCode]string{abi.CANCEL: "it has ended, or was started anew, meanwhile", abi.NOMEM: "has not enough memory"}},
+		{abi.LoadRestore, restore, map[abi.ErrorCode]string{abi.INVAL: "the kernel refuses its state: the machine's console says why", abi.NOSUPPORT: "older"}},
+	} {
+		status.Store(0)
+		assert.NoError(t, tt.ask("some task"))
+		f := <-g.asked
+		for f.kind == abi.LoadSetUp || f.kind == abi.LoadWrite {
+			f = <-g.asked
+		}
+		assert.Equal(t, frame{tt.kind, []byte("some task")}, f)
+		for e, said := range tt.said {
+			status.Store(uint32(e))
+			err := tt.ask("x")
+			assert.ErrorIs(t, err, e)
+			assert.ErrorContains(t, err, said)
+			for f := range g.asked {
+				if f.kind == tt.kind {
+					break
+				}
+			}
+		}
+		assert.ErrorContains(t, tt.ask(strings.Repeat("x", abi.LoadPayload+1)), "want at most 1024")
+	}
+	status.Store(0)
+	state, err := c.Save("x")
+	assert.NoError(t, err)
+	assert.Equal(t, "one two", string(state))
+	pid, err := c.Restore("x", state)
+	assert.NoError(t, err)
+	assert.EqualValues(t, 9, pid)
+}

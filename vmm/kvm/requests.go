@@ -9,13 +9,13 @@ func RunRequests() []uintptr {
 
 // SnapshotRequests are those that are made beside, when snapshots are taken, and a machine goes back to one.
 func SnapshotRequests() []uintptr {
-	return numbers(checkExtension, getDirtyLog, setRegs, setSregs, setMPState, getXSave, getXSave2, setXSave, getXCRs, setXCRs,
+	return numbers(checkExtension, setUserMemoryRegion, getDirtyLog, setRegs, setSregs, setMPState, getXSave, getXSave2, setXSave, getXCRs, setXCRs,
 		getDebugRegs, setDebugRegs, getLAPIC, setLAPIC, getMSRs, setMSRs, getEvents, setEvents, getTSCKHz, getDeviceAttr, setDeviceAttr)
 }
 
 // MakeRequests are those that are made beside, when a machine is made.
 func MakeRequests() []uintptr {
-	return numbers(getAPIVersion, createVM, checkExtension, getVCPUMmapSize, getSupportedCPUID, createVCPU, setUserMemoryRegion, setTSSAddr, enableCap,
+	return numbers(getAPIVersion, createVM, checkExtension, getVCPUMmapSize, getSupportedCPUID, createVCPU, setTSSAddr, enableCap,
 		ioeventfd, setCPUID2, setMSRFilter)
 }
 

@@ -565,11 +565,11 @@ func TestLoadIsBounded(t *testing.T) {
 	for _, test := range []struct{ name, head, element, tail string }{
 		{"empty structures", "", "{},", "{}"},
 		{"null", "", "null,", "null"},
-		{"structures", "", `{"Name": ""},`, "{}"},
+		{"structures", "", `{"name": ""},`, "{}"},
 		{"depth", strings.Repeat("[", 5000), "1,", "1" + strings.Repeat("]", 5000)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			const head, tail = `{"snapshot":{"versions":{"guest":1,"memory":1,"config":1},"state":{"Guest":{"Memory":1099511627776},"Devices":[`, "]}}}"
+			const head, tail = `{"snapshot":{"versions":{"guest":1,"memory":1,"config":1},"state":{"guest":{"memory":1099511627776},"devices":[`, "]}}}"
 			for _, n := range []int{maxTokens/2 - 100, (maxConfig - len(head+test.head+test.tail+tail)) / len(test.element)} {
 				data := []byte(head + test.head + strings.Repeat(test.element, n) + test.tail + tail)
 				require.LessOrEqual(t, len(data), maxConfig)

@@ -23,7 +23,7 @@ const blobs = "blobs/sha256"
 
 // Save writes the snapshot to the directory dir, an OCI image layout with the tag "snapshot". It is written aside, in the directory that dir is in, and put in the place of
 // dir when all of it is on disk: at any instant dir is what it was, or the whole new snapshot. What may be there already is an empty directory or a snapshot,
-// which is removed; anything else is an error. Only the owner may read a snapshot, as a guest's memory may hold secrets.
+// which is removed; anything else is an error. A process that ends meanwhile may leave a directory .kapsel-snapshot-* beside. Only the owner may read a snapshot, as a guest's memory may hold secrets.
 func (s *Snapshot) Save(dir string) error {
 	if err := s.save(filepath.Clean(dir)); err != nil {
 		return fmt.Errorf("saving the snapshot as %q: %s", dir, files.Words(err))
@@ -91,12 +91,17 @@ func notSnapshot(err error) error {
 
 // replace puts the directory aside in the place of dir, and what was there, if anything, in the place of aside.
 func replace(dir, aside string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, aside, unix.AT_FDCWD, dir, unix.RENAME_NOREPLACE)
-	if err == unix.EEXIST {
-		err = unix.Renameat2(unix.AT_FDCWD, aside, unix.AT_FDCWD, dir, unix.RENAME_EXCHANGE)
+	err := unix.Rename(aside, dir) // also if dir is empty
+	if err != unix.ENOTEMPTY && err != unix.EEXIST {
+		return wrap("putting it in its place", err)
 	}
+	return wrap("exchanging it with the older one, which this file system may not do: name another directory", unix.Renameat2(unix.AT_FDCWD, aside, unix.AT_FDCWD, dir, unix.RENAME_EXCHANGE))
+}
+
+// wrap says what failed, if something did.
+func wrap(what string, err error) error {
 	if err != nil {
-		return fmt.Errorf("putting it in its place: renameat2: %w; if there is an older one, name another directory", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }

@@ -12,41 +12,41 @@ import (
 
 // State is all of a machine but its memory. What comes from disk is checked where it is restored.
 type State struct {
-	Guest     Guest
-	Processor Processor
-	Serial    device.SerialState
-	IOAPIC    device.IOAPICState
-	CMOS      device.CMOSState
-	Devices   []Device
-	Taken     time.Time
+	Guest     Guest              `json:"guest"`
+	Processor Processor          `json:"processor"`
+	Serial    device.SerialState `json:"serial"`
+	IOAPIC    device.IOAPICState `json:"ioapic"`
+	CMOS      device.CMOSState   `json:"cmos"`
+	Devices   []Device           `json:"devices"`
+	Taken     time.Time          `json:"taken"`
 }
 
 // Guest is what the machine was made as.
 type Guest struct {
-	Memory    uint64 // bytes
-	Heartbeat uint64 // physical address of the kernel's heartbeat, 0 for none (abi.NoteHeartbeat)
-	Identity  uint64 // likewise, of the word that is another in each fork (abi.NoteGeneration)
-	Vendor    string // the processor's, by CPUID: "GenuineIntel"
-	CPUID     []kvm.CPUIDEntry
-	TSCKHz    uint32
+	Memory    uint64           `json:"memory"`    // bytes
+	Heartbeat uint64           `json:"heartbeat"` // physical address of the kernel's heartbeat, 0 for none (abi.NoteHeartbeat)
+	Identity  uint64           `json:"identity"`  // likewise, of the word that is another in each fork (abi.NoteGeneration)
+	Vendor    string           `json:"vendor"`    // the processor's, by CPUID: "GenuineIntel"
+	CPUID     []kvm.CPUIDEntry `json:"cpuid"`
+	TSCKHz    uint32           `json:"tscKHz"`
 }
 
 // Device is a virtio device in its place.
 type Device struct {
-	Name  string // vmm.Device's String, for messages
-	State virtio.State
+	Name  string       `json:"name"` // vmm.Device's String, for messages
+	State virtio.State `json:"state"`
 }
 
 // Processor is the state of the processor between two instructions, by KVM's structures.
 type Processor struct {
-	Regs    kvm.Regs
-	Sregs   kvm.Sregs
-	XSave   kvm.XSave
-	XCRs    kvm.XCRs
-	Debug   kvm.DebugRegs
-	LAPIC   kvm.LAPIC
-	MSRs    []kvm.MSR
-	Events  kvm.Events
-	MPState uint32
-	TSC     uint64 // the guest's time-stamp counter
+	Regs    kvm.Regs      `json:"regs"`
+	Sregs   kvm.Sregs     `json:"sregs"`
+	XSave   kvm.XSave     `json:"xsave"`
+	XCRs    kvm.XCRs      `json:"xcrs"`
+	Debug   kvm.DebugRegs `json:"debugRegs"`
+	LAPIC   kvm.LAPIC     `json:"lapic"`
+	MSRs    []kvm.MSR     `json:"msrs"`
+	Events  kvm.Events    `json:"events"`
+	MPState uint32        `json:"mpState"`
+	TSC     uint64        `json:"tsc"` // the guest's time-stamp counter
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
 	"kapsel/guest/kernel/kerneltest"
 )
@@ -128,4 +129,51 @@ func TestNoRoom(t *testing.T) {
 		assert.Equal(t, nomem, k.Command(abi.DriverAlarm, stop, 0, 0))
 	}, nil)
 	assert.False(t, m.Run())
+}
+
+// TestResume: an alarm that went on when its task was saved rings when it would have, as the task knows it, or at once if that has passed. Whatever
+// the words are, an alarm that is set behind that rings.
+func TestResume(t *testing.T) {
+	for name, c := range map[string]struct {
+		left   uint64 // of the alarm, which was saved after 100 microseconds, when it is resumed
+		change uint64 // of the deadline that is saved
+	}{
+		"in time":               {left: 400},
+		"its time has come":     {left: 0},
+		"words of no alarm":     {left: 400, change: 1 << 63},
+		"words of an old alarm": {left: 400, change: ^uint64(1<<40) + 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, a := newMachine(t)
+			m.CPU.Advance(1 << 41)
+			var rang [3]uint32
+			m.AddTask("task", func(k *kerneltest.Task) {
+				var seen kernel.Task
+				var id kernel.TaskID
+				m.Kernel.EachTask(m.Capabilities.TaskManagement, &seen, func() { id = seen.ID() })
+				_, _, ok := a.Ongoing(id)
+				assert.False(t, ok)
+				k.Subscribe(abi.DriverAlarm, fired, k.Function(func(args [3]uint32, _ uint64) { rang = args }), 0)
+				begun := m.Alarm.Now()
+				expiry := k.Command(abi.DriverAlarm, setRelative, 1000, 0)[1]
+				deadline, word, ok := a.Ongoing(id)
+				assert.True(t, ok)
+				assert.Equal(t, expiry, word)
+				assert.InDelta(t, begun+1000, deadline, 5)
+				k.Command(abi.DriverAlarm, stop, 0, 0)
+				k.Spin(1000 - c.left)
+				a.Resume(id, deadline+c.change, word)
+				k.Spin(1000)
+				assert.True(t, k.NoWait())
+				assert.EqualValues(t, expiry, rang[1])
+				if c.change == 0 && c.left != 0 {
+					assert.InDelta(t, deadline, uint64(rang[0])|1<<41, 10)
+				}
+				_, _, ok = a.Ongoing(id)
+				assert.False(t, ok)
+				await(k, setRelative, 100, 0)
+			}, nil)
+			assert.False(t, m.Run())
+		})
+	}
 }

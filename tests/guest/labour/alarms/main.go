@@ -19,7 +19,7 @@ const (
 
 func main() {
 	labour.Do(50, func(int) error {
-		if err := task.Command(abi.DriverAlarm, relative, 1_000_000, 0).Err(); err != nil {
+		if err := task.Command(abi.DriverAlarm, relative, 1<<30, 0).Err(); err != nil {
 			return err
 		}
 		if err := task.Command(abi.DriverAlarm, stop, 0, 0).Err(); err != nil {
