@@ -188,3 +188,19 @@ func TestQuoted(t *testing.T) {
 	assert.Equal(t, 22, n)
 	assert.Equal(t, []string{`guest: "a\nkapsel: serving\x1b[2J\n"`}, lines)
 }
+
+// TestUnit: the unit of systemd's has a command line that is right.
+func TestUnit(t *testing.T) {
+	text, err := os.ReadFile("../../examples/serve/kapsel.service")
+	require.NoError(t, err)
+	_, line, found := strings.Cut(strings.ReplaceAll(string(text), "\\\n", ""), "\nExecStart=/usr/local/bin/kapsel serve ")
+	require.True(t, found)
+	line, _, _ = strings.Cut(line, "\n")
+	o, err := parseSandbox("serve", strings.Fields(line))
+	require.NoError(t, err)
+	assert.Equal(t, "unix:%t/kapsel/calls", o.listen)
+	assert.Equal(t, confineOn, o.confine)
+	assert.NotEmpty(t, o.tasks)
+	assert.Less(t, uint64(o.sandboxes)*uint64(o.memory), uint64(1<<30), "MemoryMax")
+	assert.Less(t, o.grace, 20*time.Second, "TimeoutStopSec")
+}
