@@ -64,6 +64,9 @@ type Config struct {
 	// Log takes a line at a time about what the guest should not do and the host cannot do. It may be called from several goroutines. Nil
 	// discards it.
 	Log func(format string, args ...any)
+	// Made, if not nil, is called when a machine was made, by New and Snapshot.Start, and has run nothing yet: there the program may confine itself
+	// (kapsel/vmm/confine). After an error of it the machine is closed, and that is the error.
+	Made func() error
 	// KVM is the path of the KVM device; vmm.DefaultKVM if empty.
 	KVM string
 

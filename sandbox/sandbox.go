@@ -128,6 +128,11 @@ func (s *Sandbox) start(ctx context.Context, make func(vmm.Config) (machine, err
 	if s.machine, err = make(s.machineConfig()); err != nil {
 		return fmt.Errorf("sandbox: %w", err)
 	}
+	if s.config.Made != nil {
+		if err := s.config.Made(); err != nil {
+			return errors.Join(err, s.Close())
+		}
+	}
 	var failed *Error
 	err = s.machine.Do(func() {
 		s.thread = unix.Gettid()

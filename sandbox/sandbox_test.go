@@ -598,3 +598,27 @@ func TestNoAllocations(t *testing.T) {
 		assert.Zero(t, testing.AllocsPerRun(500, call), service)
 	}
 }
+
+// TestMade: the program is told of each machine before anything has run in it, and may refuse.
+func TestMade(t *testing.T) {
+	made := 0
+	s, _ := newTest(t, func(c *Config) {
+		c.Made = func() error {
+			made++
+			return nil
+		}
+	})
+	assert.Equal(t, 1, made)
+	snap, err := s.Snapshot()
+	require.NoError(t, err)
+	other, err := snap.Start(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, 2, made)
+	assert.NoError(t, other.Close())
+
+	h := newFakeHost(t)
+	h.boot = func(*fakeGuest) { t.Error("the guest runs") }
+	refusal := errors.New("not confined")
+	_, err = newSandbox(t.Context(), h.host(), Config{Made: func() error { return refusal }})
+	assert.ErrorIs(t, err, refusal)
+}

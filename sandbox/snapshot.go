@@ -105,18 +105,35 @@ func (n *Snapshot) Save(dir string) error {
 // Load reads a snapshot that Save has written. c is for the sandboxes that start from it: services, devices as those of the sandbox that it was taken of,
 // output and limits; it has no Image and no Tasks.
 func Load(dir string, c Config) (*Snapshot, error) {
-	c, err := c.withDefaults()
-	if err == nil && (c.Image != nil || c.Tasks != nil) {
-		err = errors.New("an image or tasks for a snapshot, which has its own: leave Config.Image and Tasks nil")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("sandbox: %w", err)
+	if _, err := forStart(c); err != nil { // before the memory is read
+		return nil, err
 	}
 	loaded, err := snapshot.Load(dir)
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
+	return From(loaded, c)
+}
+
+// From is Load for a snapshot that snapshot.Load has read, for who looks into its state first. It is the Snapshot's then, which closes it.
+func From(loaded *snapshot.Snapshot, c Config) (*Snapshot, error) {
+	c, err := forStart(c)
+	if err != nil {
+		return nil, err
+	}
 	return &Snapshot{loaded, c, kvm}, nil
+}
+
+// forStart is c for sandboxes that start from a snapshot.
+func forStart(c Config) (Config, error) {
+	c, err := c.withDefaults()
+	if err == nil && (c.Image != nil || c.Tasks != nil) {
+		err = errors.New("an image or tasks for a snapshot, which has its own: leave Config.Image and Tasks nil")
+	}
+	if err != nil {
+		return c, fmt.Errorf("sandbox: %w", err)
+	}
+	return c, nil
 }
 
 // Close gives the snapshot's memory back, once no sandbox that started from it uses it.

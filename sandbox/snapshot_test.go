@@ -14,6 +14,7 @@ import (
 	"kapsel/guest/abi"
 	"kapsel/sandbox/wire"
 	"kapsel/vmm/image"
+	"kapsel/vmm/snapshot"
 )
 
 // count calls the task that counts.
@@ -122,6 +123,26 @@ func TestLoadRefuses(t *testing.T) {
 	assert.ErrorContains(t, err, "sandbox: a limit of -1 bytes")
 	_, err = Load(t.TempDir(), Config{})
 	assert.ErrorContains(t, err, "sandbox: ")
+	_, err = From(&snapshot.Snapshot{}, Config{Tasks: [][]byte{{1}}})
+	assert.ErrorContains(t, err, "an image or tasks for a snapshot")
+}
+
+// TestFrom: what starts from a snapshot that was read before has the Config's services.
+func TestFrom(t *testing.T) {
+	s, h := newTest(t)
+	count(t, s)
+	taken, err := s.machine.Snapshot()
+	require.NoError(t, err)
+	n, err := From(taken, Config{Services: Services{"time": func(_ context.Context, reply, _ []byte) ([]byte, error) { return append(reply, "noon"...), nil }}})
+	require.NoError(t, err)
+	n.host = h.host()
+	other, err := n.Start(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, 2, count(t, other))
+	reply, err := other.Call(t.Context(), "asks", []byte("time"))
+	require.NoError(t, err)
+	assert.Equal(t, "noon", string(reply))
+	assert.NoError(t, other.Close())
 }
 
 func TestPool(t *testing.T) {

@@ -40,6 +40,9 @@ func (a accelerator) fits(c vmm.Config) error {
 	if c.Linux != nil {
 		return c.Linux.Fits(low, linux.Params{Cmdline: c.Cmdline, Initrd: c.Initrd})
 	}
+	if c.Image == nil { // a snapshot has its memory
+		return nil
+	}
 	door := image.Direct
 	if a == accelQEMU {
 		door = image.PVH

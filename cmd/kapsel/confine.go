@@ -45,13 +45,7 @@ func (o *runOptions) confineFor(m machine, c vmm.Config, in *os.File) error {
 	if o.confine == confineOff {
 		return nil
 	}
-	needs := o.needs(in)
-	needs.Log = func(format string, args ...any) { c.Log("confined: "+format, args...) }
-	if o.confine == confineDefault {
-		needs.Warn = func(format string, args ...any) {
-			c.Warn(format+"; --confine=off says that this is known", args...)
-		}
-	}
+	needs := o.confine.telling(o.needs(in), c)
 	if q, ok := m.(*qemu.Machine); ok {
 		q.Started = func(pid int) error {
 			needs.Child = pid
@@ -60,6 +54,17 @@ func (o *runOptions) confineFor(m machine, c vmm.Config, in *os.File) error {
 		return nil
 	}
 	return confined(needs)
+}
+
+// telling is needs with where what is lacking is told, as the flag has it.
+func (f confineFlag) telling(needs confine.Options, c vmm.Config) confine.Options {
+	needs.Log = func(format string, args ...any) { c.Log("confined: "+format, args...) }
+	if f == confineDefault {
+		needs.Warn = func(format string, args ...any) {
+			c.Warn(format+"; --confine=off says that this is known", args...)
+		}
+	}
+	return needs
 }
 
 // confined confines the command.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -74,6 +75,7 @@ type guestOutput struct {
 	w       io.Writer
 	first   sync.Once
 	printed chan struct{} // closed when the guest has printed
+	unread  func()        // called when nobody reads any more, unless it is nil
 
 	mu  sync.Mutex
 	err error // why the first write failed that did
@@ -84,8 +86,11 @@ func newGuestOutput(w io.Writer) *guestOutput {
 }
 
 func (o *guestOutput) Write(p []byte) (int, error) {
-	o.first.Do(func() { close(o.printed) })
+	o.begin()
 	n, err := o.w.Write(p)
+	if o.unread != nil && errors.Is(err, unix.EPIPE) && !signal.Ignored(unix.SIGPIPE) {
+		o.unread()
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err == nil {
@@ -93,6 +98,9 @@ func (o *guestOutput) Write(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// begin has what waits until the guest has printed go on.
+func (o *guestOutput) begin() { o.first.Do(func() { close(o.printed) }) }
 
 // failure is why the first write failed that did; nil if none did.
 func (o *guestOutput) failure() error {

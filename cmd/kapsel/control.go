@@ -33,15 +33,20 @@ func (f controlFlag) Set(text string) error {
 		s, err := control.Listen(ctx, path, func(format string, args ...any) {
 			fmt.Fprintf(std.err, "kapsel: "+format+"\n", args...)
 		})
-		switch {
-		case !errors.Is(err, syscall.EADDRINUSE):
-		case !isSocket(path):
-			err = fmt.Errorf("%q is there, and is no socket: choose another path", path)
-		default:
-			err = fmt.Errorf("%w: another machine listens there, or one that was killed has left the socket: remove it, or choose another path", err)
-		}
+		err = socketError(path, err)
 		return vmm.Port{Input: s, Output: s}, s, err
 	})
+}
+
+// socketError is why there is no socket at a path, with what to do.
+func socketError(path string, err error) error {
+	switch {
+	case !errors.Is(err, syscall.EADDRINUSE):
+		return err
+	case !isSocket(path):
+		return fmt.Errorf("%q is there, and is no socket: choose another path", path)
+	}
+	return fmt.Errorf("%w: another machine listens there, or one that was killed has left the socket: remove it, or choose another path", err)
 }
 
 func isSocket(path string) bool {

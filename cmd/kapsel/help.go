@@ -9,7 +9,7 @@ import (
 )
 
 // commands are the names of the commands.
-var commands = []string{"run", "load", "unload", "tasks", "pause", "resume", "kill", "save", "restore", "bench", "disk", "doctor", "version", "help"}
+var commands = []string{"run", "call", "snapshot", "serve", "load", "unload", "tasks", "pause", "resume", "kill", "save", "restore", "bench", "disk", "doctor", "version", "help"}
 
 // helpFor returns what helpText says of a command, which is one of commands: how it is used, and
 // the sections that are about it.
@@ -91,6 +91,16 @@ usage:
                                            and .tab files with an object for x86
   kapsel run [flags] --linux VMLINUZ       boot a stock Linux in the same machine, to test its
                                            devices, and to compare system calls
+  kapsel run [flags] --from DIR            go on with the machine of a snapshot
+  kapsel call [flags] --service NAME IMAGE [TASK...]
+                                           call a task that serves: standard input is the request,
+                                           the reply goes to standard output
+  kapsel snapshot [flags] -o DIR IMAGE [TASK...]
+                                           boot, until no task has anything to do, and save the
+                                           machine in DIR, as an OCI image layout
+  kapsel serve [flags] --listen ADDRESS IMAGE [TASK...]
+                                           answer calls over HTTP, each in a sandbox of its own:
+                                           POST /call/NAME, GET /metrics, GET /healthz
   kapsel load --control PATH TASK...       load tasks into a machine that runs, of kapsel run
                                            with --control PATH
   kapsel unload --control PATH NAME...     unload tasks by name or PID: their memory is given back
@@ -165,7 +175,42 @@ flags of run, anywhere on the line:
                           watchdog; --cmdline comes behind "console=ttyS0 reboot=t panic=-1
                           pci=off ..."; power off is status 0, a reboot or panic 125
   --initrd FILE           with --linux: the archive that becomes its first file system
+  --from DIR              go on with the machine in DIR, which kapsel snapshot has saved, in the
+                          place of an image: with its memory and command line. KVM alone does.
+                          Disks, a network and a board are given by the flags above, as when
+                          it was saved; what else it had it has again. Nobody serves or calls its
+                          tasks, and it stays up when they have ended
+  --clock WORD            with --from: the guest's time goes on from where it stood (stand-still, the
+                          default), or from the host's (go-on)
   -v                      say what is going on, on standard error
+
+flags of call, of snapshot and of serve, which need KVM; sizes are bytes, or with K, M or G:
+  --from DIR              in the place of IMAGE and tasks: what kapsel snapshot has saved in DIR
+  --mem SIZE              a machine's memory (default 64M)
+  --cmdline TEXT          the kernel's command line
+  --rng                   a virtio entropy device. Without, tasks have no random numbers
+  --timeout TIME          a call may take TIME (default 10s)
+  --payload SIZE          a request and an answer may have SIZE (default 64K, at most 1M)
+  --output SIZE           a guest may print SIZE in a call (default 64K)
+  -v                      say what is going on, on standard error, and what guests print
+flags of call and of snapshot:
+  --service NAME          what is called: a task serves under its name. Of snapshot it is called once
+                          before the machine is saved, and its reply is dropped
+  --disk FILE[,ro], --net user[,WORD...]
+                          devices, as of run. A machine from a snapshot has those that it had
+flags of snapshot:
+  -o DIR                  where the snapshot goes: no directory yet, an empty one, or a snapshot,
+                          which is replaced
+flags of call and of serve:
+  --clock WORD            as of run
+  --confine on|off        as of run, before a guest runs. kapsel snapshot does not confine itself:
+                          it writes files when the guest has run
+flags of serve:
+  --listen unix:PATH      make a unix socket, for the user alone, or listen at HOST:PORT: there is no
+                          authentication, so 127.0.0.1 is for all of this host
+  --sandboxes N           so many calls are at work at a time (default 4, at most 200)
+  --queue N               so many more wait, 5s at most, and others are refused (default 64)
+  --grace TIME            what is open when the command is to end has TIME to end (default 10s)
 
 flags of bench:
   --accel auto|kvm|qemu   as of run. KVM gives cycles, exits and, where the host counts them,
@@ -219,6 +264,17 @@ exit status of run, the monitor's own:
   124        ended by --timeout; the processor's state is on standard error
   125        the monitor, QEMU or the host failed, or the guest's processor shut down or was reset
   130        left with Ctrl-A x; in general 128+n when ended by signal n
+exit status of call and of snapshot:
+  0          the service has answered; the snapshot is saved
+  1          no task serves under this name, it answered with an error, or a payload is too large
+  2          the command line, the image, the snapshot or a device cannot be used
+  100        the task faulted, ended, or went beyond its memory or --output
+  124        the call took longer than --timeout
+  125        KVM, the host or the guest's kernel failed, or the reply could not be written
+  128+n      ended by signal n
+exit status of serve:
+  0 when a signal has ended it; 2 if the command line, the image, the snapshot or the address cannot
+  be used; 125 if the host failed, or calls had to be cut off at the end; before it serves as of call
 exit status of load, of unload, of tasks, of pause, of resume, of kill, of save and of restore:
   0; 1 if the kernel refuses, as where no task has that name; 2 if the command line or a file
   cannot be used; 125 if the machine cannot be reached

@@ -18,8 +18,9 @@ import (
 const (
 	statusWorse      = 1   // of bench: a path is worse than its golden count
 	statusLost       = 1   // of disk show: there is damage by which data is lost
-	statusRefused    = 1   // of load and unload: the kernel does not do it
+	statusRefused    = 1   // of load and unload: the kernel does not do it; of call: so does the task
 	statusUsage      = 2   // the command line, the image or the disk cannot be used
+	statusCutOff     = 100 // of call and snapshot: the task faulted, ended or went beyond a limit (abi.ExitTaskFault)
 	statusHung       = 122 // the kernel hangs, and the watchdog could not make it panic
 	statusBreakpoint = 123 // stopped at a --break
 	statusTimeout    = 124 // ended by --timeout, as timeout(1) has it
@@ -54,6 +55,12 @@ func command(args []string, std stdio) int {
 	switch name {
 	case "run":
 		status, err = runCommand(args, std)
+	case "call":
+		status, err = callCommand(args, std)
+	case "snapshot":
+		status, err = snapshotCommand(args, std)
+	case "serve":
+		status, err = serveCommand(args, std)
 	case "bench":
 		status, err = benchCommand(args, std)
 	case "load", "unload", "tasks", "pause", "resume", "kill", "save", "restore":

@@ -14,6 +14,7 @@ import (
 	"kapsel/vmm"
 	"kapsel/vmm/confine"
 	"kapsel/vmm/ethernet/network"
+	"kapsel/vmm/snapshot"
 )
 
 // runOptions is the command line of "kapsel run".
@@ -36,6 +37,10 @@ type runOptions struct {
 
 	linux  string // a Linux kernel in the place of image and tasks
 	initrd string // with linux: its initial file system, "" for none
+
+	from  string             // the directory of a snapshot in the place of image and tasks
+	clock clockFlag          // with from
+	taken *snapshot.Snapshot // of from; nil until config has read it
 }
 
 // defaultWatchdog is far longer than the kernel works on anything before it returns to its
@@ -72,15 +77,20 @@ func parseRun(args []string) (*runOptions, error) {
 	f.BoolVar(&o.verbose, "v", false, "")
 	f.StringVar(&o.linux, "linux", "", "")
 	f.StringVar(&o.initrd, "initrd", "", "")
+	f.StringVar(&o.from, "from", "", "")
+	f.Var(&o.clock, "clock", "")
 	files, err := parseMixed(f, args)
 	if err != nil {
+		return nil, err
+	}
+	if err := o.forSnapshot(f, files); err != nil {
 		return nil, err
 	}
 	if err := o.forLinux(f, files); err != nil {
 		return nil, err
 	}
 	switch {
-	case len(files) == 0 && o.linux == "":
+	case len(files) == 0 && o.linux == "" && o.from == "":
 		return nil, errors.New("no image given: kapsel run [flags] IMAGE [TASK...]")
 	case o.timeout < 0:
 		return nil, fmt.Errorf("--timeout %s: want a positive time, as 30s", o.timeout)
@@ -100,7 +110,7 @@ func parseRun(args []string) (*runOptions, error) {
 	if err := vmm.CheckDevices(o.devices); err != nil {
 		return nil, err
 	}
-	if o.linux == "" {
+	if o.linux == "" && o.from == "" {
 		if err := vmm.CheckCmdline(o.cmdline, len(o.devices)); err != nil {
 			return nil, err
 		}
@@ -108,7 +118,7 @@ func parseRun(args []string) (*runOptions, error) {
 	if err := vmm.CheckBreakpoints(o.breaks); err != nil {
 		return nil, fmt.Errorf("--break: %w", err)
 	}
-	if o.linux == "" {
+	if o.linux == "" && o.from == "" {
 		o.image, o.tasks = files[0], files[1:]
 	}
 	return o, checkGPIO(o.gpio, files)
@@ -116,8 +126,7 @@ func parseRun(args []string) (*runOptions, error) {
 
 // forLinux sets what is otherwise when Linux is booted, and refuses what Linux cannot have.
 func (o *runOptions) forLinux(f *flag.FlagSet, files []string) error {
-	given := map[string]bool{}
-	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	given := flagsGiven(f)
 	if !given["linux"] {
 		if given["initrd"] {
 			return errors.New("--initrd is for a Linux kernel: kapsel run --linux VMLINUZ --initrd FILE")
@@ -141,6 +150,13 @@ func (o *runOptions) forLinux(f *flag.FlagSet, files []string) error {
 		o.memory = vmm.DefaultLinuxMemory
 	}
 	return nil
+}
+
+// flagsGiven are the names of the flags that were set.
+func flagsGiven(f *flag.FlagSet) map[string]bool {
+	given := map[string]bool{}
+	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	return given
 }
 
 // parseDoctor reads the arguments of "kapsel doctor".

@@ -22,6 +22,7 @@ import (
 	"kapsel/vmm/image"
 	"kapsel/vmm/linux"
 	"kapsel/vmm/qemu"
+	"kapsel/vmm/snapshot"
 )
 
 // Why a machine is ended from outside.
@@ -42,31 +43,37 @@ func runCommand(args []string, std stdio) (int, error) {
 	if err != nil {
 		return statusUsage, usageError{err}
 	}
+	return untilTold(o.timeout, std, func(ctx context.Context, leave context.CancelCauseFunc) (int, error) { return o.run(ctx, leave, std) })
+}
+
+// untilTold does what a command does, whose context ends with a signal, when its time is over, unless that is 0, or by leave. It returns the status.
+func untilTold(timeout time.Duration, std stdio, do func(ctx context.Context, leave context.CancelCauseFunc) (int, error)) (int, error) {
 	ctx, leave := context.WithCancelCause(context.Background())
 	defer leave(nil)
 	stop := leaveOnSignals(leave)
 	defer stop()
-	if o.timeout > 0 {
+	if timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("%w after %s", errTimeout, o.timeout))
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%w after %s", errTimeout, timeout))
 		defer cancel()
-		time.AfterFunc(o.timeout, std.hurry) // even if the guest has ended
+		time.AfterFunc(timeout, std.hurry) // even if the guest has ended
 	}
 	defer context.AfterFunc(ctx, std.hurry)()
 
-	status, err := o.run(ctx, leave, std)
+	status, err := do(ctx, leave)
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) { // perhaps before there was a machine
 		return outcome(vmm.Exit{Reason: vmm.Cancelled}, nil, cause)
 	}
 	return status, err
 }
 
-// run boots the image with the console at std, until leave is called or ctx ends otherwise.
+// run boots the image, or has a snapshot go on, with the console at std, until leave is called or ctx ends otherwise.
 func (o *runOptions) run(ctx context.Context, leave context.CancelCauseFunc, std stdio) (int, error) {
 	config, err := o.config(ctx, std)
 	if err != nil {
 		return statusUsage, usageError{err}
 	}
+	defer o.closeTaken()
 	accel, why, err := choose(ctx, o.accel)
 	if err != nil {
 		return statusFailed, err
@@ -74,6 +81,9 @@ func (o *runOptions) run(ctx context.Context, leave context.CancelCauseFunc, std
 	config.Log("accelerator %s: %s", accel, why)
 	if o.linux != "" && accel == accelQEMU {
 		return statusFailed, fmt.Errorf("--linux needs KVM, and KVM cannot run it here (%s): QEMU boots Linux without Kapsel, by -kernel and -initrd", why)
+	}
+	if o.from != "" && accel == accelQEMU {
+		return statusFailed, fmt.Errorf("--from needs KVM, and KVM cannot run it here: %s", why)
 	}
 	if accel != o.accel && accel == accelQEMU {
 		config.Warn("%s; QEMU's emulator runs the machine, which its authors call no security boundary", why)
@@ -94,11 +104,20 @@ func (o *runOptions) run(ctx context.Context, leave context.CancelCauseFunc, std
 		defer end()
 		config.Devices[len(config.Devices)-1] = ports
 	}
+	if o.taken != nil {
+		if config.Devices, err = arrange(o.taken.State.Devices, config.Devices); err != nil {
+			return statusUsage, usageError{fmt.Errorf("--from %s: %w", o.from, err)}
+		}
+	}
 	closeGPIO, err := o.gpio.open(ctx, std)
 	if err != nil {
 		return statusUsage, usageError{err}
 	}
 	out := newGuestOutput(std.out)
+	out.unread = func() { leave(signalError{syscall.SIGPIPE}) }
+	if o.taken != nil {
+		out.begin() // its UART is set up
+	}
 	con, err := openConsole(std.in, out, func() { leave(errLeft) }, o.gpio.press())
 	if err != nil {
 		return statusFailed, err
@@ -137,6 +156,10 @@ func (o *runOptions) config(ctx context.Context, std stdio) (vmm.Config, error) 
 		return o.linuxConfig(ctx, c)
 	}
 	var err error
+	if o.from != "" {
+		o.taken, err = within(ctx, func() (*snapshot.Snapshot, error) { return snapshot.Load(o.from) })
+		return c, err
+	}
 	if c.Image, err = openImage(ctx, o.image, "kapsel.elf"); err != nil {
 		return c, err
 	}
@@ -206,7 +229,7 @@ func firstObject(objects []byte) (first, rest []byte) {
 
 // boot runs the machine to its end and returns the command's exit status.
 func (o *runOptions) boot(ctx context.Context, accel accelerator, c vmm.Config, std stdio) (int, error) {
-	m, err := newMachine(ctx, accel, c)
+	m, err := o.machine(ctx, accel, c)
 	if _, ok := errors.AsType[*vmm.DeviceError](err); ok {
 		return statusUsage, usageError{err}
 	}
@@ -232,12 +255,27 @@ func (o *runOptions) boot(ctx context.Context, accel accelerator, c vmm.Config, 
 	return status, err
 }
 
+// machine makes the machine.
+func (o *runOptions) machine(ctx context.Context, accel accelerator, c vmm.Config) (machine, error) {
+	if o.taken != nil {
+		return vmm.Fork(ctx, o.taken, c, vmm.Time(o.clock))
+	}
+	return newMachine(ctx, accel, c)
+}
+
+// closeTaken gives the snapshot back that config has read, if there is one.
+func (o *runOptions) closeTaken() {
+	if o.taken != nil {
+		o.taken.Close()
+	}
+}
+
 // advised is a machine's failure with what to do about it.
 func (o *runOptions) advised(accel accelerator, failure error) error {
 	switch {
 	case errors.Is(failure, qemu.ErrMemory):
 		return fmt.Errorf("--mem %s: %w", &o.memory, failure)
-	case failure != nil && o.linux != "":
+	case failure != nil && (o.linux != "" || o.from != ""):
 		return fmt.Errorf("%w: see kapsel doctor", failure)
 	case failure != nil && accel == accelKVM:
 		return fmt.Errorf("%w: see kapsel doctor, or use --accel qemu", failure)
@@ -275,17 +313,22 @@ func outcome(exit vmm.Exit, failure, cause error) (int, error) {
 	return statusFailed, failure
 }
 
-// leaveOnSignals calls leave at the signals that mean an end, until stop is called. SIGPIPE
-// is one of them, so that the terminal is restored when nobody reads the console any more. What
-// the caller has made this process ignore, as nohup(1) does SIGHUP, stays ignored.
+// leaveOnSignals calls leave at the signals that mean an end, until stop is called. SIGPIPE is none, and does nothing: a peer of a socket's that has gone raises
+// it, too, and whoever writes gets an error in any case. What the caller has made this process ignore, as nohup(1) does SIGHUP, stays ignored.
 func leaveOnSignals(leave context.CancelCauseFunc) (stop func()) {
-	ends := []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE}
-	signals := make(chan os.Signal, 1)
+	ends := []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT}
+	signals, pipes := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(signals, slices.DeleteFunc(ends, signal.Ignored)...)
+	if !signal.Ignored(syscall.SIGPIPE) {
+		signal.Notify(pipes, syscall.SIGPIPE)
+	}
 	go func() {
 		for s := range signals {
 			leave(signalError{s.(syscall.Signal)})
 		}
 	}()
-	return func() { signal.Stop(signals) }
+	return func() {
+		signal.Stop(signals)
+		signal.Stop(pipes)
+	}
 }

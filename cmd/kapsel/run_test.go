@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"os"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"kapsel/guest/abi"
 	"kapsel/vmm"
@@ -68,4 +71,17 @@ func TestAdvised(t *testing.T) {
 		})
 	}
 	assert.NoError(t, o.advised(accelKVM, nil))
+}
+
+// TestPeersThatGoEndNothing: SIGPIPE, which a socket raises whose peer has gone, is no signal that ends a machine, and takes no other's place.
+func TestPeersThatGoEndNothing(t *testing.T) {
+	ctx, leave := context.WithCancelCause(t.Context())
+	stop := leaveOnSignals(leave)
+	defer stop()
+	for range 100 {
+		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGPIPE))
+	}
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	<-ctx.Done()
+	assert.Equal(t, signalError{syscall.SIGHUP}, context.Cause(ctx))
 }

@@ -134,7 +134,7 @@ var layers = []layer{
 	{packages: "examples/...", kind: host, imports: []string{"guest/abi", "guest/kernel/tbf", "sandbox", "vmm/image", "tests/machine"}},
 	{packages: "bench", kind: host, imports: []string{"guest/abi", "vmm", "vmm/image"}},
 	{packages: "bench/model", kind: host, imports: []string{"guest/abi"}},
-	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/arch/amd64/mitigation", "guest/kernel/tbf/...", "guest/net", "bench/...", "files", "vmm/...", "cmd/..."}},
+	{packages: "cmd/...", kind: host, imports: []string{"guest/abi", "guest/abi/virtio", "guest/arch/amd64/mitigation", "guest/kernel/tbf/...", "guest/net", "bench/...", "files", "sandbox/...", "vmm/...", "cmd/..."}},
 	{packages: "tools/...", kind: host, imports: []string{"guest/abi", "guest/functab", "guest/kernel/tbf/...", "bench/...", "files", "vmm/...", "tools/..."}},
 }
 

@@ -45,18 +45,11 @@ func Listen(ctx context.Context, path string, log func(format string, args ...an
 }
 
 func listen(ctx context.Context, path string, log func(format string, args ...any), patience time.Duration) (*Server, error) {
-	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var err error
-		if e := c.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), 0o600) }); e != nil { // a socket's mode becomes its file's
-			return e
-		}
-		return err
-	}}
-	listener, err := config.Listen(ctx, "unix", path)
+	listener, err := Socket(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{listener: listener.(*net.UnixListener), log: log, patience: patience, heard: make(chan frame, 1), done: make(chan struct{})}
+	s := &Server{listener: listener, log: log, patience: patience, heard: make(chan frame, 1), done: make(chan struct{})}
 	s.input, s.toGuest = io.Pipe()
 	s.answers, s.answer = io.Pipe()
 	go s.hear()
@@ -215,4 +208,21 @@ func (s *Server) next() (frame, error) {
 		return f, io.ErrUnexpectedEOF
 	}
 	return f, nil
+}
+
+// Socket listens at a unix socket that it makes at path, for the user alone. Closing it removes the file. Where one listens already the error is
+// syscall.EADDRINUSE, and so it is where one that was killed has left its file.
+func Socket(ctx context.Context, path string) (*net.UnixListener, error) {
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		if e := c.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), 0o600) }); e != nil { // a socket's mode becomes its file's
+			return e
+		}
+		return err
+	}}
+	listener, err := config.Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	return listener.(*net.UnixListener), nil
 }
