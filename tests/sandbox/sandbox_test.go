@@ -364,7 +364,7 @@ func TestTenThousandCalls(t *testing.T) {
 	if os.Getenv("KAPSEL_NIGHTLY") != "" {
 		calls = 10_000
 	}
-	s := start(t, func(c *sandbox.Config) { c.Output, c.Log = io.Discard, nil })
+	s := start(t, func(c *sandbox.Config) { c.Output, c.Log, c.OutputLimit = io.Discard, nil, 4<<10 })
 	count(t, s)
 	snap := snapshot(t, s)
 	for n := range calls {
