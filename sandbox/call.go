@@ -107,7 +107,7 @@ func (s *Sandbox) lost(name string, kind error) error {
 	// The kernel's messages leave it a few bytes at a time, for each of which it may first settle and then take the UART's interrupt.
 	for silent := 0; silent < 2 && s.broken == nil; silent++ {
 		said := s.console.written
-		if err := s.settle(context.Background(), time.Until(end)); err != nil {
+		if err := s.settle(context.Background(), max(time.Until(end), 0)); err != nil {
 			break
 		}
 		if s.console.written != said {
