@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -199,13 +200,15 @@ func TestNested(t *testing.T) {
 	assert.Equal(t, "x1234567 bottom", call(t, s, name, "nest x"))
 }
 
-// failures are what a hostile task does, and the error of the call.
-var failures = []struct {
+// failure is what a hostile task does, and the error of the call.
+type failure struct {
 	service, request string
 	kind             error
 	console          string
 	poisons          bool
-}{
+}
+
+var failures = []failure{
 	{"greeter", "spin", sandbox.ErrTime, "", true},
 	{"greeter", "fault", sandbox.ErrFault, "task 1 greeter faulted", true},
 	{"greeter32", "fault", sandbox.ErrFault, "task 2 greeter32 faulted", true},
@@ -364,15 +367,19 @@ func TestTenThousandCalls(t *testing.T) {
 	if os.Getenv("KAPSEL_NIGHTLY") != "" {
 		calls = 10_000
 	}
-	s := start(t, func(c *sandbox.Config) { c.Output, c.Log = io.Discard, nil })
+	s := start(t, func(c *sandbox.Config) { c.Output, c.Log, c.OutputLimit = io.Discard, nil, 4<<10 })
 	count(t, s)
 	snap := snapshot(t, s)
+	wrecks := slices.DeleteFunc(slices.Clone(failures), func(f failure) bool {
+		return !f.poisons || f.kind == sandbox.ErrTime || f.kind == sandbox.ErrCalls
+	})
 	for n := range calls {
 		for _, name := range greeters {
 			require.Equal(t, "Hello, host!", call(t, s, name, "greet host"))
 			require.NoError(t, s.Reset(snap))
 		}
-		if f := failures[n%len(failures)]; n%10 == 0 && f.poisons && f.kind != sandbox.ErrTime && f.kind != sandbox.ErrCalls {
+		if n%10 == 0 {
+			f := wrecks[n/10%len(wrecks)]
 			_, err := s.Call(t.Context(), f.service, []byte(f.request))
 			require.ErrorIs(t, err, f.kind)
 			require.NoError(t, s.Reset(snap))

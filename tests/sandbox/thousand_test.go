@@ -18,7 +18,7 @@ import (
 // TestThousandSandboxes: a thousand sandboxes of one snapshot, each of which was called, are in 1 GiB, all together: what the process has, and what Linux has for it, in KVM
 // and elsewhere. By day it is a part of them, of which a thousand times as much must not be more.
 func TestThousandSandboxes(t *testing.T) {
-	n := uint64(40)
+	n := uint64(100)
 	if machine.Nightly() {
 		n = 1000
 	}
