@@ -153,16 +153,40 @@ func (q *Queue) Add(chain []Element) (head uint16, e abi.ErrorCode) {
 			at = s.next
 			s = &q.slots[at]
 		}
-		if e = q.describe(at, s, &chain[i], i+1 < len(chain), writable); e != abi.OK {
+		c := &chain[i]
+		if e = abi.INVAL; c.Writable || !writable {
+			e = q.describe(at, s, c.Buffer, c.Length, c.Writable, i+1 < len(chain))
+		}
+		if e != abi.OK {
 			q.takeBack(chain[:i])
 			return 0, e
 		}
-		writable = chain[i].Writable
+		writable = c.Writable
 		first.room += s.writable
 	}
 	q.free = s.next
 	q.freeCount -= len(chain)
 	q.give(head, first)
+	return head, abi.OK
+}
+
+// AddOne is Add for a chain of one element.
+func (q *Queue) AddOne(buffer dma.Buffer, length int, writable bool) (head uint16, e abi.ErrorCode) {
+	switch {
+	case q.transport == nil || q.transport.state == broken:
+		return 0, abi.FAIL
+	case q.freeCount == 0:
+		return 0, abi.BUSY
+	}
+	head = q.free
+	s := &q.slots[head]
+	if e = q.describe(head, s, buffer, length, writable, false); e != abi.OK {
+		return 0, e
+	}
+	s.room = s.writable
+	q.free = s.next
+	q.freeCount--
+	q.give(head, s)
 	return head, abi.OK
 }
 
@@ -179,26 +203,23 @@ func (q *Queue) give(head uint16, first *Slot) {
 	}
 }
 
-// describe lends an element's buffer, and makes it what descriptor at says, of which s is what the driver knows: mostly it says so since the last time.
-// The next of a chain is the next of the free ones.
-func (q *Queue) describe(at uint16, s *Slot, element *Element, more, afterWritable bool) abi.ErrorCode {
-	if afterWritable && !element.Writable {
-		return abi.INVAL
-	}
-	address, e := element.Buffer.Lend(element.Length)
+// describe lends a buffer, and makes it what descriptor at says, of which s is what the driver knows: mostly it says so since the last time. The next of a
+// chain is the next of the free ones.
+func (q *Queue) describe(at uint16, s *Slot, buffer dma.Buffer, length int, writable, more bool) abi.ErrorCode {
+	address, e := buffer.Lend(length)
 	if e != abi.OK {
 		return e
 	}
-	s.buffer, s.writable, s.more = element.Buffer, 0, more
+	s.buffer, s.writable, s.more = buffer, 0, more
 	flags := uint16(0)
-	if element.Writable {
-		s.writable, flags = uint32(element.Length), virtio.DescWrite
+	if writable {
+		s.writable, flags = uint32(length), virtio.DescWrite
 	}
 	next := uint16(0)
 	if more {
 		next, flags = s.next, flags|virtio.DescNext
 	}
-	rest := uint64(element.Length) | uint64(flags)<<32 | uint64(next)<<48
+	rest := uint64(length) | uint64(flags)<<32 | uint64(next)<<48
 	if s.address != address || s.rest != rest {
 		s.address, s.rest = address, rest
 		q.descriptors.Store64(int(at)*virtio.DescriptorSize, address)
@@ -298,15 +319,17 @@ func (q *Queue) lookAtOnce() {
 // serve hands chains back that the device has used, but maxServed at most, and returns how many. It is called while chains are
 // in flight, and somebody waits for them. Behind the last one the device is not asked for interrupts: for what is added from then on Kick does that.
 func (q *Queue) serve() (served int) {
-	for last := false; !last; {
-		n := min(q.waiting(), maxServed-served)
-		last = n == 0
+	for n := min(q.waiting(), maxServed); n != 0; n = min(q.waiting(), maxServed-served) {
+		last := false
 		for range n {
 			last = q.inFlight == 1
 			if !q.handBack() {
 				return served
 			}
 			served++
+		}
+		if last {
+			break
 		}
 	}
 	return served
@@ -325,7 +348,10 @@ func (q *Queue) ask() bool {
 // waiting is how many chains the device says that it has used. Before it is 0 the device was asked to interrupt for the next.
 func (q *Queue) waiting() int {
 	n := q.used.Load16(virtio.RingIndex) - q.seen
-	if n == 0 && q.ask() {
+	if n == 0 {
+		if q.asked == q.seen || !q.ask() {
+			return 0
+		}
 		q.available.Fence()
 		n = q.used.Load16(virtio.RingIndex) - q.seen
 	}
