@@ -223,9 +223,12 @@ func (d *Service) whole() {
 
 // send sends what is to be sent, as far as the port takes it. No other frame comes between the parts of a payload.
 func (d *Service) send() {
-	for !d.sending && d.greeted && d.up() && d.sendNext() {
+	for !d.sending && d.owesFrame() && d.greeted && d.up() && d.sendNext() {
 	}
 }
+
+// owesFrame reports whether there may be a frame to be sent.
+func (d *Service) owesFrame() bool { return d.open != 0 || d.owes() }
 
 // sendNext sends a frame, or reports false if there is none, or the port does not take it. It may be that there was one that cannot be sent any more.
 func (d *Service) sendNext() bool {

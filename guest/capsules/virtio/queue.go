@@ -244,7 +244,7 @@ func (q *Queue) Kick() {
 		return
 	}
 	q.quiet = false
-	if !q.atOnce {
+	if !q.atOnce && q.asked != q.seen {
 		q.ask()
 	}
 	q.publish()
@@ -270,8 +270,7 @@ func (q *Queue) Collect() bool {
 	for q.quiet && q.inFlight != 0 && q.transport.state == ready {
 		n := int(q.used.Load16(virtio.RingIndex) - q.seen)
 		if n != 0 && n <= q.inFlight {
-			if head, written, problem := q.nextUsed(); problem == "" {
-				q.complete(head, written)
+			if _, _, problem := q.takeUsed(); problem == "" {
 				continue
 			}
 		}
@@ -365,47 +364,46 @@ func (q *Queue) waiting() int {
 // handBack hands the next chain that the device has used back, and reports whether the device works still.
 func (q *Queue) handBack() bool {
 	t := q.transport
-	head, written, problem := q.nextUsed()
+	head, written, problem := q.takeUsed()
 	if problem != "" {
 		t.Break(problem)
 		return false
 	}
-	q.complete(head, written)
 	t.driver.Used(q, head, written)
 	return t.state == ready
 }
 
-// nextUsed is what the device says of the next chain that it has used, or what is wrong with that.
-func (q *Queue) nextUsed() (head uint16, written uint32, problem string) {
+// takeUsed makes the buffers of the next chain that the device has used the driver's, and its descriptors free, or says what is wrong with what the
+// device says of it.
+func (q *Queue) takeUsed() (head uint16, written uint32, problem string) {
 	at := virtio.RingElements + virtio.UsedSize*q.place(q.seen)
 	id, written := q.used.Load32(at), q.used.Load32(at+4)
+	if id >= uint32(len(q.slots)) {
+		return 0, 0, notGiven
+	}
+	s := &q.slots[id]
 	switch {
-	case id >= uint32(len(q.slots)) || !q.slots[id].isHead:
-		return 0, 0, "it has used a chain that it was not given"
-	case written > q.slots[id].room:
+	case !s.isHead:
+		return 0, 0, notGiven
+	case written > s.room:
 		return 0, 0, "it claims to have written more than it may"
 	}
-	return uint16(id), written, ""
-}
-
-// complete makes the buffers of the next chain that the device has used the driver's, and its descriptors free.
-func (q *Queue) complete(head uint16, written uint32) {
-	s := &q.slots[head]
 	s.isHead = false
 	q.seen++
 	q.inFlight--
-	for {
-		n := min(written, s.writable)
-		written -= n
+	for left := written; ; s = &q.slots[s.next] {
+		n := min(left, s.writable)
+		left -= n
 		s.buffer.Complete(n)
 		q.freeCount++
 		if !s.more {
-			s.next, q.free = q.free, head
-			return
+			s.next, q.free = q.free, uint16(id)
+			return uint16(id), written, ""
 		}
-		s = &q.slots[s.next]
 	}
 }
+
+const notGiven = "it has used a chain that it was not given"
 
 // reclaim makes all buffers the driver's, after a reset.
 func (q *Queue) reclaim() {
