@@ -57,34 +57,34 @@ TEXT runtime·panicBounds<ABIInternal>(SB), NOSPLIT, $152-0
 // func memequal(p, q unsafe.Pointer, n uintptr) bool
 TEXT runtime·memequal<ABIInternal>(SB), NOSPLIT, $0-25
 	CMPQ AX, BX
-	JEQ  equal
+	JEQ  done
+words:                                        // the last 8 bytes of those that are left
 	CMPQ CX, $8
-	JB   bytes
-words:
-	MOVQ (AX), DX
-	CMPQ DX, (BX)
-	JNE  differ
-	ADDQ $8, AX
-	ADDQ $8, BX
+	JB   rest
+	MOVQ -8(AX)(CX*1), DX
+	CMPQ DX, -8(BX)(CX*1)
+	JNE  done
 	SUBQ $8, CX
-	CMPQ CX, $8
-	JAE  words
-bytes:
-	TESTQ CX, CX
-	JEQ  equal
-byte:
-	MOVB (AX), DX
-	CMPB DX, (BX)
-	JNE  differ
-	INCQ AX
-	INCQ BX
-	DECQ CX
-	JNE  byte
-equal:
-	MOVL $1, AX
-	RET
-differ:
-	XORL AX, AX
+	JMP  words
+rest:
+	CMPL CX, $4
+	JB   few
+	MOVL (AX), DX
+	CMPL DX, (BX)
+	JNE  done
+	MOVL -4(AX)(CX*1), DX                 // the tail, however long
+	CMPL DX, -4(BX)(CX*1)
+	JMP  done
+few:
+	TESTL CX, CX
+	JEQ  done
+	MOVB -1(AX)(CX*1), DX
+	CMPB DX, -1(BX)(CX*1)
+	JNE  done
+	DECL CX
+	JMP  few
+done:                                         // the flags say whether it differs
+	SETEQ AX
 	RET
 
 // The closure word in DX holds the size.

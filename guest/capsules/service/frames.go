@@ -34,10 +34,8 @@ const (
 	broken               // nothing of meaning: the last frame was none
 )
 
-// up reports whether host and kernel talk.
-func (d *Service) up() bool {
-	return d.in.state != closed && d.in.state != broken && d.port.State() == abi.OK
-}
+// up reports whether host and kernel talk: PortChanged tells when the port is not open any more.
+func (d *Service) up() bool { return d.in.state == header || d.in.state == payload }
 
 // PortChanged implements hil.PortClient.
 func (d *Service) PortChanged() {
@@ -75,14 +73,14 @@ func (d *Service) Received(_ []byte, n int, e abi.ErrorCode) {
 // read looks at what came, and waits for more. While the host is owed an answer to what it said before, it waits.
 func (d *Service) read() {
 	in := &d.in
-	for in.at != in.end && !d.owes() && (in.state == header || in.state == payload) {
+	for in.at != in.end && !d.owes() && d.up() {
 		if in.state == header {
 			d.readHeader()
 		} else {
 			d.readPayload()
 		}
 	}
-	if in.at == in.end && !in.waits && (in.state == header || in.state == payload) {
+	if in.at == in.end && !in.waits && d.up() {
 		in.waits = d.port.Receive(in.buffer) == abi.OK
 	}
 }
@@ -225,9 +223,12 @@ func (d *Service) whole() {
 
 // send sends what is to be sent, as far as the port takes it. No other frame comes between the parts of a payload.
 func (d *Service) send() {
-	for !d.sending && d.greeted && d.up() && d.sendNext() {
+	for !d.sending && d.owesFrame() && d.greeted && d.up() && d.sendNext() {
 	}
 }
+
+// owesFrame reports whether there may be a frame to be sent.
+func (d *Service) owesFrame() bool { return d.open != 0 || d.owes() }
 
 // sendNext sends a frame, or reports false if there is none, or the port does not take it. It may be that there was one that cannot be sent any more.
 func (d *Service) sendNext() bool {

@@ -153,16 +153,40 @@ func (q *Queue) Add(chain []Element) (head uint16, e abi.ErrorCode) {
 			at = s.next
 			s = &q.slots[at]
 		}
-		if e = q.describe(at, s, &chain[i], i+1 < len(chain), writable); e != abi.OK {
+		c := &chain[i]
+		if e = abi.INVAL; c.Writable || !writable {
+			e = q.describe(at, s, c.Buffer, c.Length, c.Writable, i+1 < len(chain))
+		}
+		if e != abi.OK {
 			q.takeBack(chain[:i])
 			return 0, e
 		}
-		writable = chain[i].Writable
+		writable = c.Writable
 		first.room += s.writable
 	}
 	q.free = s.next
 	q.freeCount -= len(chain)
 	q.give(head, first)
+	return head, abi.OK
+}
+
+// AddOne is Add for a chain of one element.
+func (q *Queue) AddOne(buffer dma.Buffer, length int, writable bool) (head uint16, e abi.ErrorCode) {
+	switch {
+	case q.transport == nil || q.transport.state == broken:
+		return 0, abi.FAIL
+	case q.freeCount == 0:
+		return 0, abi.BUSY
+	}
+	head = q.free
+	s := &q.slots[head]
+	if e = q.describe(head, s, buffer, length, writable, false); e != abi.OK {
+		return 0, e
+	}
+	s.room = s.writable
+	q.free = s.next
+	q.freeCount--
+	q.give(head, s)
 	return head, abi.OK
 }
 
@@ -179,26 +203,23 @@ func (q *Queue) give(head uint16, first *Slot) {
 	}
 }
 
-// describe lends an element's buffer, and makes it what descriptor at says, of which s is what the driver knows: mostly it says so since the last time.
-// The next of a chain is the next of the free ones.
-func (q *Queue) describe(at uint16, s *Slot, element *Element, more, afterWritable bool) abi.ErrorCode {
-	if afterWritable && !element.Writable {
-		return abi.INVAL
-	}
-	address, e := element.Buffer.Lend(element.Length)
+// describe lends a buffer, and makes it what descriptor at says, of which s is what the driver knows: mostly it says so since the last time. The next of a
+// chain is the next of the free ones.
+func (q *Queue) describe(at uint16, s *Slot, buffer dma.Buffer, length int, writable, more bool) abi.ErrorCode {
+	address, e := buffer.Lend(length)
 	if e != abi.OK {
 		return e
 	}
-	s.buffer, s.writable, s.more = element.Buffer, 0, more
+	s.buffer, s.writable, s.more = buffer, 0, more
 	flags := uint16(0)
-	if element.Writable {
-		s.writable, flags = uint32(element.Length), virtio.DescWrite
+	if writable {
+		s.writable, flags = uint32(length), virtio.DescWrite
 	}
 	next := uint16(0)
 	if more {
 		next, flags = s.next, flags|virtio.DescNext
 	}
-	rest := uint64(element.Length) | uint64(flags)<<32 | uint64(next)<<48
+	rest := uint64(length) | uint64(flags)<<32 | uint64(next)<<48
 	if s.address != address || s.rest != rest {
 		s.address, s.rest = address, rest
 		q.descriptors.Store64(int(at)*virtio.DescriptorSize, address)
@@ -223,7 +244,7 @@ func (q *Queue) Kick() {
 		return
 	}
 	q.quiet = false
-	if !q.atOnce {
+	if !q.atOnce && q.asked != q.seen {
 		q.ask()
 	}
 	q.publish()
@@ -249,8 +270,7 @@ func (q *Queue) Collect() bool {
 	for q.quiet && q.inFlight != 0 && q.transport.state == ready {
 		n := int(q.used.Load16(virtio.RingIndex) - q.seen)
 		if n != 0 && n <= q.inFlight {
-			if head, written, problem := q.nextUsed(); problem == "" {
-				q.complete(head, written)
+			if _, _, problem := q.takeUsed(); problem == "" {
 				continue
 			}
 		}
@@ -298,15 +318,17 @@ func (q *Queue) lookAtOnce() {
 // serve hands chains back that the device has used, but maxServed at most, and returns how many. It is called while chains are
 // in flight, and somebody waits for them. Behind the last one the device is not asked for interrupts: for what is added from then on Kick does that.
 func (q *Queue) serve() (served int) {
-	for last := false; !last; {
-		n := min(q.waiting(), maxServed-served)
-		last = n == 0
+	for n := min(q.waiting(), maxServed); n != 0; n = min(q.waiting(), maxServed-served) {
+		last := false
 		for range n {
 			last = q.inFlight == 1
 			if !q.handBack() {
 				return served
 			}
 			served++
+		}
+		if last {
+			break
 		}
 	}
 	return served
@@ -325,7 +347,10 @@ func (q *Queue) ask() bool {
 // waiting is how many chains the device says that it has used. Before it is 0 the device was asked to interrupt for the next.
 func (q *Queue) waiting() int {
 	n := q.used.Load16(virtio.RingIndex) - q.seen
-	if n == 0 && q.ask() {
+	if n == 0 {
+		if q.asked == q.seen || !q.ask() {
+			return 0
+		}
 		q.available.Fence()
 		n = q.used.Load16(virtio.RingIndex) - q.seen
 	}
@@ -339,47 +364,46 @@ func (q *Queue) waiting() int {
 // handBack hands the next chain that the device has used back, and reports whether the device works still.
 func (q *Queue) handBack() bool {
 	t := q.transport
-	head, written, problem := q.nextUsed()
+	head, written, problem := q.takeUsed()
 	if problem != "" {
 		t.Break(problem)
 		return false
 	}
-	q.complete(head, written)
 	t.driver.Used(q, head, written)
 	return t.state == ready
 }
 
-// nextUsed is what the device says of the next chain that it has used, or what is wrong with that.
-func (q *Queue) nextUsed() (head uint16, written uint32, problem string) {
+// takeUsed makes the buffers of the next chain that the device has used the driver's, and its descriptors free, or says what is wrong with what the
+// device says of it.
+func (q *Queue) takeUsed() (head uint16, written uint32, problem string) {
 	at := virtio.RingElements + virtio.UsedSize*q.place(q.seen)
 	id, written := q.used.Load32(at), q.used.Load32(at+4)
+	if id >= uint32(len(q.slots)) {
+		return 0, 0, notGiven
+	}
+	s := &q.slots[id]
 	switch {
-	case id >= uint32(len(q.slots)) || !q.slots[id].isHead:
-		return 0, 0, "it has used a chain that it was not given"
-	case written > q.slots[id].room:
+	case !s.isHead:
+		return 0, 0, notGiven
+	case written > s.room:
 		return 0, 0, "it claims to have written more than it may"
 	}
-	return uint16(id), written, ""
-}
-
-// complete makes the buffers of the next chain that the device has used the driver's, and its descriptors free.
-func (q *Queue) complete(head uint16, written uint32) {
-	s := &q.slots[head]
 	s.isHead = false
 	q.seen++
 	q.inFlight--
-	for {
-		n := min(written, s.writable)
-		written -= n
+	for left := written; ; s = &q.slots[s.next] {
+		n := min(left, s.writable)
+		left -= n
 		s.buffer.Complete(n)
 		q.freeCount++
 		if !s.more {
-			s.next, q.free = q.free, head
-			return
+			s.next, q.free = q.free, uint16(id)
+			return uint16(id), written, ""
 		}
-		s = &q.slots[s.next]
 	}
 }
+
+const notGiven = "it has used a chain that it was not given"
 
 // reclaim makes all buffers the driver's, after a reset.
 func (q *Queue) reclaim() {

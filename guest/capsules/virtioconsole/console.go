@@ -127,7 +127,7 @@ func (c *Console) fallBack(buf []byte, n int) abi.ErrorCode {
 func (c *Console) send() {
 	t := &c.transmit
 	n := c.output.WriteAt(t.buf[t.done:t.n], 0)
-	c.transmitQueue.Add([]virtio.Element{{Buffer: c.output, Length: n}})
+	c.transmitQueue.AddOne(c.output, n, false)
 	c.transmitQueue.Kick()
 	t.done += n
 }
@@ -152,7 +152,7 @@ func (c *Console) Receive(buf []byte, n int) abi.ErrorCode {
 // listen lends the device room for input, unless it has that already.
 func (c *Console) listen() {
 	if c.receiveQueue.InFlight() == 0 {
-		c.receiveQueue.Add([]virtio.Element{{Buffer: c.input, Length: receiveSize, Writable: true}})
+		c.receiveQueue.AddOne(c.input, receiveSize, true)
 		c.receiveQueue.Kick()
 	}
 }

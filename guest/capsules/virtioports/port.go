@@ -2,7 +2,6 @@ package virtioports
 
 import (
 	"kapsel/guest/abi"
-	"kapsel/guest/capsules/virtio"
 	"kapsel/guest/kernel/hil"
 )
 
@@ -162,14 +161,14 @@ func (p *Port) changed() {
 // lend lends the device as much of b as it takes at once, and returns how much that is.
 func (l *line) lend(b []byte) int {
 	n := l.output.WriteAt(b, 0)
-	l.transmit.Add([]virtio.Element{{Buffer: l.output, Length: n}})
+	l.transmit.AddOne(l.output, n, false)
 	return n
 }
 
 // listen lends the device room for input, unless it has that already.
 func (l *line) listen() {
 	if l.receive.InFlight() == 0 {
-		l.receive.Add([]virtio.Element{{Buffer: l.input, Length: inputSize, Writable: true}})
+		l.receive.AddOne(l.input, inputSize, true)
 		l.receive.Kick()
 	}
 }

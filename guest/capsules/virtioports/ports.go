@@ -118,7 +118,7 @@ func (p *Ports) initQueues(memory dma.Region) abi.ErrorCode {
 
 // listen lends the device room for a message.
 func (p *Ports) listen(buffer dma.Buffer) {
-	head, e := p.hear.Add([]virtio.Element{{Buffer: buffer, Length: messageSize, Writable: true}})
+	head, e := p.hear.AddOne(buffer, messageSize, true)
 	if e == abi.OK {
 		p.heard[head] = buffer
 	}
@@ -207,7 +207,7 @@ func (p *Ports) send(number int, event uint8) {
 	m[spec.ConsoleControlEvent] = event
 	m[spec.ConsoleControlValue] = 1
 	p.message.WriteAt(m[:], 0)
-	p.tell.Add([]virtio.Element{{Buffer: p.message, Length: len(m)}})
+	p.tell.AddOne(p.message, len(m), false)
 	p.tell.Kick()
 }
 

@@ -13,6 +13,7 @@ import (
 	"kapsel/guest/abi/virtio/hostile"
 	"kapsel/guest/capsules/virtio/virtiotest"
 	"kapsel/guest/kernel/capability"
+	"kapsel/guest/kernel/hil"
 	"kapsel/guest/kernel/kerneltest"
 )
 
@@ -210,6 +211,70 @@ func TestSend(t *testing.T) {
 	assert.Equal(t, []string{"ab", text}, r.a.sent)
 	assert.Equal(t, []abi.ErrorCode{abi.OK, abi.OK}, r.a.ends)
 	assert.Empty(t, r.b.sent)
+}
+
+// TestPost: nobody is called for what is posted, and no interrupt is asked for, unless more is to be sent before the device has taken it.
+func TestPost(t *testing.T) {
+	r := newRig(t)
+	r.open()
+	p, q := r.a.port, r.device.Queues[spec.ConsolePortQueues(1)+1]
+	take := func() string {
+		c, ok := q.Next()
+		require.True(t, ok, "nothing is sent")
+		q.Use(c.Head, 0)
+		return string(c.Readable)
+	}
+	states := len(r.a.states)
+	assert.Equal(t, abi.SIZE, p.Post(nil))
+	assert.Equal(t, abi.SIZE, p.Post(make([]byte, hil.PostSize+1)))
+	for _, text := range []string{"ab", "cd", strings.Repeat("x", hil.PostSize)} {
+		b := []byte(text)
+		assert.Equal(t, abi.OK, p.Post(b), "the one before was taken")
+		clear(b)
+		assert.Equal(t, text, take(), "of which there is a copy")
+		r.HandleInterrupt()
+		r.HandleDeferredCall()
+	}
+	assert.Len(t, r.a.states, states, "nobody is called")
+	assert.Empty(t, r.a.sent)
+
+	assert.Equal(t, abi.OK, p.Post([]byte("ef")))
+	assert.Equal(t, abi.BUSY, p.Post([]byte("gh")))
+	assert.Equal(t, abi.BUSY, p.Send([]byte("gh"), 2))
+	assert.Equal(t, "ef", r.takes(1))
+	assert.Len(t, r.a.states, states+1, "it is told that it can send")
+	assert.Equal(t, abi.OK, p.Send([]byte("gh"), 2))
+	assert.Equal(t, abi.BUSY, p.Post([]byte("ij")))
+	assert.Equal(t, "gh", r.takes(1))
+	assert.Equal(t, []string{"gh"}, r.a.sent)
+	assert.Equal(t, abi.OK, p.Post([]byte("ij")))
+	r.says(message(1, spec.ConsolePortOpen, 0, ""))
+	assert.Equal(t, abi.OFF, p.Post([]byte("kl")))
+	assert.Equal(t, []string{"gh"}, r.a.sent, "nobody is called for what was posted")
+}
+
+// TestPostToAHostileDevice: a device that says something wrong of what was posted is found by a deferred call, and nobody is called from within Post.
+func TestPostToAHostileDevice(t *testing.T) {
+	for name, use := range map[string]func(q *virtiotest.Queue){
+		"another chain":      func(q *virtiotest.Queue) { q.Use(7, 0) },
+		"bytes written":      func(q *virtiotest.Queue) { q.Use(0, 1) },
+		"more than was sent": func(q *virtiotest.Queue) { q.Use(0, 0); q.Use(0, 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.open()
+			q := r.device.Queues[spec.ConsolePortQueues(1)+1]
+			assert.Equal(t, abi.OK, r.a.port.Post([]byte("x")))
+			q.Next()
+			use(q)
+			states := len(r.a.states)
+			assert.Equal(t, abi.BUSY, r.a.port.Post([]byte("y")))
+			assert.Len(t, r.a.states, states, "no callback from within the call")
+			r.transport.HandleDeferredCall()
+			assert.Equal(t, abi.FAIL, r.a.port.State())
+			assert.Equal(t, abi.FAIL, r.a.port.Post([]byte("z")))
+		})
+	}
 }
 
 // TestReceive: what nobody wanted yet is kept, in order, and the device gets room when somebody wants more.

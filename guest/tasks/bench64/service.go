@@ -23,27 +23,28 @@ const (
 // hostName is the service of the host's that is called.
 var hostName = [...]byte{'h', 'o', 's', 't'}
 
-// called is the call that came, 0 for none.
-var called uint32
+// Ticks that tell what a gap between two reads of the counter was: an interrupt with a call is longer than the first, and a WaitFor that found it there
+// is shorter than the second.
+const (
+	interruptAtLeast = 1000
+	foundAtMost      = 5000
+)
 
 // services measures calls without a byte, in both directions: the host calls again and again, each time a millisecond behind the answer before, and answers a
-// millisecond behind the call.
+// millisecond behind the call. A call of the host's is measured from the task's last instruction before the interrupt to that behind the answer.
 func services() {
 	const driver = abi.DriverService
 	calibrate()
-	vain := spinning()
-	came := task.Upcall{F: func(call, _, _ uint32) { called = call }}
-	task.Subscribe(driver, requestCame, &came)
 	task.Command(driver, serviceServe, 0, 0)
+	came, answer := measure.WaitFor(driver, requestCame), measure.Command(driver, serviceAnswer, 0, 0)
 	path{name: "ServiceCall", n: 50, base: none, needs: capsule, median: true, op: func() bool {
-		called = 0
-		begin, rounds := measure.Stamp(), uint64(0)
-		for called == 0 {
-			rounds += spin(patience)
-		}
-		return task.Command(driver, serviceAnswer, called, 0).Err() == nil && record(measure.Stamp()-begin-rounds*vain)
+		before, after := measure.Spin(new(uint64), interruptAtLeast, measure.Stamp()+patience*ticksPerMicro)
+		measure.Once(&came)
+		answer.Args[2] = came.Results[0]
+		measure.Once(&answer)
+		return after-before >= interruptAtLeast && came.Ticks() <= foundAtMost && answer.Succeeded() && record(answer.End-before)
 	}}.run()
-	task.Subscribe(driver, requestCame, nil) // the host's next call is not answered, and it does not call again
+	// The host's next call is not answered, and it does not call again.
 	task.AllowReadOnly(driver, serviceName, hostName[:])
 	task.Raw(abi.Subscribe, driver, answerCame, measure.UpcallAddress(), 0)
 	ask := asked(measure.Command(driver, serviceCall, 0, 0))
