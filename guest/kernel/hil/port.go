@@ -2,6 +2,10 @@ package hil
 
 import "kapsel/guest/abi"
 
+// PortPiece is how many bytes of a Send go as a whole or not at all, if the client fails meanwhile. Of more a part may have gone, which what the
+// next client sends is then taken for the rest of.
+const PortPiece = 1024
+
 // Port is a named stream of bytes between the machine and its host, in both directions. What a side sends comes out at the other
 // in order and without gaps, but in pieces of any size. The host may be slow, may never answer, and sends what it likes.
 type Port interface {
