@@ -33,6 +33,9 @@ const (
 	LoadAnswer  = 0x80
 )
 
+// A kernel whose driver was made anew says so by an answer to LoadHello with the status CANCEL, in the place of the answer that is owed, or unasked. Whether
+// what was asked was done is not known; what was set up is given up.
+
 // LoadKinds is the number of the last kind. A kernel that does not know a kind answers NOSUPPORT, so that more of them need no other LoadVersion.
 const LoadKinds = LoadRestore
 

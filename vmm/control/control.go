@@ -3,6 +3,7 @@
 package control
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -55,6 +56,14 @@ func readFrame(r io.Reader) (frame, error) {
 	return f, nil
 }
 
+// errAnew says that who should have answered is gone.
+var errAnew = errors.New("the kernel's driver has failed and was made anew: whether it was done is not known, ask again")
+
+// anew is how the kernel says so.
+var anew = frame{abi.LoadHello | abi.LoadAnswer, []byte{byte(abi.CANCEL)}}
+
+func (f frame) isAnew() bool { return f.kind == anew.kind && bytes.Equal(f.payload, anew.payload) }
+
 // last reports whether nothing follows this answer.
 func (f frame) last() bool {
 	return f.kind != abi.LoadTasks|abi.LoadAnswer && f.kind != abi.LoadSave|abi.LoadAnswer || len(f.payload) == 1
@@ -67,6 +76,8 @@ func answered(next func() (frame, error), asked byte, pass func(frame) error) er
 		switch {
 		case err != nil:
 			return err
+		case f.isAnew():
+			return errAnew
 		case f.kind != asked|abi.LoadAnswer || len(f.payload) == 0:
 			return fmt.Errorf("the kernel refuses a request of kind %d, or answers another one", asked)
 		}

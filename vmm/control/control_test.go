@@ -235,6 +235,30 @@ func TestKernelThatTalks(t *testing.T) {
 	}
 }
 
+// TestKernelThatBeginsAnew: the kernel's driver that was made anew within a request, or between two, costs that request, and not the socket.
+func TestKernelThatBeginsAnew(t *testing.T) {
+	var fails atomic.Bool
+	_, _, path := serve(t, func(f frame) []frame {
+		switch {
+		case f.kind == abi.LoadHello:
+			return []frame{anew}
+		case fails.Load():
+			return []frame{{abi.LoadTasks | abi.LoadAnswer, make([]byte, 1+abi.LoadRow)}, anew}[min(1, int(f.kind^abi.LoadTasks)):]
+		}
+		return []frame{{f.kind | abi.LoadAnswer, []byte{0}}, anew}
+	})
+	for range 3 {
+		c := connect(t, path)
+		fails.Store(true)
+		assert.ErrorIs(t, c.Unload("x"), errAnew)
+		_, err := c.Tasks()
+		assert.ErrorIs(t, err, errAnew)
+		fails.Store(false)
+		assert.NoError(t, c.Unload("x"))
+		require.NoError(t, c.Close())
+	}
+}
+
 // TestClientsThatWait: one that asks nothing, or half of a frame, or does not take its answers, is let go, and the next is served.
 func TestClientsThatWait(t *testing.T) {
 	_, _, path := servePatiently(t, nil, 200*time.Millisecond)

@@ -70,6 +70,9 @@ func (s *Server) hear() {
 	for {
 		f, err := readFrame(s.answers)
 		if err == nil && !s.awaited(f) {
+			if f.isAnew() { // and nothing is lost
+				continue
+			}
 			err = errors.New("the kernel answers, and nobody has asked")
 		}
 		if err != nil {
@@ -198,7 +201,11 @@ func (s *Server) ask(f frame, pass func(frame) error) error {
 	if err := f.write(s.toGuest); err != nil {
 		return err
 	}
-	return answered(s.next, f.kind, pass)
+	err := answered(s.next, f.kind, pass)
+	if errors.Is(err, errAnew) {
+		return pass(anew)
+	}
+	return err
 }
 
 // next is the next frame of the machine's.

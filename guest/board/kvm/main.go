@@ -77,6 +77,7 @@ type board struct {
 	hostLoader     kernel.Loader // for the host
 	hostSaver      kernel.Saver  // likewise
 	loadPort       loadport.LoadPort
+	loadPortFell   bool // the host waits, perhaps
 	service        service.Service
 	serviceMemory  []byte
 	appLoader      apploader.AppLoader

@@ -150,8 +150,15 @@ func wireLoadPort(can capability.Set) bool {
 	if p == nil {
 		return false
 	}
-	system.loadPort.Init(&system.kernel, p, &system.hostLoader, &system.hostSaver, can.TaskManagement)
+	system.loadPort.Init(&system.kernel, p, &system.hostLoader, &system.hostSaver, system.loadPortFell, can.TaskManagement)
 	return true
+}
+
+// loadPortFell gives up what the host has begun. The host is told when the driver is there again.
+func loadPortFell() {
+	system.hostLoader.Abort()
+	system.hostSaver.Abort()
+	system.loadPortFell = true
 }
 
 // wireService lets tasks and the host call each other's services.

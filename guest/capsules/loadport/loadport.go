@@ -19,6 +19,7 @@ type LoadPort struct {
 	port   hil.Port
 
 	state  state
+	anew   bool // the host is to be told that it was made anew
 	asked  byte // the kind of what is being answered
 	in     [abi.LoadHeader + abi.LoadPayload]byte
 	came   int // bytes of in
@@ -41,9 +42,9 @@ const (
 	broken                 // nothing: the last frame was none
 )
 
-// Init ties the driver to its port, its loader and its saver, of which it is the only client.
-func (d *LoadPort) Init(k *kernel.Kernel, port hil.Port, loader *kernel.Loader, saver *kernel.Saver, c capability.TaskManagement) {
-	d.kernel, d.port, d.loader, d.saver, d.tasks = k, port, loader, saver, c
+// Init ties the driver to its port, its loader and its saver, of which it is the only client. If it is made anew the host is told that what it asked is lost.
+func (d *LoadPort) Init(k *kernel.Kernel, port hil.Port, loader *kernel.Loader, saver *kernel.Saver, anew bool, c capability.TaskManagement) {
+	d.kernel, d.port, d.loader, d.saver, d.anew, d.tasks = k, port, loader, saver, anew, c
 	loader.SetLoaderClient(d)
 	saver.SetSaverClient(d)
 	port.SetPortClient(d)
@@ -53,14 +54,25 @@ func (d *LoadPort) Init(k *kernel.Kernel, port hil.Port, loader *kernel.Loader, 
 // PortChanged implements hil.PortClient.
 func (d *LoadPort) PortChanged() {
 	open := d.port.State() == abi.OK
-	if open == (d.state != closed) {
+	switch {
+	case open && d.anew: // at first, or what was sent before it was made anew is gone
+		d.tellAnew()
+		return
+	case open == (d.state != closed):
 		return
 	}
 	d.giveUp()
-	d.state = closed
+	d.state, d.anew = closed, false
 	if open {
 		d.listen()
 	}
+}
+
+// tellAnew tells the host that the driver was made anew. While the port sends what was sent before, that waits.
+func (d *LoadPort) tellAnew() {
+	d.asked = abi.LoadHello
+	d.answer(abi.CANCEL, 0)
+	d.anew = d.state == broken
 }
 
 // giveUp gives up what was begun.

@@ -27,6 +27,7 @@ type port struct {
 	room    []byte // that waits to be filled
 	sending []byte
 	n       int
+	busy    bool         // what an earlier client sent is on its way
 	out     bytes.Buffer // to the host
 }
 
@@ -38,6 +39,9 @@ func (p *port) State() abi.ErrorCode           { return p.state }
 func (p *port) Send(buf []byte, n int) abi.ErrorCode {
 	if p.state != abi.OK {
 		return p.state
+	}
+	if p.busy {
+		return abi.BUSY
 	}
 	p.sending, p.n = buf, n
 	p.machine.CPU.Raise(line)
@@ -90,7 +94,7 @@ func newMachine(t testing.TB) *machine {
 	m.Lines[line] = m.port.interrupt
 	m.loader.Init(&m.Kernel, &m.CPU, &m.Reuse, m.Capabilities.TaskManagement)
 	m.saver.Init(&m.Kernel, &m.CPU, &m.loader, m.Capabilities.TaskManagement)
-	m.driver.Init(&m.Kernel, &m.port, &m.loader, &m.saver, m.Capabilities.TaskManagement)
+	m.driver.Init(&m.Kernel, &m.port, &m.loader, &m.saver, false, m.Capabilities.TaskManagement)
 	for slot := 1; slot < kernel.MaxTasks; slot++ {
 		m.CPU.Programs[slot] = waits
 	}
@@ -340,6 +344,32 @@ func TestNoFrame(t *testing.T) {
 		m.port.set(abi.OK)
 		e, _ := m.ask(abi.LoadHello)
 		assert.Equal(t, abi.OK, e, name)
+	}
+}
+
+// TestMadeAnew: a driver that is made anew says so, also while the port still sends what its predecessor said, and what that had begun is given up.
+func TestMadeAnew(t *testing.T) {
+	for _, busy := range []bool{false, true} {
+		m := newMachine(t)
+		m.port.set(abi.OK)
+		free := m.Reuse.Free()
+		e, _ := m.ask(abi.LoadSetUp, number(5000)...)
+		require.Equal(t, abi.OK, e)
+		m.port.room, m.port.busy = nil, busy
+		m.loader.Abort() // as the board does when a capsule falls
+		m.saver.Abort()
+		m.driver = LoadPort{}
+		m.driver.Init(&m.Kernel, &m.port, &m.loader, &m.saver, true, m.Capabilities.TaskManagement)
+		if busy {
+			m.port.busy = false
+			m.driver.PortChanged()
+		}
+		assert.Equal(t, free, m.Reuse.Free())
+		assert.Equal(t, frame(abi.LoadHello|abi.LoadAnswer, byte(abi.CANCEL)), m.send(nil), busy)
+		m.driver.PortChanged()
+		assert.Empty(t, m.send(nil), "it says so once")
+		e, _ = m.ask(abi.LoadSetUp, number(5000)...)
+		assert.Equal(t, abi.OK, e)
 	}
 }
 

@@ -329,7 +329,7 @@ func (d *Service) transmit(kind byte, status abi.ErrorCode, number uint32, name,
 	setWord((*[4]byte)(b[8:]), uint32(size))
 	setWord((*[4]byte)(b[12:]), last)
 	n := abi.ServiceHeader + name + size
-	if n <= hil.PostSize {
+	if n <= hil.PortPiece {
 		return d.port.Post(d.out[:n]) == abi.OK
 	}
 	d.sending = d.port.Send(d.out, n) == abi.OK

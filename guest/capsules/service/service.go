@@ -42,7 +42,7 @@ const (
 const (
 	MemorySize = inputSize + outputSize + abi.ServiceHeld
 	inputSize  = 1024
-	outputSize = 3072
+	outputSize = hil.PortPiece // so that no half of a frame is sent
 )
 
 // Service is the driver.

@@ -13,6 +13,7 @@ import (
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
+	"kapsel/guest/kernel/hil"
 	"kapsel/guest/kernel/kerneltest"
 	"kapsel/guest/kernel/tbf/tbfbuild"
 )
@@ -96,6 +97,7 @@ func frames(t testing.TB, b string) (all []frame) {
 		name, size := int(head[3]), int(le.Uint32(head[8:]))
 		b = b[abi.ServiceHeader:]
 		require.GreaterOrEqual(t, len(b), name+size)
+		require.LessOrEqual(t, abi.ServiceHeader+name+size, hil.PortPiece, "or a part may be sent alone, and the Hello of a driver that was made anew is taken for the rest")
 		all = append(all, frame{head[1], abi.ErrorCode(head[2]), le.Uint32(head[4:]), le.Uint32(head[12:]), b[:name], b[name : name+size]})
 		b = b[name+size:]
 	}

@@ -53,7 +53,7 @@ func (p *Port) Post(b []byte) abi.ErrorCode {
 	switch {
 	case e != abi.OK:
 		return e
-	case len(b) == 0 || len(b) > hil.PostSize:
+	case len(b) == 0 || len(b) > hil.PortPiece:
 		return abi.SIZE
 	}
 	p.line.lend(b)

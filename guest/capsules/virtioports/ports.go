@@ -16,7 +16,7 @@ import (
 // Sizes of what is lent to the device at once, in bytes.
 const (
 	inputSize   = 1024
-	outputSize  = hil.PostSize
+	outputSize  = hil.PortPiece
 	messageSize = spec.ConsoleControlBytes + abi.MaxPortName + 1
 )
 

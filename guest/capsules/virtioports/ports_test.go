@@ -226,8 +226,8 @@ func TestPost(t *testing.T) {
 	}
 	states := len(r.a.states)
 	assert.Equal(t, abi.SIZE, p.Post(nil))
-	assert.Equal(t, abi.SIZE, p.Post(make([]byte, hil.PostSize+1)))
-	for _, text := range []string{"ab", "cd", strings.Repeat("x", hil.PostSize)} {
+	assert.Equal(t, abi.SIZE, p.Post(make([]byte, hil.PortPiece+1)))
+	for _, text := range []string{"ab", "cd", strings.Repeat("x", hil.PortPiece)} {
 		b := []byte(text)
 		assert.Equal(t, abi.OK, p.Post(b), "the one before was taken")
 		clear(b)

@@ -44,7 +44,7 @@ func (p *Port) Send(buf []byte, n int) abi.ErrorCode {
 
 // Post implements hil.Port.
 func (p *Port) Post(b []byte) abi.ErrorCode {
-	if len(b) > hil.PostSize {
+	if len(b) > hil.PortPiece {
 		return abi.SIZE
 	}
 	e := p.Send(bytes.Clone(b), len(b))
