@@ -174,7 +174,7 @@ func (s *Sandbox) await(l *level) *Error {
 			return err
 		}
 	}
-	return nil
+	return s.broken // by a call within, behind the answer
 }
 
 // check says why the guest is not to go on.

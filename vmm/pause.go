@@ -107,21 +107,21 @@ func (m *Machine) whyEnded() error {
 }
 
 // attend does what is wanted of the thread, one thing at a time, outside of the guest. The exit that it returns has a reason if the guest is not to
-// go on.
+// go on. Devices come last: a driver can have one that wants to be served for ever.
 func (m *Machine) attend() (Exit, error) {
 	switch w := &m.wants; {
 	case w.bits.Load()&wantCancel != 0:
 		return Exit{Reason: Cancelled}, nil
+	case w.take(wantWatch):
+		return m.answerWatch()
+	case w.bits.Load()&wantPause != 0 && m.half:
+		return m.finishAccess()
+	case w.take(wantPause):
+		return Exit{Reason: Paused}, nil
 	case w.take(wantServe):
 		for _, p := range m.places {
 			p.transport.Serve()
 		}
-	case w.take(wantWatch):
-		return m.answerWatch()
-	case m.half:
-		return m.finishAccess()
-	case w.take(wantPause):
-		return Exit{Reason: Paused}, nil
 	}
 	return Exit{}, nil
 }

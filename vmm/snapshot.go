@@ -68,14 +68,19 @@ func (m *Machine) standing(f func() error) (err error) {
 	if m.noSnapshot != nil {
 		return m.noSnapshot
 	}
-	if e := m.Do(func() { err = f() }); e != nil {
+	if e := m.Do(func() {
+		if m.cpu == nil { // Close is at work
+			err = errClosed
+			return
+		}
+		err = f()
+	}); e != nil {
 		return e
 	}
 	return err
 }
 
-// take makes a snapshot, on the machine's thread. What comes from outside may raise an interrupt at any time: devices are saved before the
-// local APIC, so that the snapshot has one too many rather than one too few.
+// take makes a snapshot, on the machine's thread. Meanwhile nothing that comes from outside raises an interrupt.
 func (m *Machine) take() (*snapshot.Snapshot, error) {
 	m.pauseDevices()
 	defer m.resumeDevices()
@@ -99,12 +104,14 @@ func (m *Machine) pauseDevices() {
 	for _, p := range m.places {
 		p.transport.Pause()
 	}
+	m.serial.Pause()
 }
 
 func (m *Machine) resumeDevices() {
 	for _, p := range m.places {
 		p.transport.Resume()
 	}
+	m.serial.Resume()
 }
 
 // Reset makes the machine what it was when s was taken, of this machine or of another with the same processor, memory and devices.
@@ -172,10 +179,10 @@ func (m *Machine) restore(s *snapshot.Snapshot, t Time) (pages int, err error) {
 	if pages, err = m.memory.revert(m.vm, s.Memory); err != nil {
 		return pages, err
 	}
-	if err := m.restoreProcessor(&s.State.Processor, tscAt(&s.State, t)); err != nil {
+	if err := m.restoreDevices(&s.State); err != nil {
 		return pages, err
 	}
-	if err := m.restoreDevices(&s.State); err != nil {
+	if err := m.restoreProcessor(&s.State.Processor, tscAt(&s.State, t)); err != nil {
 		return pages, err
 	}
 	m.guest = s.State.Guest
@@ -200,7 +207,8 @@ func (m *Machine) forgetAccess() error {
 	return nil
 }
 
-// restoreDevices restores the devices, behind memory and processor: their interrupts are for that.
+// restoreDevices restores the devices, which are paused, behind the memory that they refer to and before the processor: what they interrupt meanwhile, its local APIC forgets.
+// The UART comes behind the console device that its line may be diverted to.
 func (m *Machine) restoreDevices(s *snapshot.State) error {
 	if err := m.ioapic.Restore(s.IOAPIC); err != nil {
 		return fmt.Errorf("restoring the I/O APIC: %w", err)
@@ -208,13 +216,13 @@ func (m *Machine) restoreDevices(s *snapshot.State) error {
 	if err := m.cmos.Restore(s.CMOS); err != nil {
 		return fmt.Errorf("restoring the real-time clock: %w", err)
 	}
-	if err := m.serial.Restore(s.Serial); err != nil {
-		return fmt.Errorf("restoring the UART: %w", err)
-	}
 	for i, p := range m.places {
 		if err := p.transport.Restore(s.Devices[i].State); err != nil {
 			return fmt.Errorf("restoring device %d, %s, from %s: %w", i, p.name, s.Devices[i].Name, err)
 		}
+	}
+	if err := m.serial.Restore(s.Serial); err != nil {
+		return fmt.Errorf("restoring the UART: %w", err)
 	}
 	return nil
 }

@@ -1,64 +1,58 @@
-// Command sandbox runs tasks that it does not trust, and calls each. Its arguments are an image, and objects of tasks that serve under their package names:
+// Command sandbox calls two tasks that it does not trust, each call as if it were the first. The tasks, one in Go and one in C, are those of scripts/test:
 //
-//	go run ./examples/sandbox build/test/bare.elf build/test/greeter.tbf build/test/greeter32.tbf
+//	go run ./examples/sandbox build/test 10000
 package main
 
 import (
 	"context"
 	"fmt"
-	"io"
 	"log"
 	"os"
+	"slices"
+	"strconv"
 	"time"
 
-	"kapsel/guest/kernel/tbf"
 	"kapsel/sandbox"
 	"kapsel/vmm/image"
 )
 
 func main() {
-	if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil {
+	if len(os.Args) != 3 {
+		log.Fatal("usage: sandbox DIRECTORY CALLS")
+	}
+	dir, calls, ctx := os.Args[1], must(strconv.Atoi(os.Args[2])), context.Background()
+	var s *sandbox.Sandbox
+	s = must(sandbox.New(ctx, sandbox.Config{
+		Image:       must(image.Open(ctx, dir+"/bare.elf")),
+		Tasks:       [][]byte{must(os.ReadFile(dir + "/greeter.tbf")), must(os.ReadFile(dir + "/greeter32.tbf"))},
+		CallTime:    time.Second,
+		OutputLimit: 4 << 10,
+		Services: sandbox.Services{"nest": func(ctx context.Context, reply, request []byte) ([]byte, error) { // 8 deep
+			if len(request) == 8 {
+				return append(reply, "the bottom"...), nil
+			}
+			return s.AppendCall(ctx, reply, "greeter", fmt.Appendf(nil, "nest %s.", request))
+		}},
+	}))
+	defer s.Close()
+	snapshot := must(s.Snapshot())
+	requests := append(slices.Repeat([]string{"greet world"}, calls), "spin", "fault", "exhaust", "flood", "much", "nest .", "exit")
+	for _, name := range []string{"greeter", "greeter32"} {
+		outcomes := map[string]int{}
+		for _, request := range requests {
+			reply, err := s.Call(ctx, name, []byte(request))
+			outcomes[fmt.Sprintf("%s: %q, %v", request, reply, err)]++
+			must(0, s.Reset(snapshot))
+		}
+		for outcome, times := range outcomes {
+			fmt.Printf("%s, %d times: %s\n", name, times, outcome)
+		}
+	}
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
 		log.Fatal(err)
 	}
-}
-
-func run(ctx context.Context, files []string, out io.Writer) error {
-	if len(files) < 2 {
-		return fmt.Errorf("%d arguments: want an image and tasks", len(files))
-	}
-	img, err := image.Open(ctx, files[0])
-	if err != nil {
-		return err
-	}
-	config := sandbox.Config{Image: img, Services: sandbox.Services{"time": now}, CallTime: time.Second}
-	var names []string
-	for _, file := range files[1:] {
-		object, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		task, refusal := tbf.Parse(object)
-		if !refusal.OK() {
-			return fmt.Errorf("%q is no task", file)
-		}
-		config.Tasks, names = append(config.Tasks, object), append(names, string(task.Name()))
-	}
-	s, err := sandbox.New(ctx, config)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	for _, name := range names {
-		reply, err := s.Call(ctx, name, []byte("greet "+name))
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "%s: %s\n", name, reply)
-	}
-	return nil
-}
-
-// now is a service of the host's: what time it is.
-func now(_ context.Context, reply, _ []byte) ([]byte, error) {
-	return time.Now().AppendFormat(reply, time.RFC3339), nil
+	return value
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
-	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -10,19 +12,55 @@ import (
 	"kapsel/tests/machine"
 )
 
-// TestExample: a task in Go and one in C greet.
+// TestExample: each outcome of each task, in the rig of a few calls.
 func TestExample(t *testing.T) {
 	if machine.Accelerator(t) != "kvm" {
 		t.Skip("a sandbox needs KVM")
 	}
-	var out bytes.Buffer
-	files := []string{machine.File(t, "test/bare.elf"), machine.File(t, "test/greeter.tbf"), machine.File(t, "test/greeter32.tbf")}
-	require.NoError(t, run(t.Context(), files, &out))
-	assert.Equal(t, "greeter: Hello, greeter!\ngreeter32: Hello, greeter32!\n", out.String())
+	calls := "10000"
+	if machine.InRig() {
+		calls = "20"
+	}
+	lines := strings.Split(output(t, filepath.Dir(machine.File(t, "test/bare.elf")), calls), "\n")
+	t.Log(strings.Join(lines, "\n"))
+	for _, want := range []string{
+		"greeter, " + calls + ` times: greet world: "Hello, world!", <nil>`,
+		`greeter, 1 times: spin: "", sandbox: call of "greeter": out of time`,
+		`greeter, 1 times: fault: "", sandbox: call of "greeter": the task faulted`,
+		`greeter, 1 times: exhaust: "", sandbox: call of "greeter": the task is out of memory`,
+		`greeter, 1 times: flood: "", sandbox: call of "greeter": too much output`,
+		`greeter, 1 times: much: "", sandbox: call of "greeter": the request or the answer is too large`,
+		`greeter, 1 times: nest .: "the bottom", <nil>`,
+		`greeter, 1 times: exit: "", sandbox: call of "greeter": the task ended`,
+		"greeter32, " + calls + ` times: greet world: "Hello, world!", <nil>`,
+		`greeter32, 1 times: fault: "", sandbox: call of "greeter32": the task faulted`,
+		`greeter32, 1 times: exhaust: "", sandbox: call of "greeter32": the task is out of memory`,
+		`greeter32, 1 times: much: "", sandbox: call of "greeter32": the request or the answer is too large`,
+		`greeter32, 1 times: nest .: "the bottom", <nil>`,
+		`greeter32, 1 times: exit: "", sandbox: call of "greeter32": the task ended`,
+	} {
+		assert.Condition(t, func() bool {
+			for _, line := range lines {
+				if strings.HasPrefix(line, want) {
+					return true
+				}
+			}
+			return false
+		}, want)
+	}
 }
 
-// TestArguments: what cannot be run.
-func TestArguments(t *testing.T) {
-	assert.EqualError(t, run(t.Context(), nil, nil), "0 arguments: want an image and tasks")
-	assert.ErrorContains(t, run(t.Context(), []string{"main.go", "main.go"}, nil), "main.go")
+// output runs the program and returns what it printed.
+func output(t *testing.T, arguments ...string) string {
+	t.Helper()
+	file, err := os.Create(filepath.Join(t.TempDir(), "output"))
+	require.NoError(t, err)
+	args, stdout := os.Args, os.Stdout
+	defer func() { os.Args, os.Stdout = args, stdout }()
+	os.Args, os.Stdout = append([]string{"sandbox"}, arguments...), file
+	main()
+	require.NoError(t, file.Close())
+	text, err := os.ReadFile(file.Name())
+	require.NoError(t, err)
+	return string(text)
 }

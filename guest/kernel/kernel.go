@@ -24,6 +24,7 @@ type Kernel struct {
 
 	loaded  int    // the lowest slot that no task ever had, nor any behind it
 	present uint64 // a bit for each slot that has a task
+	loads   uint64 // tasks that were loaded since boot, by a Loader
 	busy    uint64 // likewise, that a Loader fills or empties
 	live    int    // tasks that may run again
 	ready   uint64 // a bit for each slot whose task can run now

@@ -307,6 +307,7 @@ func (l *Loader) make() {
 	t.results = k.cpu.Results(t.slot)
 	k.present |= t.bit
 	k.busy &^= t.bit
+	k.loads++
 	k.start(t)
 	k.wake(t)
 	if l.mayPrint() {

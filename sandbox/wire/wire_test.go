@@ -3,6 +3,10 @@ package wire_test
 import (
 	"bytes"
 	"encoding/binary"
+	"maps"
+	"math/rand/v2"
+	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -383,4 +387,56 @@ func parse(b []byte) (all []wire.Frame, broken bool) {
 		parts = []byte{}
 	}
 	return all, false
+}
+
+// TestMillionFrames: a million frames of a hostile guest, sound and damaged, in pieces: none panics, and a Link that has seen them is no larger.
+func TestMillionFrames(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	l := newLink()
+	l.Attach(func() {})
+	var buffer, stream []byte
+	sound, broken := 0, 0
+	kinds := slices.Sorted(maps.Keys(frames()))
+	all := frames()
+	run := func(n int) {
+		for range n {
+			stream = wire.Append(stream[:0], all[kinds[r.IntN(len(kinds))]])
+			if r.IntN(4) == 0 {
+				stream = wire.Append(stream, part(r.Uint32N(3), "some more"))
+			}
+			if r.IntN(4) == 0 {
+				stream[r.IntN(len(stream))] = byte(r.Uint32())
+			}
+			for rest := stream; len(rest) > 0; {
+				rest = rest[l.Offer(rest[:1+r.IntN(len(rest))]):]
+				var ok bool
+				if _, buffer, ok = l.Receive(buffer); ok {
+					sound++
+				}
+			}
+			_ = l.Send(answer("which the guest does not take")) // until it is told that there is too much
+			if l.Err() != nil {
+				broken++
+			}
+			if l.Err() != nil || r.IntN(50) == 0 { // one that was told to be long ends at some time
+				l.Reset()
+			}
+		}
+	}
+	run(100_000)
+	before := heap()
+	run(900_000)
+	t.Logf("%d frames were received, %d conversations ended by one that is none; %d bytes on the heap before, %d behind", sound, broken, before, heap())
+	assert.Less(t, heap(), before+64<<10)
+	assert.Greater(t, sound, 250_000)
+	assert.Greater(t, broken, 10_000)
+	runtime.KeepAlive(l)
+}
+
+// heap is how many bytes are in use on the heap.
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

@@ -62,7 +62,7 @@ func TestKernelPanicInASystemCall(t *testing.T) {
 	}
 	below := []string{
 		"  kapsel/guest/arch/amd64.(*CPU).Switch\n      kapsel/guest/arch/amd64/cpu.go:", "  kapsel/guest/kernel.(*Kernel).turns\n",
-		"  kapsel/guest/kernel.(*Kernel).loop\n", "  main.main\n      kapsel/guest/board/kvm/main.go:",
+		"  kapsel/guest/kernel.(*Kernel).RunTelling\n", "  main.main\n      kapsel/guest/board/kvm/main.go:",
 	}
 	for _, c := range []struct {
 		bits  int

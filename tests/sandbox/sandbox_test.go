@@ -27,11 +27,9 @@ import (
 var greeters = []string{"greeter", "greeter32"}
 
 // config is a sandbox with the greeters, whose console goes to the log of a test that fails. It is bounded generously: the rig is slow.
-func config(t *testing.T) sandbox.Config {
+func config(t testing.TB) sandbox.Config {
 	t.Helper()
-	if machine.Accelerator(t) != "kvm" {
-		t.Skip("a sandbox needs KVM")
-	}
+	needKVM(t)
 	img, err := image.Open(t.Context(), machine.File(t, "test/bare.elf"))
 	require.NoError(t, err)
 	console := &lockedBuffer{}
@@ -74,8 +72,15 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+func needKVM(t testing.TB) {
+	t.Helper()
+	if machine.Accelerator(t) != "kvm" {
+		t.Skip("a sandbox needs KVM")
+	}
+}
+
 // start returns a sandbox of config, after change.
-func start(t *testing.T, change ...func(*sandbox.Config)) *sandbox.Sandbox {
+func start(t testing.TB, change ...func(*sandbox.Config)) *sandbox.Sandbox {
 	t.Helper()
 	c := config(t)
 	for _, f := range change {
@@ -88,7 +93,7 @@ func start(t *testing.T, change ...func(*sandbox.Config)) *sandbox.Sandbox {
 }
 
 // snapshot returns a snapshot of a sandbox.
-func snapshot(t *testing.T, s *sandbox.Sandbox) *sandbox.Snapshot {
+func snapshot(t testing.TB, s *sandbox.Sandbox) *sandbox.Snapshot {
 	t.Helper()
 	snap, err := s.Snapshot()
 	require.NoError(t, err)
@@ -96,7 +101,7 @@ func snapshot(t *testing.T, s *sandbox.Sandbox) *sandbox.Snapshot {
 	return snap
 }
 
-func call(t *testing.T, s *sandbox.Sandbox, service, request string) string {
+func call(t testing.TB, s *sandbox.Sandbox, service, request string) string {
 	t.Helper()
 	reply, err := s.Call(t.Context(), service, []byte(request))
 	require.NoError(t, err)
@@ -104,7 +109,7 @@ func call(t *testing.T, s *sandbox.Sandbox, service, request string) string {
 }
 
 // count is how often the C task was called in this life, with this call.
-func count(t *testing.T, s *sandbox.Sandbox) string { return call(t, s, "greeter32", "count") }
+func count(t testing.TB, s *sandbox.Sandbox) string { return call(t, s, "greeter32", "count") }
 
 // TestCalls: both tasks answer, of payloads of all sizes, and call the host.
 func TestCalls(t *testing.T) {

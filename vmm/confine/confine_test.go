@@ -100,6 +100,10 @@ func forbidden() {
 	tell("ptrace", system(unix.SYS_PTRACE, unix.PTRACE_ATTACH, uintptr(os.Getppid())))
 	tell("kill", unix.Kill(os.Getppid(), 0))
 	tell("thread of another", unix.Tgkill(os.Getppid(), os.Getppid(), 0))
+	_, err = unix.FcntlInt(0, unix.F_SETOWN, os.Getppid())
+	tell("signals of a file to another", err)
+	_, err = unix.FcntlInt(0, unix.F_SETSIG, int(unix.SIGKILL))
+	tell("which signal", err)
 	tell("unknown ioctl", system(unix.SYS_IOCTL, 0, unix.TIOCSTI, 0))
 	tell("ioctl with more bits", system(unix.SYS_IOCTL, 0, 1<<32|0xae80, 0))
 	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
@@ -142,7 +146,7 @@ func TestForbidden(t *testing.T) {
 	require.NoError(t, err, out)
 	allowed := map[string]string{"memory": "done", "clone3": "ENOSYS", "x32": "ENOSYS"}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	assert.Len(t, lines, 29, out)
+	assert.Len(t, lines, 31, out)
 	for _, line := range lines {
 		name, found, _ := strings.Cut(line, ": ")
 		want := allowed[name]

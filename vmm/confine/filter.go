@@ -14,8 +14,8 @@ import (
 
 // kept are the system calls that a process always keeps: those of the Go runtime, and what is done with open files.
 var kept = []string{
-	// Open files.
-	"read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "lseek", "fstat", "close", "fcntl",
+	// Open files; fcntl below.
+	"read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "lseek", "fstat", "close",
 	"splice", "sendfile", "copy_file_range", "pipe2", "eventfd2", "epoll_create1", "epoll_ctl", "epoll_pwait",
 	// Memory; mmap and mprotect below.
 	"munmap", "madvise", "mincore",
@@ -64,6 +64,9 @@ func (o *Options) conditional() []seccomp.NameWithConditions {
 		// The runtime names its memory.
 		call("prctl", argument(0, unix.PR_SET_VMA)),
 	}
+	for _, command := range o.fileCommands() {
+		calls = append(calls, call("fcntl", argument(1, uint64(command))))
+	}
 	for _, request := range o.requests() {
 		calls = append(calls, call("ioctl", argument(1, uint64(request))))
 	}
@@ -76,6 +79,16 @@ func (o *Options) conditional() []seccomp.NameWithConditions {
 		calls = append(calls, call("kill", argument(0, uint64(-int64(o.Child))), argument(1, uint64(unix.SIGKILL))))
 	}
 	return calls
+}
+
+// fileCommands are the commands of fcntl that are kept: the Go runtime's, and of files in memory their sealing. By F_SETOWN and F_SETSIG any signal
+// could be sent to any process of the user's.
+func (o *Options) fileCommands() []int {
+	all := []int{unix.F_DUPFD_CLOEXEC, unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_SETFL, unix.F_SETPIPE_SZ}
+	if o.Snapshots || o.Machines {
+		all = append(all, unix.F_ADD_SEALS)
+	}
+	return all
 }
 
 // requests are the ioctl numbers that are kept.
@@ -137,6 +150,6 @@ func (o *Options) filter() error {
 	if _, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, query, 0, 0); errno != unix.EPERM {
 		return errors.New("seccomp: the filter is not there: a thread of this process has one of its own")
 	}
-	o.Log("seccomp: %d system calls are left, %d by their arguments, with %d requests of ioctl", len(o.names()), len(o.conditional())-len(o.requests()), len(o.requests()))
+	o.Log("seccomp: %d system calls are left, %d by their arguments, with %d requests of ioctl", len(o.names()), len(o.conditional())-len(o.requests())-len(o.fileCommands()), len(o.requests()))
 	return nil
 }

@@ -168,6 +168,7 @@ func (c *Chain) Peek() []byte {
 func (c *Chain) Skip(n int) {
 	if n > 0 {
 		c.readable.skip(uint64(n))
+		c.queue.moved += uint64(n)
 	}
 }
 
@@ -178,6 +179,7 @@ func (c *Chain) ReadVector(n uint64) [][]byte {
 	for n = min(n, c.readable.left); n > 0; {
 		var p piece
 		c.vector, p = c.readable.take(c.vector, n)
+		c.queue.moved += uint64(len(p.bytes))
 		n -= uint64(len(p.bytes))
 	}
 	return c.vector
@@ -190,6 +192,7 @@ func (c *Chain) WriteVector(n uint64) [][]byte {
 		var p piece
 		c.vector, p = c.writable.take(c.vector, n)
 		c.queue.memory.Wrote(p.address, uint64(len(p.bytes)))
+		c.queue.moved += uint64(len(p.bytes))
 		n -= uint64(len(p.bytes))
 	}
 	return c.vector

@@ -218,3 +218,37 @@ func TestPauseLosesNothing(t *testing.T) {
 	assert.Equal(t, sent, got)
 	assert.Equal(t, string(sent), p.a.taken())
 }
+
+// sink is an end that takes all, and counts it.
+type sink struct {
+	quiet
+	taken uint64
+}
+
+func (s *sink) Offer(p []byte) int {
+	s.taken += uint64(len(p))
+	return len(p)
+}
+
+// A write to QueueNotify ends although one request names the same memory again and again, and all of it comes in the end.
+func TestInStepBytesAreBounded(t *testing.T) {
+	const memory, descriptors = 4 << 20, 64
+	s, rung := &sink{}, 0
+	ram := virtiotest.NewMemory(t, memory)
+	m := virtio.NewMMIO(virtio.NewPorts([]virtio.Port{{Name: "a", End: s}}), ram, func() {}, t.Logf, func() { rung++ })
+	d := virtiotest.NewDriver(t, ram, m)
+	d.StartWith(abi.FeatureEventIndex|abi.ConsoleFeatureMultiport, 6, descriptors)
+	var all [descriptors]abi.Descriptor
+	for i := range all {
+		all[i] = abi.Descriptor{Length: memory}
+	}
+	d.Queues[5].Send(all[:]...)
+	assert.NotZero(t, rung)
+	assert.LessOrEqual(t, s.taken, uint64(32<<20))
+	for range descriptors {
+		m.Serve()
+	}
+	assert.EqualValues(t, memory*descriptors, s.taken)
+	assert.EqualValues(t, 1, d.Queues[5].UsedIndex())
+	require.NoError(t, m.Close())
+}

@@ -3,12 +3,17 @@ package virtio
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"kapsel/guest/abi/virtio"
 )
 
-// requestsPerTurn is how many requests a queue gives out before others have their turn.
-const requestsPerTurn = 64
+// What a queue has in a turn before others have theirs. The bytes bound what a driver can have done by requests that are as large as can be,
+// the one that is at work when they are used up aside.
+const (
+	requestsPerTurn = 64
+	bytesPerTurn    = 4 << 20
+)
 
 // Queue is a split virtqueue as its device has it (2.7), for one session. All calls but Wake are of whoever serves
 // the device, within Notify. Nothing of its state is in the guest's memory: what stands there is read once,
@@ -31,7 +36,8 @@ type Queue struct {
 	used         uint16 // index behind the last request given back
 	told         uint16 // where used was when the driver was last told, or would have been
 	turn         int    // requests until Next gives none
-	more         bool   // Next gave none for that alone
+	moved        uint64 // bytes, in this turn
+	more         bool   // Next gave none for the turn alone
 
 	inFlight []bool   // by head
 	again    []uint16 // heads of requests that a session ended with, to be taken by the next one
@@ -56,7 +62,7 @@ func (q *Queue) Next() (*Chain, bool) {
 	if !q.ready || q.session.broken() || q.session.abandoned() {
 		return nil, false
 	}
-	if q.turn == 0 || q.session.paused() {
+	if q.turn == 0 || q.left() == 0 || q.session.paused() {
 		q.more = true
 		return nil, false
 	}
@@ -75,6 +81,14 @@ func (q *Queue) Next() (*Chain, bool) {
 		return nil, false
 	}
 	return c, true
+}
+
+// left is how many bytes can be moved in this turn. A session that ends has as many turns as there are requests, and no more: each is done.
+func (q *Queue) left() uint64 {
+	if q.session.ending() {
+		return math.MaxUint64
+	}
+	return bytesPerTurn - min(q.moved, bytesPerTurn)
 }
 
 // head takes the number of the next request.

@@ -146,7 +146,7 @@ func (s *session) serveQueue(queue int) (more bool) {
 		return false
 	}
 	for _, q := range s.queues {
-		q.turn, q.more = requestsPerTurn, false
+		q.turn, q.moved, q.more = requestsPerTurn, 0, false
 	}
 	s.transport.device.Notify(queue)
 	for i, q := range s.queues {

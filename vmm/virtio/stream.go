@@ -3,7 +3,7 @@ package virtio
 // sender moves what a driver sends, in a queue, to an end outside that may take it in pieces.
 type sender struct{ sending *Chain } // nil: none
 
-// send has the end take what the driver gave, as far as it has room, and reports whether that was all.
+// send has the end take what the driver gave, as far as it has room and in a turn, and reports whether that was all.
 func (s *sender) send(q *Queue, offer func(p []byte) int) bool {
 	for {
 		if s.sending == nil {
@@ -13,6 +13,11 @@ func (s *sender) send(q *Queue, offer func(p []byte) int) bool {
 			}
 		}
 		for p := s.sending.Peek(); len(p) > 0; p = s.sending.Peek() {
+			p = p[:min(uint64(len(p)), q.left())]
+			if len(p) == 0 {
+				q.more = true
+				return false
+			}
 			n := offer(p)
 			s.sending.Skip(n)
 			if n < len(p) {

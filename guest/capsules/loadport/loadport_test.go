@@ -44,6 +44,8 @@ func (p *port) Send(buf []byte, n int) abi.ErrorCode {
 	return abi.OK
 }
 
+func (p *port) Post([]byte) abi.ErrorCode { panic("nothing is posted") }
+
 func (p *port) Receive(buf []byte) abi.ErrorCode {
 	if p.state != abi.OK {
 		return p.state

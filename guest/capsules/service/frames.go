@@ -3,6 +3,7 @@ package service
 import (
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/hil"
 )
 
 // lastSize is how many bytes of payload the last frame of a call has at most, behind its name.
@@ -42,8 +43,9 @@ func (d *Service) up() bool {
 func (d *Service) PortChanged() {
 	open := d.port.State() == abi.OK
 	switch {
-	case open == (d.in.state != closed): // or what was sent before the driver was made anew is gone
+	case open == (d.in.state != closed): // or what was sent before is gone
 		d.send()
+		d.read()
 	case open:
 		d.next()
 		d.send()
@@ -80,7 +82,7 @@ func (d *Service) read() {
 			d.readPayload()
 		}
 	}
-	if in.at == in.end && !in.waits && d.up() {
+	if in.at == in.end && !in.waits && (in.state == header || in.state == payload) {
 		in.waits = d.port.Receive(in.buffer) == abi.OK
 	}
 }
@@ -117,6 +119,7 @@ func (d *Service) readHeader() {
 	case abi.ServiceHello:
 		d.forget(false)
 		d.greeted, d.hello = true, true
+		d.send()
 	case abi.ServiceSettle:
 		d.settle = true
 	case abi.ServiceCall:
@@ -141,7 +144,7 @@ func (d *Service) hangUp() {
 
 // called opens a call of the host's, or refuses it.
 func (d *Service) called(name []byte) {
-	id, e := d.kernel.TaskNamed(name, kernel.TaskID{})
+	id, e := d.named.Find(d.kernel, name)
 	number, takes := word((*[4]byte)(d.in.head[4:])), e == abi.OK && d.takes(id)
 	switch {
 	case e != abi.OK:
@@ -218,26 +221,25 @@ func (d *Service) whole() {
 		}
 		d.handOver()
 	}
-	d.send()
 }
 
-// send sends the next frame, if there is one and nothing is being sent. No other comes between the parts of a payload.
+// send sends what is to be sent, as far as the port takes it. No other frame comes between the parts of a payload.
 func (d *Service) send() {
 	for !d.sending && d.greeted && d.up() && d.sendNext() {
 	}
 }
 
-// sendNext sends a frame, or reports false if there is none. It may be that there was one that cannot be sent any more.
+// sendNext sends a frame, or reports false if there is none, or the port does not take it. It may be that there was one that cannot be sent any more.
 func (d *Service) sendNext() bool {
 	switch {
 	case d.partly != 0:
 		return d.sendCall(d.index(d.partly))
 	case d.hello:
 		d.hello = !d.transmit(abi.ServiceHello, 0, 0, 0, 0, 0)
-		return d.sending
+		return !d.hello
 	case d.refused:
 		d.refused = !d.transmit(abi.ServiceAnswer, d.status, d.refusal, 0, 0, 0)
-		return d.sending
+		return !d.refused
 	}
 	for i := range d.calls[:d.open] {
 		if s := d.calls[i].stage; s == answering || s == asking {
@@ -264,25 +266,27 @@ func (d *Service) sendCall(i int) bool {
 		d.unreadable(i)
 		return true
 	case part:
-		if d.transmit(abi.ServicePart, 0, c.number, 0, int(n), 0) {
+		ok = d.transmit(abi.ServicePart, 0, c.number, 0, int(n), 0)
+		if ok {
 			c.sent += n
 			d.partly = c.id
 		}
 	case c.stage == asking:
-		if d.transmit(abi.ServiceCall, 0, c.number, name, int(n), c.most) {
+		ok = d.transmit(abi.ServiceCall, 0, c.number, name, int(n), c.most)
+		if ok {
 			c.stage, c.sent, d.partly = asked, c.size, 0
 			d.handOver()
 		}
 	default:
-		if !d.transmit(abi.ServiceAnswer, c.status, c.number, 0, int(n), c.reason) {
-			return false
+		ok = d.transmit(abi.ServiceAnswer, c.status, c.number, 0, int(n), c.reason)
+		if ok {
+			if c.waited {
+				d.wasRead(c, abi.OK)
+			}
+			d.end(i)
 		}
-		if c.waited {
-			d.wasRead(c, abi.OK)
-		}
-		d.end(i)
 	}
-	return d.sending
+	return ok
 }
 
 // load reads the next n bytes of a call's payload into the frame that is to be sent, behind the name if that is wanted. It reports false if they, or the name,
@@ -323,7 +327,11 @@ func (d *Service) transmit(kind byte, status abi.ErrorCode, number uint32, name,
 	setWord((*[4]byte)(b[4:]), number)
 	setWord((*[4]byte)(b[8:]), uint32(size))
 	setWord((*[4]byte)(b[12:]), last)
-	d.sending = d.port.Send(d.out, abi.ServiceHeader+name+size) == abi.OK
+	n := abi.ServiceHeader + name + size
+	if n <= hil.PostSize {
+		return d.port.Post(d.out[:n]) == abi.OK
+	}
+	d.sending = d.port.Send(d.out, n) == abi.OK
 	return d.sending
 }
 

@@ -60,14 +60,15 @@ type Service struct {
 	lastID uint32
 
 	in       input
-	out      []byte // a frame that is sent
-	sending  bool   // it is
-	partly   uint32 // the call whose payload was sent in part, or 0
-	greeted  bool   // the host has said Hello
-	hello    bool   // and is owed an answer
-	settle   bool   // it is owed Settle
-	refused  bool   // it is owed a refusal, of a call that none of calls is
-	refusal  uint32 // the host's number of that
+	named    kernel.LastNamed // the task that the host called last
+	out      []byte           // a frame that is sent
+	sending  bool             // it is, and the port will tell when it was
+	partly   uint32           // the call whose payload was sent in part, or 0
+	greeted  bool             // the host has said Hello
+	hello    bool             // and is owed an answer
+	settle   bool             // it is owed Settle
+	refused  bool             // it is owed a refusal, of a call that none of calls is
+	refusal  uint32           // the host's number of that
 	status   abi.ErrorCode
 	held     []byte // the request that waits for its task
 	holding  uint32 // its call, or 0

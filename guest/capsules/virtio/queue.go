@@ -14,6 +14,7 @@ type Queue struct {
 	index     int
 	owes      bool
 	atOnce    bool // the device mostly uses a chain before Kick ends
+	quiet     bool // nobody waits for the chains that the device has
 
 	// The rings, which the device reads and writes.
 	descriptors, available, used dma.Shared
@@ -34,7 +35,10 @@ type Slot struct {
 	_        [0]func() // not comparable: no function is made for it
 	buffer   dma.Buffer
 	writable uint32 // bytes that the device may write
+	room     uint32 // likewise, of the whole chain that it is the head of
 	round    uint32 // the transport's, when the chain was added
+	address  uint64 // as the descriptor has it
+	rest     uint64 // likewise, its other half
 	next     uint16 // of the chain, if there are more, or of the free ones
 	more     bool
 	isHead   bool // of a chain that is in flight
@@ -142,6 +146,7 @@ func (q *Queue) Add(chain []Element) (head uint16, e abi.ErrorCode) {
 	head = q.free
 	first := &q.slots[head]
 	at, s := head, first
+	first.room = 0
 	writable := false
 	for i := range chain {
 		if i != 0 {
@@ -153,22 +158,29 @@ func (q *Queue) Add(chain []Element) (head uint16, e abi.ErrorCode) {
 			return 0, e
 		}
 		writable = chain[i].Writable
+		first.room += s.writable
 	}
 	q.free = s.next
 	q.freeCount -= len(chain)
-	first.isHead, first.round = true, q.transport.round
-	place := q.place(q.added)
-	q.added++
-	q.inFlight++
-	q.available.Store16(virtio.RingElements+2*place, head)
-	if q.owes {
-		q.transport.watch()
-	}
+	q.give(head, first)
 	return head, abi.OK
 }
 
-// describe lends an element's buffer, and makes it what descriptor at says, of which s is what the driver knows. The next of a
-// chain is the next of the free ones.
+// give puts a chain into the available ring. In a ring of one element it is there already.
+func (q *Queue) give(head uint16, first *Slot) {
+	first.isHead, first.round = true, q.transport.round
+	if len(q.slots) > 1 {
+		q.available.Store16(virtio.RingElements+2*q.place(q.added), head)
+	}
+	q.added++
+	q.inFlight++
+	if q.owes {
+		q.transport.watch()
+	}
+}
+
+// describe lends an element's buffer, and makes it what descriptor at says, of which s is what the driver knows: mostly it says so since the last time.
+// The next of a chain is the next of the free ones.
 func (q *Queue) describe(at uint16, s *Slot, element *Element, more, afterWritable bool) abi.ErrorCode {
 	if afterWritable && !element.Writable {
 		return abi.INVAL
@@ -186,9 +198,12 @@ func (q *Queue) describe(at uint16, s *Slot, element *Element, more, afterWritab
 	if more {
 		next, flags = s.next, flags|virtio.DescNext
 	}
-	offset, rest := int(at)*virtio.DescriptorSize, uint64(element.Length)|uint64(flags)<<32|uint64(next)<<48
-	q.descriptors.Store64(offset, address)
-	q.descriptors.Store64(offset+8, rest)
+	rest := uint64(element.Length) | uint64(flags)<<32 | uint64(next)<<48
+	if s.address != address || s.rest != rest {
+		s.address, s.rest = address, rest
+		q.descriptors.Store64(int(at)*virtio.DescriptorSize, address)
+		q.descriptors.Store64(int(at)*virtio.DescriptorSize+8, rest)
+	}
 	return abi.OK
 }
 
@@ -207,11 +222,48 @@ func (q *Queue) Kick() {
 	if q.added == q.published {
 		return
 	}
-	old := q.published
-	q.published = q.added
+	q.quiet = false
 	if !q.atOnce {
 		q.ask()
 	}
+	q.publish()
+	if q.atOnce && q.transport.state == ready {
+		q.lookAtOnce()
+	}
+}
+
+// KickQuietly is Kick for a driver that waits for none of the chains: Collect takes them back, and Driver.Used is not told of them, unless the device has
+// others besides.
+func (q *Queue) KickQuietly() {
+	if !q.quiet && q.inFlight != int(q.added-q.published) {
+		q.Kick()
+		return
+	}
+	q.quiet = true
+	q.publish()
+}
+
+// Collect takes back what was added before KickQuietly, as far as the device has used it, and reports whether the device has nothing left of the queue. What it
+// has left Driver.Used hands back, as if it had been added before Kick.
+func (q *Queue) Collect() bool {
+	for q.quiet && q.inFlight != 0 && q.transport.state == ready {
+		n := int(q.used.Load16(virtio.RingIndex) - q.seen)
+		if n != 0 && n <= q.inFlight {
+			if head, written, problem := q.nextUsed(); problem == "" {
+				q.complete(head, written)
+				continue
+			}
+		}
+		q.quiet = false
+		q.lookAtOnce() // and a deferred call breaks a device whose fault it is: nobody is called from here
+	}
+	return q.inFlight == 0
+}
+
+// publish has the device see the chains added since the last time, and tells it if it wants to be told (2.7.13).
+func (q *Queue) publish() {
+	old := q.published
+	q.published = q.added
 	q.available.Store16(virtio.RingIndex, q.added) // behind the stores that it tells of
 	if q.transport.state != ready {
 		return // Ready will tell
@@ -226,9 +278,6 @@ func (q *Queue) Kick() {
 	}
 	if wanted {
 		regQueueNotify.Write(&q.transport.place.Registers, uint32(q.index))
-	}
-	if q.atOnce {
-		q.lookAtOnce()
 	}
 }
 
@@ -247,20 +296,20 @@ func (q *Queue) lookAtOnce() {
 }
 
 // serve hands chains back that the device has used, but maxServed at most, and returns how many. It is called while chains are
-// in flight. Behind the last one the device is not asked for interrupts: that Kick does.
+// in flight, and somebody waits for them. Behind the last one the device is not asked for interrupts: for what is added from then on Kick does that.
 func (q *Queue) serve() (served int) {
-	for {
+	for last := false; !last; {
 		n := min(q.waiting(), maxServed-served)
+		last = n == 0
 		for range n {
+			last = q.inFlight == 1
 			if !q.handBack() {
 				return served
 			}
 			served++
 		}
-		if n == 0 || q.inFlight == 0 {
-			return served
-		}
 	}
+	return served
 }
 
 // ask asks the device to interrupt for the next chain that it uses, and reports whether it was not asked before.
@@ -290,26 +339,34 @@ func (q *Queue) waiting() int {
 // handBack hands the next chain that the device has used back, and reports whether the device works still.
 func (q *Queue) handBack() bool {
 	t := q.transport
-	at := virtio.RingElements + virtio.UsedSize*q.place(q.seen)
-	id, written := q.used.Load32(at), q.used.Load32(at+4)
-	q.seen++
-	if id >= uint32(len(q.slots)) || !q.slots[id].isHead {
-		t.Break("it has used a chain that it was not given")
+	head, written, problem := q.nextUsed()
+	if problem != "" {
+		t.Break(problem)
 		return false
 	}
-	if !q.complete(uint16(id), written) {
-		t.Break("it claims to have written more than it may")
-		return false
-	}
-	t.driver.Used(q, uint16(id), written)
+	q.complete(head, written)
+	t.driver.Used(q, head, written)
 	return t.state == ready
 }
 
-// complete makes a chain's buffers the driver's, and its descriptors free. It reports false if the device claims to have
-// written more than it may.
-func (q *Queue) complete(head uint16, written uint32) bool {
+// nextUsed is what the device says of the next chain that it has used, or what is wrong with that.
+func (q *Queue) nextUsed() (head uint16, written uint32, problem string) {
+	at := virtio.RingElements + virtio.UsedSize*q.place(q.seen)
+	id, written := q.used.Load32(at), q.used.Load32(at+4)
+	switch {
+	case id >= uint32(len(q.slots)) || !q.slots[id].isHead:
+		return 0, 0, "it has used a chain that it was not given"
+	case written > q.slots[id].room:
+		return 0, 0, "it claims to have written more than it may"
+	}
+	return uint16(id), written, ""
+}
+
+// complete makes the buffers of the next chain that the device has used the driver's, and its descriptors free.
+func (q *Queue) complete(head uint16, written uint32) {
 	s := &q.slots[head]
 	s.isHead = false
+	q.seen++
 	q.inFlight--
 	for {
 		n := min(written, s.writable)
@@ -318,7 +375,7 @@ func (q *Queue) complete(head uint16, written uint32) bool {
 		q.freeCount++
 		if !s.more {
 			s.next, q.free = q.free, head
-			return written == 0
+			return
 		}
 		s = &q.slots[s.next]
 	}

@@ -207,6 +207,10 @@ func TestWorkForAnInterruptIsBounded(t *testing.T) {
 			answer()
 		}
 	}
+	_, e := r.room.Add([]virtio.Element{{Buffer: r.buffers[1], Length: 64, Writable: true}})
+	assert.Equal(t, abi.OK, e)
+	r.room.Kick()
+	q.Next() // which stays in flight
 	add()
 	answer()
 	r.HandleInterrupt()

@@ -230,8 +230,8 @@ func (t *Transport) HandleDeferredCall() {
 func (t *Transport) serve() bool {
 	served := 0
 	for q := t.first; q != nil && t.state == ready; q = q.next {
-		if q.inFlight == 0 {
-			continue // the device has nothing to say of it
+		if q.inFlight == 0 || q.quiet {
+			continue // the device has nothing to say of it, or nobody waits for that
 		}
 		n := q.serve()
 		served += n

@@ -36,12 +36,10 @@ func (p *Port) State() abi.ErrorCode {
 
 // Send implements hil.Port.
 func (p *Port) Send(buf []byte, n int) abi.ErrorCode {
-	e := p.State()
+	e := p.free()
 	switch {
 	case e != abi.OK:
 		return e
-	case p.sending != nil || p.line.transmit.InFlight() != 0: // it may be of before the port was closed
-		return abi.BUSY
 	case n <= 0 || n > len(buf):
 		return abi.SIZE
 	}
@@ -50,13 +48,33 @@ func (p *Port) Send(buf []byte, n int) abi.ErrorCode {
 	return abi.OK
 }
 
+// Post implements hil.Port.
+func (p *Port) Post(b []byte) abi.ErrorCode {
+	e := p.free()
+	switch {
+	case e != abi.OK:
+		return e
+	case len(b) == 0 || len(b) > hil.PostSize:
+		return abi.SIZE
+	}
+	p.line.lend(b)
+	p.line.transmit.KickQuietly()
+	return abi.OK
+}
+
+// free is abi.OK if bytes can be sent. Those before may be of before the port was closed.
+func (p *Port) free() abi.ErrorCode {
+	e := p.State()
+	if e == abi.OK && (p.sending != nil || !p.line.transmit.Collect()) {
+		e = abi.BUSY
+	}
+	return e
+}
+
 // send lends the device the next piece of what is being sent.
 func (p *Port) send() {
-	l := p.line
-	n := l.output.WriteAt(p.sending[p.sent:p.size], 0)
-	l.transmit.Add([]virtio.Element{{Buffer: l.output, Length: n}})
-	l.transmit.Kick()
-	p.sent += n
+	p.sent += p.line.lend(p.sending[p.sent:p.size])
+	p.line.transmit.Kick()
 }
 
 // went goes on with what is being sent, or hands its buffer back. If nobody is called for it the next can be sent.
@@ -139,6 +157,13 @@ func (p *Port) changed() {
 	if p.client != nil {
 		p.client.PortChanged()
 	}
+}
+
+// lend lends the device as much of b as it takes at once, and returns how much that is.
+func (l *line) lend(b []byte) int {
+	n := l.output.WriteAt(b, 0)
+	l.transmit.Add([]virtio.Element{{Buffer: l.output, Length: n}})
+	return n
 }
 
 // listen lends the device room for input, unless it has that already.

@@ -10,12 +10,13 @@ import (
 	"kapsel/guest/capsules/virtio"
 	"kapsel/guest/dma"
 	"kapsel/guest/kernel"
+	"kapsel/guest/kernel/hil"
 )
 
 // Sizes of what is lent to the device at once, in bytes.
 const (
 	inputSize   = 1024
-	outputSize  = 1024
+	outputSize  = hil.PostSize
 	messageSize = spec.ConsoleControlBytes + abi.MaxPortName + 1
 )
 

@@ -15,10 +15,16 @@ type Port interface {
 	// Send sends the first n bytes of buf, and then calls Sent. It returns State unless that is abi.OK, abi.BUSY while bytes are
 	// being sent, were it those of an earlier client or from before the port was closed, and abi.SIZE unless 0 < n <= len(buf).
 	Send(buf []byte, n int) abi.ErrorCode
+	// Post sends a copy of b, at most PostSize bytes, and calls nobody for that. It returns as Send does, and BUSY also while the host has not taken what was
+	// posted before: then PortChanged tells when it has.
+	Post(b []byte) abi.ErrorCode
 	// Receive waits until bytes come, fills as much of buf as there are, and then calls Received. It returns State unless that
 	// is abi.OK or there are bytes of before, abi.BUSY while it waits already, and abi.SIZE if buf has no bytes.
 	Receive(buf []byte) abi.ErrorCode
 }
+
+// PostSize is how many bytes Port.Post sends at most.
+const PostSize = 1024
 
 // PortClient is who a Port calls.
 type PortClient interface {

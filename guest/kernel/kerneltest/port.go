@@ -1,6 +1,8 @@
 package kerneltest
 
 import (
+	"bytes"
+
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel/hil"
 )
@@ -12,6 +14,8 @@ type Port struct {
 	sending   []byte
 	n         int
 	forgotten bool // sending is of an earlier client
+	posted    bool // it is posted
+	refused   bool // another was refused meanwhile
 	room      []byte
 }
 
@@ -29,12 +33,23 @@ func (p *Port) Send(buf []byte, n int) abi.ErrorCode {
 	case p.state != abi.OK:
 		return p.state
 	case p.sending != nil:
+		p.refused = p.posted
 		return abi.BUSY
 	case n <= 0 || n > len(buf):
 		return abi.SIZE
 	}
 	p.sending, p.n = buf, n
 	return abi.OK
+}
+
+// Post implements hil.Port.
+func (p *Port) Post(b []byte) abi.ErrorCode {
+	if len(b) > hil.PostSize {
+		return abi.SIZE
+	}
+	e := p.Send(bytes.Clone(b), len(b))
+	p.posted = p.posted || e == abi.OK
+	return e
 }
 
 // Receive implements hil.Port.
@@ -58,11 +73,12 @@ func (p *Port) Take() string {
 		return ""
 	}
 	text := string(buf[:n])
-	p.sending = nil
-	if p.forgotten {
-		p.forgotten = false
+	silent, changed := p.posted || p.forgotten, p.refused || p.forgotten && !p.posted
+	p.sending, p.posted, p.forgotten, p.refused = nil, false, false, false
+	switch {
+	case changed:
 		p.client.PortChanged()
-	} else {
+	case !silent:
 		p.client.Sent(buf, n, abi.OK)
 	}
 	return text
@@ -84,8 +100,11 @@ func (p *Port) Give(text string, piece int) string {
 func (p *Port) Change(state abi.ErrorCode) {
 	p.state = state
 	if buf := p.sending; buf != nil && state != abi.OK {
-		p.sending = nil
-		p.client.Sent(buf, p.n, state)
+		posted := p.posted
+		p.sending, p.posted, p.refused = nil, false, false
+		if !posted {
+			p.client.Sent(buf, p.n, state)
+		}
 	}
 	if buf := p.room; buf != nil && state != abi.OK {
 		p.room = nil
