@@ -99,6 +99,13 @@ func lastLines(text string) string {
 	return text
 }
 
+// Plain returns the error without the advice to Reset, for where that is done anyway.
+func (e *Error) Plain() *Error {
+	plain := *e
+	plain.Poisoned = false
+	return &plain
+}
+
 // Unwrap returns the kind, the code and the cause.
 func (e *Error) Unwrap() []error {
 	all := []error{e.Kind}

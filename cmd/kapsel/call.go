@@ -280,11 +280,8 @@ func callStatus(err error) int {
 
 // plainly is an error without the advice that is for programs.
 func plainly(err error) error {
-	e, ok := errors.AsType[*sandbox.Error](err)
-	if !ok {
-		return err
+	if e, ok := errors.AsType[*sandbox.Error](err); ok {
+		return e.Plain()
 	}
-	plain := *e
-	plain.Poisoned = false
-	return &plain
+	return err
 }

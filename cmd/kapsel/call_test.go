@@ -81,7 +81,7 @@ func TestParseSandboxErrors(t *testing.T) {
 		{"a long command line", "call|i|--service|s|--cmdline|" + strings.Repeat("x", abi.CmdlineMax-20), "the kernel reads at most 2048"},
 		{"no sandbox", "serve|i|--sandboxes|0", "--sandboxes 0: want a whole number from 1 to 200"},
 		{"too many sandboxes", "serve|i|--sandboxes|201", "--sandboxes 201: want a whole number from 1 to 200"},
-		{"half a call", "serve|i|--queue|1.5", "--queue 1.5: want a whole number from 0 to 10000"},
+		{"half a call", "serve|i|--queue|1.5", "--queue 1.5: want a whole number from 0 to 1000"},
 		{"a disk for many sandboxes", "serve|i|--disk|d", "no flag --disk: see kapsel help serve"},
 		{"confinement of what writes files", "snapshot|i|-o|d|--confine=on", "no flag --confine: see kapsel help snapshot"},
 	} {

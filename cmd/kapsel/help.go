@@ -209,7 +209,8 @@ flags of serve:
   --listen unix:PATH      make a unix socket, for the user alone, or listen at HOST:PORT: there is no
                           authentication, so 127.0.0.1 is for all of this host
   --sandboxes N           so many calls are at work at a time (default 4, at most 200)
-  --queue N               so many more wait, 5s at most, and others are refused (default 64)
+  --queue N               so many more wait, 5s at most, and others are refused (default 64, at
+                          most 1000)
   --grace TIME            what is open when the command is to end has TIME to end (default 10s)
 
 flags of bench:

@@ -28,8 +28,11 @@ type serveOptions struct {
 
 var defaultServe = serveOptions{sandboxes: 4, queue: serve.DefaultQueue, grace: 10 * time.Second}
 
-// maxSandboxes is within the open files that a confined process can have.
-const maxSandboxes = 200
+// What there can be, within the open files that a confined process can have.
+const (
+	maxSandboxes = 200
+	maxQueue     = 1000
+)
 
 // define defines the flags.
 func (o *serveOptions) define(f *flag.FlagSet) {
@@ -45,7 +48,7 @@ func (o *serveOptions) define(f *flag.FlagSet) {
 		return nil
 	})
 	f.Func("sandboxes", "", inRange(&o.sandboxes, 1, maxSandboxes))
-	f.Func("queue", "", inRange(&o.queue, 0, 10_000))
+	f.Func("queue", "", inRange(&o.queue, 0, maxQueue))
 	f.DurationVar(&o.grace, "grace", o.grace, "")
 }
 

@@ -195,7 +195,10 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request) {
 	o := outcomeOf(r.Context(), err)
 	s.metrics.count(o, time.Since(began), len(request), len(reply))
 	if err != nil {
-		s.config.Log("%q: %s: %v", r.PathValue("name"), o.word, err)
+		if of, ok := errors.AsType[*sandbox.Error](err); ok {
+			err = of.Plain()
+		}
+		s.config.Log("%.100q: %s: %v", r.PathValue("name"), o.word, err)
 		o.write(w)
 		return
 	}

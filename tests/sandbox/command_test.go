@@ -30,7 +30,11 @@ func command(t *testing.T, args ...string) (cmd *exec.Cmd, stdout, stderr *bytes
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
-	if args[0] != "snapshot" && confine.Landlock() > 0 && confine.Seccomp() {
+	switch {
+	case args[0] == "snapshot":
+	case confine.Landlock() == 0 || !confine.Seccomp():
+		t.Log("not confined: this host has no landlock, or no seccomp")
+	default:
 		args = append(args, "--confine=on")
 	}
 	cmd = exec.CommandContext(ctx, machine.File(t, "kapsel"), args...)
@@ -130,10 +134,6 @@ func TestCommandRunFrom(t *testing.T) {
 	status, _, stderr = kapsel(t, "", "run", "--from", dir)
 	assert.Equal(t, 2, status)
 	assert.Contains(t, stderr, `the snapshot was taken with device 2, disk "`+disk+`": give it by --disk, as then`)
-	require.NoError(t, os.Truncate(disk, 1<<21))
-	status, _, stderr = kapsel(t, "", "run", "--from", dir, "--disk", disk)
-	assert.NotEqual(t, 0, status)
-	assert.Equal(t, 1, strings.Count(stderr, "\n"), stderr)
 }
 
 // TestCommandServe: calls of many over HTTP, each of which finds the snapshot, whatever the one before has done; and an end when it is told.

@@ -48,7 +48,7 @@ type file struct {
 }
 
 // roots are the directories in which packages are looked for.
-var roots = []string{"bench", "cmd", "files", "guest", "tools", "vmm"}
+var roots = []string{"bench", "cmd", "examples", "files", "guest", "sandbox", "tools", "vmm"}
 
 // kernels are the further build tags of the kernels that there are: the one that ships, the one that is measured, and those
 // whose capsules fail for tests.
