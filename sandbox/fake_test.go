@@ -171,6 +171,11 @@ func (m *fakeMachine) Pause() {
 
 func (m *fakeMachine) Snapshot() (*snapshot.Snapshot, error) {
 	s := &snapshot.Snapshot{}
+	m.turn.Lock()
+	defer m.turn.Unlock()
+	if m.closed.Load() {
+		return nil, errors.New("closed")
+	}
 	m.host.mu.Lock()
 	defer m.host.mu.Unlock()
 	m.host.states[s] = m.state
@@ -178,6 +183,11 @@ func (m *fakeMachine) Snapshot() (*snapshot.Snapshot, error) {
 }
 
 func (m *fakeMachine) Reset(s *snapshot.Snapshot, _ vmm.Time) (vmm.ResetStats, error) {
+	m.turn.Lock()
+	defer m.turn.Unlock()
+	if m.closed.Load() {
+		return vmm.ResetStats{}, errors.New("closed")
+	}
 	m.host.mu.Lock()
 	defer m.host.mu.Unlock()
 	if m.host.failing {

@@ -34,7 +34,10 @@ func (s *Sandbox) Snapshot() (*Snapshot, error) {
 		return nil, err
 	}
 	taken, err := s.machine.Snapshot()
-	if err != nil {
+	switch {
+	case err != nil && s.isClosed():
+		return nil, &Error{Kind: ErrClosed, Cause: err}
+	case err != nil:
 		return nil, fmt.Errorf("sandbox: a snapshot: %w", err)
 	}
 	config := s.config
@@ -70,7 +73,10 @@ func (s *Sandbox) Reset(to *Snapshot) error {
 	}
 	defer s.leave()
 	stats, err := s.machine.Reset(to.machine, s.config.Clock)
-	if err != nil {
+	switch {
+	case err != nil && s.isClosed():
+		return &Error{Kind: ErrClosed, Cause: err}
+	case err != nil:
 		s.broken = &Error{Kind: ErrReset, Cause: err, Poisoned: true}
 		return s.broken
 	}

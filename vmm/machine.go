@@ -50,6 +50,7 @@ type Machine struct {
 	loaded  uint64 // bytes written into memory by New
 
 	cpuid        []kvm.CPUIDEntry // the guest's
+	smm          bool             // it has system management mode
 	guest        snapshot.Guest
 	noSnapshot   error // why the machine has none
 	outsideEnded bool  // what is outside of the machine has ended with the guest; as running
@@ -157,7 +158,11 @@ func (m *Machine) createCPU(host *kvm.Device) (err error) {
 	if err != nil {
 		return err
 	}
-	m.cpuid = guestCPUID(supported, deadline > 0)
+	smm, err := host.Extension(kvm.CapSMM)
+	if err != nil {
+		return err
+	}
+	m.cpuid, m.smm = guestCPUID(supported, deadline > 0), smm > 0
 	if err := m.cpu.SetCPUID(m.cpuid); err != nil {
 		return err
 	}

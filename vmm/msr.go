@@ -11,6 +11,7 @@ const (
 	msrAPICBase     = 0x1b
 	msrSpecCtrl     = 0x48
 	msrPredCmd      = 0x49
+	msrSMBase       = 0x9e
 	msrSysenterCS   = 0x174
 	msrTSCDeadline  = 0x6e0
 	msrEFER         = 0xc000_0080
@@ -39,13 +40,15 @@ var imageMSRs = []kvm.MSRRange{
 }
 
 // savedMSRs are the registers of an image's machine that a guest can change and that are in no other part of a snapshot.Processor: of
-// imageMSRs those that hold something, and the one that SWAPGS changes. The last is the one that starts a timer, behind all else.
-func savedMSRs(cpuid []kvm.CPUIDEntry) []kvm.MSR {
+// imageMSRs those that hold something, the one that SWAPGS changes, and, with system management mode, which the local APIC can bring a guest into, the one that RSM
+// changes there. The last is the one that starts a timer, behind all else.
+func savedMSRs(cpuid []kvm.CPUIDEntry, smm bool) []kvm.MSR {
 	list := []kvm.MSR{{Index: msrSysenterCS}, {Index: msrSTAR}, {Index: msrLSTAR}, {Index: msrCSTAR}, {Index: msrFMASK}, {Index: msrKernelGSBase}}
 	for _, o := range []struct {
 		have  bool
 		index uint32
 	}{
+		{smm, msrSMBase},
 		{hasSpecCtrl(cpuid), msrSpecCtrl},
 		{leaf(cpuid, leafKVMFeatures, 0).Eax&featureKVMClock != 0, msrKVMClock},
 		{leaf(cpuid, leafFeatures, 0).Ecx&featureDeadline != 0, msrTSCDeadline},

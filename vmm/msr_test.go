@@ -41,7 +41,7 @@ func allowed(index uint32) bool {
 // What the guest may write and what holds something is saved: with the other registers, or by its number.
 func TestMSRsThatAreSaved(t *testing.T) {
 	indices := func(cpuid ...kvm.CPUIDEntry) (all []uint32) {
-		for _, r := range savedMSRs(cpuid) {
+		for _, r := range savedMSRs(cpuid, false) {
 			all = append(all, r.Index)
 		}
 		return all
@@ -53,6 +53,7 @@ func TestMSRsThatAreSaved(t *testing.T) {
 		kvm.CPUIDEntry{Function: leafExtended, Edx: 1 << 26},
 		kvm.CPUIDEntry{Function: leafKVMFeatures, Eax: featureKVMClock}), "the timer is the last")
 	assert.Contains(t, indices(kvm.CPUIDEntry{Function: leafAMDCores, Ebx: 1 << 14}), uint32(msrSpecCtrl))
+	assert.Contains(t, savedMSRs(nil, true), kvm.MSR{Index: msrSMBase}, "which RSM changes")
 	elsewhere := map[uint32]bool{ // kvm.Sregs, or nothing is held
 		msrAPICBase: true, msrPredCmd: true, msrEFER: true, msrFSBase: true, msrGSBase: true,
 	}

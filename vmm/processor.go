@@ -18,7 +18,7 @@ func (m *Machine) saveProcessor() (p snapshot.Processor, err error) {
 		return p, err
 	}
 	p.XSave = make(kvm.XSave, size)
-	msrs := append([]kvm.MSR{{Index: msrTSC}}, savedMSRs(m.cpuid)...)
+	msrs := append([]kvm.MSR{{Index: msrTSC}}, savedMSRs(m.cpuid, m.smm)...)
 	for _, save := range []func() error{
 		func() error { p.MPState, err = m.cpu.MPState(); return err },
 		func() error { return into(&p.Regs, m.cpu.Regs) },
@@ -49,7 +49,9 @@ func into[T any](to *T, read func() (*T, error)) error {
 
 // restoreProcessor sets all of the processor that saveProcessor saves, with the counter at tsc.
 func (m *Machine) restoreProcessor(p *snapshot.Processor, tsc uint64) error {
+	var late kvm.Events
 	for _, restore := range []func() error{
+		func() error { return m.cpu.Events(&late) }, // an SMI that is on its way comes, else it would come behind what is set
 		m.disarm, // else the local APIC would start the timer by the deadline that is to be forgotten
 		func() error { return m.cpu.SetMPState(p.MPState) },
 		func() error { return m.cpu.SetRegs(&p.Regs) },
@@ -112,7 +114,7 @@ func (m *Machine) checkProcessor(p *snapshot.Processor) error {
 		return fmt.Errorf("the snapshot's extended state has %d bytes, this host's KVM wants %d", len(p.XSave), size)
 	}
 	sameRegister := func(a, b kvm.MSR) bool { return a.Index == b.Index }
-	if want := savedMSRs(m.cpuid); !slices.EqualFunc(p.MSRs, want, sameRegister) {
+	if want := savedMSRs(m.cpuid, m.smm); !slices.EqualFunc(p.MSRs, want, sameRegister) {
 		return fmt.Errorf("the snapshot has the model-specific registers %s: want %s", registers(p.MSRs), registers(want))
 	}
 	return nil

@@ -20,6 +20,7 @@ const (
 	CapTSCDeadlineTimer Cap = 72
 	CapSignalMSI        Cap = 77
 	CapEnableCapVM      Cap = 98
+	CapSMM              Cap = 117
 	CapSplitIRQChip     Cap = 121
 	CapVCPUAttributes   Cap = 127
 	CapImmediateExit    Cap = 136
@@ -46,6 +47,7 @@ var capNames = map[Cap]string{
 	CapTSCDeadlineTimer: "KVM_CAP_TSC_DEADLINE_TIMER",
 	CapSignalMSI:        "KVM_CAP_SIGNAL_MSI",
 	CapEnableCapVM:      "KVM_CAP_ENABLE_CAP_VM",
+	CapSMM:              "KVM_CAP_X86_SMM",
 	CapSplitIRQChip:     "KVM_CAP_SPLIT_IRQCHIP",
 	CapImmediateExit:    "KVM_CAP_IMMEDIATE_EXIT",
 	CapGetMSRFeatures:   "KVM_CAP_GET_MSR_FEATURES",

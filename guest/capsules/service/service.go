@@ -38,10 +38,10 @@ const (
 	readWrite     = 2
 )
 
-// MemorySize is how many bytes the board gives to the driver, and how it divides them.
+// MemorySize is how many bytes the board gives to the driver, whole pages, and how it divides them.
 const (
-	MemorySize = inputSize + outputSize + abi.ServiceHeld
-	inputSize  = 1024
+	MemorySize = 2 * abi.PageSize
+	inputSize  = MemorySize - outputSize - abi.ServiceHeld
 	outputSize = hil.PortPiece // so that no half of a frame is sent
 )
 
