@@ -483,7 +483,9 @@ func FuzzDevice(f *testing.F) {
 			r.HandleInterrupt()
 			r.HandleDeferredCall()
 			for i, c := range clients {
-				if c.port.Send([]byte("some"), 4) == abi.OK {
+				if s.Value%2 == 0 {
+					c.port.Post([]byte("other"))
+				} else if c.port.Send([]byte("some"), 4) == abi.OK {
 					sends[i]++
 				}
 				if c.port.Receive(make([]byte, 3)) == abi.OK {
