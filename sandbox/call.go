@@ -104,14 +104,10 @@ const lastWords = 100 * time.Millisecond
 func (s *Sandbox) lost(name string, kind error) error {
 	s.resting = true
 	end := time.Now().Add(lastWords)
-	// The kernel's messages leave it a few bytes at a time, for each of which it may first settle and then take the UART's interrupt.
-	for silent := 0; silent < 2 && s.broken == nil; silent++ {
-		said := s.console.written
+	for said := -1; said != s.console.written && s.broken == nil; { // the kernel's messages leave it a few bytes at a time
+		said = s.console.written
 		if err := s.settle(context.Background(), max(time.Until(end), 0)); err != nil {
 			break
-		}
-		if s.console.written != said {
-			silent = -1
 		}
 	}
 	s.resting = false

@@ -159,7 +159,11 @@ func (k *Kernel) RunTelling(idle IdleClient, forever bool, c capability.MainLoop
 				k.last.Left = k.cpu.SliceLeft()
 			}
 		default:
-			if idle.Idle(); !k.workWaits() {
+			k.cpu.Poll() // an interrupt that waits is work, too
+			if !k.workWaits() {
+				idle.Idle()
+			}
+			if !k.workWaits() {
 				k.idle()
 			}
 		}

@@ -227,6 +227,29 @@ func TestSleepUntilAnInterrupt(t *testing.T) {
 	assert.Equal(t, uint32(abi.ExitOK), m.Kernel.ExitStatus())
 }
 
+// idleFunc is a function that is told before each sleep.
+type idleFunc func()
+
+func (f idleFunc) Idle() { f() }
+
+// TestIdleIsToldBehindInterrupts: an interrupt that came while the kernel worked is served before somebody is told that there is nothing to do.
+func TestIdleIsToldBehindInterrupts(t *testing.T) {
+	m := newMachine(t)
+	var order []string
+	m.Lines = map[int]func(){
+		5: func() { order = append(order, "first"); m.CPU.Raise(6) },
+		6: func() { order = append(order, "second") },
+	}
+	m.Idle = idleFunc(func() {
+		if order = append(order, "idle"); len(order) == 1 {
+			m.CPU.Raise(5)
+		}
+	})
+	m.AddTask("task", func(k *kerneltest.Task) { k.Wait() }, nil)
+	assert.True(t, m.Run(), "it sleeps for ever")
+	assert.Equal(t, []string{"idle", "first", "second", "idle"}, order)
+}
+
 // TestHandedOnTurns: beside tasks that hand their turns on, and at random wake, stop, start and restart each
 // other and themselves, a task that computes gets at least half of its share, and waits at most for a slice
 // of each other task and one more.
