@@ -225,4 +225,5 @@ func TestDeviceMemory(t *testing.T) {
 	memory, physical = m.DeviceMemory(2 * pageSize)
 	assert.Nil(t, memory, "too little is left")
 	assert.Zero(t, physical)
+	assert.PanicsWithValue(t, "device memory comes in whole pages", func() { m.DeviceMemory(pageSize + 1) })
 }

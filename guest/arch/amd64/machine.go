@@ -139,8 +139,12 @@ func (m *Machine) MapDevice(physical uint64) uintptr {
 }
 
 // DeviceMemory takes so many bytes, whole pages, of the memory that nobody has yet, for devices to read and write: in one
-// piece, with whatever is in it. It returns them and their physical address, or nil if there is no such piece.
+// piece, with whatever is in it. It returns them and their physical address, or nil if there is no such piece. Another size is a board's mistake, and a
+// panic: page tables that are taken later would not begin on a page.
 func (m *Machine) DeviceMemory(size uint64) (memory []byte, physical uint64) {
+	if size%pageSize != 0 {
+		panic("device memory comes in whole pages")
+	}
 	memory = m.TaskRAM.Take(size)
 	if memory == nil {
 		return nil, 0
