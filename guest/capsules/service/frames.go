@@ -3,7 +3,6 @@ package service
 import (
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel"
-	"kapsel/guest/kernel/hil"
 )
 
 // lastSize is how many bytes of payload the last frame of a call has at most, behind its name.
@@ -50,7 +49,7 @@ func (d *Service) PortChanged() {
 		d.read()
 	default:
 		d.in.state, d.in.waits, d.in.at, d.in.end, d.in.call = closed, false, 0, 0, 0
-		d.greeted, d.hello, d.sending = false, false, false
+		d.greeted, d.hello = false, false
 		d.forget(true)
 	}
 }
@@ -223,7 +222,7 @@ func (d *Service) whole() {
 
 // send sends what is to be sent, as far as the port takes it. No other frame comes between the parts of a payload.
 func (d *Service) send() {
-	for !d.sending && d.owesFrame() && d.greeted && d.up() && d.sendNext() {
+	for d.owesFrame() && d.greeted && d.up() && d.sendNext() {
 	}
 }
 
@@ -267,11 +266,12 @@ func (d *Service) sendCall(i int) bool {
 		d.unreadable(i)
 		return true
 	case part:
-		ok = d.transmit(abi.ServicePart, 0, c.number, 0, int(n), 0)
-		if ok {
+		if d.transmit(abi.ServicePart, 0, c.number, 0, int(n), 0) {
 			c.sent += n
 			d.partly = c.id
+			d.deferred.Set() // a host may be quick, and a payload long: the rest is other pieces of work
 		}
+		return false
 	case c.stage == asking:
 		ok = d.transmit(abi.ServiceCall, 0, c.number, name, int(n), c.most)
 		if ok {
@@ -328,26 +328,15 @@ func (d *Service) transmit(kind byte, status abi.ErrorCode, number uint32, name,
 	setWord((*[4]byte)(b[4:]), number)
 	setWord((*[4]byte)(b[8:]), uint32(size))
 	setWord((*[4]byte)(b[12:]), last)
-	n := abi.ServiceHeader + name + size
-	if n <= hil.PortPiece {
-		return d.port.Post(d.out[:n]) == abi.OK
-	}
-	d.sending = d.port.Send(d.out, n) == abi.OK
-	return d.sending
+	return d.port.Post(d.out[:abi.ServiceHeader+name+size]) == abi.OK
 }
 
-// Sent implements hil.PortClient.
-func (d *Service) Sent(_ []byte, _ int, e abi.ErrorCode) {
-	d.sending = false
-	if e == abi.OK {
-		d.send()
-		d.read()
-	}
-}
+// Sent implements hil.PortClient: nothing is sent but what is posted.
+func (d *Service) Sent([]byte, int, abi.ErrorCode) {}
 
 // Idle implements kernel.IdleClient: no task is ready.
 func (d *Service) Idle() {
-	if d.settle && d.greeted && !d.sending && d.up() {
+	if d.settle && d.greeted && d.up() {
 		d.settle = !d.transmit(abi.ServiceSettle, 0, 0, 0, 0, 0)
 	}
 }

@@ -62,7 +62,6 @@ type Service struct {
 	in       input
 	named    kernel.LastNamed // the task that the host called last
 	out      []byte           // a frame that is sent
-	sending  bool             // it is, and the port will tell when it was
 	partly   uint32           // the call whose payload was sent in part, or 0
 	greeted  bool             // the host has said Hello
 	hello    bool             // and is owed an answer

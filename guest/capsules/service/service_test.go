@@ -314,6 +314,24 @@ func TestPayloads(t *testing.T) {
 	assert.Equal(t, answerOf("<again>"), m.call("echo", "again"))
 }
 
+// TestQuickHost: a host that takes all at once gets one part of a long payload in a piece of work.
+func TestQuickHost(t *testing.T) {
+	m := newMachine(t)
+	var sent strings.Builder
+	m.add("task", func(k *kerneltest.Task) {
+		share(k)
+		k.Command(driver, serve, 0, 0)
+		e := k.WaitFor(driver, requestCame)
+		assert.Equal(t, value(bufferSize-(outputSize-abi.ServiceHeader)), k.Command(driver, answer, e[0], bufferSize), "what is to be sent behind the call")
+		k.WaitFor(driver, answerRead)
+		waits(k)
+	})
+	m.boot()
+	m.port.AtOnce = func(text string) { sent.WriteString(text) }
+	m.say(called(1, "task", ""))
+	assert.Len(t, whole(t, frames(t, sent.String())).payload, bufferSize)
+}
+
 // TestCallHost: every end of a task's call.
 func TestCallHost(t *testing.T) {
 	m := newMachine(t)
