@@ -1,3 +1,5 @@
+//go:build !kapsel
+
 package amd64
 
 import (
