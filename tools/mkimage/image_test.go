@@ -218,14 +218,14 @@ func TestKernelHasDWARF(t *testing.T) {
 		if e == nil {
 			break
 		}
-		if e.Tag == dwarf.TagSubprogram && e.Val(dwarf.AttrName) == "kapsel/guest/kernel.(*Kernel).Run" {
+		if e.Tag == dwarf.TagSubprogram && e.Val(dwarf.AttrName) == "kapsel/guest/kernel.(*Kernel).RunTelling" {
 			found = true
 		}
 		if e.Tag == dwarf.TagSubprogram {
 			r.SkipChildren()
 		}
 	}
-	assert.True(t, found, "kernel.(*Kernel).Run")
+	assert.True(t, found, "kernel.(*Kernel).RunTelling")
 }
 
 func TestDebuggerFindsLines(t *testing.T) {
@@ -233,7 +233,7 @@ func TestDebuggerFindsLines(t *testing.T) {
 	if err != nil {
 		t.Skip("gdb is not installed")
 	}
-	out, err := exec.Command(gdb, "-nx", "-batch", "-ex", "info line 'kapsel/guest/kernel.(*Kernel).Run'",
+	out, err := exec.Command(gdb, "-nx", "-batch", "-ex", "info line 'kapsel/guest/kernel.(*Kernel).RunTelling'",
 		filepath.Join(build(t), "kernel.elf")).CombinedOutput()
 	require.NoError(t, err, string(out))
 	assert.Regexp(t, `Line \d+ of "\S*guest/kernel/\w+\.go" starts at address 0xffffffff80`, string(out))
