@@ -25,14 +25,22 @@ func directDoor(t *testing.T) {
 	}
 }
 
-// TestOneMiB: two tasks run to their ends in 1 MiB of memory.
-func TestOneMiB(t *testing.T) {
+// TestLittleMemory: two tasks run to their ends in little memory: with all drivers, and with few.
+func TestLittleMemory(t *testing.T) {
 	directDoor(t)
-	out := machine.Boot(t, machine.Guest{Image: "two.elf", Memory: 1 << 20})
-	ended(t, out, abi.ExitOK)
-	assert.Contains(t, out.Console, ", 1024 KiB of memory\n")
-	for _, task := range []string{"hello", "counter"} {
-		assert.Regexp(t, `(?m)^ *\d+ +`+task+` +Terminated +0 .* exit with code 0$`, out.Console)
+	hello, counter := machine.Object(t, "hello.tbf"), machine.Object(t, "counter.tbf")
+	for name, g := range map[string]machine.Guest{
+		"kvm":     {Image: "two.elf", Memory: 1280 << 10},
+		"minimal": {Image: "test/minimal/minimal.elf", Modules: [][]byte{hello, counter}, Memory: 640 << 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := machine.Boot(t, g)
+			ended(t, out, abi.ExitOK)
+			assert.Contains(t, out.Console, fmt.Sprintf(", %d KiB of memory\n", g.Memory>>10))
+			for _, task := range []string{"hello", "counter"} {
+				assert.Regexp(t, `(?m)^ *\d+ +`+task+` +Terminated +0 .* exit with code 0$`, out.Console)
+			}
+		})
 	}
 }
 
@@ -49,7 +57,7 @@ func TestTooLittleMemory(t *testing.T) {
 	const refused = "kapsel: cannot boot: "
 	missing := "the boot information has no usable RAM behind the kernel\n"
 	out := machine.Boot(t, machine.Guest{Image: "two.elf", Memory: memory})
-	for out.Exit.Status == abi.ExitBadBoot && memory < 1<<20 {
+	for out.Exit.Status == abi.ExitBadBoot && memory < 2<<20 {
 		ended(t, out, abi.ExitBadBoot)
 		require.Equal(t, refused+missing, out.Console, "%d KiB", memory>>10)
 		missing = "not enough memory for the kernel's page tables\n"
