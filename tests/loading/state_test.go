@@ -203,10 +203,7 @@ func TestPauseResumeKill(t *testing.T) {
 // TestSaveAndRestore: a task is saved, both run on, and it is taken back: it writes what it wrote behind the save, and the other one does not notice. An
 // alarm is armed, a write under way, memory lent in both directions, upcalls queued, as the instants have it. Memory is as it was.
 func TestSaveAndRestore(t *testing.T) {
-	times := 64
-	if machine.InRig() && !machine.Nightly() {
-		times = 8 // each with some hundred interrupts, of which the rig's processor delivers one in a while twice
-	}
+	const times = 64
 	idle := machine.Object(t, "hello.tbf")
 	console := run(t, func(m *running) {
 		figure := func() {
