@@ -26,7 +26,8 @@
 //  3. Init of each capsule, the lines and clocks before their users: grants and deferred
 //     calls are made here; Kernel.AddDriver for each that tasks may call;
 //  4. Kernel.Load with all places that hold task objects;
-//  5. Kernel.Run, which returns when no task can run again, or Kernel.RunForever;
+//  5. Kernel.Run, which returns when no task can run again, Kernel.RunForever, or
+//     Kernel.RunTelling, where somebody wants to know when there is nothing to do;
 //  6. Drain of what still holds text, Kernel.PrintTasks, Kernel.ExitStatus.
 //
 // Its Platform hands each interrupt line to the driver of the device behind it. Text that the
