@@ -54,7 +54,7 @@ func main() {
 			die(done.lives)
 		}
 	}
-	task.Print("stress: " + task.Decimal(done.made) + " calls in " + task.Decimal(done.lives) + " lives, " +
+	say("stress: " + task.Decimal(done.made) + " calls in " + task.Decimal(done.lives) + " lives, " +
 		task.Decimal(done.succeeded) + " succeeded, " + task.Decimal(done.ran) + " upcalls\n")
 	task.Exit(0)
 }
@@ -106,9 +106,21 @@ func die(way uint64) {
 
 // fail says what is wrong and ends the task for good.
 func fail(what string, got, want uint64) {
-	task.Print("stress: WRONG: " + what + ": " + task.Hex(got) + ", want " + task.Hex(want) + ", after " + task.Decimal(done.made) + " calls, " +
+	say("stress: WRONG: " + what + ": " + task.Hex(got) + ", want " + task.Hex(want) + ", after " + task.Decimal(done.made) + " calls, " +
 		task.Decimal(done.ran) + " upcalls\n")
 	task.Exit(1)
+}
+
+// say prints a text when the console is idle: a random command may still have it write. It returns when the text is sent.
+func say(text string) {
+	const write = 1 // command and read-only allow number
+	task.AllowReadOnly(abi.DriverConsole, write, append(reserve[:0], text...))
+	for task.Command(abi.DriverConsole, write, uint32(len(text)), 0).Err() == abi.BUSY {
+		task.Sleep(1)
+	}
+	for task.Command(abi.DriverConsole, write, 0, 0).Err() == abi.BUSY {
+		task.Sleep(1)
+	}
 }
 
 func pointer(addr uint64) unsafe.Pointer { return unsafe.Add(unsafe.Pointer(nil), uintptr(addr)) }
