@@ -80,8 +80,13 @@ func choose(ctx context.Context, a accelerator) (accelerator, string, error) {
 // openImage reads an image; where there is none, it says that scripts/build makes the file.
 func openImage(ctx context.Context, path, file string) (*image.Image, error) {
 	img, err := image.Open(ctx, path)
+	return img, wanting(err, file)
+}
+
+// wanting adds to an error that there is no file what makes it.
+func wanting(err error, file string) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: scripts/build makes build/%s", err, file)
+		return fmt.Errorf("%w: scripts/build makes build/%s", err, file)
 	}
-	return img, err
+	return err
 }

@@ -88,7 +88,8 @@ const helpText = `kapsel boots Kapsel images in a virtual machine.
 
 usage:
   kapsel run [flags] IMAGE [TASK...]       boot IMAGE; further tasks ride along: .tbf files,
-                                           and .tab files with an object for x86
+                                           and .tab files with an object for x86. Without an
+                                           image the kernel beside kapsel is booted (bare.elf)
   kapsel run [flags] --linux VMLINUZ       boot a stock Linux in the same machine, to test its
                                            devices, and to compare system calls
   kapsel run [flags] --from DIR            go on with the machine of a snapshot
