@@ -47,7 +47,7 @@ func (a accelerator) fits(c vmm.Config) error {
 	if a == accelQEMU {
 		door = image.PVH
 	}
-	return c.Image.Fits(door, low, image.Params{Cmdline: c.Cmdline, Modules: c.Modules})
+	return c.Image.Fits(door, low, image.Params{Cmdline: c.Cmdline, Modules: c.GuestModules()})
 }
 
 // probe says why this host cannot run the kernel under KVM; nil if it can.

@@ -139,7 +139,11 @@ func (o *runOptions) config(ctx context.Context, std stdio) (vmm.Config, error) 
 	c := vmm.Config{
 		Memory:  uint64(o.memory),
 		Cmdline: o.cmdline,
-		Log:     func(string, ...any) {},
+
+		Arguments:   o.args,
+		Environment: o.env,
+
+		Log: func(string, ...any) {},
 
 		Devices:     o.devices,
 		Breakpoints: o.breaks,
