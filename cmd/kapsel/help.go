@@ -162,6 +162,9 @@ flags of run, anywhere on the line:
   --screen FILE           a text screen: FILE has its rows, or is a terminal that shows them
   --control unix:PATH     make a unix socket, for the user alone, by which kapsel load and
                           its like reach the machine, which then stays up without tasks
+  --ask                   at the first SIGTERM tasks that want to be told are asked to end, and the
+                          machine ends when they have; without such a task, and at the second,
+                          it ends at once, as at any without --ask
   --gpio[=WORD,...]       a virtio GPIO device: 4 LEDs, 4 buttons and 8 pins, whose changes are
                           lines on standard error, as "gpio: led 0 on". KVM alone has it
                           json=FILE     the changes are JSON, in FILE; - is standard error
