@@ -54,6 +54,7 @@ type deferredCalls struct {
 	_       notComparable
 	pending uint64
 	count   int
+	running int // whose client was called last
 	clients [maxDeferred]deferredClient
 }
 
@@ -66,8 +67,9 @@ type deferredClient struct {
 // run calls the clients that wait, in the order of their registration, each once, but those that fail meanwhile.
 func (d *deferredCalls) run() {
 	for waiting := d.pending; waiting != 0; waiting &= (waiting - 1) & d.pending {
-		i := bits.TrailingZeros64(waiting)
+		i := bits.TrailingZeros64(waiting) & (maxDeferred - 1)
 		d.pending &^= 1 << i
+		d.running = i
 		d.clients[i].client.HandleDeferredCall()
 	}
 }

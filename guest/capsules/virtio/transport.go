@@ -23,6 +23,9 @@ type Place struct {
 // Driver drives a device of one kind by a Transport. It is called from interrupts, deferred calls and alarms alone, never
 // from within a call of its own; but Broken comes from within the calls that set the device up, too.
 type Driver interface {
+	// AlarmFired, of the device's alarm, is the transport's: the driver hands it on, so that a failure in it is the driver's and not that of
+	// the alarms.
+	hil.AlarmClient
 	// Used hands back a chain that the device of the queue has done, with all its buffers, and says how many bytes the
 	// device wrote: no more than it may.
 	Used(q *Queue, head uint16, written uint32)
@@ -69,7 +72,7 @@ func (t *Transport) Init(k *kernel.Kernel, place Place, name string, driver Driv
 	t.place, t.name, t.driver = place, name, driver
 	t.deferred.Register(k, t)
 	if place.Alarm != nil {
-		place.Alarm.SetAlarmClient(t)
+		place.Alarm.SetAlarmClient(driver)
 	}
 }
 
@@ -212,7 +215,7 @@ func (t *Transport) serveConfig() {
 	t.driver.ConfigChanged()
 }
 
-// HandleDeferredCall implements kernel.DeferredClient.
+// HandleDeferredCall implements kernel.DeferredClient. The kernel knows whose it is: the component's that was being wired at Init.
 func (t *Transport) HandleDeferredCall() {
 	q := t.atOnce
 	t.atOnce = nil

@@ -107,6 +107,9 @@ func (d *Disk) configure() abi.ErrorCode {
 // HandleInterrupt serves the device's interrupt.
 func (d *Disk) HandleInterrupt() { d.transport.HandleInterrupt() }
 
+// AlarmFired implements virtio.Driver.
+func (d *Disk) AlarmFired() { d.transport.AlarmFired() }
+
 // SetBlockClient implements hil.BlockDevice.
 func (d *Disk) SetBlockClient(client hil.BlockClient) { d.client = client }
 

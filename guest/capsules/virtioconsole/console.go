@@ -90,6 +90,9 @@ func (c *Console) Init(k *kernel.Kernel, place virtio.Place, line StandBy) abi.E
 // HandleInterrupt serves the device's interrupt.
 func (c *Console) HandleInterrupt() { c.transport.HandleInterrupt() }
 
+// AlarmFired implements virtio.Driver.
+func (c *Console) AlarmFired() { c.transport.AlarmFired() }
+
 // SetTransmitClient implements hil.Transmitter.
 func (c *Console) SetTransmitClient(client hil.TransmitClient) {
 	c.transmitClient = client

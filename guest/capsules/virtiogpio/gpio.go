@@ -136,6 +136,9 @@ func (g *GPIO) configure() abi.ErrorCode {
 // HandleInterrupt serves the device's interrupt.
 func (g *GPIO) HandleInterrupt() { g.transport.HandleInterrupt() }
 
+// AlarmFired implements virtio.Driver.
+func (g *GPIO) AlarmFired() { g.transport.AlarmFired() }
+
 // LEDs are the pins with LEDs: none before it is settled, as of the other groups.
 func (g *GPIO) LEDs() *Group { return &g.groups[leds] }
 

@@ -128,6 +128,9 @@ func (n *Network) readLink() abi.ErrorCode {
 // HandleInterrupt serves the device's interrupt.
 func (n *Network) HandleInterrupt() { n.transport.HandleInterrupt() }
 
+// AlarmFired implements virtio.Driver.
+func (n *Network) AlarmFired() { n.transport.AlarmFired() }
+
 // SetEthernetClient implements hil.Ethernet.
 func (n *Network) SetEthernetClient(client hil.EthernetClient) { n.client = client }
 

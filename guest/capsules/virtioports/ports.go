@@ -149,6 +149,9 @@ func (p *Ports) Named(name string) *Port {
 // HandleInterrupt serves the device's interrupt.
 func (p *Ports) HandleInterrupt() { p.transport.HandleInterrupt() }
 
+// AlarmFired implements virtio.Driver.
+func (p *Ports) AlarmFired() { p.transport.AlarmFired() }
+
 // HandleDeferredCall gives clients what came before they asked for it.
 func (p *Ports) HandleDeferredCall() {
 	for i := range p.ports[:p.wired] {

@@ -45,6 +45,9 @@ func (r *RNG) Init(k *kernel.Kernel, place virtio.Place) abi.ErrorCode {
 // HandleInterrupt serves the device's interrupt.
 func (r *RNG) HandleInterrupt() { r.transport.HandleInterrupt() }
 
+// AlarmFired implements virtio.Driver.
+func (r *RNG) AlarmFired() { r.transport.AlarmFired() }
+
 // SetEntropyClient implements hil.Entropy.
 func (r *RNG) SetEntropyClient(client hil.EntropyClient) { r.client = client }
 
