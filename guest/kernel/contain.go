@@ -107,7 +107,7 @@ func (t *Trace) Add(pc uint64, pkg, typ, function string, c *Components) int {
 	t.count++
 	t.pcs[n], t.origins[n], t.commands[n] = pc, c.Origin(pkg, typ), len(typ) > 1 && function == "Command"
 	if n > 0 && t.origins[n-1] == OfShared && t.origins[n] == OfKernel && typ == ".(*deferredCalls)." {
-		t.origins[n-1] = c.ofDeferred(c.kernel.deferred.running)
+		t.origins[n-1] = c.ofDeferred(int(c.kernel.deferred.running))
 	}
 	return n
 }

@@ -53,8 +53,8 @@ type notComparable [0]func()
 type deferredCalls struct {
 	_       notComparable
 	pending uint64
-	count   int
-	running int // whose client was called last
+	count   uint32
+	running uint32 // which of the clients was called last
 	clients [maxDeferred]deferredClient
 }
 
@@ -69,7 +69,7 @@ func (d *deferredCalls) run() {
 	for waiting := d.pending; waiting != 0; waiting &= (waiting - 1) & d.pending {
 		i := bits.TrailingZeros64(waiting) & (maxDeferred - 1)
 		d.pending &^= 1 << i
-		d.running = i
+		d.running = uint32(i)
 		d.clients[i].client.HandleDeferredCall()
 	}
 }

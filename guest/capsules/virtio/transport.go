@@ -23,9 +23,6 @@ type Place struct {
 // Driver drives a device of one kind by a Transport. It is called from interrupts, deferred calls and alarms alone, never
 // from within a call of its own; but Broken comes from within the calls that set the device up, too.
 type Driver interface {
-	// AlarmFired, of the device's alarm, is the transport's: the driver hands it on, so that a failure in it is the driver's and not that of
-	// the alarms.
-	hil.AlarmClient
 	// Used hands back a chain that the device of the queue has done, with all its buffers, and says how many bytes the
 	// device wrote: no more than it may.
 	Used(q *Queue, head uint16, written uint32)
@@ -67,12 +64,13 @@ const (
 	maxServed     = 16   // chains of a queue for an interrupt or a deferred call
 )
 
-// Init ties the transport to a device that the board found, and to its driver. name says of what kind it is.
-func (t *Transport) Init(k *kernel.Kernel, place Place, name string, driver Driver) {
+// Init ties the transport to a device that the board found, and to its driver. name says of what kind it is. alarmed is the driver, too: it hands
+// the device's alarm on to the transport's AlarmFired, so that what fails there is the driver, and not the alarms.
+func (t *Transport) Init(k *kernel.Kernel, place Place, name string, driver Driver, alarmed hil.AlarmClient) {
 	t.place, t.name, t.driver = place, name, driver
 	t.deferred.Register(k, t)
 	if place.Alarm != nil {
-		place.Alarm.SetAlarmClient(driver)
+		place.Alarm.SetAlarmClient(alarmed)
 	}
 }
 

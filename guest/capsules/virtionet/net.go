@@ -58,7 +58,7 @@ func (n *Network) Init(k *kernel.Kernel, place virtio.Place, frames []Frame, slo
 	}
 	n.deferred.Register(k, n)
 	t := &n.transport
-	t.Init(k, place, "network device", n)
+	t.Init(k, place, "network device", n, n)
 	n.output = place.Memory.Buffer(bufferSize)
 	for i := range frames {
 		frames[i].buffer = place.Memory.Buffer(bufferSize)
@@ -128,7 +128,7 @@ func (n *Network) readLink() abi.ErrorCode {
 // HandleInterrupt serves the device's interrupt.
 func (n *Network) HandleInterrupt() { n.transport.HandleInterrupt() }
 
-// AlarmFired implements virtio.Driver.
+// AlarmFired implements hil.AlarmClient.
 func (n *Network) AlarmFired() { n.transport.AlarmFired() }
 
 // SetEthernetClient implements hil.Ethernet.
