@@ -165,7 +165,7 @@ func callCommand(args []string, std stdio) (int, error) {
 	if err != nil {
 		return statusUsage, usageError{err}
 	}
-	return untilTold(0, std, func(ctx context.Context, _ context.CancelCauseFunc) (int, error) {
+	return untilTold(0, nil, std, func(ctx context.Context, _ context.CancelCauseFunc) (int, error) {
 		reply, err := o.call(ctx, std)
 		if err != nil {
 			return callStatus(err), plainly(err)
@@ -229,7 +229,7 @@ func snapshotCommand(args []string, std stdio) (int, error) {
 	if err != nil {
 		return statusUsage, usageError{err}
 	}
-	return untilTold(0, std, func(ctx context.Context, _ context.CancelCauseFunc) (int, error) {
+	return untilTold(0, nil, std, func(ctx context.Context, _ context.CancelCauseFunc) (int, error) {
 		m, err := o.prepare(ctx, std, nil)
 		if err == nil {
 			_, err = o.callOnce(ctx, std, m, func(s *sandbox.Sandbox) error { return o.save(ctx, s) })

@@ -117,7 +117,8 @@ usage:
   kapsel bench [flags] [IMAGE]             measure an image built for it (default bench.elf
                                            beside kapsel), in Go benchmark format
   kapsel bench --compare OLD NEW           compare two files of results, of either form
-  kapsel oci [flags] VERB [flags] [ID]     be an OCI runtime with runc's command line, as kapsel-oci, too
+  kapsel oci [flags] VERB [flags] [ID]     be an OCI runtime for podman, containerd and others: runc's
+                                           command line; the name kapsel-oci does the same
   kapsel disk format [flags] FILE          make FILE an empty storage, which tasks keep data on
   kapsel disk show FILE                    tell what is on a storage: regions, owners, damage
   kapsel doctor [--accel NAME]             say what this host can do, and what to do about it
@@ -146,10 +147,14 @@ flags of run, anywhere on the line:
                           from which nothing is reached but what words allow:
                           allow=HOST:PORTS      as example.com:443, 10.0.0.0/8:*, *:*
                           forward=tcp:8080:80   port 8080 of 127.0.0.1 leads to the guest's 80;
-                                                or udp:5353:53
+                                                or udp:5353:53, or of another address, as
+                                                tcp:0.0.0.0:8080:80, tcp:[::]:8080:80
   --net tap=NAME          one at a TAP interface of the host
+  --net link=NAME[,dns=ADDRESS]
+                          one that is an interface of the host, as a container's eth0: the guest
+                          gets its addresses, and the host nothing of what comes by it
   --net unix=PATH         one at a unix datagram socket, as another kapsel's
-                          further words of each: mac=52:54:00:12:34:56, pcap=FILE
+                          further words: pcap=FILE, and but for link mac=52:54:00:12:34:56
   --rng                   a virtio entropy device, which gives the guest the host's random bytes
   --console uart|virtio   virtio: a virtio console device beside the UART, which takes less
                           to print much (default uart)
@@ -163,6 +168,9 @@ flags of run, anywhere on the line:
   --screen FILE           a text screen: FILE has its rows, or is a terminal that shows them
   --control unix:PATH     make a unix socket, for the user alone, by which kapsel load and
                           its like reach the machine, which then stays up without tasks
+  --ask                   at the first SIGTERM tasks that want to be told are asked to end, and the
+                          machine ends when they have; without such a task, and at the second,
+                          it ends at once, as at any without --ask
   --gpio[=WORD,...]       a virtio GPIO device: 4 LEDs, 4 buttons and 8 pins, whose changes are
                           lines on standard error, as "gpio: led 0 on". KVM alone has it
                           json=FILE     the changes are JSON, in FILE; - is standard error
@@ -239,6 +247,24 @@ flags of bench:
   --timeout TIME          end a boot after TIME (default 10m)
   -v                      say what is going on, on standard error
 
+verbs of oci, with their flags: docs/oci.md has what is done with which property of config.json
+  create ID               make a container of a bundle, whose process waits for start:
+                          --bundle DIR (default .), --pid-file FILE, --console-socket PATH
+  start ID                run it
+  run ID                  create and start it, wait for its end, and delete it, with create's flags and
+                          --detach: do not wait, --keep: do not delete it
+  state ID                print what it is, as JSON
+  kill ID [SIGNAL]        send it a signal (default TERM); --all: all processes of its cgroup
+  delete ID               remove one that is stopped; --force: any, and what is left of one
+  list                    list the containers; --format table|json, --quiet
+  features                print what the runtime can do, as JSON
+flags of oci, in front of the verb:
+  --root DIR              where the containers' state is (default /run/kapsel)
+  --log FILE              append warnings and errors to FILE, with --debug steps, too
+  --log-format text|json  its format (default text)
+  --systemd-cgroup        cgroupsPath is SLICE:PREFIX:NAME
+  --version               say which release this is, and which version of the specification
+
 flags of disk format, whose sizes are bytes, or with K, M or G:
   --size SIZE             the storage's size, and so the file's (default: the file's, or 64M
                           for one that is new)
@@ -289,6 +315,8 @@ exit status of load, of unload, of tasks, of pause, of resume, of kill, of save 
   cannot be used; 125 if the machine cannot be reached
 exit status of bench:
   0, or 1 if a path does not stand as in the golden file; 2, 124, 125 and 128+n as of run
+exit status of oci:
+  0, or 1 if the verb fails; of run the container's; of a container that is runc's what runc says
 exit status of disk:
   0, or 1 if show finds damage by which data is lost; 2 if the command line or FILE cannot be
   used: it is in use, no storage, or holds what format does not overwrite

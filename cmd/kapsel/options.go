@@ -31,6 +31,7 @@ type runOptions struct {
 	devices devices
 	net     network.Flag
 	ports   namedPorts
+	ask     *asker // nil: nobody is asked to end
 	gpio    gpioOptions
 	confine confineFlag
 	verbose bool
@@ -74,6 +75,7 @@ func parseRun(args []string) (*runOptions, error) {
 	f.Var(fileFlag{&o.ports, abi.PortScreen, confine.Options{Files: true}, connectScreen}, "screen", "")
 	f.Var(buzzerFlag{&o.ports}, "buzzer", "")
 	f.Var(controlFlag{&o.ports}, "control", "")
+	f.Var(askFlag{&o.ports, &o.ask}, "ask", "")
 	f.Var(gpioFlag{&o.gpio, &o.devices}, "gpio", "")
 	f.Var(&o.confine, "confine", "")
 	f.BoolVar(&o.verbose, "v", false, "")

@@ -43,14 +43,19 @@ func runCommand(args []string, std stdio) (int, error) {
 	if err != nil {
 		return statusUsage, usageError{err}
 	}
-	return untilTold(o.timeout, std, func(ctx context.Context, leave context.CancelCauseFunc) (int, error) { return o.run(ctx, leave, std) })
+	return untilTold(o.timeout, o.ask, std, func(ctx context.Context, leave context.CancelCauseFunc) (int, error) { return o.run(ctx, leave, std) })
 }
 
-// untilTold does what a command does, whose context ends with a signal, when its time is over, unless that is 0, or by leave. It returns the status.
-func untilTold(timeout time.Duration, std stdio, do func(ctx context.Context, leave context.CancelCauseFunc) (int, error)) (int, error) {
+// untilTold does what a command does, whose context ends with a signal, unless that is one for which ask takes over, when its time is over, unless that is 0, or by
+// leave. It returns the status.
+func untilTold(timeout time.Duration, ask *asker, std stdio, do func(ctx context.Context, leave context.CancelCauseFunc) (int, error)) (int, error) {
 	ctx, leave := context.WithCancelCause(context.Background())
 	defer leave(nil)
-	stop := leaveOnSignals(leave)
+	stop := leaveOnSignals(func(cause error) {
+		if !ask.takes(cause, leave) {
+			leave(cause)
+		}
+	})
 	defer stop()
 	if timeout > 0 {
 		var cancel context.CancelFunc

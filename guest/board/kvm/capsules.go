@@ -257,11 +257,13 @@ func wireProcessInfo(can capability.Set) bool {
 func wireEnvironment(can capability.Set) bool {
 	b := &system
 	arguments, variables, given := abi.FindEnvironment(b.machine.ModuleTasks())
-	var port hil.Port
-	if made("virtioports") {
-		port = b.devices.ports.driver.Named(abi.PortEnd)
-	} else if !given {
+	ported := b.devices.window(idPorts) >= 0 && made("virtioports")
+	if !given && !ported {
 		return false
+	}
+	var port hil.Port
+	if ported {
+		port = b.devices.ports.driver.Named(abi.PortEnd)
 	}
 	b.environment.Init(&b.kernel, b, arguments, variables, port, can.MemoryAllocation)
 	b.kernel.AddDriver(abi.DriverEnvironment, &b.environment)
