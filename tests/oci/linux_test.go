@@ -93,7 +93,7 @@ var cgroupMusts = []must{
 		id := r.name()
 		var places []string
 		for range 2 {
-			b := r.sleeper().with(func(s *specs.Spec) { s.Linux.CgroupsPath = id + "/relative" })
+			b := r.sleeper().with(func(s *specs.Spec) { s.Linux.CgroupsPath = id + "-relative" })
 			c := r.create(b)
 			places = append(places, read(t, "/proc/"+text(c.pid)+"/cgroup"))
 			c.stop()

@@ -107,6 +107,10 @@ func start(t *testing.T) *runtime {
 		}
 		reap(t)
 		assert.Empty(t, r.left(), "is left behind")
+		for _, pid := range descendants(os.Getpid()) { // it is not the next test's fault
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		reap(t)
 	})
 	return r
 }

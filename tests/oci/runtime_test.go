@@ -219,7 +219,7 @@ var operationMusts = []must{
 	}},
 	{"create with an ID that is none", func(t *testing.T, r *runtime) {
 		b := r.sleeper()
-		for _, id := range []string{".", "..", "../out", "a/b", "/a", "a b", "a\nb", "-a", strings.Repeat("a", 5000)} {
+		for _, id := range []string{".", "..", "../out", "a/b", "/a", "a b", "a\nb", strings.Repeat("a", 5000)} {
 			b.write("none")
 			before := look(r.dir)
 			r.fails(append(creation("--", b), id)...)
@@ -337,7 +337,7 @@ var operationMusts = []must{
 			}
 		})
 		id := r.name()
-		beside := makeGroup(t, "/"+id+"/beside")
+		beside := makeGroup(t, group(id)+"-beside")
 		before := namespacesOf(text(pid))
 		b.write(id)
 		r.succeeds(creation(id, b)...)
