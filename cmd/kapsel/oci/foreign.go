@@ -57,42 +57,42 @@ func (r *call) waitRunc() (int, error) {
 
 // createForeign has runc create a container, and marks it as runc's, so that later verbs go there.
 func (r *call) createForeign(id string) (int, error) {
-	l, err := r.mark(id)
+	l, marked, err := r.mark(id)
 	if err != nil {
 		return statusFailed, err
 	}
 	defer l.Close()
 	status, err := r.waitRunc()
-	if err != nil || status != statusDone {
+	if marked && (err != nil || status != statusDone) {
 		err = errors.Join(err, os.RemoveAll(r.dirOf(id)))
 	}
 	return status, err
 }
 
-// mark marks a container as runc's, and locks it. Whether there is one already that is marked, is runc's to say: perhaps it is the mark alone.
-func (r *call) mark(id string) (*lock, error) {
+// mark locks a container of runc's, and marks it as such, if it is not yet: then perhaps the mark is all that there is of it, which is runc's to say.
+func (r *call) mark(id string) (l *lock, marked bool, err error) {
 	if r.isForeign(id) {
-		return r.lock(id)
+		l, err = r.lock(id)
+		return l, false, err
 	}
-	l, err := r.reserve(id)
-	if err != nil {
-		return nil, err
+	if l, err = r.reserve(id); err != nil {
+		return nil, false, err
 	}
 	if err := os.WriteFile(filepath.Join(r.dirOf(id), foreignMark), nil, 0o600); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(r.dirOf(id)), l.Close())
+		return nil, false, errors.Join(err, os.RemoveAll(r.dirOf(id)), l.Close())
 	}
-	return l, nil
+	return l, true, nil
 }
 
 // runForeign has runc run a container, which it deletes unless that is kept. Others may have to do with it meanwhile.
 func (r *call) runForeign(id string, kept bool) (int, error) {
-	l, err := r.mark(id)
+	l, marked, err := r.mark(id)
 	if err != nil {
 		return statusFailed, err
 	}
 	l.Close()
 	status, err := r.waitRunc()
-	if !kept {
+	if marked && !kept {
 		err = errors.Join(err, os.RemoveAll(r.dirOf(id)))
 	}
 	return status, err
