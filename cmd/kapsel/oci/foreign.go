@@ -57,17 +57,11 @@ func (r *call) waitRunc() (int, error) {
 
 // createForeign has runc create a container, and marks it as runc's, so that later verbs go there.
 func (r *call) createForeign(id string) (int, error) {
-	l, err := r.reserve(id)
-	if err != nil && r.isForeign(id) { // whether it is there is runc's to say: perhaps this is the mark alone
-		return r.waitRunc()
-	}
+	l, err := r.mark(id)
 	if err != nil {
 		return statusFailed, err
 	}
 	defer l.Close()
-	if err := os.WriteFile(filepath.Join(r.dirOf(id), foreignMark), nil, 0o600); err != nil {
-		return statusFailed, errors.Join(err, os.RemoveAll(r.dirOf(id)))
-	}
 	status, err := r.waitRunc()
 	if err != nil || status != statusDone {
 		err = errors.Join(err, os.RemoveAll(r.dirOf(id)))
@@ -75,11 +69,31 @@ func (r *call) createForeign(id string) (int, error) {
 	return status, err
 }
 
-// runForeign has runc run a container, which it deletes unless that is kept.
+// mark marks a container as runc's, and locks it. Whether there is one already that is marked, is runc's to say: perhaps it is the mark alone.
+func (r *call) mark(id string) (*lock, error) {
+	if r.isForeign(id) {
+		return r.lock(id)
+	}
+	l, err := r.reserve(id)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(r.dirOf(id), foreignMark), nil, 0o600); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(r.dirOf(id)), l.Close())
+	}
+	return l, nil
+}
+
+// runForeign has runc run a container, which it deletes unless that is kept. Others may have to do with it meanwhile.
 func (r *call) runForeign(id string, kept bool) (int, error) {
-	status, err := r.createForeign(id)
-	if err == nil && status == statusDone && !kept {
-		err = os.RemoveAll(r.dirOf(id))
+	l, err := r.mark(id)
+	if err != nil {
+		return statusFailed, err
+	}
+	l.Close()
+	status, err := r.waitRunc()
+	if !kept {
+		err = errors.Join(err, os.RemoveAll(r.dirOf(id)))
 	}
 	return status, err
 }
