@@ -301,7 +301,7 @@ func (r *call) killNow(id string) {
 	}
 }
 
-// destroy removes all that there is of a container whose lock the caller has: processes, cgroup, files, then runs the hooks poststop, and frees the ID. If
+// destroy removes all that there is of a container whose lock the caller has: processes, cgroup, files, which frees the ID, and then runs the hooks poststop. If
 // a step fails, the others are done, but the state stays, for the next attempt.
 func (r *call) destroy(c *container) error {
 	errs := []error{c.Process.end()}
@@ -311,10 +311,10 @@ func (r *call) destroy(c *container) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("remove container %q: %w", c.ID, err)
 	}
-	r.warnHooks("poststop", c.Hooks.Poststop, c.state(specs.StateStopped))
 	if err := os.RemoveAll(c.dir); err != nil {
 		return fmt.Errorf("remove container %q: %w", c.ID, err)
 	}
+	r.warnHooks("poststop", c.Hooks.Poststop, c.state(specs.StateStopped))
 	return nil
 }
 
