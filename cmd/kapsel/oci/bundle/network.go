@@ -76,7 +76,7 @@ func (b *Bundle) openNetwork() (n networkNamespace, err error) {
 	if err != nil {
 		return n, err
 	}
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return n, fmt.Errorf("%q: %w", path, withoutPath(err))
 	}
