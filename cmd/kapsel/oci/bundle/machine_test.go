@@ -179,7 +179,7 @@ func networks(path string) func(*specs.Spec) {
 // TestNetworkWords: what words of an image can ask for is the container's, not the host's.
 func TestNetworkWords(t *testing.T) {
 	none := func(*specs.Spec) {}
-	hosts := networks("/proc/self/ns/net")
+	hosts := networks("/proc/thread-self/ns/net")
 	for _, tt := range []struct {
 		name, words string
 		namespace   func(*specs.Spec)

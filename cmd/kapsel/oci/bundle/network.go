@@ -72,7 +72,7 @@ func (b *Bundle) openNetwork() (n networkNamespace, err error) {
 	if path == "" {
 		return networkNamespace{own: true}, nil
 	}
-	ours, err := os.Stat("/proc/self/ns/net")
+	ours, err := os.Stat("/proc/thread-self/ns/net") // the first thread, which /proc/self is, may have ended in another
 	if err != nil {
 		return n, err
 	}
