@@ -327,14 +327,13 @@ func (g *Group) kill(pid int) {
 // Remove removes the group, which its processes are to leave first, in every hierarchy, and what is below it. What is gone already is no error. The groups above it stay.
 func (g *Group) Remove() error {
 	return eventually(func() (bool, error) {
-		var errs []error
+		var first error
 		for _, d := range g.dirs {
-			if err := g.tree.remove(d.path); err != nil {
-				errs = append(errs, fmt.Errorf("removing cgroup %q: %w", d.path, err))
+			if err := g.tree.remove(d.path); err != nil && first == nil {
+				first = fmt.Errorf("removing cgroup %q: %w", d.path, err)
 			}
 		}
-		err := errors.Join(errs...)
-		return !errors.Is(err, unix.EBUSY), err
+		return !errors.Is(first, unix.EBUSY), first
 	})
 }
 
