@@ -44,6 +44,15 @@ func parseCapabilities(c *specs.LinuxCapabilities) (caps capabilities, unknown [
 	return capabilities{set(c.Bounding), set(c.Effective), set(c.Inheritable), set(c.Permitted), set(c.Ambient)}, unknown
 }
 
+// with are the sets with others in each, by name, so that the program that is executed has them whoever runs it.
+func (c capabilities) with(names []string) capabilities {
+	more, _ := parseCapabilities(&specs.LinuxCapabilities{Bounding: names})
+	for _, set := range []*uint64{&c.Bounding, &c.Effective, &c.Inheritable, &c.Permitted, &c.Ambient} {
+		*set |= more.Bounding
+	}
+	return c
+}
+
 // drop gives up what the container's process is not to have, on the calling thread, which executes kapsel run next: first the bounding set, for which it needs a privilege, then the user.
 func (s *settings) drop() error {
 	for n := range uint(64) {
