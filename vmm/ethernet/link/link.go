@@ -32,7 +32,7 @@ type Config struct {
 
 // A Link is an interface that is a guest's. It is an ethernet.Backend.
 type Link struct {
-	iface   *face
+	iface   *hostInterface
 	lease   dhcp.Lease
 	socket  *os.File // of packets
 	silence *os.File // keeps the host's stack from the interface while it is open
@@ -64,7 +64,7 @@ var serverMAC = ethernet.MAC{0x52, 0x55, 192, 0, 0, 8}
 // Open takes an interface for a guest, in the network namespace of the calling thread, with CAP_NET_RAW and CAP_NET_ADMIN there. No other machine can take it at the
 // same time. Errors say what to do.
 func Open(c Config) (*Link, error) {
-	f, err := readFace(c.Name)
+	f, err := readInterface(c.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func Open(c Config) (*Link, error) {
 }
 
 // openSocket opens a packet socket for what comes by an interface, with the host's word on checksums, segments and VLANs of each frame.
-func openSocket(f *face) (*os.File, error) {
+func openSocket(f *hostInterface) (*os.File, error) {
 	// Without a protocol it gets no frame, until it is bound.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if errors.Is(err, unix.EPERM) {

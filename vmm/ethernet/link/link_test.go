@@ -422,9 +422,9 @@ func TestReadsTheInterface(t *testing.T) {
 	container.IP(t, "route", "add", "blackhole", "198.51.100.0/24")
 	container.IP(t, "addr", "add", "10.99.0.5/16", "dev", linktest.Guest)
 	container.IP(t, "link", "set", linktest.Guest, "mtu", "1450")
-	var f *face
+	var f *hostInterface
 	var err error
-	container.Do(func() { f, err = readFace(linktest.Guest) })
+	container.Do(func() { f, err = readInterface(linktest.Guest) })
 	require.NoError(t, err)
 	assert.Equal(t, "10.88.0.5/24", f.address.String())
 	assert.Equal(t, linktest.HostAddress, f.router.String())
