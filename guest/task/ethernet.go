@@ -132,9 +132,20 @@ func (e *Ethernet) sent(status, _, _ uint32) {
 	}
 }
 
-// Wait waits until Next has a frame, the frame that is being sent is sent, or a time has come (Now). Upcalls run meanwhile.
-func (e *Ethernet) Wait(until uint64) {
+// Wait waits until Next has a frame, the frame that is being sent is sent, or a time has come (Now). Upcalls run meanwhile. If no alarm can be
+// set for the time, and not by a second attempt either, it does not wait, and returns why: the alarm's driver is gone.
+func (e *Ethernet) Wait(until uint64) error {
 	sending := e.sending
-	for len(e.unread) == 0 && e.came() == 0 && e.sending == sending && YieldUntil(until) {
+	var failed error
+	for len(e.unread) == 0 && e.came() == 0 && e.sending == sending {
+		err := yieldUntil(until)
+		if err != nil && failed != nil {
+			return err
+		}
+		if Now() >= until {
+			break
+		}
+		failed = err
 	}
+	return nil
 }

@@ -80,7 +80,9 @@ func (d *Service) read() {
 		}
 	}
 	if in.at == in.end && !in.waits && d.up() {
-		in.waits = d.port.Receive(in.buffer) == abi.OK
+		if in.waits = d.port.Receive(in.buffer) == abi.OK; !in.waits && d.port.State() == abi.OK {
+			d.hangUp("the port is open, and takes no buffer")
+		}
 	}
 }
 
@@ -105,7 +107,7 @@ func (d *Service) readHeader() {
 	case in.head[0] != abi.ServiceVersion || name > abi.ServiceName || in.size > abi.ServicePayload,
 		kind == abi.ServiceCall && name == 0, kind != abi.ServiceCall && name != 0,
 		kind != abi.ServiceCall && kind != abi.ServiceAnswer && in.size != 0:
-		d.hangUp()
+		d.hangUp("what the host sent is no frame")
 		return
 	case in.got < abi.ServiceHeader+name:
 		in.wanted = abi.ServiceHeader + name
@@ -124,7 +126,7 @@ func (d *Service) readHeader() {
 	case abi.ServiceAnswer:
 		d.answered()
 	default:
-		d.hangUp()
+		d.hangUp("what the host sent is no frame")
 		return
 	}
 	if in.size == 0 {
@@ -133,10 +135,13 @@ func (d *Service) readHeader() {
 }
 
 // hangUp ends the conversation, as where the next frame begins is not known.
-func (d *Service) hangUp() {
+func (d *Service) hangUp(why string) {
 	d.in.state, d.in.call = broken, 0
 	d.forget(true)
-	d.kernel.Messages().WriteString("kapsel: services: what the host sent is no frame: nothing more is heard until it opens the port anew\n")
+	w := d.kernel.Messages()
+	w.WriteString("kapsel: services: ")
+	w.WriteString(why)
+	w.WriteString(": nothing more is heard until the host opens the port anew\n")
 }
 
 // called opens a call of the host's, or refuses it.

@@ -711,6 +711,32 @@ func TestNoFrames(t *testing.T) {
 	}
 }
 
+// TestPortTakesNoBuffer: a port that is open and takes no buffer hears nothing, so tasks that wait for the host are told, and no other waits.
+func TestPortTakesNoBuffer(t *testing.T) {
+	m := newMachine(t)
+	var ends [][4]uint64
+	m.add("asks", func(k *kerneltest.Task) {
+		share(k)
+		askHost(k, "host", "")
+		ends = append(ends, k.WaitFor(driver, answerCame))
+		assert.Equal(t, failed(abi.OFF), askHost(k, "host", ""))
+		echo(k)
+	})
+	m.boot()
+	buffer := m.driver.in.buffer
+	m.port.AtOnce = func(string) { m.driver.in.buffer = nil } // behind the answer the next buffer is wild
+	m.send(string(called(1, "nobody", "").bytes()), 100)
+	m.port.AtOnce = nil
+	require.Len(t, ends, 1)
+	assert.Equal(t, uint64(abi.CANCEL), ends[0][0])
+	assert.Equal(t, 1, strings.Count(m.Log.String(), "kapsel: services: the port is open, and takes no buffer"), m.Log.String())
+	m.driver.in.buffer = buffer
+	m.port.Change(abi.OFF)
+	m.port.Change(abi.OK)
+	assert.Empty(t, m.hello())
+	assert.Equal(t, answerOf("<x>"), m.call("asks", "x"))
+}
+
 // TestHostDoesNotRead: while it reads nothing, nothing is read of it either, but as much as waits for an answer; nothing is lost.
 func TestHostDoesNotRead(t *testing.T) {
 	m := newMachine(t)

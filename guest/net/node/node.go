@@ -88,20 +88,21 @@ func Open(c Config) (*Node, error) {
 }
 
 // Wait sends what there is to send, and takes what has come; if nothing has, it waits for that, but not beyond a time. It may return
-// earlier.
-func (n *Node) Wait(until net.Time) {
+// earlier. An error says that it cannot wait: the machine has no alarm any more.
+func (n *Node) Wait(until net.Time) error {
 	n.Flush()
 	if at, ok := n.Deadline(); ok {
 		until = min(until, at)
 	}
-	n.ethernet.Wait(uint64(until))
+	err := n.ethernet.Wait(uint64(until))
 	for range frames {
 		frame, ok := n.ethernet.Next()
 		if !ok {
-			return
+			break
 		}
 		n.Input(frame, Now())
 	}
+	return err
 }
 
 // Sending reports whether a frame is being sent.

@@ -43,7 +43,7 @@ func main() {
 	start = node.Now()
 	line.Init(make([]byte, 64)) // the last that is allocated: a task's heap only grows
 	for {
-		machine.Wait(server.Deadline(node.Now()))
+		check(machine.Wait(server.Deadline(node.Now())))
 		tellAddress()
 		server.Serve(answer, node.Now())
 		for !server.Full() {

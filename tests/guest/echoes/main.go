@@ -44,7 +44,7 @@ func main() {
 	check(err)
 	task.Print("echoes: is up\n")
 	for {
-		machine.Wait(net.Time(task.Never))
+		check(machine.Wait(net.Time(task.Never)))
 		for n, from, ok, _ := socket.ReceiveFrom(datagram[:]); ok; n, from, ok, _ = socket.ReceiveFrom(datagram[:]) {
 			socket.SendTo(datagram[:n], from) // if there is no room it is lost
 		}

@@ -58,7 +58,7 @@ func fetch() {
 		case err != nil:
 			check(err)
 		default:
-			machine.Wait(net.Time(task.Never))
+			check(machine.Wait(net.Time(task.Never)))
 		}
 	}
 }
@@ -78,13 +78,13 @@ func dial() *net.Conn {
 		c, err := machine.Dial(net.Endpoint{Address: net.Address{10, 0, 0, 2}, Port: 80}, node.Now())
 		check(err)
 		for c.State() == tcp.SynSent || c.State() == tcp.SynReceived {
-			machine.Wait(net.Time(task.Never))
+			check(machine.Wait(net.Time(task.Never)))
 		}
 		if c.State() == tcp.Established || c.State() == tcp.CloseWait {
 			return c
 		}
 		c.Close()
-		machine.Wait(node.Now() + 100*net.Millisecond)
+		check(machine.Wait(node.Now() + 100*net.Millisecond))
 	}
 }
 

@@ -25,7 +25,7 @@ func main() {
 	for {
 		frame, ok := net.Next()
 		if !ok {
-			net.Wait(task.Never)
+			check("wait", net.Wait(task.Never))
 			continue
 		}
 		read++

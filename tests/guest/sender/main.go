@@ -58,7 +58,7 @@ func sendAll(net *task.Ethernet) (again uint64) {
 			check("send", net.Send(fill(next)))
 			next++
 		default:
-			net.Wait(deadline)
+			check("wait", net.Wait(deadline))
 		}
 	}
 	return again

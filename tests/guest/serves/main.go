@@ -30,7 +30,7 @@ func main() {
 	}
 	task.Print("serves: is up\n")
 	for {
-		machine.Wait(server.Deadline(node.Now()))
+		check(machine.Wait(server.Deadline(node.Now())))
 		for !server.Full() {
 			c := listener.Accept()
 			if c == nil {

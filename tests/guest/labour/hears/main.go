@@ -11,8 +11,8 @@ import (
 
 //kapsel:heap 65536
 
-// patience is how often is looked for an answer, also where no alarm tells when.
-const patience = 100
+// patience is how long an answer is waited for, in microseconds.
+const patience = 1_000_000
 
 // question is an ARP request (RFC 826) of 10.0.2.15 for 10.0.2.2, without the sender's hardware address, which it has at two places.
 var question = [42]byte{0: 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 12: 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 28: 10, 0, 2, 15, 38: 10, 0, 2, 2}
@@ -34,8 +34,10 @@ func main() {
 		if err := network.Flush(); err != nil {
 			return err
 		}
-		for range patience {
-			task.YieldUntil(task.Now() + 10_000)
+		for until := task.Now() + patience; task.Now() < until; {
+			if err := network.Wait(until); err != nil {
+				return err
+			}
 			for frame, ok := network.Next(); ok; frame, ok = network.Next() {
 				if answers(frame) {
 					return nil
