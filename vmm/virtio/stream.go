@@ -33,7 +33,7 @@ func (s *sender) send(q *Queue, offer func(p []byte) int) bool {
 type receiver struct{ room *Chain } // nil: none yet
 
 // receive gives the driver what the end has, by way of buffer, at most its length at once. It keeps the request for which there
-// is nothing.
+// is nothing, and looks for none before there is something.
 func (r *receiver) receive(q *Queue, buffer []byte, fetch func(p []byte) int) {
 	for {
 		if r.room == nil {
@@ -42,13 +42,16 @@ func (r *receiver) receive(q *Queue, buffer []byte, fetch func(p []byte) int) {
 				return
 			}
 		}
-		room := r.room.Writable()
-		n := fetch(buffer[:min(room, uint64(len(buffer)))])
-		if n == 0 && room > 0 { // one without room goes back as it came
+		p := buffer[:min(r.room.Writable(), uint64(len(buffer)))]
+		n := fetch(p)
+		if n == 0 && len(p) > 0 { // one without room goes back as it came
 			return
 		}
-		r.room.Write(buffer[:n])
+		r.room.Write(p[:n])
 		q.Use(r.room, uint32(n))
 		r.room = nil
+		if n < len(p) {
+			return // that was all: whoever has more wakes the queue, and until then the driver need not tell of the room that it gives
+		}
 	}
 }

@@ -15,7 +15,7 @@ type input struct {
 	waits   bool // for more
 	state   state
 
-	head   [abi.ServiceHeader + abi.ServiceName]byte // of a frame, with the name
+	head   [abi.ServiceHeader + abi.ServiceName]byte // of a frame that came in pieces, with the name
 	got    int                                       // of it
 	wanted int                                       // likewise, before it can be looked at
 	call   uint32                                    // whose payload comes; 0: nobody's
@@ -89,28 +89,37 @@ func (d *Service) read() {
 // owes reports whether the host is owed an answer that no call keeps.
 func (d *Service) owes() bool { return d.hello || d.refused }
 
-// readHeader reads what came of a header, and what it says once it is whole.
+// readHeader reads what came of a header, and does what it says once it is whole: as mostly at once, where it lies.
 func (d *Service) readHeader() {
 	in := &d.in
-	if in.got == 0 && in.end-in.at >= abi.ServiceHeader { // as mostly: the name is here, too
-		in.wanted = abi.ServiceHeader + min(int(in.buffer[in.at+3]), abi.ServiceName)
+	if b := in.buffer[in.at:in.end]; in.got == 0 && len(b) >= abi.ServiceHeader {
+		if size := abi.ServiceHeader + int(b[3]); size <= len(b) {
+			in.at += size
+			d.begun((*[abi.ServiceHeader]byte)(b), b[abi.ServiceHeader:size])
+			return
+		}
 	}
 	n := copy(in.head[in.got:in.wanted], in.buffer[in.at:in.end])
 	in.at += n
 	if in.got += n; in.got < in.wanted {
 		return
 	}
-	name := int(in.head[3])
-	in.size, in.came = word((*[4]byte)(in.head[8:])), 0
-	kind := in.head[1]
+	d.begun((*[abi.ServiceHeader]byte)(in.head[:]), in.head[abi.ServiceHeader:in.got])
+}
+
+// begun does what the header of a frame says, once the name behind it is there, too.
+func (d *Service) begun(head *[abi.ServiceHeader]byte, name []byte) {
+	in := &d.in
+	kind := head[1]
+	in.size, in.came = word((*[4]byte)(head[8:])), 0
 	switch {
-	case in.head[0] != abi.ServiceVersion || name > abi.ServiceName || in.size > abi.ServicePayload,
-		kind == abi.ServiceCall && name == 0, kind != abi.ServiceCall && name != 0,
+	case head[0] != abi.ServiceVersion || head[3] > abi.ServiceName || in.size > abi.ServicePayload,
+		(kind == abi.ServiceCall) != (head[3] != 0),
 		kind != abi.ServiceCall && kind != abi.ServiceAnswer && in.size != 0:
 		d.hangUp("what the host sent is no frame")
 		return
-	case in.got < abi.ServiceHeader+name:
-		in.wanted = abi.ServiceHeader + name
+	case len(name) < int(head[3]):
+		in.wanted = abi.ServiceHeader + int(head[3])
 		return
 	}
 	in.state = payload
@@ -122,9 +131,9 @@ func (d *Service) readHeader() {
 	case abi.ServiceSettle:
 		d.settle = true
 	case abi.ServiceCall:
-		d.called(in.head[abi.ServiceHeader:in.got])
+		d.called(head, name)
 	case abi.ServiceAnswer:
-		d.answered()
+		d.answered(head)
 	default:
 		d.hangUp("what the host sent is no frame")
 		return
@@ -145,9 +154,9 @@ func (d *Service) hangUp(why string) {
 }
 
 // called opens a call of the host's, or refuses it.
-func (d *Service) called(name []byte) {
+func (d *Service) called(head *[abi.ServiceHeader]byte, name []byte) {
 	id, e := d.named.Find(d.kernel, name)
-	number, takes := word((*[4]byte)(d.in.head[4:])), e == abi.OK && d.takes(id)
+	number, takes := word((*[4]byte)(head[4:])), e == abi.OK && d.takes(id)
 	switch {
 	case e != abi.OK:
 	case d.open == len(d.calls), !takes && (d.holding != 0 || d.in.size > abi.ServiceHeld):
@@ -159,7 +168,7 @@ func (d *Service) called(name []byte) {
 		return
 	}
 	c := d.begin(id, holding)
-	c.number, c.most = number, min(word((*[4]byte)(d.in.head[12:])), abi.ServicePayload)
+	c.number, c.most = number, min(word((*[4]byte)(head[12:])), abi.ServicePayload)
 	d.in.call = c.id
 	if takes {
 		c.stage = arriving
@@ -169,14 +178,14 @@ func (d *Service) called(name []byte) {
 }
 
 // answered finds the task's call that the host answers. One that is over, or not the task's latest, is passed over.
-func (d *Service) answered() {
-	for i := range d.calls[:d.open] {
+func (d *Service) answered(head *[abi.ServiceHeader]byte) {
+	for i := range d.open {
 		c := &d.calls[i]
-		if c.stage != asked || c.id != word((*[4]byte)(d.in.head[4:])) || c != d.latest(c.task) {
+		if c.stage != asked || c.id != word((*[4]byte)(head[4:])) || c != d.latest(c.task) {
 			continue
 		}
 		d.in.call = c.id
-		c.status = abi.ErrorCode(d.in.head[2])
+		c.status = abi.ErrorCode(head[2])
 		switch {
 		case c.status > abi.NOACK, c.status != abi.OK && d.in.size != 0:
 			c.status = abi.FAIL
@@ -246,7 +255,7 @@ func (d *Service) sendNext() bool {
 		d.refused = !d.transmit(abi.ServiceAnswer, d.status, d.refusal, 0, 0, 0)
 		return !d.refused
 	}
-	for i := range d.calls[:d.open] {
+	for i := range d.open {
 		if s := d.calls[i].stage; s == answering || s == asking {
 			return d.sendCall(i)
 		}

@@ -259,7 +259,7 @@ func (d *Service) begin(id kernel.TaskID, s stage) *call {
 
 // index is where a call is, or -1 if it is over.
 func (d *Service) index(id uint32) int {
-	for i := range d.calls[:d.open] {
+	for i := range d.open {
 		if d.calls[i].id == id {
 			return i
 		}
@@ -375,7 +375,7 @@ func (d *Service) finish(i int, e abi.ErrorCode, size uint32) {
 
 // asks reports whether a task waits for the host.
 func (d *Service) asks(id kernel.TaskID) bool {
-	for i := range d.calls[:d.open] {
+	for i := range d.open {
 		if c := &d.calls[i]; c.task == id && (c.stage == asking || c.stage == asked) {
 			return true
 		}

@@ -159,22 +159,25 @@ func (q *Queue) Add(chain []Element) (head uint16, e abi.ErrorCode) {
 			s = &q.slots[at]
 		}
 		c := &chain[i]
-		rest := uint64(0)
-		if i+1 < len(chain) {
-			rest = restNext | uint64(s.next)<<restNumber
-		}
-		if c.Writable {
-			rest |= restWrite
-		}
+		var address uint64
 		if e = abi.INVAL; c.Writable || !writable {
-			e = q.describe(at, s, c.Buffer, c.Length, rest)
+			address, e = c.Buffer.Lend(c.Length)
 		}
 		if e != abi.OK {
 			q.takeBack(chain[:i])
 			return 0, e
 		}
+		s.buffer = c.Buffer
+		rest := uint64(c.Length)
 		if writable = c.Writable; writable {
 			first.room += uint32(c.Length)
+			rest |= restWrite
+		}
+		if i+1 < len(chain) {
+			rest |= restNext | uint64(s.next)<<restNumber
+		}
+		if s.address != address || s.rest != rest {
+			q.describe(at, s, address, rest)
 		}
 	}
 	q.free = s.next
@@ -193,14 +196,19 @@ func (q *Queue) AddOne(buffer dma.Buffer, length int, writable bool) (head uint1
 	}
 	head = q.free
 	s := &q.slots[head]
-	room, rest := uint32(0), uint64(0)
-	if writable {
-		room, rest = uint32(length), restWrite
-	}
-	if e = q.describe(head, s, buffer, length, rest); e != abi.OK {
+	address, e := buffer.Lend(length)
+	if e != abi.OK {
 		return 0, e
 	}
-	s.room = room
+	rest := uint64(length)
+	s.buffer, s.room = buffer, 0
+	if writable {
+		s.room = uint32(length)
+		rest |= restWrite
+	}
+	if s.address != address || s.rest != rest {
+		q.describe(head, s, address, rest)
+	}
 	q.free = s.next
 	q.freeCount--
 	q.give(head, s)
@@ -220,20 +228,11 @@ func (q *Queue) give(head uint16, first *Slot) {
 	}
 }
 
-// describe lends a buffer, and makes it what descriptor at says, of which s is what the driver knows: mostly it says so since the last time. rest is the
-// descriptor's other half but for the length.
-func (q *Queue) describe(at uint16, s *Slot, buffer dma.Buffer, length int, rest uint64) abi.ErrorCode {
-	address, e := buffer.Lend(length)
-	if e != abi.OK {
-		return e
-	}
-	s.buffer = buffer
-	if rest |= uint64(length); s.address != address || s.rest != rest {
-		s.address, s.rest = address, rest
-		q.descriptors.Store64(int(at)*virtio.DescriptorSize, address)
-		q.descriptors.Store64(int(at)*virtio.DescriptorSize+8, rest)
-	}
-	return abi.OK
+// describe makes descriptor at, of which s is what the driver knows, say where a buffer is, and the rest of it. Mostly it says so since the last time.
+func (q *Queue) describe(at uint16, s *Slot, address, rest uint64) {
+	s.address, s.rest = address, rest
+	q.descriptors.Store64(int(at)*virtio.DescriptorSize, address)
+	q.descriptors.Store64(int(at)*virtio.DescriptorSize+8, rest)
 }
 
 // takeBack makes buffers the driver's that the device was never told of.
@@ -293,20 +292,19 @@ func (q *Queue) publish() {
 	old := q.published
 	q.published = q.added
 	q.available.Store16(virtio.RingIndex, q.added) // behind the stores that it tells of
-	if q.transport.state != ready {
+	t := q.transport
+	if t.state != ready {
 		return // Ready will tell
 	}
 	q.available.Fence() // the device's wish is not read before the index is there
-	wanted := false
-	if q.transport.Has(virtio.FeatureEventIndex) {
-		event := q.used.Load16(int(virtio.AvailableEvent(uint16(len(q.slots)))))
-		wanted = virtio.NeedsEvent(event, q.added, old)
-	} else {
-		wanted = q.used.Load16(virtio.RingFlags)&virtio.RingNoNotify == 0
+	if t.Has(virtio.FeatureEventIndex) {
+		if event := q.used.Load16(int(virtio.AvailableEvent(uint16(len(q.slots))))); !virtio.NeedsEvent(event, q.added, old) {
+			return
+		}
+	} else if q.used.Load16(virtio.RingFlags)&virtio.RingNoNotify != 0 {
+		return
 	}
-	if wanted {
-		regQueueNotify.Write(&q.transport.place.Registers, uint32(q.index))
-	}
+	regQueueNotify.Write(&t.place.Registers, uint32(q.index))
 }
 
 // lookAtOnce has a chain handed back that the device has used by now, or asks the device to interrupt for it.
@@ -327,6 +325,7 @@ func (q *Queue) lookAtOnce() {
 // in flight, and somebody waits for them. If it returns fewer, the device was asked to interrupt for the next, but behind the last one: for what is added from
 // then on Kick does that.
 func (q *Queue) serve() (served int) {
+	t := q.transport
 	for served < maxServed {
 		n := int(q.used.Load16(virtio.RingIndex) - q.seen)
 		if n == 0 {
@@ -339,12 +338,18 @@ func (q *Queue) serve() (served int) {
 			}
 		}
 		if n > q.inFlight {
-			q.transport.Break("its used index counts chains that it was not given")
+			t.Break("its used index counts chains that it was not given")
 			return served
 		}
 		for n = min(n, maxServed-served); n != 0; n-- {
 			last := q.inFlight == 1
-			if !q.handBack() {
+			head, written, problem := q.takeUsed()
+			if problem != "" {
+				t.Break(problem)
+				return served
+			}
+			t.driver.Used(q, head, written)
+			if t.state != ready {
 				return served
 			}
 			if served++; last {
@@ -363,18 +368,6 @@ func (q *Queue) ask() bool {
 	q.asked = q.seen
 	q.available.Store16(int(virtio.UsedEvent(uint16(len(q.slots)))), q.seen)
 	return true
-}
-
-// handBack hands the next chain that the device has used back, and reports whether the device works still.
-func (q *Queue) handBack() bool {
-	t := q.transport
-	head, written, problem := q.takeUsed()
-	if problem != "" {
-		t.Break(problem)
-		return false
-	}
-	t.driver.Used(q, head, written)
-	return t.state == ready
 }
 
 // takeUsed makes the buffers of the next chain that the device has used the driver's, and its descriptors free, or says what is wrong with what the

@@ -220,7 +220,7 @@ func (t *Transport) HandleDeferredCall() {
 	if q != nil && q.inFlight != 0 && t.state == ready {
 		q.serve() // alone: of others an interrupt tells
 	}
-	if t.left || q == nil {
+	if (t.left || q == nil) && t.state == ready {
 		t.left = false
 		t.serve()
 	}
@@ -230,12 +230,15 @@ func (t *Transport) HandleDeferredCall() {
 // there were any.
 func (t *Transport) serve() bool {
 	served := 0
-	for q := t.first; q != nil && t.state == ready; q = q.next {
+	for q := t.first; q != nil; q = q.next {
 		if q.inFlight == 0 || q.quiet {
 			continue // the device has nothing to say of it, or nobody waits for that
 		}
 		n := q.serve()
 		served += n
+		if t.state != ready {
+			break
+		}
 		if n == maxServed {
 			t.left = true
 			t.deferred.Set()

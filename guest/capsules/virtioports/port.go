@@ -125,13 +125,18 @@ func (p *Port) holds() bool {
 
 // take gives the client what came, if it waits for that.
 func (p *Port) take() {
-	if p.room == nil || !p.holds() {
-		return
+	if p.room != nil && p.holds() {
+		p.receive(p.line)
 	}
-	l := p.line
-	n := l.input.ReadAt(p.room[:min(len(p.room), l.end-l.at)], l.at)
+}
+
+// receive gives the client, which waits, what of the line's input nobody took.
+func (p *Port) receive(l *line) {
+	buf := p.room
+	n := l.input.ReadAt(buf[:min(len(buf), l.end-l.at)], l.at)
 	l.at += n
-	p.endReceive(n, abi.OK)
+	p.room = nil
+	p.client.Received(buf, n, abi.OK)
 }
 
 // endReceive hands the buffer of who receives back.
@@ -181,7 +186,7 @@ func (l *line) came(n int) {
 	case n == 0:
 		l.listen()
 	default:
-		l.port.take()
+		l.port.receive(l)
 	}
 }
 

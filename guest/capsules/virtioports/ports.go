@@ -172,7 +172,7 @@ func (p *Ports) Used(q *virtio.Queue, head uint16, written uint32) {
 		p.obey(p.scratch[:n])
 		p.say()
 	default:
-		l := &p.lines[(q.Number()-spec.ConsolePortQueues(1))/2]
+		l := &p.lines[uint(q.Number()-spec.ConsolePortQueues(1))/2]
 		if q == &l.receive {
 			l.came(int(written))
 		} else if l.port != nil {
