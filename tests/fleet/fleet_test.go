@@ -1,0 +1,220 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"kapsel/tools/ociimage"
+)
+
+// patience ends a command, or a wait, that does not end: far more than any takes, also when 20 emulated machines share a processor.
+const patience = 90 * time.Second
+
+// Images, as each engine knows them.
+const (
+	passenger = "localhost/passenger:1" // of Kapsel
+	httpd     = "localhost/httpd:1"     // of Kapsel, with a network
+	ordinary  = "localhost/plain:1"     // of Linux
+)
+
+// A container is what an engine is to run.
+type container struct {
+	name   string
+	image  string // empty: passenger
+	args   []string
+	env    []string
+	tty    bool
+	stdin  bool
+	memory int64   // bytes, 0 for no limit
+	cpus   float64 // 0 for no limit
+	port   int     // of the host's, forwarded to the guest's port 80 by way of port 8080; 0 for none
+}
+
+// words are all arguments of a container, the first being the image's entrypoint.
+func (c container) words() []string {
+	switch c.image {
+	case ordinary:
+		return append([]string{"/plain"}, c.args...)
+	case httpd:
+		return append([]string{"/httpd.tbf"}, c.args...)
+	}
+	return append([]string{"/passenger.tbf"}, c.args...)
+}
+
+// An engine runs containers. Its methods fail the test if the engine does.
+type engine interface {
+	// run runs a container to its end, and returns what it printed and its status.
+	run(t *testing.T, c container) (output string, status int)
+	// attach is run with input: what is to be written when the container has printed the words.
+	attach(t *testing.T, c container, words, input string) (output string, status int)
+	// start starts a container that runs by itself until remove.
+	start(t *testing.T, c container)
+	logs(t *testing.T, name string) string
+	// inspect tells whether a container runs, and the process of its machine.
+	inspect(t *testing.T, name string) (running bool, pid int)
+	// stop asks a container to end; kill ends it.
+	stop(t *testing.T, name string)
+	kill(t *testing.T, name string)
+	// wait waits for a container's end and returns its status.
+	wait(t *testing.T, name string) int
+	remove(t *testing.T, name string)
+}
+
+// engines are all there are, by name. Each is made when the first test asks for it.
+var engines = []struct {
+	name string
+	get  func(t *testing.T) engine
+}{{"podman", getPodman}, {"ctr", getCtr}, {"cri", getCRI}}
+
+// each runs a test with each engine.
+func each(t *testing.T, test func(t *testing.T, e engine)) {
+	for _, e := range engines {
+		t.Run(e.name, func(t *testing.T) { test(t, e.get(t)) })
+	}
+}
+
+// file is a file of the build folder.
+func file(t testing.TB, name string) string {
+	t.Helper()
+	dir := os.Getenv("KAPSEL_BUILD")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "build")
+	}
+	path, err := filepath.Abs(filepath.Join(dir, name))
+	require.NoError(t, err)
+	_, err = os.Stat(path)
+	require.NoError(t, err, "scripts/test builds it")
+	return path
+}
+
+// runtimePath is the runtime: the command by its other name.
+var runtimePath = sync.OnceValue(func() string { return filepath.Join(root(), "kapsel-oci") })
+
+// root is a folder for what engines keep, which ends with the namespaces.
+var root = sync.OnceValue(func() string {
+	const dir = "/run/fleet"
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		panic(err)
+	}
+	return dir
+})
+
+// setUp makes the images, and skips the test where no engine can run.
+func setUp(t *testing.T, commands ...string) {
+	t.Helper()
+	if os.Getenv(stage) == "" {
+		t.Skip("engines run as root alone")
+	}
+	for _, name := range commands {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skipf("%v: scripts/test installs it", err)
+		}
+	}
+	makeImages(t)
+}
+
+var made sync.Once
+
+// makeImages writes the images' archives, and the runtime's name.
+func makeImages(t *testing.T) {
+	t.Helper()
+	made.Do(func() {
+		if runtime := os.Getenv("KAPSEL_FLEET_RUNTIME"); runtime != "" {
+			require.NoError(t, os.Symlink(runtime, runtimePath()))
+		} else {
+			require.NoError(t, os.Symlink(file(t, "kapsel"), runtimePath()))
+		}
+		writeImage(t, taskImage(t, passenger, "passenger.tbf", nil))
+		writeImage(t, taskImage(t, httpd, "httpd.tbf", map[string]string{"net": "user,forward=tcp:0.0.0.0:8080:80", "rng": "true"}))
+		content, err := os.ReadFile(file(t, "plain"))
+		require.NoError(t, err)
+		writeImage(t, &ociimage.Image{Name: ordinary, Entrypoint: []string{"/plain"}, Files: []ociimage.File{{Path: "plain", Content: content, Program: true}}})
+	})
+}
+
+// taskImage is an image of a task of the build folder.
+func taskImage(t *testing.T, name, task string, words map[string]string) *ociimage.Image {
+	t.Helper()
+	content, err := os.ReadFile(file(t, task))
+	require.NoError(t, err)
+	m, err := ociimage.Kapsel(name, nil, []ociimage.File{{Path: task, Content: content, Program: os.Getenv("KAPSEL_FLEET_RUNTIME") != ""}}, words)
+	require.NoError(t, err)
+	return m
+}
+
+// archives are the images' archives.
+var archives []string
+
+// writeImage writes an image's archive.
+func writeImage(t *testing.T, m *ociimage.Image) {
+	t.Helper()
+	var b bytes.Buffer
+	require.NoError(t, m.Write(&b))
+	path := filepath.Join(root(), fmt.Sprintf("image%d.tar", len(archives)))
+	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o644))
+	archives = append(archives, path)
+}
+
+// A result is how a command ended.
+type result struct {
+	output string // standard output
+	errors string // standard error
+	status int
+}
+
+// command carries out a command, with an input, and fails the test if it takes too long.
+func command(t *testing.T, input string, name string, args ...string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience) // not the test's: cleaning up needs commands, too
+	defer cancel()
+	var out, err bytes.Buffer
+	c := exec.CommandContext(ctx, name, args...)
+	c.Stdin, c.Stdout, c.Stderr = strings.NewReader(input), &out, &err
+	c.WaitDelay = 5 * time.Second
+	failure := c.Run()
+	r := result{output: out.String(), errors: err.String(), status: c.ProcessState.ExitCode()}
+	var exit *exec.ExitError
+	if failure != nil && (ctx.Err() != nil || !errors.As(failure, &exit)) {
+		t.Fatalf("%s %s: %v after %v\n%s%s", name, strings.Join(args, " "), failure, patience, r.output, r.errors)
+	}
+	return r
+}
+
+// succeed is command, whose status is to be 0; it returns the standard output.
+func succeed(t *testing.T, input string, name string, args ...string) string {
+	t.Helper()
+	r := command(t, input, name, args...)
+	require.Zero(t, r.status, "%s %s:\n%s%s", name, strings.Join(args, " "), r.output, r.errors)
+	return r.output
+}
+
+// eventually waits until something holds.
+func eventually(t *testing.T, what func() string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what())
+		}
+	}
+}
+
+// printed waits until a container's log has the words.
+func printed(t *testing.T, e engine, name, words string) {
+	t.Helper()
+	log := ""
+	eventually(t, func() string { return fmt.Sprintf("%q in the log of %s:\n%s", words, name, log) }, func() bool {
+		log = e.logs(t, name)
+		return strings.Contains(log, words)
+	})
+}
