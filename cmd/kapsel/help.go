@@ -9,7 +9,7 @@ import (
 )
 
 // commands are the names of the commands.
-var commands = []string{"run", "call", "snapshot", "serve", "load", "unload", "tasks", "pause", "resume", "kill", "save", "restore", "bench", "disk", "doctor", "version", "help"}
+var commands = []string{"run", "call", "snapshot", "serve", "load", "unload", "tasks", "pause", "resume", "kill", "save", "restore", "bench", "oci", "disk", "doctor", "version", "help"}
 
 // helpFor returns what helpText says of a command, which is one of commands: how it is used, and
 // the sections that are about it.
@@ -114,6 +114,7 @@ usage:
   kapsel bench [flags] [IMAGE]             measure an image built for it (default bench.elf
                                            beside kapsel), in Go benchmark format
   kapsel bench --compare OLD NEW           compare two files of results, of either form
+  kapsel oci [flags] VERB [flags] [ID]     be an OCI runtime with runc's command line, as kapsel-oci, too
   kapsel disk format [flags] FILE          make FILE an empty storage, which tasks keep data on
   kapsel disk show FILE                    tell what is on a storage: regions, owners, damage
   kapsel doctor [--accel NAME]             say what this host can do, and what to do about it

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 
+	"kapsel/cmd/kapsel/oci"
 	"kapsel/files"
 	"kapsel/guest/abi"
 )
@@ -38,8 +40,15 @@ type stdio struct {
 }
 
 func main() {
-	os.Exit(command(os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
+	args := os.Args[1:]
+	if filepath.Base(os.Args[0]) == ociName {
+		args = append([]string{"oci"}, args...)
+	}
+	os.Exit(command(args, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 }
+
+// ociName is another name of the command, by which it is what "kapsel oci" is.
+const ociName = "kapsel-oci"
 
 // command runs the command with its arguments and returns its exit status.
 func command(args []string, std stdio) int {
@@ -65,6 +74,8 @@ func command(args []string, std stdio) int {
 		status, err = benchCommand(args, std)
 	case "load", "unload", "tasks", "pause", "resume", "kill", "save", "restore":
 		status, err = controlCommand(name, args, std)
+	case "oci":
+		status, err = oci.Main(args, oci.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 	case "disk":
 		status, err = diskCommand(args, std)
 	case "doctor":

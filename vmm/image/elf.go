@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"kapsel/guest/abi"
@@ -27,6 +28,9 @@ const (
 	noteXenEntry = 18
 	noteAlign    = 4
 )
+
+// maxNotes is the largest segment of notes that Is reads, in bytes.
+const maxNotes = 64 << 10
 
 // whatIsOne is for who gives another file for an image.
 const whatIsOne = "mkimage makes Kapsel images; a task goes behind the image"
@@ -59,6 +63,36 @@ func Parse(data []byte) (*Image, error) {
 		return nil, err
 	}
 	return img, nil
+}
+
+// Is reports whether a file has the note that makes it an image, whether or not it is a sound one of this version of the boot contract. It reads little more than the note.
+func Is(file io.ReaderAt) bool {
+	programs, err := readPrograms(file)
+	return err == nil && slices.ContainsFunc(programs, func(p elf.Prog64) bool {
+		if elf.ProgType(p.Type) != elf.PT_NOTE || p.Filesz > maxNotes || p.Off > MaxFileSize {
+			return false
+		}
+		notes := make([]byte, p.Filesz)
+		if _, err := file.ReadAt(notes, int64(p.Off)); err != nil {
+			return false
+		}
+		_, ok := findNoteIn(notes, noteName, abi.NoteBoot, 4)
+		return ok
+	})
+}
+
+// readPrograms reads the program headers of a file.
+func readPrograms(file io.ReaderAt) ([]elf.Prog64, error) {
+	header := make([]byte, headerSize)
+	if _, err := file.ReadAt(header, 0); err != nil {
+		return nil, err
+	}
+	h, err := parseHeader(header)
+	if err != nil {
+		return nil, err
+	}
+	programs := make([]elf.Prog64, h.Phnum)
+	return programs, binary.Read(io.NewSectionReader(file, int64(h.Phoff), int64(h.Phnum)*programHeaderSize), little, programs)
 }
 
 func parseHeader(data []byte) (elf.Header64, error) {

@@ -1,0 +1,195 @@
+package bundle
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"kapsel/guest/abi"
+	"kapsel/vmm/image"
+)
+
+// defaultKernel is the file beside the command that is the kernel of containers that name none.
+const defaultKernel = "bare.elf"
+
+// firstFile is the descriptor of a command's first file.
+const firstFile = 3
+
+// Command is a command line of "kapsel run".
+type Command struct {
+	Args   []string   // from "run" on
+	Files  []*os.File // open; become descriptors 3, 4, ... of the process, by which Args names them
+	Memory uint64     // the guest's, in bytes; 0 with a snapshot, which has its own
+	Notes  []string   // what of the configuration has no effect, for the log
+}
+
+// Close closes the files.
+func (c *Command) Close() {
+	for _, f := range c.Files {
+		f.Close()
+	}
+}
+
+// add takes a file over, and returns the name by which the process can open it.
+func (c *Command) add(f *os.File) string {
+	c.Files = append(c.Files, f)
+	return "/dev/fd/" + strconv.Itoa(firstFile+len(c.Files)-1)
+}
+
+// note adds a line for the log.
+func (c *Command) note(format string, args ...any) {
+	c.Notes = append(c.Notes, fmt.Sprintf(format, args...))
+}
+
+// Command makes the command line, for a bundle that is not foreign, and opens the files that it needs.
+func (b *Bundle) Command() (*Command, error) {
+	c := &Command{Args: []string{"run"}}
+	if err := b.complete(c); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// complete adds all that belongs behind "run".
+func (b *Bundle) complete(c *Command) error {
+	words, from, unknown, err := b.words()
+	if err != nil {
+		return err
+	}
+	for _, name := range unknown {
+		c.note("annotation %q means nothing: known are %s%s", name, prefix, strings.Join(known, ", "+prefix))
+	}
+	p, reason, err := b.program(words, from)
+	switch {
+	case err != nil:
+		return err
+	case reason != "":
+		return fmt.Errorf("nothing that Kapsel runs: %s", reason)
+	}
+	for _, add := range []func(*Command, program, map[string]string) error{b.addMemory, b.addCmdline, b.addDevices} {
+		if err := add(c, p, words); err != nil {
+			return err
+		}
+	}
+	b.addEnvironment(c)
+	if err := b.addProgram(c, p); err != nil {
+		return err
+	}
+	b.addArguments(c)
+	return nil
+}
+
+// addCmdline adds the kernel's command line.
+func (b *Bundle) addCmdline(c *Command, p program, words map[string]string) error {
+	cmdline := words[wordCmdline]
+	if p.host {
+		cmdline = strings.Join(b.Spec.VM.Kernel.Parameters, " ")
+	}
+	switch {
+	case cmdline == "":
+		return nil
+	case p.snapshot != "":
+		return fmt.Errorf("%s%s: a snapshot has its command line: want none", prefix, wordCmdline)
+	case len(cmdline) > abi.CmdlineMax || strings.IndexByte(cmdline, 0) >= 0:
+		return fmt.Errorf("the kernel's command line: want at most %d bytes and no NUL, found %d bytes", abi.CmdlineMax, len(cmdline))
+	}
+	c.Args = append(c.Args, "--cmdline="+cmdline)
+	return nil
+}
+
+// addDevices adds flags for devices.
+func (b *Bundle) addDevices(c *Command, _ program, words map[string]string) error {
+	switch rng := words[wordRNG]; rng {
+	case "", "false":
+	case "true":
+		c.Args = append(c.Args, "--rng")
+	default:
+		return fmt.Errorf("%s%s %.40q: want true or false", prefix, wordRNG, rng)
+	}
+	if err := b.addNetwork(c, words[wordNet]); err != nil {
+		return err
+	}
+	return b.addDisks(c)
+}
+
+// addEnvironment adds the process' environment.
+func (b *Bundle) addEnvironment(c *Command) {
+	if b.Spec.Process == nil {
+		return
+	}
+	for _, variable := range b.Spec.Process.Env {
+		if name, _, ok := strings.Cut(variable, "="); !ok || name == "" {
+			c.note("process.env %.100q is no NAME=VALUE", variable)
+			continue
+		}
+		c.Args = append(c.Args, "--env="+variable)
+	}
+}
+
+// addArguments adds the process' arguments behind the first, which stands for the program.
+func (b *Bundle) addArguments(c *Command) {
+	if b.Spec.Process != nil && len(b.Spec.Process.Args) > 1 {
+		c.Args = append(append(c.Args, "--"), b.Spec.Process.Args[1:]...)
+	}
+}
+
+// addProgram adds the snapshot, or the kernel and the tasks behind it.
+func (b *Bundle) addProgram(c *Command, p program) error {
+	if p.snapshot != "" {
+		dir, err := openWithin(b.Root, p.snapshot, true)
+		if err != nil {
+			return fmt.Errorf("%s: %s: %w", p.from, wordSnapshot, err)
+		}
+		c.Args = append(c.Args, "--from="+c.add(dir))
+		return nil
+	}
+	if err := b.addKernel(c, p); err != nil {
+		return err
+	}
+	for _, task := range p.tasks {
+		f, err := b.open(p, task)
+		if err != nil {
+			return fmt.Errorf("%s: task: %w", p.from, err)
+		}
+		c.Args = append(c.Args, c.add(f))
+		if !isTasks(f) {
+			return fmt.Errorf("%s: task %q: want a task in Tock Binary Format, or an archive of them (.tab)", p.from, task)
+		}
+	}
+	return nil
+}
+
+// addKernel adds the kernel, which may be the one beside the command.
+func (b *Bundle) addKernel(c *Command, p program) error {
+	if p.kernel == "" {
+		path, err := besideCommand(defaultKernel)
+		if err != nil {
+			return err
+		}
+		f, err := openHost(path)
+		if err != nil {
+			return fmt.Errorf("the kernel for tasks without one: %w: scripts/build makes it", err)
+		}
+		c.Args = append(c.Args, c.add(f))
+		return nil
+	}
+	f, err := b.open(p, p.kernel)
+	if err != nil {
+		return fmt.Errorf("%s: kernel: %w", p.from, err)
+	}
+	c.Args = append(c.Args, c.add(f))
+	if !image.Is(f) {
+		return fmt.Errorf("%s: kernel %q: want a Kapsel image, which mkimage makes; a task is named by %s", p.from, p.kernel, wordTasks)
+	}
+	return nil
+}
+
+// open opens a program's file.
+func (b *Bundle) open(p program, path string) (*os.File, error) {
+	if p.host {
+		return openHost(path)
+	}
+	return openWithin(b.Root, path, false)
+}

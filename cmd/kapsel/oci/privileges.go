@@ -1,0 +1,131 @@
+package oci
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// kvmDevice is what the monitor opens whoever runs it.
+const kvmDevice = "/dev/kvm"
+
+// capabilities are sets of capabilities(7), a bit for each.
+type capabilities struct{ Bounding, Effective, Inheritable, Permitted, Ambient uint64 }
+
+// capabilityNames are the capabilities by number (linux/capability.h), without CAP_.
+var capabilityNames = strings.Fields(`CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE
+	NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE
+	SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF
+	CHECKPOINT_RESTORE`)
+
+// parseCapabilities reads process.capabilities; none are none. Names that are unknown, and so could not be granted, are returned for a warning.
+func parseCapabilities(c *specs.LinuxCapabilities) (caps capabilities, unknown []string) {
+	if c == nil {
+		return caps, nil
+	}
+	set := func(names []string) (bits uint64) {
+		for _, name := range names {
+			short, prefixed := strings.CutPrefix(name, "CAP_")
+			n := slices.Index(capabilityNames, short)
+			if n < 0 || !prefixed {
+				unknown = append(unknown, name)
+				continue
+			}
+			bits |= 1 << n
+		}
+		return bits
+	}
+	return capabilities{set(c.Bounding), set(c.Effective), set(c.Inheritable), set(c.Permitted), set(c.Ambient)}, unknown
+}
+
+// drop gives up what the container's process is not to have, on the calling thread, which executes kapsel run next: first the bounding set, for which it needs a privilege, then the user.
+func (s *settings) drop() error {
+	for n := range uint(64) {
+		if s.Capabilities.Bounding&(1<<n) != 0 {
+			continue
+		}
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(n), 0, 0, 0); errors.Is(err, unix.EINVAL) {
+			break // the kernel has no more
+		} else if err != nil {
+			return fmt.Errorf("process.capabilities: drop CAP_%s: %w", capabilityNames[min(n, uint(len(capabilityNames)-1))], err)
+		}
+	}
+	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("process.capabilities: %w", err)
+	}
+	if err := s.setUser(); err != nil {
+		return err
+	}
+	if err := s.Capabilities.set(); err != nil {
+		return fmt.Errorf("process.capabilities: %w: want effective, inheritable and ambient within permitted, and that within bounding", err)
+	}
+	if s.NoNewPrivileges {
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("process.noNewPrivileges: %w", err)
+		}
+	}
+	return nil
+}
+
+// setUser makes the process the user's. It stays in the group of /dev/kvm, if that is what opens it; in a user namespace Start has seen to that.
+func (s *settings) setUser() error {
+	if s.User.Umask != nil {
+		syscall.Umask(int(*s.User.Umask))
+	}
+	if !s.NewUsers {
+		groups := kvmGroups()
+		for _, g := range s.User.AdditionalGids {
+			groups = append(groups, int(g))
+		}
+		if err := syscall.Setgroups(groups); err != nil {
+			return fmt.Errorf("process.user: setgroups: %w", err)
+		}
+	}
+	if err := syscall.Setgid(int(s.User.GID)); err != nil {
+		return fmt.Errorf("process.user.gid %d: %w", s.User.GID, err)
+	}
+	if err := syscall.Setuid(int(s.User.UID)); err != nil {
+		return fmt.Errorf("process.user.uid %d: %w", s.User.UID, err)
+	}
+	return nil
+}
+
+// kvmGroups is the group that may use /dev/kvm, as the host knows it, if not everybody may.
+func kvmGroups() []int {
+	info, err := os.Stat(kvmDevice)
+	if err != nil || info.Mode()&os.ModeDevice == 0 || info.Mode()&0o006 == 0o006 || info.Mode()&0o060 != 0o060 {
+		return nil
+	}
+	return []int{int(info.Sys().(*syscall.Stat_t).Gid)}
+}
+
+// set gives the calling thread the sets.
+func (c capabilities) set() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	for i := range data {
+		shift := 32 * i
+		data[i] = unix.CapUserData{Effective: uint32(c.Effective >> shift), Permitted: uint32(c.Permitted >> shift), Inheritable: uint32(c.Inheritable >> shift)}
+	}
+	if err := unix.Capset(&header, &data[0]); err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return err
+	}
+	for n := range uint(64) {
+		if c.Ambient&(1<<n) == 0 {
+			continue
+		}
+		if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(n), 0, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}

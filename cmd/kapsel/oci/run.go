@@ -1,0 +1,70 @@
+package oci
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"kapsel/cmd/kapsel/oci/bundle"
+)
+
+// runVerb is "kapsel oci run ID": create and start, and unless the container is detached, wait for its end and delete it. The status is the container's then.
+func (r *call) runVerb(args []string) (int, error) {
+	var o createOptions
+	var detach, keep, noSubreaper bool
+	id, err := o.parse("run", args, func(f *flag.FlagSet) {
+		f.BoolVar(&detach, "detach", false, "")
+		f.BoolVar(&detach, "d", false, "")
+		f.BoolVar(&keep, "keep", false, "")
+		f.BoolVar(&noSubreaper, "no-subreaper", false, "") // the container's process is a child of this one
+	})
+	if err != nil {
+		return statusFailed, err
+	}
+	b, err := bundle.Read(o.bundle)
+	if err != nil {
+		return statusFailed, err
+	}
+	foreign, reason, err := b.Foreign()
+	if err != nil {
+		return statusFailed, err
+	}
+	if foreign {
+		r.log.say("container %q is runc's: %s", id, reason)
+		return r.runForeign(id, detach || keep)
+	}
+	p, err := r.create(id, b, o)
+	if err != nil {
+		return statusFailed, err
+	}
+	if err := r.start(id); err != nil {
+		return statusFailed, errors.Join(err, r.delete(id, true))
+	}
+	if detach {
+		return statusDone, nil
+	}
+	status, err := p.wait()
+	if !keep {
+		err = errors.Join(err, r.delete(id, true))
+	}
+	return status, err
+}
+
+// wait waits for the end of a process that is a child of this one, and returns its status as a shell has it.
+func (p process) wait() (int, error) {
+	for {
+		var s unix.WaitStatus
+		_, err := unix.Wait4(p.PID, &s, 0, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return statusFailed, fmt.Errorf("process %d: %w", p.PID, err)
+		case s.Signaled():
+			return statusSignal + int(s.Signal()), nil
+		default:
+			return s.ExitStatus(), nil
+		}
+	}
+}
