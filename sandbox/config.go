@@ -46,6 +46,8 @@ type Config struct {
 	Image *image.Image
 	// Tasks are further tasks, objects in Tock Binary Format.
 	Tasks [][]byte
+	// Arguments and Environment are strings for the tasks, as of vmm.Config. A machine that is reset, or of a snapshot, has those of the one that was saved.
+	Arguments, Environment []string
 	// Services are what tasks can call.
 	Services Services
 

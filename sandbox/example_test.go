@@ -16,7 +16,7 @@ import (
 
 func Example() {
 	ctx := context.Background()
-	img, err := image.Open(ctx, "build/test/bare.elf")
+	img, err := image.Open(ctx, "build/bare.elf")
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -155,6 +155,10 @@ func (s *Sandbox) machineConfig() vmm.Config {
 		Modules: c.Tasks,
 		Memory:  c.Memory,
 		Cmdline: c.Cmdline,
+
+		Arguments:   c.Arguments,
+		Environment: c.Environment,
+
 		Devices: append([]vmm.Device{vmm.Ports{{Name: abi.PortService, End: s.link}}}, c.Devices...),
 		InStep:  true,
 

@@ -41,7 +41,7 @@ func (s *Sandbox) Snapshot() (*Snapshot, error) {
 		return nil, fmt.Errorf("sandbox: a snapshot: %w", err)
 	}
 	config := s.config
-	config.Image, config.Tasks = nil, nil // they are in its memory
+	config.Image, config.Tasks, config.Arguments, config.Environment = nil, nil, nil, nil // they are in its memory
 	return &Snapshot{taken, config, s.host}, nil
 }
 
@@ -109,7 +109,7 @@ func (n *Snapshot) Save(dir string) error {
 }
 
 // Load reads a snapshot that Save has written. c is for the sandboxes that start from it: services, devices as those of the sandbox that it was taken of,
-// output and limits; it has no Image and no Tasks.
+// output and limits; it has no Image and no Tasks, nor Arguments and Environment.
 func Load(dir string, c Config) (*Snapshot, error) {
 	if _, err := forStart(c); err != nil { // before the memory is read
 		return nil, err
@@ -133,8 +133,12 @@ func From(loaded *snapshot.Snapshot, c Config) (*Snapshot, error) {
 // forStart is c for sandboxes that start from a snapshot.
 func forStart(c Config) (Config, error) {
 	c, err := c.withDefaults()
-	if err == nil && (c.Image != nil || c.Tasks != nil) {
+	switch {
+	case err != nil:
+	case c.Image != nil || c.Tasks != nil:
 		err = errors.New("an image or tasks for a snapshot, which has its own: leave Config.Image and Tasks nil")
+	case c.Arguments != nil || c.Environment != nil:
+		err = errors.New("arguments or an environment for a snapshot, which has its own: leave Config.Arguments and Environment nil")
 	}
 	if err != nil {
 		return c, fmt.Errorf("sandbox: %w", err)

@@ -40,6 +40,9 @@ type Config struct {
 	// Modules are handed to the guest behind the image, each padded to a page: further
 	// tasks in Tock Binary Format. The monitor does not look into them.
 	Modules [][]byte
+	// Arguments and Environment are strings for the tasks (package kapsel/guest/task: Args, Environ), those of Environment of the form NAME=VALUE;
+	// CheckEnvironment has the limits.
+	Arguments, Environment []string
 	// Memory is the guest's RAM in bytes, a multiple of abi.PageSize and at most
 	// MaxMemory; 0 means DefaultMemory, or DefaultLinuxMemory.
 	Memory uint64
@@ -156,10 +159,12 @@ func (c *Config) checkGuest() error {
 		return errors.New("an initial file system is for Linux: set Config.Linux")
 	case c.Linux != nil && len(c.Modules) > 0:
 		return errors.New("modules for Linux: they are tasks for an image")
+	case c.Linux != nil && len(c.Arguments)+len(c.Environment) > 0:
+		return errors.New("arguments or an environment for Linux: they are for tasks; Linux has its command line")
 	case c.Linux != nil && c.Watchdog != 0:
 		return errors.New("a watchdog for Linux, which has no heartbeat")
 	}
-	return nil
+	return CheckEnvironment(c.Arguments, c.Environment)
 }
 
 // CheckBreakpoints says in words why Config.Breakpoints cannot be the addresses; nil if

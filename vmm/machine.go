@@ -191,7 +191,7 @@ func (m *Machine) place() (entry, error) {
 	e, err := m.config.Image.Place(m.memory.low, image.Params{
 		RAMHigh: uint64(len(m.memory.high)),
 		Cmdline: DeviceWords(len(m.config.Devices)) + m.config.Cmdline,
-		Modules: m.config.Modules,
+		Modules: m.config.GuestModules(),
 		TSCHz:   m.tscHz(),
 		LAPICHz: lapicHz,
 	})

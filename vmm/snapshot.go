@@ -238,13 +238,13 @@ func (m *Machine) renew() {
 }
 
 // Fork makes a machine that is as the one of which s was taken, ready to run, and shares with s the memory that it does not write. c has what is outside of it: its devices are to
-// be of the same kinds in the same order, of the same size where they have one. What it says of the guest (Image, Modules, Cmdline, Memory) is
-// not looked at. If ctx ends meanwhile the error is its cause; it is a ProcessorError for a snapshot of another processor. Close the machine after use.
+// be of the same kinds in the same order, of the same size where they have one. What it says of the guest (Image, Modules, Arguments, Environment, Cmdline, Memory) is
+// not looked at: the fork's tasks have the arguments and the environment of that machine. If ctx ends meanwhile the error is its cause; it is a ProcessorError for a snapshot of another processor. Close the machine after use.
 func Fork(ctx context.Context, s *snapshot.Snapshot, c Config, t Time) (*Machine, error) {
 	if c.Linux != nil {
 		return nil, errLinux
 	}
-	c.Image, c.Modules, c.Cmdline, c.Memory = nil, nil, "", s.State.Guest.Memory
+	c.Image, c.Modules, c.Arguments, c.Environment, c.Cmdline, c.Memory = nil, nil, nil, nil, "", s.State.Guest.Memory
 	c, err := c.complete()
 	if err != nil {
 		return nil, err

@@ -47,7 +47,7 @@ func (a accelerator) fits(c vmm.Config) error {
 	if a == accelQEMU {
 		door = image.PVH
 	}
-	return c.Image.Fits(door, low, image.Params{Cmdline: c.Cmdline, Modules: c.Modules})
+	return c.Image.Fits(door, low, image.Params{Cmdline: c.Cmdline, Modules: c.GuestModules()})
 }
 
 // probe says why this host cannot run the kernel under KVM; nil if it can.
@@ -80,8 +80,13 @@ func choose(ctx context.Context, a accelerator) (accelerator, string, error) {
 // openImage reads an image; where there is none, it says that scripts/build makes the file.
 func openImage(ctx context.Context, path, file string) (*image.Image, error) {
 	img, err := image.Open(ctx, path)
+	return img, wanting(err, file)
+}
+
+// wanting adds to an error that there is no file what makes it.
+func wanting(err error, file string) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: scripts/build makes build/%s", err, file)
+		return fmt.Errorf("%w: scripts/build makes build/%s", err, file)
 	}
-	return img, err
+	return err
 }

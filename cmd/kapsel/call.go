@@ -58,7 +58,7 @@ func parseSandbox(command string, args []string) (*sandboxOptions, error) {
 		f.Var(&o.confine, "confine", "")
 		f.Var(&o.clock, "clock", "")
 	}
-	files, err := parseMixed(f, args)
+	files, err := o.parseTasks(f, args)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (o *sandboxOptions) prepare(ctx context.Context, std stdio, made func(vmm.C
 		return nil, usageError{fmt.Errorf("--from %s: %w", o.from, err)}
 	}
 	config := sandbox.Config{
-		Image: c.Image, Tasks: c.Modules, Memory: c.Memory, Cmdline: c.Cmdline, Devices: c.Devices, Clock: vmm.Time(o.clock), Log: c.Log,
+		Image: c.Image, Tasks: c.Modules, Arguments: c.Arguments, Environment: c.Environment, Memory: c.Memory, Cmdline: c.Cmdline, Devices: c.Devices, Clock: vmm.Time(o.clock), Log: c.Log,
 		StartTime: max(sandbox.DefaultStartTime, o.timeout), CallTime: o.timeout, OutputLimit: int(o.output), Payload: int(o.payload),
 	}
 	if made != nil {
@@ -165,7 +165,7 @@ func callCommand(args []string, std stdio) (int, error) {
 	if err != nil {
 		return statusUsage, usageError{err}
 	}
-	return untilTold(0, std, func(ctx context.Context, _ context.CancelCauseFunc) (int, error) {
+	return untilTold(0, nil, std, func(ctx context.Context, _ context.CancelCauseFunc) (int, error) {
 		reply, err := o.call(ctx, std)
 		if err != nil {
 			return callStatus(err), plainly(err)
@@ -229,7 +229,7 @@ func snapshotCommand(args []string, std stdio) (int, error) {
 	if err != nil {
 		return statusUsage, usageError{err}
 	}
-	return untilTold(0, std, func(ctx context.Context, _ context.CancelCauseFunc) (int, error) {
+	return untilTold(0, nil, std, func(ctx context.Context, _ context.CancelCauseFunc) (int, error) {
 		m, err := o.prepare(ctx, std, nil)
 		if err == nil {
 			_, err = o.callOnce(ctx, std, m, func(s *sandbox.Sandbox) error { return o.save(ctx, s) })

@@ -53,10 +53,12 @@ func (o *runOptions) forSnapshot(f *flag.FlagSet, files []string) error {
 		return errors.New(`--from "": want the directory of a snapshot, which kapsel snapshot makes`)
 	case len(files) > 0:
 		return fmt.Errorf("--from goes on with the image and the tasks of the snapshot: %q would be another", files[0])
+	case len(o.args) > 0:
+		return fmt.Errorf("--from goes on with the arguments of the snapshot: %q would be another", o.args[0])
 	case o.accel == accelQEMU:
 		return errors.New("--from needs KVM, and --accel qemu forbids it")
 	}
-	for _, name := range []string{"mem", "cmdline", "linux", "initrd"} {
+	for _, name := range []string{"mem", "cmdline", "env", "linux", "initrd"} {
 		if given[name] {
 			return fmt.Errorf("--%s is for a machine that boots: --from goes on with what the snapshot has", name)
 		}

@@ -87,8 +87,11 @@ func noCommand(name string) error {
 const helpText = `kapsel boots Kapsel images in a virtual machine.
 
 usage:
-  kapsel run [flags] IMAGE [TASK...]       boot IMAGE; further tasks ride along: .tbf files,
-                                           and .tab files with an object for x86
+  kapsel run [flags] IMAGE [TASK...] [-- ARG...]
+                                           boot IMAGE; further tasks ride along: .tbf files,
+                                           and .tab files with an object for x86. Without an
+                                           image the kernel beside kapsel is booted (bare.elf);
+                                           tasks can read the ARGs
   kapsel run [flags] --linux VMLINUZ       boot a stock Linux in the same machine, to test its
                                            devices, and to compare system calls
   kapsel run [flags] --from DIR            go on with the machine of a snapshot
@@ -133,6 +136,8 @@ flags of run, anywhere on the line:
   --cmdline TEXT          the kernel's command line: boot-ticks, console, no-dump, fault=...,
                           scheduler=..., credentials=..., identity=..., management=...,
                           capsules=..., mitigations=... (see README.md)
+  --env NAME=VALUE        a variable that tasks can read. May be repeated; with the ARGs behind --
+                          they have at most 64K, and a machine from a snapshot has that one's
   --disk FILE[,ro]        a virtio block device: a raw image, or a block device of the host;
                           ro: the guest cannot write to it, and others may read it, too.
                           May be repeated; tasks keep data on the first, if kapsel disk
@@ -158,6 +163,9 @@ flags of run, anywhere on the line:
   --screen FILE           a text screen: FILE has its rows, or is a terminal that shows them
   --control unix:PATH     make a unix socket, for the user alone, by which kapsel load and
                           its like reach the machine, which then stays up without tasks
+  --ask                   at the first SIGTERM tasks that want to be told are asked to end, and the
+                          machine ends when they have; without such a task, and at the second,
+                          it ends at once, as at any without --ask
   --gpio[=WORD,...]       a virtio GPIO device: 4 LEDs, 4 buttons and 8 pins, whose changes are
                           lines on standard error, as "gpio: led 0 on". KVM alone has it
                           json=FILE     the changes are JSON, in FILE; - is standard error
@@ -189,6 +197,8 @@ flags of call, of snapshot and of serve, which need KVM; sizes are bytes, or wit
   --from DIR              in the place of IMAGE and tasks: what kapsel snapshot has saved in DIR
   --mem SIZE              a machine's memory (default 64M)
   --cmdline TEXT          the kernel's command line
+  --env NAME=VALUE, -- ARG...
+                          as of run
   --rng                   a virtio entropy device. Without, tasks have no random numbers
   --timeout TIME          a call may take TIME (default 10s)
   --payload SIZE          a request and an answer may have SIZE (default 64K, at most 1M)

@@ -21,6 +21,8 @@ import (
 type runOptions struct {
 	image   string
 	tasks   []string
+	args    []string // of tasks, as is env
+	env     []string
 	accel   accelerator
 	memory  byteSize
 	timeout time.Duration // 0: none
@@ -29,6 +31,7 @@ type runOptions struct {
 	devices devices
 	net     network.Flag
 	ports   namedPorts
+	ask     *asker // nil: nobody is asked to end
 	gpio    gpioOptions
 	confine confineFlag
 	verbose bool
@@ -52,7 +55,7 @@ const defaultWatchdog = 10 * time.Second
 const leastWatchdog = 100 * time.Millisecond
 
 // parseRun reads the arguments of "kapsel run": flags and files in any order; all that
-// follows "--" is files.
+// follows "--" is the tasks'.
 func parseRun(args []string) (*runOptions, error) {
 	o := &runOptions{accel: accelAuto, memory: vmm.DefaultMemory}
 	f := newFlags("run")
@@ -72,6 +75,7 @@ func parseRun(args []string) (*runOptions, error) {
 	f.Var(fileFlag{&o.ports, abi.PortScreen, confine.Options{Files: true}, connectScreen}, "screen", "")
 	f.Var(buzzerFlag{&o.ports}, "buzzer", "")
 	f.Var(controlFlag{&o.ports}, "control", "")
+	f.Var(askFlag{&o.ports, &o.ask}, "ask", "")
 	f.Var(gpioFlag{&o.gpio, &o.devices}, "gpio", "")
 	f.Var(&o.confine, "confine", "")
 	f.BoolVar(&o.verbose, "v", false, "")
@@ -79,7 +83,7 @@ func parseRun(args []string) (*runOptions, error) {
 	f.StringVar(&o.initrd, "initrd", "", "")
 	f.StringVar(&o.from, "from", "", "")
 	f.Var(&o.clock, "clock", "")
-	files, err := parseMixed(f, args)
+	files, err := o.parseTasks(f, args)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +95,7 @@ func parseRun(args []string) (*runOptions, error) {
 	}
 	switch {
 	case len(files) == 0 && o.linux == "" && o.from == "":
-		return nil, errors.New("no image given: kapsel run [flags] IMAGE [TASK...]")
+		return nil, errors.New("no image given: kapsel run [flags] IMAGE [TASK...] [-- ARG...]")
 	case o.timeout < 0:
 		return nil, fmt.Errorf("--timeout %s: want a positive time, as 30s", o.timeout)
 	case o.watchdog != 0 && o.watchdog < leastWatchdog:
@@ -138,6 +142,8 @@ func (o *runOptions) forLinux(f *flag.FlagSet, files []string) error {
 		return errors.New(`--linux "": want the file of a Linux kernel, as /boot/vmlinuz`)
 	case given["initrd"] && o.initrd == "":
 		return errors.New(`--initrd "": want the file of an initial file system`)
+	case len(o.args) > 0 || given["env"]:
+		return errors.New("arguments and --env are for tasks: Linux has --cmdline")
 	case len(files) > 0:
 		return fmt.Errorf("--linux boots a Linux kernel alone: %q would be an image or a task", files[0])
 	case given["watchdog"]:
@@ -183,21 +189,39 @@ func newFlags(name string) *flag.FlagSet { return flag.NewFlagSet(name, flag.Con
 // parseMixed parses flags that may stand before, between and behind the other arguments,
 // which it returns. It reads what FlagSet.Parse does, but says what is wrong in our words.
 func parseMixed(f *flag.FlagSet, args []string) (others []string, err error) {
+	others, behind, err := parseSplit(f, args)
+	return append(others, behind...), err
+}
+
+// parseSplit is parseMixed that returns what stands behind "--" by itself.
+func parseSplit(f *flag.FlagSet, args []string) (others, behind []string, err error) {
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
 		switch {
 		case arg == "--":
-			return append(others, args...), nil
+			return others, args, nil
 		case len(arg) < 2 || arg[0] != '-':
 			others = append(others, arg)
 		default:
 			if args, err = parseFlag(f, arg, args); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 	}
-	return others, nil
+	return others, nil, nil
+}
+
+// parseTasks parses the flags of a command that boots tasks, and what they have: --env, and behind "--" their arguments. It returns the files.
+func (o *runOptions) parseTasks(f *flag.FlagSet, args []string) (files []string, err error) {
+	f.Func("env", "", func(variable string) error {
+		o.env = append(o.env, variable)
+		return vmm.CheckEnvironment(nil, o.env)
+	})
+	if files, o.args, err = parseSplit(f, args); err != nil {
+		return nil, err
+	}
+	return files, vmm.CheckEnvironment(o.args, o.env)
 }
 
 // parseFlag sets the flag in arg, whose value may be the next argument, and returns the

@@ -43,14 +43,19 @@ func runCommand(args []string, std stdio) (int, error) {
 	if err != nil {
 		return statusUsage, usageError{err}
 	}
-	return untilTold(o.timeout, std, func(ctx context.Context, leave context.CancelCauseFunc) (int, error) { return o.run(ctx, leave, std) })
+	return untilTold(o.timeout, o.ask, std, func(ctx context.Context, leave context.CancelCauseFunc) (int, error) { return o.run(ctx, leave, std) })
 }
 
-// untilTold does what a command does, whose context ends with a signal, when its time is over, unless that is 0, or by leave. It returns the status.
-func untilTold(timeout time.Duration, std stdio, do func(ctx context.Context, leave context.CancelCauseFunc) (int, error)) (int, error) {
+// untilTold does what a command does, whose context ends with a signal, unless that is one for which ask takes over, when its time is over, unless that is 0, or by
+// leave. It returns the status.
+func untilTold(timeout time.Duration, ask *asker, std stdio, do func(ctx context.Context, leave context.CancelCauseFunc) (int, error)) (int, error) {
 	ctx, leave := context.WithCancelCause(context.Background())
 	defer leave(nil)
-	stop := leaveOnSignals(leave)
+	stop := leaveOnSignals(func(cause error) {
+		if !ask.takes(cause, leave) {
+			leave(cause)
+		}
+	})
 	defer stop()
 	if timeout > 0 {
 		var cancel context.CancelFunc
@@ -139,7 +144,11 @@ func (o *runOptions) config(ctx context.Context, std stdio) (vmm.Config, error) 
 	c := vmm.Config{
 		Memory:  uint64(o.memory),
 		Cmdline: o.cmdline,
-		Log:     func(string, ...any) {},
+
+		Arguments:   o.args,
+		Environment: o.env,
+
+		Log: func(string, ...any) {},
 
 		Devices:     o.devices,
 		Breakpoints: o.breaks,
@@ -160,7 +169,7 @@ func (o *runOptions) config(ctx context.Context, std stdio) (vmm.Config, error) 
 		o.taken, err = within(ctx, func() (*snapshot.Snapshot, error) { return snapshot.Load(o.from) })
 		return c, err
 	}
-	if c.Image, err = openImage(ctx, o.image, "kapsel.elf"); err != nil {
+	if err := o.openFirst(ctx, &c); err != nil {
 		return c, err
 	}
 	for _, path := range o.tasks {
@@ -171,6 +180,55 @@ func (o *runOptions) config(ctx context.Context, std stdio) (vmm.Config, error) 
 		c.Modules = append(c.Modules, objects)
 	}
 	return c, nil
+}
+
+// bareImage is the file of a kernel without tasks, which lies beside the command.
+const bareImage = "bare.elf"
+
+// openFirst opens the image, which is the first file unless that is a task: then it is the one beside the command.
+func (o *runOptions) openFirst(ctx context.Context, c *vmm.Config) error {
+	data, err := image.ReadFile(ctx, o.image)
+	switch {
+	case err != nil:
+		return wanting(err, "kapsel.elf")
+	case !isTask(o.image, data):
+		if c.Image, err = image.Parse(data); err != nil {
+			return fmt.Errorf("%q: %w", o.image, err)
+		}
+		return nil
+	}
+	objects, err := parseObjects(o.image, data)
+	if err != nil {
+		return err
+	}
+	c.Modules = [][]byte{objects}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if o.image, err = findBare(filepath.Dir(self)); err != nil {
+		return err
+	}
+	c.Image, err = image.Open(ctx, o.image)
+	return err
+}
+
+// isTask reports whether a file is, or was to be, one of task objects rather than an image.
+func isTask(path string, data []byte) bool {
+	_, object := tbf.Length(data)
+	return object || tab.Is(data) || filepath.Ext(path) == ".tbf" || filepath.Ext(path) == ".tab"
+}
+
+// findBare finds the kernel that comes with a command in the directory dir.
+func findBare(dir string) (string, error) {
+	places := []string{filepath.Join(dir, bareImage), filepath.Join(dir, "..", "lib", "kapsel", bareImage)}
+	for _, path := range places {
+		if exists(path) {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("a task and no image: want the kernel that comes with the command, %q or %q, and found neither: scripts/build makes build/%s; "+
+		"or name an image in front of the task", places[0], places[1], bareImage)
 }
 
 // linuxConfig completes the configuration of a machine that boots Linux: it reads and checks the kernel, and
@@ -194,10 +252,15 @@ func (o *runOptions) linuxConfig(ctx context.Context, c vmm.Config) (vmm.Config,
 // out.
 func readObjects(ctx context.Context, path string) ([]byte, error) {
 	objects, err := image.ReadFile(ctx, path)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case len(objects) == 0:
+	}
+	return parseObjects(path, objects)
+}
+
+// parseObjects is readObjects of a file that was read.
+func parseObjects(path string, objects []byte) ([]byte, error) {
+	if len(objects) == 0 {
 		return nil, fmt.Errorf("%q: want a task in Tock Binary Format, found an empty file", path)
 	}
 	label := strconv.Quote(path)

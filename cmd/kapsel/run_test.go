@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -12,7 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"kapsel/guest/abi"
+	"kapsel/guest/kernel/tbf/tbfbuild"
 	"kapsel/vmm"
+	"kapsel/vmm/image"
 	"kapsel/vmm/qemu"
 )
 
@@ -84,4 +87,53 @@ func TestPeersThatGoEndNothing(t *testing.T) {
 	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
 	<-ctx.Done()
 	assert.Equal(t, signalError{syscall.SIGHUP}, context.Cause(ctx))
+}
+
+// TestFindBare: the kernel that comes with the command lies beside it, or in lib/kapsel beside its directory.
+func TestFindBare(t *testing.T) {
+	root := t.TempDir()
+	bin, lib := filepath.Join(root, "bin"), filepath.Join(root, "lib", "kapsel")
+	require.NoError(t, os.Mkdir(bin, 0o700))
+	require.NoError(t, os.MkdirAll(lib, 0o700))
+	_, err := findBare(bin)
+	assert.EqualError(t, err, fmt.Sprintf("a task and no image: want the kernel that comes with the command, %q or %q, and found neither: "+
+		"scripts/build makes build/bare.elf; or name an image in front of the task", bin+"/bare.elf", lib+"/bare.elf"))
+	for _, path := range []string{lib + "/bare.elf", bin + "/bare.elf"} { // the second comes first
+		require.NoError(t, os.WriteFile(path, nil, 0o600))
+		found, err := findBare(bin)
+		require.NoError(t, err)
+		assert.Equal(t, path, found)
+	}
+}
+
+// TestTasksWithoutImage: the first file is an image or a task by what is in it, or else by its name.
+func TestTasksWithoutImage(t *testing.T) {
+	task, err := tbfbuild.Build(tbfbuild.Spec{Name: "a", Binary: []byte{1}})
+	require.NoError(t, err)
+	for _, tt := range []struct {
+		name, path string
+		data       []byte
+		want       bool
+	}{
+		{"an object", "/dev/fd/3", task, true},
+		{"a damaged object", "a.tbf", task[1:], true},
+		{"an archive, damaged", "a.tab", nil, true},
+		{"an image", "a.elf", image.Flat(nil, 0), false},
+		{"text", "a.txt", []byte("text"), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want, isTask(tt.path, tt.data)) })
+	}
+}
+
+// TestTaskWithoutKernel: the error says which files were wanted.
+func TestTaskWithoutKernel(t *testing.T) {
+	task, err := tbfbuild.Build(tbfbuild.Spec{Name: "a", Binary: []byte{1}})
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "a")
+	require.NoError(t, os.WriteFile(path, task, 0o600))
+	cmd, stdout, stderr := kapsel(t, "run", path)
+	cmd.Run()
+	assert.Equal(t, statusUsage, cmd.ProcessState.ExitCode())
+	assert.Empty(t, stdout.String())
+	assertOneLine(t, stderr.String(), "a task and no image: want the kernel that comes with the command, ")
 }

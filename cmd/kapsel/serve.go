@@ -70,7 +70,7 @@ func serveCommand(args []string, std stdio) (int, error) {
 	if err != nil {
 		return statusUsage, usageError{err}
 	}
-	return untilTold(0, std, func(ctx context.Context, _ context.CancelCauseFunc) (int, error) {
+	return untilTold(0, nil, std, func(ctx context.Context, _ context.CancelCauseFunc) (int, error) {
 		if err := o.serve(ctx, std); err != nil {
 			return callStatus(err), plainly(err)
 		}

@@ -1,6 +1,6 @@
-// Command sandbox calls two tasks that it does not trust, each call as if it were the first. The tasks, one in Go and one in C, are those of scripts/test:
+// Command sandbox calls two tasks that it does not trust, each call as if it were the first. The tasks, one in Go and one in C, are those of scripts/build and scripts/test:
 //
-//	go run ./examples/sandbox build/test 10000
+//	go run ./examples/sandbox build 10000
 package main
 
 import (
@@ -24,7 +24,7 @@ func main() {
 	var s *sandbox.Sandbox
 	s = must(sandbox.New(ctx, sandbox.Config{
 		Image:       must(image.Open(ctx, dir+"/bare.elf")),
-		Tasks:       [][]byte{must(os.ReadFile(dir + "/greeter.tbf")), must(os.ReadFile(dir + "/greeter32.tbf"))},
+		Tasks:       [][]byte{must(os.ReadFile(dir + "/test/greeter.tbf")), must(os.ReadFile(dir + "/test/greeter32.tbf"))},
 		CallTime:    time.Second,
 		OutputLimit: 4 << 10,
 		Services: sandbox.Services{"nest": func(ctx context.Context, reply, request []byte) ([]byte, error) { // 8 deep

@@ -21,7 +21,7 @@ func TestExample(t *testing.T) {
 	if machine.InRig() {
 		calls = "20"
 	}
-	lines := strings.Split(output(t, filepath.Dir(machine.File(t, "test/bare.elf")), calls), "\n")
+	lines := strings.Split(output(t, filepath.Dir(machine.File(t, "bare.elf")), calls), "\n")
 	t.Log(strings.Join(lines, "\n"))
 	for _, want := range []string{
 		"greeter, " + calls + ` times: greet world: "Hello, world!", <nil>`,

@@ -31,9 +31,10 @@ const (
 
 // Driver numbers of Kapsel's own, which Tock leaves free.
 const (
-	DriverService   = 0xe0000
-	DriverBenchmark = 0xf0000 // on boards built for benchmarks alone
-	DriverRawBlock  = 0xf0100 // likewise
-	DriverRawNet    = 0xf0101 // likewise
-	DriverFaulty    = 0xf0200 // on boards built for tests alone
+	DriverService     = 0xe0000
+	DriverEnvironment = 0xe0001
+	DriverBenchmark   = 0xf0000 // on boards built for benchmarks alone
+	DriverRawBlock    = 0xf0100 // likewise
+	DriverRawNet      = 0xf0101 // likewise
+	DriverFaulty      = 0xf0200 // on boards built for tests alone
 )

@@ -35,7 +35,7 @@ type ticks struct{ entered, loaded, first uint64 }
 // the options.
 func bootTicks(t testing.TB, options []string) ticks {
 	out := machine.Boot(t, machine.Guest{
-		Image: "test/bare.elf",
+		Image: "bare.elf",
 		Modules: [][]byte{
 			machine.Code(t, "first", firstInstruction),
 			machine.Object(t, "hello.tbf"), machine.Object(t, "counter.tbf"), machine.Object(t, "intruder.tbf"),

@@ -63,7 +63,7 @@ func TestQEMUMachines(t *testing.T) {
 	}
 	for _, kind := range []string{"microvm", "q35"} {
 		t.Run(kind, func(t *testing.T) {
-			out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "counter.tbf")}, Options: []string{"-machine", kind}})
+			out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: [][]byte{machine.Object(t, "counter.tbf")}, Options: []string{"-machine", kind}})
 			ended(t, out, abi.ExitOK)
 			assert.Regexp(t, `(?m)^ *1 +counter +Terminated .* exit with code 0$`, out.Console)
 		})
@@ -72,7 +72,7 @@ func TestQEMUMachines(t *testing.T) {
 
 // TestIntruder: each attempt is named, and stopped for the reason and at the address it should be.
 func TestIntruder(t *testing.T) {
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "intruder.tbf")}})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: [][]byte{machine.Object(t, "intruder.tbf")}})
 	ended(t, out, abi.ExitOK)
 	assert.NotContains(t, out.Console, "NOT STOPPED")
 
@@ -112,7 +112,7 @@ func TestIntruder(t *testing.T) {
 // TestSpinningTask: time slices give the others their turn.
 func TestSpinningTask(t *testing.T) {
 	out := machine.Boot(t, machine.Guest{
-		Image:   "test/bare.elf",
+		Image:   "bare.elf",
 		Modules: [][]byte{machine.Object(t, "test/spinner.tbf"), machine.Object(t, "hello.tbf")},
 		Until:   "hello: greeting 10 of 10\n",
 	})
@@ -124,7 +124,7 @@ func TestSpinningTask(t *testing.T) {
 // own never see one change, through preemptions, sleeps and each other.
 func TestRegistersOfTasksAreTheirOwn(t *testing.T) {
 	mixer := machine.Object(t, "test/mixer.tbf")
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{mixer, mixer, machine.Object(t, "hello.tbf")}})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: [][]byte{mixer, mixer, machine.Object(t, "hello.tbf")}})
 	ended(t, out, abi.ExitOK)
 	assert.Equal(t, 2, strings.Count(out.Console, "mixer: unchanged\n"))
 	assert.NotRegexp(t, `mixer +Terminated +0 +\d+ +0 +0 `, out.Console, "a mixer was never preempted: the test proves nothing")
@@ -133,7 +133,7 @@ func TestRegistersOfTasksAreTheirOwn(t *testing.T) {
 // TestPanicOfTask: a Go panic in a task says where, and ends the task alone.
 func TestPanicOfTask(t *testing.T) {
 	out := machine.Boot(t, machine.Guest{
-		Image:   "test/bare.elf",
+		Image:   "bare.elf",
 		Modules: [][]byte{machine.Object(t, "test/clumsy.tbf"), machine.Object(t, "hello.tbf")},
 	})
 	ended(t, out, 99)
@@ -144,7 +144,7 @@ func TestPanicOfTask(t *testing.T) {
 
 // TestHeapOfTaskIsUsedUp: a task without a byte left still says why it ends.
 func TestHeapOfTaskIsUsedUp(t *testing.T) {
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "test/glutton.tbf")}})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: [][]byte{machine.Object(t, "test/glutton.tbf")}})
 	ended(t, out, 99)
 	inOrder(t, out.Console, "panic: out of memory: ", "runtime/heap_task.go:")
 }
@@ -153,7 +153,7 @@ func TestHeapOfTaskIsUsedUp(t *testing.T) {
 func TestInput(t *testing.T) {
 	typist := machine.NewTypist(machine.Step{On: "echo: ready\n", Keys: "hi!q"})
 	out := machine.Boot(t, machine.Guest{
-		Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "test/echo.tbf")}, Input: typist.Keys, Console: typist,
+		Image: "bare.elf", Modules: [][]byte{machine.Object(t, "test/echo.tbf")}, Input: typist.Keys, Console: typist,
 	})
 	ended(t, out, abi.ExitOK)
 	inOrder(t, out.Console, "echo: ready\n", "[h]\n", "[i]\n", "[!]\n", "[q]\n")
@@ -164,7 +164,7 @@ func TestBadModule(t *testing.T) {
 	hello := machine.Object(t, "hello.tbf")
 	spoiled := append([]byte(nil), hello...)
 	spoiled[12] ^= 1 // the checksum
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{spoiled, hello}})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: [][]byte{spoiled, hello}})
 	ended(t, out, abi.ExitOK)
 	inOrder(t, out.Console, "skipped", "checksum", "hello: greeting 10 of 10\n")
 }
@@ -174,7 +174,7 @@ func TestMemorySizes(t *testing.T) {
 	for _, mib := range []uint64{4, 2048} {
 		t.Run(fmt.Sprintf("%dMiB", mib), func(t *testing.T) {
 			out := machine.Boot(t, machine.Guest{
-				Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "hello.tbf")}, Memory: mib << 20,
+				Image: "bare.elf", Modules: [][]byte{machine.Object(t, "hello.tbf")}, Memory: mib << 20,
 			})
 			ended(t, out, abi.ExitOK)
 			assert.Contains(t, out.Console, "hello: greeting 10 of 10\n")
@@ -187,7 +187,7 @@ func TestMemorySizes(t *testing.T) {
 func TestReadOnlyState(t *testing.T) {
 	onlooker := machine.Object(t, "test/onlooker.tbf")
 	out := machine.Boot(t, machine.Guest{
-		Image: "test/bare.elf", Modules: [][]byte{onlooker, onlooker, machine.Object(t, "hello.tbf")},
+		Image: "bare.elf", Modules: [][]byte{onlooker, onlooker, machine.Object(t, "hello.tbf")},
 	})
 	ended(t, out, abi.ExitOK)
 	assert.Equal(t, 2, strings.Count(out.Console, "onlooker: saw 5 turns without a call\n"))

@@ -114,7 +114,7 @@ type choice struct {
 
 func (c choice) check(t *testing.T, modules [][]byte) {
 	t.Helper()
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: modules, Cmdline: c.cmdline})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: modules, Cmdline: c.cmdline})
 	ended(t, out, abi.ExitOK)
 	lines, loads := skips(out.Console)
 	assert.Equal(t, c.skips, lines)
@@ -166,7 +166,7 @@ func TestShortIDOnTheProcessConsole(t *testing.T) {
 		machine.Step{On: "kapsel$ ", Keys: "list\r"}, machine.Step{On: "kapsel$ ", Keys: "reset\r"},
 	)
 	out := machine.Boot(t, machine.Guest{
-		Image: "test/bare.elf", Modules: [][]byte{signed(t, "a", 0, 0), signed(t, "", 0, 0)},
+		Image: "bare.elf", Modules: [][]byte{signed(t, "a", 0, 0), signed(t, "", 0, 0)},
 		Cmdline: "console identity=name", Input: typist.Keys, Console: typist,
 	})
 	assert.Equal(t, vmm.GuestExit, out.Exit.Reason)

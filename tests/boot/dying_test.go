@@ -77,7 +77,7 @@ func TestKernelPanicInASystemCall(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(c.bits, " bits"), func(t *testing.T) {
 			task := machine.CodeAt(t, "odd", c.bits, func(uint32) []byte { return slices.Concat(unknown, c.call) })
-			out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{task}, Cmdline: "fault=panic"})
+			out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: [][]byte{task}, Cmdline: "fault=panic"})
 			ended(t, out, abi.ExitPanic)
 			above := []string{"kernel panic: kernel: a task faulted", "  kapsel/guest/kernel.SystemCall\n      kapsel/guest/kernel/syscall.go:"}
 			inOrder(t, out.Console, slices.Concat(above, c.entry, below)...)
@@ -120,7 +120,7 @@ func TestMachineCheck(t *testing.T) {
 				raised <- raiseMachineCheck(socket, test.at)
 			}()
 			out := machine.Boot(t, machine.Guest{
-				Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, test.task)}, Console: typist,
+				Image: "bare.elf", Modules: [][]byte{machine.Object(t, test.task)}, Console: typist,
 				Options: []string{"-qmp", "unix:" + socket + ",server=on,wait=off"},
 			})
 			ended(t, out, abi.ExitPanic)

@@ -97,7 +97,7 @@ func TestDumpOfARefusedSystemCall(t *testing.T) {
 		a.bytes(0xbf, 0x11, 0, 0, 0, 0xbe, 0x22, 0, 0, 0, 0xba, 0x33, 0, 0, 0, 0x41, 0xba, 0x44, 0, 0, 0) // MOV to EDI, ESI, EDX, R10D
 		a.bytes(0x0f, 0x05)
 	})
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{task}, Cmdline: "fault=stop"})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: [][]byte{task}, Cmdline: "fault=stop"})
 	ended(t, out, abi.ExitTaskFault)
 	inOrder(t, out.Console, "odd faulted: system call of the other kind: ", "RDX 0x0000000000000033\n",
 		"RSI 0x0000000000000022  RDI 0x0000000000000011", "R10 0x0000000000000044", "CS  0x000000000000002b")
@@ -151,7 +151,7 @@ func runFaults(t *testing.T, faults []fault) {
 func checkFaults(t *testing.T, faults []fault, modules [][]byte) {
 	t.Helper()
 	out := machine.Boot(t, machine.Guest{
-		Image: "test/bare.elf", Modules: append(modules, machine.Object(t, "hello.tbf")), Cmdline: "fault=stop no-dump",
+		Image: "bare.elf", Modules: append(modules, machine.Object(t, "hello.tbf")), Cmdline: "fault=stop no-dump",
 	})
 	assert.Equal(t, vmm.GuestExit, out.Exit.Reason)
 	for _, f := range faults {

@@ -13,7 +13,7 @@ import (
 // memory back: the service's next access faults.
 func TestIPC(t *testing.T) {
 	out := machine.Boot(t, machine.Guest{
-		Image: "test/bare.elf", Cmdline: "fault=stop no-dump",
+		Image: "bare.elf", Cmdline: "fault=stop no-dump",
 		Modules: [][]byte{machine.Object(t, "test/rot13.tbf"), machine.Object(t, "test/client.tbf")},
 	})
 	ended(t, out, abi.ExitTaskFault)

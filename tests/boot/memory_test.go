@@ -74,7 +74,7 @@ func TestGiBOfTask(t *testing.T) {
 	const memory = 1280 << 20
 	needMemory(t, memory)
 	out := machine.Boot(t, machine.Guest{
-		Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "hello.tbf"), machine.Object(t, "test/hoarder.tbf")},
+		Image: "bare.elf", Modules: [][]byte{machine.Object(t, "hello.tbf"), machine.Object(t, "test/hoarder.tbf")},
 		Memory: memory, Watchdog: 10 * watchdog,
 	})
 	ended(t, out, abi.ExitOK)
@@ -102,7 +102,7 @@ func TestMemoryAbove4GiB(t *testing.T) {
 	for i := range tasks {
 		modules = append(modules, greedy(t, fmt.Sprintf("greedy-%d", i), each))
 	}
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: modules, Memory: memory})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: modules, Memory: memory})
 	ended(t, out, abi.ExitOK)
 	said := regexp.MustCompile(`, (\d+) KiB of memory\n`).FindStringSubmatch(out.Console)
 	require.NotNil(t, said)

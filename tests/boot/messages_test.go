@@ -24,7 +24,7 @@ func TestThousandTasks(t *testing.T) {
 	for i := range modules {
 		modules[i] = machine.Code(t, fmt.Sprintf("task%d", i), exits)
 	}
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: modules})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: modules})
 	ended(t, out, abi.ExitOK)
 	assert.NotContains(t, out.Console, "were lost here")
 	for i := range kernel.MaxTasks {
@@ -53,7 +53,7 @@ var floods = append([]byte{
 func TestFloodOfDebugText(t *testing.T) {
 	const restarts = 32
 	out := machine.Boot(t, machine.Guest{
-		Image: "test/bare.elf", Cmdline: "no-dump",
+		Image: "bare.elf", Cmdline: "no-dump",
 		Modules: [][]byte{machine.Code(t, "flooding", floods), machine.Code(t, "faulting", []byte{0xf4})}, // HLT
 	})
 	ended(t, out, abi.ExitTaskFault)

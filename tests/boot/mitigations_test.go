@@ -34,7 +34,7 @@ func TestMitigations(t *testing.T) {
 }
 
 func TestUnknownMitigations(t *testing.T) {
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Cmdline: "mitigations=some"})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Cmdline: "mitigations=some"})
 	ended(t, out, abi.ExitNoTask)
 	assert.Contains(t, out.Console, "command line: unknown word: mitigations=some (want ")
 	assert.Regexp(t, `^Mitigations: auto`, mitigations(out.Console))

@@ -28,7 +28,7 @@ func TestProcessConsole(t *testing.T) {
 		machine.Step{On: "kapsel$ ", Keys: "reset\r"},
 	)
 	out := machine.Boot(t, machine.Guest{
-		Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "test/spinner.tbf")}, Cmdline: "console no-dump",
+		Image: "bare.elf", Modules: [][]byte{machine.Object(t, "test/spinner.tbf")}, Cmdline: "console no-dump",
 		Input: typist.Keys, Console: typist,
 	})
 	ended(t, out, abi.ExitOK)
@@ -48,7 +48,7 @@ func TestProcessConsole(t *testing.T) {
 
 func TestProcessConsolePanics(t *testing.T) {
 	typist := machine.NewTypist(machine.Step{On: "kapsel$ ", Keys: "panic\r"})
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Cmdline: "console", Input: typist.Keys, Console: typist})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Cmdline: "console", Input: typist.Keys, Console: typist})
 	ended(t, out, abi.ExitPanic)
 	inOrder(t, out.Console, "kernel panic: process console: told to panic\n", "processconsole.(*Console)")
 }

@@ -37,7 +37,7 @@ func TestSchedulersAgainstASpinner(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := machine.Boot(t, machine.Guest{
-				Image: "test/bare.elf", Modules: modules, Cmdline: "scheduler=" + name, Until: "hello: greeting 10 of 10\n",
+				Image: "bare.elf", Modules: modules, Cmdline: "scheduler=" + name, Until: "hello: greeting 10 of 10\n",
 			})
 			assert.Equal(t, vmm.Cancelled, out.Exit.Reason)
 			assert.Contains(t, out.Console, "spinner: spinning\n")
@@ -47,7 +47,7 @@ func TestSchedulersAgainstASpinner(t *testing.T) {
 }
 
 func TestUnknownScheduler(t *testing.T) {
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Cmdline: "scheduler=fair"})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Cmdline: "scheduler=fair"})
 	ended(t, out, abi.ExitNoTask)
 	assert.Contains(t, out.Console, "command line: unknown word: scheduler=fair (want ")
 }
@@ -60,7 +60,7 @@ func TestSwitchAtOnce(t *testing.T) {
 		t.Skip("instructions are counted by QEMU's emulator")
 	}
 	out := machine.Boot(t, machine.Guest{
-		Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "test/woken.tbf"), machine.Object(t, "test/waker.tbf")},
+		Image: "bare.elf", Modules: [][]byte{machine.Object(t, "test/woken.tbf"), machine.Object(t, "test/waker.tbf")},
 		Cmdline: "scheduler=priority", Options: qemu.Deterministic,
 	})
 	ended(t, out, abi.ExitOK)

@@ -23,7 +23,7 @@ func TestAllSlots(t *testing.T) {
 	for i := range modules {
 		modules[i] = machine.Object(t, "hello.tbf")
 	}
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: modules})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: modules})
 	ended(t, out, abi.ExitOK)
 	for greeting := 1; greeting <= 10; greeting++ {
 		line := fmt.Sprintf("hello: greeting %d of 10\n", greeting)
@@ -45,7 +45,7 @@ func TestProcessConsoleListsAllSlots(t *testing.T) {
 		machine.Step{On: "kapsel$ ", Keys: "reset\r"},
 	)
 	out := machine.Boot(t, machine.Guest{
-		Image: "test/bare.elf", Modules: modules, Cmdline: "console", Input: typist.Keys, Console: typist,
+		Image: "bare.elf", Modules: modules, Cmdline: "console", Input: typist.Keys, Console: typist,
 	})
 	ended(t, out, abi.ExitOK)
 	for i := range modules {
@@ -103,7 +103,7 @@ func TestAllSlotsFault(t *testing.T) {
 	for i := range modules {
 		modules[i] = machine.Code(t, fmt.Sprint("faulting", i), []byte{0xf4}) // HLT
 	}
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: modules, Cmdline: "fault=stop"})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: modules, Cmdline: "fault=stop"})
 	ended(t, out, abi.ExitTaskFault)
 	assert.NotContains(t, out.Console, "were lost here")
 	for i := range modules {

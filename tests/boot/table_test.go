@@ -14,7 +14,7 @@ import (
 // state, and has completion codes with their signs.
 func TestTableOfTasks(t *testing.T) {
 	const text = "no newline at the end"
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: [][]byte{
 		program32(t, "a name of more than eighteen letters", func(a *asm32) {
 			addr := a.function(func() { a.bytes([]byte(text)...) })
 			a.call(abi.AllowReadOnly, []uint32{1, 1, addr, uint32(len(text))}, uint32(abi.Success2U32), 0, 0, 0)
@@ -30,7 +30,7 @@ func TestTableOfTasks(t *testing.T) {
 
 // TestTableBehindALine: there is no empty line in front of the table.
 func TestTableBehindALine(t *testing.T) {
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "hello.tbf")}})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: [][]byte{machine.Object(t, "hello.tbf")}})
 	ended(t, out, abi.ExitOK)
 	assert.Contains(t, out.Console, "hello: greeting 10 of 10\nPID   Name ")
 }
@@ -46,7 +46,7 @@ func TestNoTask(t *testing.T) {
 		{"none that may run", "credentials=required", [][]byte{machine.Object(t, "hello.tbf")}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: test.modules, Cmdline: test.cmdline})
+			out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: test.modules, Cmdline: test.cmdline})
 			ended(t, out, abi.ExitNoTask)
 			assert.True(t, strings.HasSuffix(out.Console, none), "it is the last line")
 		})

@@ -76,7 +76,7 @@ func TestTasks32(t *testing.T) {
 		modules = append(modules, program32(t, name, body))
 	}
 	modules = append(modules, machine.Object(t, "counter.tbf"))
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: modules, Cmdline: "fault=stop"})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: modules, Cmdline: "fault=stop"})
 	terminated(t, out.Console, "start")
 	for name := range programs {
 		terminated(t, out.Console, name)
@@ -280,7 +280,7 @@ func long32(a *asm32) {
 // calls, each other, and a 64-bit task that does the same.
 func TestRegistersOfTasks32(t *testing.T) {
 	mixer := machine.Object(t, "test/mixer.tbf")
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: [][]byte{
 		program32(t, "first", func(a *asm32) { keep32(a, 0x10203040, 0x23, 0x1b, 0x7f80, 0x0f7f) }),
 		mixer,
 		program32(t, "second", func(a *asm32) { keep32(a, 0x0f1e2d3c, 0x2b, 0x23, 0x3f80, 0x077f) }),
@@ -363,7 +363,7 @@ func TestStartCodeMovesTheBreakFirst(t *testing.T) {
 	for _, size := range sizes {
 		modules = append(modules, bare32(t, fmt.Sprintf("stack-%x", size), func(a *asm32) { smallStack32(a, size) }))
 	}
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: modules, Cmdline: "fault=stop"})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: modules, Cmdline: "fault=stop"})
 	for _, size := range sizes {
 		terminated(t, out.Console, fmt.Sprintf("stack-%x", size))
 	}
@@ -445,7 +445,7 @@ func regions32(t *testing.T, name string, regions []tbf.Region, body func(*asm32
 // runs unchanged (testdata/tock32); two of them at the same addresses, and 64-bit tasks.
 func TestTockProgram(t *testing.T) {
 	object := tock32(t)
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: [][]byte{
 		object, machine.Object(t, "hello.tbf"), object, machine.Object(t, "test/mixer.tbf"),
 	}})
 	assert.Len(t, regexp.MustCompile(`(?m)^ *\d+ +tock32 +Terminated .* exit with code 0$`).FindAllString(out.Console, -1), 2,
@@ -464,7 +464,7 @@ func TestTab(t *testing.T) {
 	name, object, err := tab.Object(archive)
 	require.NoError(t, err)
 	assert.Equal(t, "i686.0x00150080.0x00210000.tbf", name)
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{object}})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: [][]byte{object}})
 	ended(t, out, abi.ExitOK)
 	assert.Contains(t, out.Console, "tock32: all checks passed\n")
 }

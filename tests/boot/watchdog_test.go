@@ -52,7 +52,7 @@ func TestWatchdogLetsBe(t *testing.T) {
 	}{
 		{"sleep", machine.Guest{Image: "test/dying.elf", Cmdline: "sleep"}, "dying: booted\n"},
 		{"a task that spins", machine.Guest{
-			Image: "test/bare.elf", Cmdline: "scheduler=cooperative", Modules: [][]byte{machine.Object(t, "test/spinner.tbf")},
+			Image: "bare.elf", Cmdline: "scheduler=cooperative", Modules: [][]byte{machine.Object(t, "test/spinner.tbf")},
 		}, "spinner: spinning\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestWatchdogLetsALongBootBe(t *testing.T) {
 		Name: "long", Binary: append(bytes.Clone(exits), make([]byte, size)...), MinimumRAM: abi.PageSize, ABI64: true, SHA256: true,
 	})
 	require.NoError(t, err)
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{object}, Memory: 256 << 20, Watchdog: watchdog / 2})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: [][]byte{object}, Memory: 256 << 20, Watchdog: watchdog / 2})
 	ended(t, out, abi.ExitOK)
 	assert.NotContains(t, out.Console, "panic")
 	terminated(t, out.Console, "long")
@@ -104,7 +104,7 @@ func TestNMIDoesNoHarm(t *testing.T) {
 			sent := make(chan int, 1)
 			go func() { sent <- sendNMIs(socket, test.at) }()
 			out := machine.Boot(t, machine.Guest{
-				Image: "test/bare.elf", Modules: modules, Until: "hello: greeting 10 of 10\n",
+				Image: "bare.elf", Modules: modules, Until: "hello: greeting 10 of 10\n",
 				Options: []string{"-qmp", "unix:" + socket + ",server=on,wait=off"},
 			})
 			assert.Contains(t, out.Console, "hello: greeting 10 of 10\n")

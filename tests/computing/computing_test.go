@@ -27,7 +27,7 @@ func TestCallsAsLibtockC(t *testing.T) {
 		FixedAddresses: &tbf.FixedAddresses{Flash: 0x15_0000 + header, RAM: 0x21_0000},
 	})
 	require.NoError(t, err)
-	o := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "test/computes.tbf"), object32}})
+	o := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: [][]byte{machine.Object(t, "test/computes.tbf"), object32}})
 	assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit}, o.Exit)
 	assert.Contains(t, o.Console, "computes: all is as it should be\n")
 	assert.NotContains(t, o.Console, "FAILED")

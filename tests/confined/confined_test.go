@@ -65,7 +65,7 @@ func file(t *testing.T, content string) string {
 // TestDevices: a confined machine of each device does with it what it does else, and ends.
 func TestDevices(t *testing.T) {
 	image := func(name string) string { return machine.File(t, name) }
-	kapsel, bare, raw := image("kapsel.elf"), image("test/bare.elf"), image("test/devices.elf")
+	kapsel, bare, raw := image("kapsel.elf"), image("bare.elf"), image("test/devices.elf")
 	dac, screen, changes := file(t, ""), file(t, ""), file(t, "")
 	for _, test := range []struct {
 		name, accel string
@@ -154,7 +154,7 @@ func TestForwardAndControl(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "control")
 	found := make(chan []string, 1)
 	out := &awaiting{pattern: regexp.MustCompile(`(?s)network: (\S+) of the host leads to.*httpd: http://10\.0\.2\.15/`), found: found}
-	cmd, wait := command(t, out, "--net", fmt.Sprintf("user,forward=tcp:%d:80", freePort(t)), "--control", "unix:"+socket, "--timeout", "3m", machine.File(t, "test/bare.elf"), machine.File(t, "httpd.tbf"))
+	cmd, wait := command(t, out, "--net", fmt.Sprintf("user,forward=tcp:%d:80", freePort(t)), "--control", "unix:"+socket, "--timeout", "3m", machine.File(t, "bare.elf"), machine.File(t, "httpd.tbf"))
 	ended := make(chan int, 1)
 	go func() { ended <- wait() }()
 	var page string

@@ -39,7 +39,7 @@ var machines = []struct {
 	{"32-bit yields and lives", yieldsAndLives32},
 }
 
-const image = "test/bare.elf"
+const image = "bare.elf"
 
 // isOK asserts that a task found all as it should be, and ended with code 0.
 func isOK(t *testing.T, out machine.Outcome, part string) {

@@ -33,7 +33,7 @@ func tasks(t *testing.T) [][]byte {
 // boot boots both tasks, and asserts that each found all as it should be.
 func boot(t *testing.T, devices ...vmm.Device) machine.Outcome {
 	t.Helper()
-	o := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: tasks(t), Devices: devices})
+	o := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: tasks(t), Devices: devices})
 	assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit}, o.Exit,
 		"another code is the number of the check of tests/guest/lights that failed, or the line of testdata/lights32/main.c")
 	return o

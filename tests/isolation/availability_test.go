@@ -97,7 +97,7 @@ var measured = regexp.MustCompile(`victim: (share|gap|woken|served|lent) (\d+)\n
 func attacked(t *testing.T, cmdline, victim, rival string) map[string]int {
 	t.Helper()
 	g := machine.Guest{
-		Image:   "test/bare.elf",
+		Image:   "bare.elf",
 		Modules: [][]byte{ordered(t, "victim", victim), ordered(t, "rival", rival)},
 		Cmdline: "no-dump " + cmdline,
 		Until:   "victim: lives\n",

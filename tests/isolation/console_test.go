@@ -33,7 +33,7 @@ func TestConsoleWriteBesideATask(t *testing.T) {
 		t.Run(scheduler, func(t *testing.T) {
 			besideOthers(t)
 			out := machine.Boot(t, machine.Guest{
-				Image: "test/bare.elf", Cmdline: "scheduler=" + scheduler, Options: options,
+				Image: "bare.elf", Cmdline: "scheduler=" + scheduler, Options: options,
 				Until:   fmt.Sprintf("App 0x2 status code %#x\n", phases.Done),
 				Modules: [][]byte{machine.Object(t, "test/babbler.tbf"), machine.Object(t, "test/gauge.tbf")},
 			})

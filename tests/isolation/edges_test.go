@@ -86,7 +86,7 @@ func TestEdges(t *testing.T) {
 			for _, p := range some {
 				modules = append(modules, p.task(t))
 			}
-			out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: modules, Cmdline: "fault=stop no-dump"})
+			out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: modules, Cmdline: "fault=stop no-dump"})
 			assert.Equal(t, vmm.GuestExit, out.Exit.Reason)
 			for _, p := range some {
 				p.check(t, out.Console)

@@ -174,7 +174,7 @@ func play(t *testing.T, cmdline string, programs ...*program) string {
 	for _, p := range programs {
 		modules = append(modules, p.object(t))
 	}
-	out := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: modules, Cmdline: cmdline})
+	out := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: modules, Cmdline: cmdline})
 	assert.Equal(t, vmm.GuestExit, out.Exit.Reason)
 	assert.NotContains(t, out.Console, "kernel panic")
 	for _, p := range programs {

@@ -17,7 +17,7 @@ const debugImage = "test/debug.elf"
 func TestDebugImage(t *testing.T) {
 	check := []byte("checkPages")
 	assert.True(t, bytes.Contains(machine.Object(t, debugImage), check), "in a debug build")
-	assert.False(t, bytes.Contains(machine.Object(t, "test/bare.elf"), check), "in a normal build")
+	assert.False(t, bytes.Contains(machine.Object(t, "bare.elf"), check), "in a normal build")
 }
 
 // TestRulesOfMemory: a debug build walks the page tables after each change while tasks move

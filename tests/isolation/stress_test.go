@@ -36,7 +36,7 @@ func TestStress(t *testing.T) {
 	typist := machine.NewTypist(machine.Step{On: ended}, machine.Step{On: ended, Keys: "q"})
 	started := time.Now()
 	out := machine.Boot(t, machine.Guest{
-		Image: "test/bare.elf", Modules: modules, Cmdline: "no-dump", Input: typist.Keys, Console: typist,
+		Image: "bare.elf", Modules: modules, Cmdline: "no-dump", Input: typist.Keys, Console: typist,
 		Timeout: machine.Timeout + time.Duration(calls)*100*time.Microsecond,
 	})
 	assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit, Status: abi.ExitOK}, out.Exit)

@@ -50,7 +50,7 @@ func assertGivenBack(t *testing.T, console string, loads int) {
 // TestLoadsAndUnloads: 64 loads and unloads of a task in a running machine leave the memory as it was: with the kernel that ships, and
 // with the one that holds the rules of memory against the page tables behind each change.
 func TestLoadsAndUnloads(t *testing.T) {
-	for _, image := range []string{"test/bare.elf", "test/debug.elf"} {
+	for _, image := range []string{"bare.elf", "test/debug.elf"} {
 		t.Run(image, func(t *testing.T) {
 			if image == "test/debug.elf" && os.Getenv("KAPSEL_ACCEL") == "kvm" {
 				t.Skip("what it checks has nothing to do with KVM, and takes long where that is nested")
@@ -75,7 +75,7 @@ func TestLoadFromStorage(t *testing.T) {
 	path := t.TempDir() + "/disk"
 	_, err := volume.Format(path, volume.Options{Size: 1 << 20, RegionSize: 256 << 10, KeyValueSize: 32 << 10})
 	require.NoError(t, err)
-	o := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "test/installer.tbf")},
+	o := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: [][]byte{machine.Object(t, "test/installer.tbf")},
 		Devices: []vmm.Device{vmm.Disk{Path: path}}})
 	assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit}, o.Exit)
 	assert.Contains(t, o.Console, "installer: reads from storage\n")
@@ -84,7 +84,7 @@ func TestLoadFromStorage(t *testing.T) {
 
 // TestManagement: the board decides who may load tasks and look at them.
 func TestManagement(t *testing.T) {
-	o := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Cmdline: "management=none", Modules: [][]byte{machine.Object(t, "test/installer.tbf")}})
+	o := machine.Boot(t, machine.Guest{Image: "bare.elf", Cmdline: "management=none", Modules: [][]byte{machine.Object(t, "test/installer.tbf")}})
 	assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit, Status: 2}, o.Exit)
 	assert.Contains(t, o.Console, "installer: look at tasks: NODEVICE\n")
 }
@@ -106,10 +106,10 @@ func install32(t *testing.T) []byte {
 // TestLoadsAndUnloads32: a task of 32 bits does the same by the calls that libtock-c makes, on a board that lets every task; on one that does not
 // it has no such driver.
 func TestLoadsAndUnloads32(t *testing.T) {
-	o := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Cmdline: "management=all", Modules: [][]byte{install32(t)}})
+	o := machine.Boot(t, machine.Guest{Image: "bare.elf", Cmdline: "management=all", Modules: [][]byte{install32(t)}})
 	assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit}, o.Exit, "another status is the line of testdata/install32/main.c whose check failed, or 99")
 	assertGivenBack(t, o.Console, 4)
-	o = machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{install32(t)}})
+	o = machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: [][]byte{install32(t)}})
 	assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit, Status: 98}, o.Exit, "NODEVICE")
 }
 
@@ -126,7 +126,7 @@ func TestControl(t *testing.T) {
 		talk(t, path)
 	}()
 	const last = "task 4 hello: flash" // behind all that is looked at
-	o := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Until: last, Timeout: 2 * machine.Timeout,
+	o := machine.Boot(t, machine.Guest{Image: "bare.elf", Until: last, Timeout: 2 * machine.Timeout,
 		Devices: []vmm.Device{vmm.Ports{{Name: abi.PortLoad, Input: server, Output: server}}}})
 	server.Close()
 	<-talked

@@ -96,7 +96,7 @@ func run(t *testing.T, f func(m *running)) string {
 			m.Close()
 		}
 	}()
-	o := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{machine.Object(t, "test/patron.tbf"), machine.Object(t, "test/scribe.tbf")},
+	o := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: [][]byte{machine.Object(t, "test/patron.tbf"), machine.Object(t, "test/scribe.tbf")},
 		Timeout: 4 * machine.Timeout, Stop: stop, Console: m.watch,
 		Devices: []vmm.Device{vmm.Ports{{Name: abi.PortLoad, Input: server, Output: server}}}})
 	server.Close()

@@ -26,7 +26,7 @@ import (
 )
 
 // The image that ships: what is tested is what users get.
-const image = "test/bare.elf"
+const image = "bare.elf"
 
 // patience ends a test that hangs: far more than any takes.
 const patience = 3 * time.Minute

@@ -19,7 +19,7 @@ import (
 	"kapsel/vmm/peripheral"
 )
 
-const image = "test/bare.elf"
+const image = "bare.elf"
 
 // panel32 is the object of the 32-bit program (testdata/panel32).
 func panel32(t *testing.T) []byte {

@@ -54,7 +54,7 @@ func kapsel(t *testing.T, input string, args ...string) (status int, stdout, std
 
 // greeting are the image with the greeters, as the command's arguments.
 func greeting(t *testing.T) []string {
-	return []string{machine.File(t, "test/bare.elf"), machine.File(t, "test/greeter.tbf"), machine.File(t, "test/greeter32.tbf")}
+	return []string{machine.File(t, "bare.elf"), machine.File(t, "test/greeter.tbf"), machine.File(t, "test/greeter32.tbf")}
 }
 
 // TestCommandCall: the reply is on standard output alone, and each way to fail has its status and a line.
@@ -117,7 +117,7 @@ func TestCommandSnapshot(t *testing.T) {
 func TestCommandRunFrom(t *testing.T) {
 	dir, disk := filepath.Join(t.TempDir(), "snapshot"), filepath.Join(t.TempDir(), "disk")
 	require.NoError(t, os.WriteFile(disk, make([]byte, 1<<20), 0o600))
-	status, _, stderr := kapsel(t, "", "snapshot", "-o", dir, "--rng", "--disk", disk, machine.File(t, "test/bare.elf"), machine.File(t, "test/echo.tbf"))
+	status, _, stderr := kapsel(t, "", "snapshot", "-o", dir, "--rng", "--disk", disk, machine.File(t, "bare.elf"), machine.File(t, "test/echo.tbf"))
 	require.Equal(t, 0, status, stderr)
 	for range 2 {
 		cmd, _, stderr := command(t, "run", "--from", dir, "--disk", disk)

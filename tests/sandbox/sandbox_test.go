@@ -31,7 +31,7 @@ var greeters = []string{"greeter", "greeter32"}
 func config(t testing.TB) sandbox.Config {
 	t.Helper()
 	needKVM(t)
-	img, err := image.Open(t.Context(), machine.File(t, "test/bare.elf"))
+	img, err := image.Open(t.Context(), machine.File(t, "bare.elf"))
 	require.NoError(t, err)
 	console := &lockedBuffer{}
 	t.Cleanup(func() {

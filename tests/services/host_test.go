@@ -12,7 +12,7 @@ import (
 	"kapsel/vmm"
 )
 
-const image = "test/bare.elf"
+const image = "bare.elf"
 
 // host is the host's end of the port: it calls tasks, and its services are called by tasks.
 type host struct {

@@ -82,7 +82,7 @@ func (g *guest) config(t *testing.T, c vmm.Config) vmm.Config {
 func kernel(t *testing.T, task string, devices ...vmm.Device) vmm.Config {
 	t.Helper()
 	needKVM(t)
-	img, err := image.Open(t.Context(), machine.File(t, "test/bare.elf"))
+	img, err := image.Open(t.Context(), machine.File(t, "bare.elf"))
 	require.NoError(t, err)
 	return vmm.Config{Image: img, Memory: 32 << 20, Devices: devices,
 		Modules: [][]byte{machine.Object(t, "hello.tbf"), machine.Object(t, task)}}

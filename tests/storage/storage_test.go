@@ -27,7 +27,7 @@ import (
 )
 
 const (
-	image = "test/bare.elf"
+	image = "bare.elf"
 	mib   = 1 << 20
 )
 

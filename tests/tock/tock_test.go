@@ -27,7 +27,7 @@ import (
 // boot boots a task, and checks that all ends well.
 func boot(t *testing.T, task []byte) (console string) {
 	t.Helper()
-	o := machine.Boot(t, machine.Guest{Image: "test/bare.elf", Modules: [][]byte{task}})
+	o := machine.Boot(t, machine.Guest{Image: "bare.elf", Modules: [][]byte{task}})
 	assert.Equal(t, vmm.Exit{Reason: vmm.GuestExit}, o.Exit)
 	return o.Console
 }

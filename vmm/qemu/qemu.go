@@ -123,8 +123,8 @@ func (m *Machine) addAll() (err error) {
 	if m.image, err = m.addFile("image", m.config.Image.File()); err != nil {
 		return err
 	}
-	if len(m.config.Modules) > 0 {
-		if m.modules, err = m.addFile("modules", padded(m.config.Modules)); err != nil {
+	if modules := m.config.GuestModules(); len(modules) > 0 {
+		if m.modules, err = m.addFile("modules", padded(modules)); err != nil {
 			return err
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"kapsel/guest/capsules/dacport"
 	"kapsel/guest/capsules/datetime"
 	"kapsel/guest/capsules/debugwriter"
+	"kapsel/guest/capsules/environment"
 	"kapsel/guest/capsules/ethernettap"
 	"kapsel/guest/capsules/gpio"
 	"kapsel/guest/capsules/ipc"
@@ -48,6 +49,7 @@ import (
 	"kapsel/guest/capsules/volume"
 	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/capability"
+	"kapsel/guest/kernel/hil"
 	"kapsel/guest/mmio"
 )
 
@@ -95,6 +97,7 @@ var capsules = [...]kernel.Component{
 	{Name: "textscreen", Uses: "screenport", Ready: portsAreKnown, Init: wireTextScreen, Clear: func() { system.devices.ports.textScreen = textscreen.TextScreen{} }},
 	{Name: "loadport", Uses: "virtioports", Ready: portsAreKnown, Init: wireLoadPort, Clear: func() { system.loadPort = loadport.LoadPort{} }, Fell: loadPortFell},
 	{Name: "service", Uses: "virtioports", Ready: portsAreKnown, Init: wireService, Clear: func() { system.service = service.Service{} }},
+	{Name: "environment", Uses: "virtioports", Init: wireEnvironment, Clear: func() { system.environment = environment.Environment{} }},
 	{Name: "crc", Uses: "softcrc", Init: wireCRC, Clear: func() { system.computing.crc = crc.CRC{} }},
 	{Name: "digest", Uses: "softdigest", Init: wireDigests, Clear: func() { system.computing.digest = digests{} }},
 	{Name: "aes", Uses: "softaes", Init: wireAES, Clear: func() { system.computing.aes = aes.AES{} }},
@@ -247,6 +250,23 @@ func wireProcessInfo(can capability.Set) bool {
 	}
 	b.processInfo.Init(&b.kernel, b.management == byAll, can)
 	b.kernel.AddDriver(abi.DriverProcessInfo, &b.processInfo)
+	return true
+}
+
+// wireEnvironment gives tasks the arguments and the environment that the first of the modules holds, and lets the host ask them to end, where there is either.
+func wireEnvironment(can capability.Set) bool {
+	b := &system
+	arguments, variables, given := abi.FindEnvironment(b.machine.ModuleTasks())
+	ported := b.devices.window(idPorts) >= 0 && made("virtioports")
+	if !given && !ported {
+		return false
+	}
+	var port hil.Port
+	if ported {
+		port = b.devices.ports.driver.Named(abi.PortEnd)
+	}
+	b.environment.Init(&b.kernel, b, arguments, variables, port, can.MemoryAllocation)
+	b.kernel.AddDriver(abi.DriverEnvironment, &b.environment)
 	return true
 }
 

@@ -14,6 +14,7 @@ import (
 	"kapsel/guest/capsules/console"
 	"kapsel/guest/capsules/datetime"
 	"kapsel/guest/capsules/debugwriter"
+	"kapsel/guest/capsules/environment"
 	"kapsel/guest/capsules/ipc"
 	"kapsel/guest/capsules/loadport"
 	"kapsel/guest/capsules/lowleveldebug"
@@ -83,6 +84,7 @@ type board struct {
 	appLoader      apploader.AppLoader
 	processInfo    processinfo.ProcessInfo
 	appFlash       appflash.AppFlash
+	environment    environment.Environment
 	cmosPorts      mmio.Ports
 	cmosClock      mc146818.Clock
 	dateTime       datetime.DateTime
@@ -146,6 +148,11 @@ func main() {
 	}
 	forever := (b.hasConsole || made("loadport") || made("service")) && !b.injection.asked() // somebody can boot, load or call tasks when none can run
 	b.kernel.RunTelling(&b.service, forever, can.MainLoop)
+	b.End()
+}
+
+// End implements environment.Machine: it prints what is left, and the table of tasks, and ends the machine with their status.
+func (b *board) End() {
 	b.injection.print(&b.debug)
 	b.printTasks(b.kernel.Messages())
 	if b.components.Unsettled() { // a capsule failed that prints
@@ -178,6 +185,7 @@ func (b *board) Interrupt(line int) {
 func (b *board) TaskEnded(id kernel.TaskID) {
 	b.appLoader.TaskEnded(id)
 	b.service.TaskEnded(id)
+	b.environment.TaskEnded(id)
 }
 
 // PrintKernel implements processconsole.Machine.

@@ -88,7 +88,7 @@ func BenchmarkMonitor(b *testing.B) {
 		status     guestStatus // with which it ends
 	}{
 		{"one-page", onePage, abi.ExitOK},
-		{"kernel", filepath.Join(os.Getenv("KAPSEL_BUILD"), "test", "bare.elf"), abi.ExitNoTask},
+		{"kernel", filepath.Join(os.Getenv("KAPSEL_BUILD"), "bare.elf"), abi.ExitNoTask},
 	} {
 		for _, monitor := range []string{"gokvm", "kapsel"} {
 			b.Run(guest.name+"/"+monitor, func(b *testing.B) { benchmarkMonitor(b, monitor, guest.path, guest.status) })

@@ -119,7 +119,7 @@ type writer struct {
 func (s *tally) killed(t *testing.T, disk vmm.Device, after int, some ...*writer) {
 	t.Helper()
 	k := &killer{after: after, writers: len(some), stop: make(chan struct{})}
-	g := machine.Guest{Image: "test/bare.elf", Devices: []vmm.Device{disk}, Console: k, Stop: k.stop}
+	g := machine.Guest{Image: "bare.elf", Devices: []vmm.Device{disk}, Console: k, Stop: k.stop}
 	for _, w := range some {
 		object := machine.Owned(t, machine.Object(t, "test/survivor.tbf"), w.owner)
 		g.Modules = append(g.Modules, machine.Ordered(t, object, fmt.Sprintf("%c %d ", w.letter, w.next)))
