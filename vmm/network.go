@@ -24,7 +24,7 @@ func (n Network) open(m *Machine) (virtio.Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &connected{virtio.NewNet(port, port.MAC()), port, m.config.Log}, nil
+	return &connected{virtio.NewNet(port, port.MAC(), port.MTU()), port, m.config.Log}, nil
 }
 
 // connected is a network device that tells of its frames when it is closed.

@@ -95,7 +95,7 @@ func TestParseRunErrors(t *testing.T) {
 		{"a disk's unknown option", []string{"--disk", "/proc/version,rw", "i"}, `--disk /proc/version,rw: want FILE or FILE,ro, found ",rw" behind the file`},
 		{"a disk without a file", []string{"--disk=", "i"}, `--disk "": want FILE, or FILE,ro`},
 		{"a read-only disk without a file", []string{"--disk", ",ro", "i"}, "--disk ,ro: want FILE, or FILE,ro"},
-		{"an unknown network", []string{"--net", "bridge", "i"}, `--net bridge: want user, tap=NAME or unix=PATH first, found "bridge"`},
+		{"an unknown network", []string{"--net", "bridge", "i"}, `--net bridge: want user, tap=NAME, unix=PATH or link=NAME first, found "bridge"`},
 		{"two networks", []string{"--net", "user", "--net", "user", "i"}, "--net user: a machine has one network device"},
 		{"an unknown console", []string{"--console", "vga", "i"}, "--console vga: want uart or virtio"},
 		{"a board's unknown word", []string{"--gpio=leds=4", "i"}, `--gpio leds=4: want json=FILE and script=FILE, each once, found "leds=4"`},

@@ -100,6 +100,15 @@ func NewPort(mac MAC, backend Backend, capture *Capture, log func(format string,
 // MAC is the device's address.
 func (p *Port) MAC() MAC { return p.mac }
 
+// MTU is the most that a frame carries behind its header on the network: what the backend's method MTU returns, if it has one, and not more than
+// the constant.
+func (p *Port) MTU() uint16 {
+	if b, ok := p.backend.(interface{ MTU() int }); ok {
+		return uint16(min(b.MTU(), MTU))
+	}
+	return MTU
+}
+
 // Backend is what the Port was made of, which may have counters of its own. It is the Port that calls it.
 func (p *Port) Backend() Backend { return p.backend }
 

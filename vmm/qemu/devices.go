@@ -104,7 +104,7 @@ func (m *Machine) addNetwork(i int, d vmm.Network) error {
 	})
 	m.devices = append(m.devices,
 		"-netdev", fmt.Sprintf("dgram,id=net%d,local.type=fd,local.str=%d", i, m.hand(theirs)),
-		"-device", fmt.Sprintf("virtio-net-device,netdev=net%d,mac=%v", i, port.MAC()))
+		"-device", fmt.Sprintf("virtio-net-device,netdev=net%d,mac=%v,host_mtu=%d", i, port.MAC(), port.MTU()))
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	abi "kapsel/guest/abi/virtio"
 	corpus "kapsel/guest/abi/virtio/hostile"
+	"kapsel/vmm/ethernet"
 	"kapsel/vmm/virtio"
 	"kapsel/vmm/virtio/virtiotest"
 )
@@ -55,7 +56,7 @@ var victims = []victim{
 		[]abi.Descriptor{{Address: virtiotest.Buffers, Length: abi.ConsoleControlBytes}}},
 	{"network", 2, netFeatures,
 		func(t testing.TB) (*virtiotest.Driver, *virtio.MMIO) {
-			return start(t, virtio.NewNet(&wire{}, testMAC))
+			return start(t, virtio.NewNet(&wire{}, testMAC, ethernet.MTU))
 		},
 		[]abi.Descriptor{{Address: virtiotest.Buffers, Length: abi.NetHeaderSize + 60}}},
 	{"GPIO", 2, gpioFeatures,

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	abi "kapsel/guest/abi/virtio"
+	"kapsel/vmm/ethernet"
 	"kapsel/vmm/virtio"
 	"kapsel/vmm/virtio/virtiotest"
 )
@@ -98,7 +99,7 @@ func TestInStepIsBounded(t *testing.T) {
 	w, rung := &wire{}, 0
 	w.endless.Store(true)
 	memory := virtiotest.NewMemory(t, 1<<20)
-	m := virtio.NewMMIO(virtio.NewNet(w, testMAC), memory, func() {}, t.Logf, func() { rung++ })
+	m := virtio.NewMMIO(virtio.NewNet(w, testMAC, ethernet.MTU), memory, func() {}, t.Logf, func() { rung++ })
 	d := virtiotest.NewDriver(t, memory, m)
 	d.StartWith(netFeatures, 2, 8)
 	q := d.Queues[abi.NetReceiveQueue]

@@ -36,12 +36,12 @@ type Net struct {
 // netQueue is how many descriptors each queue of a network device has at the most.
 const netQueue = 256
 
-// NewNet returns a network device that owns its network, and starts it.
-func NewNet(network Network, mac ethernet.MAC) *Net {
+// NewNet returns a network device that owns its network, and starts it. The MTU is told to the driver, which keeps to it.
+func NewNet(network Network, mac ethernet.MAC, mtu uint16) *Net {
 	n := &Net{network: network}
 	copy(n.config[virtio.NetConfigMAC:], mac[:])
 	binary.LittleEndian.PutUint16(n.config[virtio.NetConfigStatus:], virtio.NetStatusLinkUp)
-	binary.LittleEndian.PutUint16(n.config[virtio.NetConfigMTU:], ethernet.MTU)
+	binary.LittleEndian.PutUint16(n.config[virtio.NetConfigMTU:], mtu)
 	network.Start(n.wake)
 	return n
 }

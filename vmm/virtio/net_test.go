@@ -92,7 +92,7 @@ const (
 
 func startNet(t testing.TB) (*virtiotest.Driver, *wire, *virtio.MMIO) {
 	w := &wire{}
-	d, m := start(t, virtio.NewNet(w, testMAC))
+	d, m := start(t, virtio.NewNet(w, testMAC, ethernet.MTU))
 	d.StartWith(netFeatures, 2, 64)
 	return d, w, m
 }
@@ -364,8 +364,8 @@ func TestNetFramesAcrossAReset(t *testing.T) {
 // Through a real port: what one device sends another receives.
 func TestNetTwoDevices(t *testing.T) {
 	a, b := ethernet.Pair()
-	left, _ := start(t, virtio.NewNet(ethernet.NewPort(testMAC, a, nil, t.Logf), testMAC))
-	right, _ := start(t, virtio.NewNet(ethernet.NewPort(testMAC, b, nil, t.Logf), testMAC))
+	left, _ := start(t, virtio.NewNet(ethernet.NewPort(testMAC, a, nil, t.Logf), testMAC, ethernet.MTU))
+	right, _ := start(t, virtio.NewNet(ethernet.NewPort(testMAC, b, nil, t.Logf), testMAC, ethernet.MTU))
 	left.StartWith(netFeatures, 2, 64)
 	right.StartWith(netFeatures, 2, 64)
 	giveRoom(right, 8, rxBuffer)

@@ -157,7 +157,7 @@ func portsRequest(r *rand.Rand, d *virtiotest.Driver, queue int) []abi.Descripto
 
 type netConnection struct{ wire }
 
-func (c *netConnection) device() virtio.Device { return virtio.NewNet(&c.wire, testMAC) }
+func (c *netConnection) device() virtio.Device { return virtio.NewNet(&c.wire, testMAC, ethernet.MTU) }
 func (c *netConnection) stir(r *rand.Rand) {
 	c.put(frame(ethernet.HeaderSize+r.IntN(200), byte(r.Uint32())))
 }

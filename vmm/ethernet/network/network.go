@@ -5,17 +5,22 @@ package network
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"kapsel/vmm/ethernet"
+	"kapsel/vmm/ethernet/link"
 	"kapsel/vmm/ethernet/user"
 )
 
-// A Config says what a network device is connected to. Of User, TAP and Unix one is set; the zero value is no device.
+// A Config says what a network device is connected to. Of User, TAP, Unix and Link one is set; the zero value is no device.
 type Config struct {
 	User bool   // user mode, with Forwards and Allow
 	TAP  string // the name of an interface
 	Unix string // the path of a datagram socket
+	Link string // the name of an interface that is the guest's
+
+	Resolvers []netip.Addr // of Link: that its guest is told; none: those of the host
 
 	Forwards []user.Forward
 	Allow    []user.Rule
@@ -25,10 +30,10 @@ type Config struct {
 }
 
 // Usage is the form of what Parse reads.
-const Usage = "user[,forward=tcp:8080:80][,allow=HOST:PORTS]|tap=NAME|unix=PATH[,mac=MAC][,pcap=FILE]"
+const Usage = "user[,forward=tcp:8080:80][,allow=HOST:PORTS]|tap=NAME|unix=PATH|link=NAME[,dns=ADDRESS][,mac=MAC][,pcap=FILE]"
 
-// Parse reads a device's words, which have commas between: first user, tap=NAME or unix=PATH, then options in any
-// order. Forward and allow are of user, and may be repeated. No word can have a comma in it.
+// Parse reads a device's words, which have commas between: first user, tap=NAME, unix=PATH or link=NAME, then options in any
+// order. Forward and allow are of user, dns is of link, and they may be repeated. No word can have a comma in it.
 func Parse(text string) (Config, error) {
 	first, rest, more := strings.Cut(text, ",")
 	var c Config
@@ -54,23 +59,26 @@ func (c *Config) setKind(word string) error {
 		return nil
 	case kind == "tap" && given:
 		c.TAP = value
-		return checkInterface(value)
+		return checkInterface(word, value)
+	case kind == "link" && given:
+		c.Link = value
+		return checkInterface(word, value)
 	case kind == "unix" && given && value == "":
 		return errors.New("unix= wants the path of a socket, as unix=/tmp/net.sock")
 	case kind == "unix" && given:
 		c.Unix = value
 		return nil
 	}
-	return fmt.Errorf("want user, tap=NAME or unix=PATH first, found %q", word)
+	return fmt.Errorf("want user, tap=NAME, unix=PATH or link=NAME first, found %q", word)
 }
 
 // longestInterface is the longest name of an interface in bytes (netdevice(7)).
 const longestInterface = 15
 
-// checkInterface says why Linux has no interface of a name.
-func checkInterface(name string) error {
+// checkInterface says why Linux has no interface of a name, which a word has.
+func checkInterface(word, name string) error {
 	if name == "" || len(name) > longestInterface || name == "." || name == ".." || strings.ContainsAny(name, "/: \t\n\v\f\r\x00") {
-		return fmt.Errorf("tap= wants the name of an interface, of 1 to %d bytes, as tap=tap0, found %q", longestInterface, name)
+		return fmt.Errorf("want the name of an interface, of 1 to %d bytes, as tap=tap0 or link=eth0, found %q", longestInterface, word)
 	}
 	return nil
 }
@@ -83,9 +91,17 @@ func (c *Config) setOption(word string) error {
 		if !c.User {
 			return fmt.Errorf("%s= is of user mode alone: other networks are the host's to configure", option)
 		}
-	case "mac", "pcap":
+	case "dns":
+		if c.Link == "" {
+			return errors.New("dns= is of link= alone: user mode has a resolver, and other networks are the host's to configure")
+		}
+	case "mac":
+		if c.Link != "" {
+			return fmt.Errorf("mac= is of other networks than link=: the guest has the address of %s", c.Link)
+		}
+	case "pcap":
 	default:
-		return fmt.Errorf("want forward=, allow=, mac= or pcap=, found %q", word)
+		return fmt.Errorf("want forward=, allow=, dns=, mac= or pcap=, found %q", word)
 	}
 	if err := c.set(option, value); err != nil {
 		return fmt.Errorf("%s=%s: %w", option, value, err)
@@ -109,6 +125,12 @@ func (c *Config) set(option, value string) (err error) {
 		var r user.Rule
 		r, err = user.ParseRule(value)
 		c.Allow = append(c.Allow, r)
+	case "dns":
+		var a netip.Addr
+		if a, err = netip.ParseAddr(value); err != nil || !a.Is4() {
+			return errors.New("want the IPv4 address of a resolver, as dns=10.96.0.10")
+		}
+		c.Resolvers = append(c.Resolvers, a)
 	case "mac":
 		if c.MAC != (ethernet.MAC{}) {
 			return fmt.Errorf("the device has the address %s already", c.MAC)
@@ -136,6 +158,11 @@ func (c Config) String() string {
 		words = append(words, "tap="+c.TAP)
 	case c.Unix != "":
 		words = append(words, "unix="+c.Unix)
+	case c.Link != "":
+		words = append(words, "link="+c.Link)
+	}
+	for _, a := range c.Resolvers {
+		words = append(words, "dns="+a.String())
 	}
 	for _, f := range c.Forwards {
 		words = append(words, "forward="+f.String())
@@ -155,11 +182,7 @@ func (c Config) String() string {
 // Open connects the device: it opens the interface, the socket or the listeners of forwards, and the capture. Log takes lines
 // as of user.Config and ethernet.NewPort. The error says what to do, and is about the host: what Parse reads can be opened somewhere.
 func (c Config) Open(log func(format string, args ...any)) (*ethernet.Port, error) {
-	mac := c.MAC
-	if mac == (ethernet.MAC{}) {
-		mac = ethernet.RandomMAC()
-	}
-	backend, err := c.open(mac, log)
+	backend, mac, err := c.open(log)
 	if err != nil {
 		return nil, err
 	}
@@ -172,17 +195,33 @@ func (c Config) Open(log func(format string, args ...any)) (*ethernet.Port, erro
 	return ethernet.NewPort(mac, backend, capture, log), nil
 }
 
-// open makes the backend.
-func (c Config) open(mac ethernet.MAC, log func(format string, args ...any)) (ethernet.Backend, error) {
+// open makes the backend, and says which address the device has.
+func (c Config) open(log func(format string, args ...any)) (b ethernet.Backend, mac ethernet.MAC, err error) {
+	if mac = c.MAC; mac == (ethernet.MAC{}) {
+		mac = ethernet.RandomMAC()
+	}
 	switch {
 	case c.User:
-		return user.New(user.Config{MAC: mac, Forwards: c.Forwards, Allow: c.Allow, Log: log})
+		b, err = user.New(user.Config{MAC: mac, Forwards: c.Forwards, Allow: c.Allow, Log: log})
 	case c.TAP != "":
-		return ethernet.OpenTAP(c.TAP)
+		b, err = ethernet.OpenTAP(c.TAP)
 	case c.Unix != "":
-		return ethernet.OpenUnix(c.Unix, mac)
+		b, err = ethernet.OpenUnix(c.Unix, mac)
+	case c.Link != "":
+		return openLink(link.Config{Name: c.Link, Resolvers: c.Resolvers, Log: log})
+	default:
+		err = fmt.Errorf("no network: want %s", Usage)
 	}
-	return nil, fmt.Errorf("no network: want %s", Usage)
+	return b, mac, err
+}
+
+// openLink opens an interface, whose address is the device's.
+func openLink(c link.Config) (ethernet.Backend, ethernet.MAC, error) {
+	l, err := link.Open(c)
+	if err != nil {
+		return nil, ethernet.MAC{}, err
+	}
+	return l, l.MAC(), nil
 }
 
 // A Flag is a Config on a command line, at most once: package flag's Value.

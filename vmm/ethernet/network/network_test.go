@@ -27,6 +27,8 @@ func TestParse(t *testing.T) {
 		{"tap=tap0,mac=52-54-00-12-34-56", "tap=tap0,mac=52:54:00:12:34:56"},
 		{"unix=/run/net.sock,pcap=a=b", ""},
 		{"unix=user", ""},
+		{"link=eth0", ""},
+		{"link=eth0,pcap=a,dns=10.96.0.10,dns=1.1.1.1", "link=eth0,dns=10.96.0.10,dns=1.1.1.1,pcap=a"},
 	} {
 		t.Run(test.text, func(t *testing.T) {
 			c, err := Parse(test.text)
@@ -55,21 +57,29 @@ func TestParseGivesWhatWasSaid(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for _, test := range []struct{ text, want string }{
-		{"", `want user, tap=NAME or unix=PATH first, found ""`},
-		{"bridge=br0", `want user, tap=NAME or unix=PATH first, found "bridge=br0"`},
-		{"user=x", `want user, tap=NAME or unix=PATH first, found "user=x"`},
-		{"tap", `want user, tap=NAME or unix=PATH first, found "tap"`},
-		{"unix", `want user, tap=NAME or unix=PATH first, found "unix"`},
-		{"unix:/tmp/s", `want user, tap=NAME or unix=PATH first, found "unix:/tmp/s"`},
-		{"forward=tcp:1:1,user", `want user, tap=NAME or unix=PATH first`},
-		{"tap=", `tap= wants the name of an interface, of 1 to 15 bytes, as tap=tap0, found ""`},
-		{"tap=0123456789abcdef", "tap= wants the name of an interface"},
-		{"tap=a/b", "tap= wants the name of an interface"},
-		{"tap=..", "tap= wants the name of an interface"},
+		{"", `want user, tap=NAME, unix=PATH or link=NAME first, found ""`},
+		{"bridge=br0", `want user, tap=NAME, unix=PATH or link=NAME first, found "bridge=br0"`},
+		{"user=x", `want user, tap=NAME, unix=PATH or link=NAME first, found "user=x"`},
+		{"tap", `want user, tap=NAME, unix=PATH or link=NAME first, found "tap"`},
+		{"unix", `want user, tap=NAME, unix=PATH or link=NAME first, found "unix"`},
+		{"unix:/tmp/s", `want user, tap=NAME, unix=PATH or link=NAME first, found "unix:/tmp/s"`},
+		{"forward=tcp:1:1,user", `want user, tap=NAME, unix=PATH or link=NAME first`},
+		{"tap=", `want the name of an interface, of 1 to 15 bytes, as tap=tap0 or link=eth0, found "tap="`},
+		{"tap=0123456789abcdef", "want the name of an interface"},
+		{"tap=a/b", "want the name of an interface"},
+		{"tap=..", "want the name of an interface"},
+		{"link", "found \"link\""},
+		{"link=", `want the name of an interface, of 1 to 15 bytes, as tap=tap0 or link=eth0, found "link="`},
+		{"link=e/0", "want the name of an interface"},
+		{"link=eth0,mac=52:54:00:12:34:56", "mac= is of other networks than link=: the guest has the address of eth0"},
+		{"link=eth0,forward=tcp:80:80", "forward= is of user mode alone"},
+		{"link=eth0,dns=::1", "dns=::1: want the IPv4 address of a resolver, as dns=10.96.0.10"},
+		{"link=eth0,dns=", "dns=: want the IPv4 address of a resolver"},
+		{"user,dns=1.1.1.1", "dns= is of link= alone"},
 		{"unix=", "unix= wants the path of a socket, as unix=/tmp/net.sock"},
-		{"user,", `want forward=, allow=, mac= or pcap=, found ""`},
-		{"user,tap=tap0", `want forward=, allow=, mac= or pcap=, found "tap=tap0"`},
-		{"user,hostfwd=tcp::80-:80", `want forward=, allow=, mac= or pcap=, found "hostfwd=tcp::80-:80"`},
+		{"user,", `want forward=, allow=, dns=, mac= or pcap=, found ""`},
+		{"user,tap=tap0", `want forward=, allow=, dns=, mac= or pcap=, found "tap=tap0"`},
+		{"user,hostfwd=tcp::80-:80", `want forward=, allow=, dns=, mac= or pcap=, found "hostfwd=tcp::80-:80"`},
 		{"user,forward", `forward=: want tcp or udp in front, as in tcp:8080:80, found ""`},
 		{"user,forward=tcp:80", "forward=tcp:80: want a port of the host and one of the guest, as in tcp:8080:80"},
 		{"user,forward=tcp:80:1,forward=tcp:80:2", "forward=tcp:80:2: 127.0.0.1:80 leads to port 1 already"},
@@ -94,7 +104,7 @@ func TestParseRefuses(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		"user,forward=tcp:8080:80,allow=example.com:443,pcap=f,mac=52:54:00:12:34:56", "tap=tap0,mac=52:54:00:12:34:56",
-		"unix=/tmp/s,pcap=x", "user,forward=udp:[::1]:53:53,allow=10.0.0.0/8:1-2", "user,,", "tap=",
+		"unix=/tmp/s,pcap=x", "link=eth0,dns=1.1.1.1", "user,forward=tcp:0.0.0.0:80:80,forward=tcp:[::]:80:80,forward=udp:[fe80::1%eth0]:5:5", "user,forward=udp:[::1]:53:53,allow=10.0.0.0/8:1-2", "user,,", "tap=",
 	} {
 		f.Add(seed)
 	}
@@ -103,7 +113,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if kinds := strings.Count(string([]byte{digit(c.User), digit(c.TAP != ""), digit(c.Unix != "")}), "1"); kinds != 1 {
+		if kinds := strings.Count(string([]byte{digit(c.User), digit(c.TAP != ""), digit(c.Unix != ""), digit(c.Link != "")}), "1"); kinds != 1 {
 			t.Errorf("%q is %+v", text, c)
 		}
 		again, err := Parse(c.String())
@@ -177,8 +187,8 @@ func TestOpenFails(t *testing.T) {
 	for _, test := range []struct{ text, want string }{
 		{"tap=kapselnone", `no TAP interface "kapselnone" here: make it by ip tuntap add`},
 		{"unix=" + filepath.Join(dir, "no", "s"), "no socket can be made there"},
-		{"user,forward=tcp:" + port + ":80", "forward tcp:127.0.0.1:" + port + ":80: listen tcp 127.0.0.1:" + port + ": bind: address already in use: end the other program, or forward another port"},
-		{"user,forward=udp:192.0.2.1:53:53", "forward udp:192.0.2.1:53:53: listen udp 192.0.2.1:53: bind: cannot assign requested address: want an address of this host"},
+		{"user,forward=tcp:" + port + ":80", "forward tcp:127.0.0.1:" + port + ":80: listen tcp4 127.0.0.1:" + port + ": bind: address already in use: end the other program, or forward another port"},
+		{"user,forward=udp:192.0.2.1:53:53", "forward udp:192.0.2.1:53:53: listen udp4 192.0.2.1:53: bind: cannot assign requested address: want an address of this host"},
 		{"user,pcap=" + dir, "capture: open " + dir},
 		{"unix=" + filepath.Join(dir, "s") + ",pcap=/dev/null", `capture: "/dev/null": want a regular file`},
 	} {

@@ -53,7 +53,7 @@ func parseListener(text string) (netip.Addr, error) {
 	inner, bracket := strings.CutPrefix(text, "[")
 	inner, closed := strings.CutSuffix(inner, "]")
 	address, err := netip.ParseAddr(inner)
-	if err != nil || bracket != closed || bracket != address.Is6() {
+	if err != nil || bracket != closed || bracket != address.Is6() || address.Is4In6() {
 		return address, fmt.Errorf("want an address of this host as 127.0.0.1, 0.0.0.0 or [::1], found %q", text)
 	}
 	return address, nil
@@ -61,6 +61,14 @@ func parseListener(text string) (netip.Addr, error) {
 
 // String writes the forward as ParseForward reads it.
 func (f Forward) String() string { return fmt.Sprintf("%s:%s:%d", f.Protocol, f.Host, f.Guest) }
+
+// family is the protocol with that of the host's address, by which 0.0.0.0 is all addresses of IPv4 alone, and [::] all of IPv6 (package net's "tcp" takes both for either).
+func (f Forward) family() string {
+	if f.Host.Addr().Is4() {
+		return f.Protocol + "4"
+	}
+	return f.Protocol + "6"
+}
 
 // advice is what to do about an error of listen, behind a colon, or nothing.
 func advice(err error) string {
@@ -80,7 +88,7 @@ func (n *Network) listen(f Forward) (netip.AddrPort, error) {
 	if f.Protocol == "udp" {
 		return n.listenUDP(f)
 	}
-	listener, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(f.Host))
+	listener, err := net.ListenTCP(f.family(), net.TCPAddrFromAddrPort(f.Host))
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
@@ -151,7 +159,7 @@ func reset(c *net.TCPConn) {
 // listenUDP opens the host's port of a forward for datagrams. Each address that sends some has a
 // flow to the guest.
 func (n *Network) listenUDP(f Forward) (netip.AddrPort, error) {
-	socket, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(f.Host))
+	socket, err := net.ListenUDP(f.family(), net.UDPAddrFromAddrPort(f.Host))
 	if err != nil {
 		return netip.AddrPort{}, err
 	}

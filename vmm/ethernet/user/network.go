@@ -30,6 +30,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
 	"kapsel/vmm/ethernet"
+	"kapsel/vmm/ethernet/dhcp"
 )
 
 // Addresses of the network, as in QEMU's.
@@ -150,7 +151,7 @@ func (n *Network) start(c Config) error {
 	if err := n.configure(); err != nil {
 		return err
 	}
-	if err := n.serve(dhcpServerPort, netip.Addr{}, n.serveDHCP); err != nil {
+	if err := n.serve(dhcp.ServerPort, netip.Addr{}, n.serveDHCP); err != nil {
 		return err
 	}
 	if err := n.serve(dnsPort, Resolver, n.serveDNS); err != nil {

@@ -2,7 +2,6 @@ package user
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -10,105 +9,14 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/dns/dnsmessage"
-
-	"kapsel/vmm/ethernet"
 )
 
-// message is one of DHCP of the guest, with options.
-func message(options ...[]byte) []byte {
-	m := make([]byte, dhcpOptions)
-	m[dhcpOp], m[dhcpHardware], m[dhcpHardLen] = 1, 1, 6
-	copy(m[dhcpXID:], "\x12\x34\x56\x78")
-	copy(m[dhcpClientMAC:], guestMAC[:])
-	binary.BigEndian.PutUint32(m[dhcpCookie:], 0x63825363)
-	for _, o := range options {
-		m = append(m, o...)
-	}
-	return append(m, optionEnd)
-}
-
-func discover() []byte { return message([]byte{53, 1, 1}) }
-
-func TestLeaseReplies(t *testing.T) {
-	const offer, ack, nak = 2, 5, 6
-	request := []byte{53, 1, 3}
-	ours, theirs := []byte{50, 4, 10, 0, 2, 15}, []byte{50, 4, 10, 0, 2, 16}
-	changed := func(at int, value byte) []byte {
-		m := discover()
-		m[at] = value
-		return m
-	}
-	renewal := message(request)
-	copy(renewal[dhcpCurrent:], Guest.AsSlice())
-	for _, test := range []struct {
-		name    string
-		message []byte
-		want    byte // type of the reply; 0: none
-	}{
-		{"discover", discover(), offer},
-		{"discover, padded", message([]byte{0, 0, 0, 53, 1, 1}), offer},
-		{"request of our offer", message(request, ours, []byte{54, 4, 10, 0, 2, 2}), ack},
-		{"request of another server's offer", message(request, ours, []byte{54, 4, 10, 0, 2, 1}), 0},
-		{"request after a reboot", message(request, ours), ack},
-		{"request of another address", message(request, theirs), nak},
-		{"request of no address", message(request), nak},
-		{"request of half an address", message(request, []byte{50, 2, 10, 0}), nak},
-		{"renewal", renewal, ack},
-		{"inform", message([]byte{53, 1, 8}), ack},
-		{"release", message([]byte{53, 1, 7}), 0},
-		{"decline", message([]byte{53, 1, 4}), 0},
-		{"no type", message(), 0},
-		{"a type of two bytes", message([]byte{53, 2, 1, 1}), 0},
-		{"a type behind the end", append(message(), 53, 1, 1), 0},
-		{"an option longer than the message", message([]byte{60, 200, 1}), 0},
-		{"an option without a length", append(message()[:dhcpOptions], 53), 0},
-		{"another MAC", changed(dhcpClientMAC+5, 0x57), 0},
-		{"a reply", changed(dhcpOp, 2), 0},
-		{"another kind of hardware", changed(dhcpHardware, 6), 0},
-		{"an address of 16 bytes", changed(dhcpHardLen, 16), 0},
-		{"BOOTP's cookie missing", changed(dhcpCookie, 0), 0},
-		{"a byte short", discover()[:dhcpOptions-1], 0},
-		{"nothing", nil, 0},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			r := leaseReply(test.message, guestMAC)
-			if test.want == 0 {
-				assert.Nil(t, r)
-				return
-			}
-			require.Len(t, r, 300)
-			kind, _ := option(r, 53)
-			assert.Equal(t, []byte{test.want}, kind)
-			assert.Equal(t, test.message[dhcpXID:][:4], r[dhcpXID:][:4])
-			assert.Equal(t, guestMAC[:], r[dhcpClientMAC:][:6])
-			lease, hasLease := option(r, 51)
-			gives := test.want != nak && test.name != "inform"
-			assert.Equal(t, gives, hasLease)
-			assert.Equal(t, gives, [4]byte(r[dhcpYours:]) == Guest.As4())
-			if gives {
-				assert.EqualValues(t, 86400, binary.BigEndian.Uint32(lease))
-			}
-		})
-	}
-}
-
-// FuzzLease: no message does harm, and no other address than the guest's is ever given.
-func FuzzLease(f *testing.F) {
-	f.Add(discover())
-	f.Add(message([]byte{53, 1, 3}, []byte{50, 4, 10, 0, 2, 15}))
-	f.Add(message([]byte{53, 1, 8}, []byte{60, 255}))
-	f.Fuzz(func(t *testing.T, m []byte) {
-		r := leaseReply(m, guestMAC)
-		if r == nil {
-			return
-		}
-		if yours := [4]byte(r[dhcpYours:]); yours != Guest.As4() && yours != [4]byte{} {
-			t.Errorf("%v is given", yours)
-		}
-		if ethernet.MAC(r[dhcpClientMAC:][:6]) != guestMAC {
-			t.Error("to somebody else")
-		}
-	})
+// discover is a message of DHCP that asks for an address (RFC 2131, 2).
+func discover() []byte {
+	m := make([]byte, 236)
+	m[0], m[1], m[2] = 1, 1, byte(len(guestMAC))
+	copy(m[28:], guestMAC[:])
+	return append(m, 0x63, 0x82, 0x53, 0x63, 53, 1, 1, 255)
 }
 
 // query is a question of DNS.
