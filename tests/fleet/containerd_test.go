@@ -76,7 +76,7 @@ func startContainerd(t *testing.T) {
 		c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		require.NoError(t, c.Start())
 		containerd.process = c
-		eventually(t, func() string { return "containerd answers:\n" + tail(containerd.log) }, func() bool {
+		eventually(t, func() string { return "containerd answers:\n" + from(containerd.log, 0) }, func() bool {
 			return command(t, "", "ctr", "--address", socket(), "version").status == 0
 		})
 		for _, namespace := range []string{"default", "k8s.io"} {
@@ -87,11 +87,21 @@ func startContainerd(t *testing.T) {
 		t.Log(succeed(t, "", "containerd", "--version") + succeed(t, "", "runc", "--version"))
 	})
 	require.NotNil(t, containerd.process, "containerd did not start: see the first test that needed it")
+	before := size(containerd.log)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("containerd's log:\n%s", tail(containerd.log))
+			t.Logf("containerd's log of this test:\n%s", from(containerd.log, before))
 		}
 	})
+}
+
+// size is how long a file is.
+func size(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // stopEngines ends containerd. What containers are left ends with the namespaces.
@@ -102,14 +112,14 @@ func stopEngines() {
 	}
 }
 
-// tail is the end of a file.
-func tail(path string) string {
-	const most = 16 << 10
+// from is a file from an offset on, of which the last bytes are kept.
+func from(path string, offset int64) string {
+	const most = 32 << 10
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
-	return string(b[max(0, len(b)-most):])
+	return string(b[max(offset, int64(len(b)-most)):])
 }
 
 type ctr struct{}
@@ -177,14 +187,14 @@ func (e ctr) start(t *testing.T, c container) {
 	succeed(t, "", "ctr", e.running(c, "--detach", "--log-uri", "file://"+e.logFile(c.name))...)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("log of %s:\n%s", c.name, tail(e.logFile(c.name)))
+			t.Logf("log of %s:\n%s", c.name, from(e.logFile(c.name), 0))
 		}
 		e.do(t, "task", "delete", "--force", c.name)
 		e.do(t, "container", "delete", c.name)
 	})
 }
 
-func (e ctr) logs(t *testing.T, name string) string { return tail(e.logFile(name)) }
+func (e ctr) logs(t *testing.T, name string) string { return from(e.logFile(name), 0) }
 
 func (e ctr) inspect(t *testing.T, name string) (bool, int) {
 	t.Helper()
@@ -209,14 +219,20 @@ func (e ctr) kill(t *testing.T, name string) {
 	e.must(t, "task", "kill", "--signal", "SIGKILL", name)
 }
 
-// wait is by "task delete", which tells the status, and fails while the task runs.
+// wait is by "task delete", which tells a status that is not 0 by a warning, and fails while the task runs.
 func (e ctr) wait(t *testing.T, name string) int {
 	t.Helper()
 	eventually(t, func() string { return name + " ends" }, func() bool {
 		running, _ := e.inspect(t, name)
 		return !running
 	})
-	return e.do(t, "task", "delete", name).status
+	_, status, found := strings.Cut(e.do(t, "task", "delete", name).errors, "exit with non-zero exit code ")
+	if !found {
+		return 0
+	}
+	n, err := strconv.Atoi(strings.TrimRight(status, "\"\n"))
+	require.NoError(t, err)
+	return n
 }
 
 func (e ctr) remove(t *testing.T, name string) {

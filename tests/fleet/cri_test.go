@@ -75,7 +75,7 @@ func (cri) config(c container) message {
 	var env []message
 	for _, v := range c.env {
 		name, value, _ := strings.Cut(v, "=")
-		env = append(env, message{"key": name, "value": value})
+		env = append(env, message{"key": name, "value": []byte(value)})
 	}
 	m["envs"] = env
 	resources := message{"memory_limit_in_bytes": c.memory}
@@ -100,7 +100,7 @@ func (e cri) startIn(t *testing.T, c container, pod, config message) {
 	e.pods.Store(c.name, sandbox)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("log of %s:\n%s", c.name, tail(e.logFile(c.name)))
+			t.Logf("log of %s:\n%s", c.name, from(e.logFile(c.name), 0))
 		}
 		e.removePod(t, c.name)
 	})

@@ -130,14 +130,10 @@ var made sync.Once
 func makeImages(t *testing.T) {
 	t.Helper()
 	made.Do(func() {
-		if runtime := os.Getenv("KAPSEL_FLEET_RUNTIME"); runtime != "" {
-			require.NoError(t, os.Symlink(runtime, runtimePath()))
-		} else {
-			require.NoError(t, os.Symlink(file(t, "kapsel"), runtimePath()))
-		}
-		writeImage(t, taskImage(t, passenger, "passenger.tbf", nil))
+		require.NoError(t, os.Symlink(file(t, "kapsel"), runtimePath()))
+		writeImage(t, taskImage(t, passenger, "test/passenger.tbf", nil))
 		writeImage(t, taskImage(t, httpd, "httpd.tbf", map[string]string{"net": "user,forward=tcp:0.0.0.0:8080:80", "rng": "true"}))
-		content, err := os.ReadFile(file(t, "plain"))
+		content, err := os.ReadFile(file(t, "test/plain"))
 		require.NoError(t, err)
 		writeImage(t, &ociimage.Image{Name: ordinary, Entrypoint: []string{"/plain"}, Files: []ociimage.File{{Path: "plain", Content: content, Program: true}}})
 	})
@@ -148,7 +144,7 @@ func taskImage(t *testing.T, name, task string, words map[string]string) *ociima
 	t.Helper()
 	content, err := os.ReadFile(file(t, task))
 	require.NoError(t, err)
-	m, err := ociimage.Kapsel(name, nil, []ociimage.File{{Path: task, Content: content, Program: os.Getenv("KAPSEL_FLEET_RUNTIME") != ""}}, words)
+	m, err := ociimage.Kapsel(name, nil, []ociimage.File{{Path: filepath.Base(task), Content: content}}, words)
 	require.NoError(t, err)
 	return m
 }

@@ -19,6 +19,7 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 [network]
+network_backend = "cni"
 network_config_dir = "/run/fleet/podman-networks"
 cni_plugin_dirs = ["/usr/lib/cni", "/opt/cni/bin"]
 `

@@ -22,6 +22,7 @@ func converse(t *testing.T, tty bool, words, input string, name string, args ...
 	c := exec.Command(name, args...)
 	c.WaitDelay = 5 * time.Second
 	s := &screen{shown: make(chan struct{}), words: words}
+	s.look()
 	var to io.WriteCloser
 	var errors bytes.Buffer
 	if tty {
@@ -91,10 +92,15 @@ func (s *screen) Write(b []byte) (int, error) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
 	s.text.Write(b)
+	s.look()
+	return len(b), nil
+}
+
+// look tells if the words are there; none always are.
+func (s *screen) look() {
 	if strings.Contains(s.text.String(), s.words) {
 		s.once.Do(func() { close(s.shown) })
 	}
-	return len(b), nil
 }
 
 func (s *screen) String() string {
