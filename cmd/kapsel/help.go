@@ -117,7 +117,8 @@ usage:
   kapsel bench [flags] [IMAGE]             measure an image built for it (default bench.elf
                                            beside kapsel), in Go benchmark format
   kapsel bench --compare OLD NEW           compare two files of results, of either form
-  kapsel oci [flags] VERB [flags] [ID]     be an OCI runtime with runc's command line, as kapsel-oci, too
+  kapsel oci [flags] VERB [flags] [ID]     be an OCI runtime for podman, containerd and others: runc's
+                                           command line; the name kapsel-oci does the same
   kapsel disk format [flags] FILE          make FILE an empty storage, which tasks keep data on
   kapsel disk show FILE                    tell what is on a storage: regions, owners, damage
   kapsel doctor [--accel NAME]             say what this host can do, and what to do about it
@@ -242,6 +243,24 @@ flags of bench:
   --timeout TIME          end a boot after TIME (default 10m)
   -v                      say what is going on, on standard error
 
+verbs of oci, with their flags: docs/oci.md has what is done with which property of config.json
+  create ID               make a container of a bundle, whose process waits for start:
+                          --bundle DIR (default .), --pid-file FILE, --console-socket PATH
+  start ID                run it
+  run ID                  create and start it, wait for its end, and delete it, with create's flags and
+                          --detach: do not wait, --keep: do not delete it
+  state ID                print what it is, as JSON
+  kill ID [SIGNAL]        send it a signal (default TERM); --all: all processes of its cgroup
+  delete ID               remove one that is stopped; --force: any, and what is left of one
+  list                    list the containers; --format table|json, --quiet
+  features                print what the runtime can do, as JSON
+flags of oci, in front of the verb:
+  --root DIR              where the containers' state is (default /run/kapsel)
+  --log FILE              append warnings and errors to FILE, with --debug steps, too
+  --log-format text|json  its format (default text)
+  --systemd-cgroup        cgroupsPath is SLICE:PREFIX:NAME
+  --version               say which release this is, and which version of the specification
+
 flags of disk format, whose sizes are bytes, or with K, M or G:
   --size SIZE             the storage's size, and so the file's (default: the file's, or 64M
                           for one that is new)
@@ -292,6 +311,8 @@ exit status of load, of unload, of tasks, of pause, of resume, of kill, of save 
   cannot be used; 125 if the machine cannot be reached
 exit status of bench:
   0, or 1 if a path does not stand as in the golden file; 2, 124, 125 and 128+n as of run
+exit status of oci:
+  0, or 1 if the verb fails; of run the container's; of a container that is runc's what runc says
 exit status of disk:
   0, or 1 if show finds damage by which data is lost; 2 if the command line or FILE cannot be
   used: it is in use, no storage, or holds what format does not overwrite
