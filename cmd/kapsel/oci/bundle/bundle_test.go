@@ -85,7 +85,7 @@ func TestAnnotations(t *testing.T) {
 		}
 	}), map[string][]byte{"boot/kernel": kernel(), "one.tbf": object(t), "two.tbf": object(t)})
 	c := command(t, b)
-	assert.Equal(t, []string{"run", "--mem=16777216", "--cmdline=boot-ticks", "--rng", "--net=user,allow=example.com:443", "--env=PATH=/bin", "--env=A=b=c",
+	assert.Equal(t, []string{"run", "--ask", "--mem=16777216", "--cmdline=boot-ticks", "--rng", "--net=user,allow=example.com:443", "--env=PATH=/bin", "--env=A=b=c",
 		"/dev/fd/3", "/dev/fd/4", "/dev/fd/5", "--", "-v", "two words"}, c.Args)
 	assert.EqualValues(t, 16<<20, c.Memory)
 	assert.Len(t, c.Files, 3)

@@ -10,9 +10,6 @@ import (
 	"kapsel/vmm/image"
 )
 
-// defaultKernel is the file beside the command that is the kernel of containers that name none.
-const defaultKernel = "bare.elf"
-
 // firstFile is the descriptor of a command's first file.
 const firstFile = 3
 
@@ -22,6 +19,9 @@ type Command struct {
 	Files  []*os.File // open; become descriptors 3, 4, ... of the process, by which Args names them
 	Memory uint64     // the guest's, in bytes; 0 with a snapshot, which has its own
 	Notes  []string   // what of the configuration has no effect, for the log
+
+	// Capabilities are what the process needs besides process.capabilities, in the container's network namespace alone, until it has confined itself: to take an interface for the guest.
+	Capabilities []string
 }
 
 // Close closes the files.
@@ -44,7 +44,7 @@ func (c *Command) note(format string, args ...any) {
 
 // Command makes the command line, for a bundle that is not foreign, and opens the files that it needs.
 func (b *Bundle) Command() (*Command, error) {
-	c := &Command{Args: []string{"run"}}
+	c := &Command{Args: []string{"run", "--ask"}}
 	if err := b.complete(c); err != nil {
 		c.Close()
 		return nil, err
@@ -100,7 +100,7 @@ func (b *Bundle) addCmdline(c *Command, p program, words map[string]string) erro
 }
 
 // addDevices adds flags for devices.
-func (b *Bundle) addDevices(c *Command, _ program, words map[string]string) error {
+func (b *Bundle) addDevices(c *Command, p program, words map[string]string) error {
 	switch rng := words[wordRNG]; rng {
 	case "", "false":
 	case "true":
@@ -108,7 +108,7 @@ func (b *Bundle) addDevices(c *Command, _ program, words map[string]string) erro
 	default:
 		return fmt.Errorf("%s%s %.40q: want true or false", prefix, wordRNG, rng)
 	}
-	if err := b.addNetwork(c, words[wordNet]); err != nil {
+	if err := b.addNetwork(c, p, words[wordNet]); err != nil {
 		return err
 	}
 	return b.addDisks(c)
@@ -161,18 +161,9 @@ func (b *Bundle) addProgram(c *Command, p program) error {
 	return nil
 }
 
-// addKernel adds the kernel, which may be the one beside the command.
+// addKernel adds the kernel. Without one it is the one that comes with the command.
 func (b *Bundle) addKernel(c *Command, p program) error {
 	if p.kernel == "" {
-		path, err := besideCommand(defaultKernel)
-		if err != nil {
-			return err
-		}
-		f, err := openHost(path)
-		if err != nil {
-			return fmt.Errorf("the kernel for tasks without one: %w: scripts/build makes it", err)
-		}
-		c.Args = append(c.Args, c.add(f))
 		return nil
 	}
 	f, err := b.open(p, p.kernel)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -75,13 +74,4 @@ func checkRegular(info fs.FileInfo) error {
 		return errors.New("want a file, found a directory")
 	}
 	return fmt.Errorf("want a file, found one of another kind (%v)", info.Mode().Type())
-}
-
-// besideCommand is the path of a file in the directory of the command that runs.
-func besideCommand(name string) (string, error) {
-	command, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("where %s would be: %w", name, err)
-	}
-	return filepath.Join(filepath.Dir(command), name), nil
 }

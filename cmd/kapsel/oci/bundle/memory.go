@@ -11,11 +11,24 @@ import (
 	"kapsel/vmm"
 )
 
-// overhead is what the monitor, and the host's kernel on its behalf, need beside the guest's memory, in bytes.
-const overhead = 64 << 20
+// What a memory limit is to have room for beside the guest's memory, in bytes: the monitor, which is 9 MiB with KVM and 24 MiB with QEMU, and the text of its program, which is read from
+// the disk again and again where there is no room for it; and the page tables and reverse maps that the host's kernel has for the guest's memory, 1/64 of it at the most.
+const (
+	monitorMemory = 48 << 20
+	tablesPart    = 64
+)
 
-// leastMemory is the least memory of a guest that a container's limit is to leave, in bytes.
+// leastMemory is the least memory of a guest that a limit is to leave, in bytes: more than the kernel with two tasks needs.
 const leastMemory = 8 << 20
+
+// leastLimit is the least limit with which a container starts.
+const leastLimit = monitorMemory + leastMemory + leastMemory/tablesPart
+
+// guestMemory is the most memory of a guest, in bytes, that a limit of at least leastLimit has room for: a multiple of the page size.
+func guestMemory(limit uint64) uint64 {
+	rest := limit - monitorMemory
+	return min(abi.PageDown(rest-rest/(tablesPart+1)), vmm.MaxMemory)
+}
 
 // addMemory adds the guest's memory: what is asked for, else what the limit leaves, else the default.
 func (b *Bundle) addMemory(c *Command, p program, words map[string]string) error {
@@ -30,14 +43,14 @@ func (b *Bundle) addMemory(c *Command, p program, words map[string]string) error
 	switch {
 	case err != nil:
 		return err
-	case limit != 0 && limit < overhead+leastMemory:
-		return fmt.Errorf("a memory limit of %s: the monitor needs %s and a guest %s: want %s or more",
-			files.Size(limit), files.Size(overhead), files.Size(leastMemory), files.Size(overhead+leastMemory))
-	case limit != 0 && size > limit-overhead:
-		return fmt.Errorf("%s %s: with the %s that the monitor needs, more than the memory limit of %s: want at most %s, or a larger limit",
-			name, files.Size(size), files.Size(overhead), files.Size(limit), files.Size(abi.PageDown(limit-overhead)))
+	case limit != 0 && limit < leastLimit:
+		return fmt.Errorf("a memory limit of %d bytes: want %d or more, of which the monitor needs %s and a guest %s",
+			limit, leastLimit, files.Size(monitorMemory), files.Size(leastMemory))
+	case limit != 0 && size > guestMemory(limit):
+		return fmt.Errorf("%s %s: a memory limit of %d bytes leaves a guest %s beside the monitor: want at most that, or a larger limit",
+			name, files.Size(size), limit, files.Size(guestMemory(limit)))
 	case size == 0 && limit != 0:
-		size = abi.PageDown(min(limit-overhead, vmm.MaxMemory))
+		size = guestMemory(limit)
 	case size == 0:
 		size = vmm.DefaultMemory
 	}

@@ -1,9 +1,15 @@
 package bundle
 
 import (
+	"errors"
 	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"kapsel/vmm/ethernet/network"
 )
@@ -11,42 +17,123 @@ import (
 // noNetwork is the word for a machine without a network.
 const noNetwork = "none"
 
-// addNetwork adds the network by its words, which may come from an image: they reach what the container's network namespace has, and no file.
-func (b *Bundle) addNetwork(c *Command, words string) error {
+// addNetwork adds the network by its words, which may come from an image: they reach what the container's network namespace has, and no file. Without words it is the
+// interface that the engine has put into that namespace, if it has; a snapshot has a network only by words.
+func (b *Bundle) addNetwork(c *Command, p program, words string) error {
+	namespace, err := b.openNetwork()
+	if err != nil {
+		return fmt.Errorf("the network namespace: %w", err)
+	}
+	defer namespace.close()
+	if words == "" && p.snapshot == "" {
+		if words, err = namespace.words(); err != nil {
+			return fmt.Errorf("the interfaces of the container's network namespace: %w", err)
+		}
+	}
 	if words == "" || words == noNetwork {
 		return nil
 	}
-	if err := b.checkNetwork(words); err != nil {
-		return fmt.Errorf("%s%s %.200q: %w", prefix, wordNet, words, err)
+	n, err := network.Parse(words)
+	if err == nil {
+		err = namespace.check(n)
+	}
+	if err != nil {
+		return fmt.Errorf("%s%s %.200q: %w, or %s", prefix, wordNet, words, err, noNetwork)
+	}
+	if !n.User {
+		c.Capabilities = []string{"CAP_NET_ADMIN", "CAP_NET_RAW"}
 	}
 	c.Args = append(c.Args, "--net="+words)
 	return nil
 }
 
-func (b *Bundle) checkNetwork(words string) error {
-	n, err := network.Parse(words)
+// networkNamespace is the container's.
+type networkNamespace struct {
+	own  bool     // not the one of this process, which is the host's
+	made *os.File // by the engine; nil for none
+}
+
+func (n networkNamespace) close() {
+	if n.made != nil {
+		n.made.Close()
+	}
+}
+
+// openNetwork finds the container's network namespace. One with a path may be the host's, as that of a pod with the host's network is.
+func (b *Bundle) openNetwork() (n networkNamespace, err error) {
+	if b.Spec.Linux == nil {
+		return n, nil
+	}
+	at := slices.IndexFunc(b.Spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
+	if at < 0 {
+		return n, nil
+	}
+	path := b.Spec.Linux.Namespaces[at].Path
+	if path == "" {
+		return networkNamespace{own: true}, nil
+	}
+	ours, err := os.Stat("/proc/self/ns/net")
+	if err != nil {
+		return n, err
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return n, fmt.Errorf("%q: %w", path, withoutPath(err))
+	}
+	theirs, err := file.Stat()
+	if err != nil || os.SameFile(ours, theirs) {
+		file.Close()
+		return n, err
+	}
+	return networkNamespace{own: true, made: file}, nil
+}
+
+// check refuses what is the host's.
+func (n networkNamespace) check(c network.Config) error {
 	switch {
-	case err != nil:
-		return fmt.Errorf("%w; or %s", err, noNetwork)
-	case n.Unix != "":
-		return fmt.Errorf("unix= would be a socket of the host: want user, tap= or %s", noNetwork)
-	case n.Capture != "":
-		return fmt.Errorf("pcap= would write to a file of the host: want it away")
-	case !n.User && !b.ownNetwork():
-		return fmt.Errorf("the container has the host's network, whose interfaces are not its own: want user, or a container with a network")
+	case c.Unix != "":
+		return errors.New("that is a socket of the host: want user, link= or tap=")
+	case c.Capture != "":
+		return errors.New("pcap= would write to a file of the host: want it away")
+	case !c.User && !n.own:
+		return errors.New("the container shares the network of the host, whose interfaces are not its own: want user, a container with a network")
 	}
 	return nil
 }
 
-// ownNetwork reports whether the container has a network namespace of its own.
-func (b *Bundle) ownNetwork() bool {
-	if b.Spec.Linux == nil {
-		return false
+// words are those of the first interface with an IPv4 address in a network namespace that the engine has made, as CNI leaves it there; empty if there is none.
+func (n networkNamespace) words() (words string, err error) {
+	if n.made == nil {
+		return "", nil
 	}
-	for _, n := range b.Spec.Linux.Namespaces {
-		if n.Type == specs.NetworkNamespace {
-			return true
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // for good: the thread ends with the goroutine, and its namespace is no other's
+		if err = unix.Setns(int(n.made.Fd()), unix.CLONE_NEWNET); err == nil {
+			words, err = firstInterface()
+		}
+	}()
+	<-done
+	return words, err
+}
+
+// firstInterface are the words of the first interface of the thread's network namespace that has an IPv4 address for others than the host.
+func firstInterface() (string, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return "", err
+	}
+	for _, i := range all {
+		addresses, err := i.Addrs()
+		if err != nil {
+			return "", err
+		}
+		for _, a := range addresses {
+			if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && ip.IP.IsGlobalUnicast() && i.Flags&net.FlagUp != 0 {
+				return "link=" + i.Name, nil
+			}
 		}
 	}
-	return false
+	return "", nil
 }
