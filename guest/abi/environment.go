@@ -35,7 +35,7 @@ const (
 )
 
 // FindEnvironment finds arguments and environment, where objects, back to back, begin with the object that holds them; it reports false where they do not.
-// Nothing is taken for granted of the bytes, and the strings are not looked at: the last one may have no zero byte behind it.
+// Nothing is taken for granted of the bytes. Of the strings it looks at the last one's zero byte alone.
 func FindEnvironment(objects []byte) (arguments, environment []byte, ok bool) {
 	if len(objects) < paddingHeader+EnvironmentHeader || word32(objects) != paddingVersion {
 		return nil, nil, false
@@ -50,8 +50,15 @@ func FindEnvironment(objects []byte) (arguments, environment []byte, ok bool) {
 		return nil, nil, false
 	}
 	strings := body[EnvironmentHeader:]
-	return strings[:first], strings[first:][:second], true
+	arguments, environment = strings[:first], strings[first:][:second]
+	if !endsWithZero(arguments) || !endsWithZero(environment) {
+		return nil, nil, false
+	}
+	return arguments, environment, true
 }
+
+// endsWithZero reports whether the last of some strings, if there is one, has its zero byte.
+func endsWithZero(strings []byte) bool { return len(strings) == 0 || strings[len(strings)-1] == 0 }
 
 func word32(b []byte) uint32 {
 	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24

@@ -18,7 +18,7 @@ syscalls := close fstat getpid isatty kill lseek open read sbrk unlink write
 LDFLAGS += $(foreach f,$(syscalls),-Wl,--defsym=$(f)=_$(f))
 
 library := $(filter-out %/crt0.c,$(shell find $(LIBTOCK)/libtock $(LIBTOCK)/libtock-sync -name '*.c'))
-sources := $(here)start.S $(here)libtock.c $(here)service.c $(library) $(wildcard $(APP)/*.c)
+sources := $(here)start.S $(here)libtock.c $(here)service.c $(here)environment.c $(library) $(wildcard $(APP)/*.c)
 objects := $(patsubst %,$(OUT)/%.o,$(subst ../,,$(sources)))
 
 $(OUT)/$(name).elf: $(objects) $(here)tock32.ld
