@@ -131,7 +131,9 @@ func getCtr(t *testing.T) engine {
 }
 
 // arguments are those of ctr.
-func (ctr) arguments(args ...string) []string { return append([]string{"--address", socket()}, args...) }
+func (ctr) arguments(args ...string) []string {
+	return append([]string{"--address", socket()}, args...)
+}
 
 func (c ctr) do(t *testing.T, args ...string) result {
 	t.Helper()

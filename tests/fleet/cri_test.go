@@ -58,7 +58,7 @@ func (cri) pod(c container) message {
 	if c.port == 0 {
 		linux["security_context"] = message{"namespace_options": message{"network": "NODE"}}
 	} else {
-		m["port_mappings"] = []message{{"container_port": 8080, "host_port": c.port}}
+		m["port_mappings"] = []message{{"container_port": c.inside(), "host_port": c.port}}
 	}
 	return m
 }

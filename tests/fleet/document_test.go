@@ -3,7 +3,6 @@ package fleet
 import (
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -21,6 +20,3 @@ func document(t *testing.T, name string) string {
 	require.True(t, found)
 	return text
 }
-
-// procDir is what the kernel shows of a process.
-func procDir(pid int) string { return filepath.Join("/proc", strconv.Itoa(pid)) }

@@ -23,9 +23,10 @@ const patience = 90 * time.Second
 
 // Images, as each engine knows them.
 const (
-	passenger = "localhost/passenger:1" // of Kapsel
-	httpd     = "localhost/httpd:1"     // of Kapsel, with a network
-	ordinary  = "localhost/plain:1"     // of Linux
+	passenger = "localhost/passenger:1"  // of Kapsel
+	httpd     = "localhost/httpd:1"      // of Kapsel, on the network of its container
+	httpdUser = "localhost/httpd-user:1" // of Kapsel, with a network of the monitor's
+	ordinary  = "localhost/plain:1"      // of Linux
 )
 
 // A container is what an engine is to run.
@@ -38,7 +39,7 @@ type container struct {
 	stdin  bool
 	memory int64   // bytes, 0 for no limit
 	cpus   float64 // 0 for no limit
-	port   int     // of the host's, forwarded to the guest's port 80 by way of port 8080; 0 for none
+	port   int     // of the host's, where the guest's port 80 is to be; 0 for none
 }
 
 // words are all arguments of a container, the first being the image's entrypoint.
@@ -46,10 +47,18 @@ func (c container) words() []string {
 	switch c.image {
 	case ordinary:
 		return append([]string{"/plain"}, c.args...)
-	case httpd:
+	case httpd, httpdUser:
 		return append([]string{"/httpd.tbf"}, c.args...)
 	}
 	return append([]string{"/passenger.tbf"}, c.args...)
+}
+
+// inside is the port of the container's network that the host's is forwarded to.
+func (c container) inside() int {
+	if c.image == httpdUser {
+		return 8082
+	}
+	return 80
 }
 
 // An engine runs containers. Its methods fail the test if the engine does.
@@ -132,7 +141,8 @@ func makeImages(t *testing.T) {
 	made.Do(func() {
 		require.NoError(t, os.Symlink(file(t, "kapsel"), runtimePath()))
 		writeImage(t, taskImage(t, passenger, "test/passenger.tbf", nil))
-		writeImage(t, taskImage(t, httpd, "httpd.tbf", map[string]string{"net": "user,forward=tcp:0.0.0.0:8080:80", "rng": "true"}))
+		writeImage(t, taskImage(t, httpd, "httpd.tbf", map[string]string{"rng": "true"}))
+		writeImage(t, taskImage(t, httpdUser, "httpd.tbf", map[string]string{"net": "user,forward=tcp:0.0.0.0:8082:80", "rng": "true"}))
 		content, err := os.ReadFile(file(t, "test/plain"))
 		require.NoError(t, err)
 		writeImage(t, &ociimage.Image{Name: ordinary, Entrypoint: []string{"/plain"}, Files: []ociimage.File{{Path: "plain", Content: content, Program: true}}})

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -65,7 +66,7 @@ func (podman) arguments(c container, flags ...string) []string {
 		args = append(args, "--name", c.name)
 	}
 	if c.port != 0 {
-		args = append(args, "--publish", strconv.Itoa(c.port)+":8080")
+		args = append(args, "--publish", fmt.Sprintf("%d:%d", c.port, c.inside()))
 	} else {
 		args = append(args, "--network=none")
 	}
