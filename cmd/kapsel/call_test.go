@@ -101,6 +101,8 @@ func TestParseRunFrom(t *testing.T) {
 	for _, test := range []struct{ args, want string }{
 		{"--from|d|i", `"i" would be another`},
 		{"--from|d|--linux|k", "--linux is for a machine that boots"},
+		{"--from|d|--env|A=b", "--env is for a machine that boots"},
+		{"--from|d|--|a", `--from goes on with the arguments of the snapshot: "a" would be another`},
 		{"--from|d|--initrd|k", "--initrd is for a machine that boots"},
 		{"--from|d|--accel|qemu", "--from needs KVM, and --accel qemu forbids it"},
 		{"i|--clock|go-on", "--clock is for a machine from a snapshot"},

@@ -88,7 +88,7 @@ func (o *runOptions) needs(in *os.File) (needs confine.Options) {
 		needs.Add(p.needs)
 	}
 	if n := o.net.Config; n != nil {
-		needs.Network = n.User
+		needs.Network, needs.Packets = n.User, n.Link != ""
 		if n.Unix != "" {
 			needs.Add(confine.Options{Sockets: true, Remove: []string{n.Unix}})
 		}

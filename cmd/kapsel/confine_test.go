@@ -39,6 +39,7 @@ func TestNeeds(t *testing.T) {
 		{[]string{"--screen=f"}, confine.Options{Files: true}},
 		{[]string{"--port=a,unix=s"}, confine.Options{Sockets: true}},
 		{[]string{"--net=user"}, confine.Options{Network: true}},
+		{[]string{"--net=link=eth0"}, confine.Options{Packets: true}},
 		{[]string{"--net=unix=s"}, confine.Options{Sockets: true, Remove: []string{"s"}}},
 		{[]string{"--control=unix:c", "--disk=f"}, confine.Options{Files: true, Sockets: true, Remove: []string{"c"}}},
 	} {

@@ -147,10 +147,14 @@ flags of run, anywhere on the line:
                           from which nothing is reached but what words allow:
                           allow=HOST:PORTS      as example.com:443, 10.0.0.0/8:*, *:*
                           forward=tcp:8080:80   port 8080 of 127.0.0.1 leads to the guest's 80;
-                                                or udp:5353:53
+                                                or udp:5353:53, or of another address, as
+                                                tcp:0.0.0.0:8080:80, tcp:[::]:8080:80
   --net tap=NAME          one at a TAP interface of the host
+  --net link=NAME[,dns=ADDRESS]
+                          one that is an interface of the host, as a container's eth0: the guest
+                          gets its addresses, and the host nothing of what comes by it
   --net unix=PATH         one at a unix datagram socket, as another kapsel's
-                          further words of each: mac=52:54:00:12:34:56, pcap=FILE
+                          further words: pcap=FILE, and but for link mac=52:54:00:12:34:56
   --rng                   a virtio entropy device, which gives the guest the host's random bytes
   --console uart|virtio   virtio: a virtio console device beside the UART, which takes less
                           to print much (default uart)

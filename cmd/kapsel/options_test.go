@@ -52,7 +52,10 @@ func TestParseRun(t *testing.T) {
 		{"Linux with more memory", "--mem=1G|--linux=k|--accel|kvm|-v", runOptions{linux: "k", accel: accelKVM, memory: 1 << 30, verbose: true}},
 		{"Linux with devices and a command line that an image could not have", "--linux|k|--rng|--cmdline|" + long, runOptions{linux: "k",
 			accel: accelAuto, memory: vmm.DefaultLinuxMemory, cmdline: long, devices: devices{vmm.Entropy{}}}},
-		{"files behind two dashes", "-v|--|-i|--accel", runOptions{image: "-i", tasks: []string{"--accel"}, accel: accelAuto, memory: vmm.DefaultMemory, watchdog: 10 * time.Second, verbose: true}},
+		{"arguments of tasks behind two dashes", "-v|i|--|-i|--accel|--||a b", runOptions{image: "i", tasks: []string{}, args: []string{"-i", "--accel", "--", "", "a b"}, accel: accelAuto,
+			memory: vmm.DefaultMemory, watchdog: 10 * time.Second, verbose: true}},
+		{"an environment", "--env|A=b=c|i|--env=B=", runOptions{image: "i", tasks: []string{}, env: []string{"A=b=c", "B="}, accel: accelAuto,
+			memory: vmm.DefaultMemory, watchdog: 10 * time.Second}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := parseRun(strings.Split(test.args, "|"))
@@ -116,6 +119,12 @@ func TestParseRunErrors(t *testing.T) {
 		{"Linux without a name", []string{"--linux", ""}, `--linux "": want the file of a Linux kernel`},
 		{"Linux under QEMU", []string{"--accel", "qemu", "--linux", "k"}, "--linux needs KVM, and --accel qemu forbids it"},
 		{"Linux with a watchdog", []string{"--linux", "k", "--watchdog", "10s"}, "--watchdog watches Kapsel's kernel"},
+		{"Linux with arguments", []string{"--linux", "k", "--", "a"}, "arguments and --env are for tasks: Linux has --cmdline"},
+		{"Linux with an environment", []string{"--linux", "k", "--env", "A=b"}, "arguments and --env are for tasks: Linux has --cmdline"},
+		{"arguments alone", []string{"--", "i"}, "no image given"},
+		{"a variable without a value", []string{"i", "--env", "A"}, `--env A: the environment has "A": want NAME=VALUE`},
+		{"too many arguments", []string{"i", "--env", "A=b", "--", strings.Repeat("x", abi.EnvironmentMax)}, "arguments and environment of 65541 bytes: together they have at most 65536"},
+		{"a flag that asks or not", []string{"i", "--ask=no"}, "--ask no: want --ask alone"},
 		{"an initial file system for an image", []string{"--initrd", "f", "i"}, "--initrd is for a Linux kernel"},
 		{"an initial file system without a name", []string{"--linux", "k", "--initrd", ""}, `--initrd "": want the file`},
 	} {

@@ -20,6 +20,7 @@ type Options struct {
 	Terminal  bool // the modes and the size of an open terminal are read and set
 	Files     bool // open files are flushed to disk, made shorter or longer, and have holes made
 	Sockets   bool // open sockets are accepted from, or have messages sent and received, as by --control and --net unix=
+	Packets   bool // an open packet socket is read, as by --net link=
 	Network   bool // internet sockets are made, and names looked up, as by --net user
 	Snapshots bool // snapshots are taken, and machines go back to them (vmm.Machine.Snapshot, Reset)
 	Machines  bool // machines are made (vmm.New, vmm.Fork): KVM's device is opened
@@ -40,6 +41,7 @@ func (o *Options) Add(more Options) {
 	o.Terminal = o.Terminal || more.Terminal
 	o.Files = o.Files || more.Files
 	o.Sockets = o.Sockets || more.Sockets
+	o.Packets = o.Packets || more.Packets
 	o.Network = o.Network || more.Network
 	o.Snapshots = o.Snapshots || more.Snapshots
 	o.Machines = o.Machines || more.Machines
@@ -58,7 +60,7 @@ func (e *MissingError) Error() string {
 // maxFiles is how many files a confined process can have open: those of a network in user mode with all its connections, several times.
 const maxFiles = 4096
 
-// Process confines the process, all its threads, for ever. In this order: limits, speculation, landlock, seccomp. After an error it
+// Process confines the process, all its threads, for ever. In this order: limits, speculation, capabilities over networks, landlock, seccomp. After an error it
 // may be confined in part, and is to end.
 //
 // A system call that is not kept fails with EPERM, and a file that landlock keeps from it with EACCES. The Go runtime does not need more; CGO does, where it
@@ -79,6 +81,9 @@ func Process(o Options) error {
 		return err
 	}
 	o.shareNoCore()
+	if err := o.giveUpNetworking(); err != nil {
+		return err
+	}
 	if err := o.landlock(); err != nil {
 		return err
 	}

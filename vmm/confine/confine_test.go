@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -197,6 +198,16 @@ var features = []struct {
 		tell("dial", err)
 		tell("remove elsewhere", os.Remove(filepath.Join(os.Getenv("WRITEABLE"), "elsewhere", "old")))
 	}, "accept: done\nwrite: done\nclose: done\nopen: EPERM\ndial: EPERM\nremove elsewhere: EACCES\n"},
+	{"packets", func() Options { return Options{Packets: true} }, func() {
+		_, err := unix.Write(pair[0], []byte("frame"))
+		tell("write", err)
+		_, _, _, _, err = unix.Recvmsg(pair[1], make([]byte, 10), make([]byte, 64), 0)
+		tell("read", err)
+		tell("send", unix.Sendmsg(pair[0], []byte("frame"), nil, nil, 0))
+		tell("option", unix.SetsockoptInt(pair[0], unix.SOL_SOCKET, unix.SO_RCVBUF, 1))
+		_, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
+		tell("another", err)
+	}, "write: done\nread: done\nsend: EPERM\noption: EPERM\nanother: EPERM\n"},
 	{"network", func() Options { return Options{Network: true} }, func() {
 		conn, err := net.Dial("tcp", os.Getenv("SERVER"))
 		tell("dial", err)
@@ -230,6 +241,7 @@ var features = []struct {
 // What a child of TestFeatures has open, or has started, before it is confined.
 var (
 	opened   *os.File
+	pair     [2]int // of sockets
 	listener net.Listener
 	child    *exec.Cmd
 )
@@ -245,6 +257,8 @@ func prepare() {
 	}
 	var err error
 	opened, err = os.OpenFile(filepath.Join(os.Getenv("WRITEABLE"), "old"), os.O_RDWR, 0)
+	must(err)
+	pair, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	must(err)
 	listener, err = net.Listen("unix", socketPath())
 	must(err)
@@ -389,7 +403,7 @@ func init() {
 		for _, f := range append(files, limits) {
 			n, _ := f.Read(text)
 			for line := range strings.Lines(string(text[:n])) {
-				for _, want := range []string{"NoNewPrivs:", "Seccomp:", "Speculation_Store_Bypass:", "Max core", "Max open"} {
+				for _, want := range []string{"NoNewPrivs:", "Seccomp:", "Speculation_Store_Bypass:", "CapEff:", "CapPrm:", "CapInh:", "Max core", "Max open"} {
 					if strings.HasPrefix(line, want) {
 						fmt.Println(strings.Join(strings.Fields(line), " "))
 					}
@@ -407,6 +421,11 @@ func TestAllThreads(t *testing.T) {
 	assert.Greater(t, threads, 3, out)
 	assert.Equal(t, threads, strings.Count(out, "NoNewPrivs: 1\n"), out)
 	assert.Equal(t, threads, strings.Count(out, "Seccomp: 2\n"), out)
+	capabilities := regexp.MustCompile(`Cap\w+: \w+(\w{4})\n`).FindAllStringSubmatch(out, -1)
+	assert.Len(t, capabilities, 3*threads)
+	for _, c := range capabilities { // the first 16
+		assert.Contains(t, "014589cd", c[1][:1], "CAP_NET_ADMIN and CAP_NET_RAW are 12 and 13: %s", out)
+	}
 	assert.Contains(t, out, "Max core file size 0 0 bytes")
 	assert.Contains(t, out, "Max open files 4096 4096 files")
 	assert.NotContains(t, out, "Speculation_Store_Bypass: thread vulnerable")
@@ -449,7 +468,7 @@ func TestMissing(t *testing.T) {
 
 // TestAdd: of two sets of options each need is kept.
 func TestAdd(t *testing.T) {
-	all := Options{Terminal: true, Files: true, Sockets: true, Network: true, Snapshots: true, Machines: true, Remove: []string{"a"}, Child: 7}
+	all := Options{Terminal: true, Files: true, Sockets: true, Packets: true, Network: true, Snapshots: true, Machines: true, Remove: []string{"a"}, Child: 7}
 	var o Options
 	o.Add(all)
 	assert.Equal(t, all, o)

@@ -30,6 +30,7 @@ var kept = []string{
 var (
 	fileCalls    = []string{"fsync", "fdatasync", "ftruncate", "fallocate"}
 	socketCalls  = []string{"accept4", "recvfrom", "recvmsg", "sendto", "sendmsg", "shutdown", "getsockopt", "setsockopt", "getsockname", "getpeername"}
+	packetCalls  = []string{"recvmsg"} // by which Linux tells of VLANs; frames are sent by write
 	networkCalls = []string{"connect", "bind", "openat", "newfstatat", "uname", "getdents64"}
 	machineCalls = []string{"openat", "memfd_create", "ftruncate"}
 	childCalls   = []string{"wait4", "waitid", "shutdown", "recvfrom", "recvmsg", "sendto", "sendmsg"}
@@ -114,7 +115,7 @@ func (o *Options) names() []string {
 		needed bool
 		calls  []string
 	}{
-		{o.Files, fileCalls}, {o.Sockets || o.Network, socketCalls}, {o.Network, networkCalls},
+		{o.Files, fileCalls}, {o.Sockets || o.Network, socketCalls}, {o.Packets, packetCalls}, {o.Network, networkCalls},
 		{o.Snapshots || o.Machines, machineCalls[1:]}, {o.Machines, machineCalls}, {o.Child != 0, childCalls},
 		{len(o.Remove) > 0, []string{"unlinkat"}},
 	} {

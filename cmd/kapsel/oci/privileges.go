@@ -41,7 +41,8 @@ func parseCapabilities(c *specs.LinuxCapabilities) (caps capabilities, unknown [
 		}
 		return bits
 	}
-	return capabilities{set(c.Bounding), set(c.Effective), set(c.Inheritable), set(c.Permitted), set(c.Ambient)}, unknown
+	caps = capabilities{set(c.Bounding), set(c.Effective), set(c.Inheritable), set(c.Permitted), set(c.Ambient)}
+	return caps, unknown
 }
 
 // drop gives up what the container's process is not to have, on the calling thread, which executes kapsel run next: first the bounding set, for which it needs a privilege, then the user.

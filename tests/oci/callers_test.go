@@ -1,0 +1,125 @@
+package oci
+
+import (
+	"context"
+	"os"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// both makes two calls of the runtime at once.
+func (r *runtime) both(first, second []string) (results [2]result) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	a, finishA := r.prepare(ctx, first...)
+	b, finishB := r.prepare(ctx, second...)
+	require.NoError(r.t, a.Start())
+	require.NoError(r.t, b.Start())
+	a.Wait()
+	b.Wait()
+	require.NoError(r.t, ctx.Err(), "two calls at once do not end: %v and %v", first, second)
+	return [2]result{finishA(), finishB()}
+}
+
+// one demands that exactly one of two calls did what it was told, and that the other says why it did not.
+func one(t *testing.T, results [2]result) {
+	t.Helper()
+	assert.True(t, (results[0].status == 0) != (results[1].status == 0), "one of two: %+v", results)
+	for _, res := range results {
+		if res.status != 0 {
+			assert.Contains(t, res.err, "kapsel", "%+v", res)
+			assert.Contains(t, levels(t, res.log), "error")
+		}
+	}
+}
+
+// rounds is how often two callers meet.
+const rounds = 8
+
+// TestTwoCallersAtOnce: of two calls at once for one container those succeed that would one behind the other, and nothing else comes of it.
+func TestTwoCallersAtOnce(t *testing.T) {
+	t.Run("create and create", func(t *testing.T) {
+		r := start(t)
+		for range rounds {
+			first, second := r.sleeper(), r.sleeper()
+			id := r.name()
+			first.write(id)
+			second.write(id)
+			before := look(r.dir)
+			results := r.both(creation(id, first), creation(id, second))
+			one(t, results)
+			winner := first
+			if results[1].status == 0 {
+				winner = second
+			}
+			c := &container{runtime: r, id: id, bundle: winner}
+			assert.Equal(t, winner.dir, c.state().Bundle)
+			assert.Equal(t, specs.StateCreated, c.state().Status)
+			assert.Len(t, descendants(os.Getpid()), 1, "one process")
+			r.succeeds("delete", "--force", id)
+			assert.Empty(t, r.since(before))
+		}
+	})
+	t.Run("start and start", func(t *testing.T) {
+		r := start(t)
+		for range rounds {
+			c := r.create(r.sleeper())
+			one(t, r.both([]string{"start", c.id}, []string{"start", c.id}))
+			assert.Equal(t, specs.StateRunning, c.state().Status)
+			c.stop()
+			c.succeeds("delete", c.id)
+			assert.Empty(t, r.left())
+		}
+	})
+	t.Run("start and delete", func(t *testing.T) {
+		r := start(t)
+		for range rounds {
+			c := r.create(r.sleeper())
+			results := r.both([]string{"start", c.id}, []string{"delete", "--force", c.id})
+			assert.Zero(t, results[1].status, "%+v", results)
+			r.fails("state", c.id)
+			assert.Empty(t, r.left())
+		}
+	})
+	t.Run("kill and delete", func(t *testing.T) {
+		r := start(t)
+		for range rounds {
+			c := r.create(r.sleeper())
+			results := r.both([]string{"kill", c.id, "KILL"}, []string{"delete", c.id})
+			assert.Zero(t, results[0].status, "nothing else ends it: %+v", results)
+			c.ends()
+			if results[1].status == 0 { // it came behind the end
+				r.fails("state", c.id)
+			} else {
+				assert.Equal(t, specs.StateStopped, c.state().Status)
+				c.succeeds("delete", c.id)
+			}
+			assert.Empty(t, r.left())
+		}
+	})
+	t.Run("delete and delete", func(t *testing.T) {
+		r := start(t)
+		for range rounds {
+			c := r.create(r.sleeper())
+			c.stop()
+			one(t, r.both([]string{"delete", c.id}, []string{"delete", c.id}))
+			r.fails("state", c.id)
+			assert.Empty(t, r.left())
+		}
+	})
+	t.Run("delete --force and delete --force", func(t *testing.T) {
+		r := start(t)
+		for range rounds {
+			c := r.create(r.sleeper())
+			for _, res := range r.both([]string{"delete", "--force", c.id}, []string{"delete", "--force", c.id}) {
+				assert.Zero(t, res.status, res.err)
+			}
+			r.fails("state", c.id)
+			assert.Empty(t, r.left())
+		}
+	})
+}
