@@ -22,8 +22,8 @@ func object(t testing.TB) []byte {
 	return o
 }
 
-// kernel is an image.
-func kernel() []byte { return image.Flat([]byte{0xf4}, 0) }
+// kernelImage is an image.
+func kernelImage() []byte { return image.Flat([]byte{0xf4}, 0) }
 
 // write writes a file, with its directories.
 func write(t testing.TB, path string, content []byte) {
@@ -83,7 +83,7 @@ func TestAnnotations(t *testing.T) {
 			"org.kapsel.cmdline": "boot-ticks", "org.kapsel.rng": "true", "org.kapsel.net": "user,allow=example.com:443",
 			"org.kapsel.later": "x", "org.opencontainers.image.title": "y",
 		}
-	}), map[string][]byte{"boot/kernel": kernel(), "one.tbf": object(t), "two.tbf": object(t)})
+	}), map[string][]byte{"boot/kernel": kernelImage(), "one.tbf": object(t), "two.tbf": object(t)})
 	c := command(t, b)
 	assert.Equal(t, []string{"run", "--ask", "--mem=16777216", "--cmdline=boot-ticks", "--rng", "--net=user,allow=example.com:443", "--env=PATH=/bin", "--env=A=b=c",
 		"/dev/fd/3", "/dev/fd/4", "/dev/fd/5", "--", "-v", "two words"}, c.Args)

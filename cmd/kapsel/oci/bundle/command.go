@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
 	"kapsel/vmm/image"
 )
 
@@ -67,6 +68,9 @@ func (b *Bundle) complete(c *Command) error {
 		return err
 	case reason != "":
 		return fmt.Errorf("nothing that Kapsel runs: %s", reason)
+	}
+	if p.host && b.Spec.VM.Hypervisor.Path != "" {
+		c.note("vm.hypervisor %q is passed over: kapsel run is the hypervisor", b.Spec.VM.Hypervisor.Path)
 	}
 	for _, add := range []func(*Command, program, map[string]string) error{b.addMemory, b.addCmdline, b.addDevices} {
 		if err := add(c, p, words); err != nil {
@@ -147,6 +151,9 @@ func (b *Bundle) addProgram(c *Command, p program) error {
 	}
 	if err := b.addKernel(c, p); err != nil {
 		return err
+	}
+	if len(p.tasks) > kernel.MaxTasks {
+		return fmt.Errorf("%s: %d files of tasks: want at most %d, the tasks that a machine has", p.from, len(p.tasks), kernel.MaxTasks)
 	}
 	for _, task := range p.tasks {
 		f, err := b.open(p, task)
