@@ -218,9 +218,16 @@ func eventually(t *testing.T, what func() string, holds func() bool) {
 // printed waits until a container's log has the words.
 func printed(t *testing.T, e engine, name, words string) {
 	t.Helper()
-	log := ""
-	eventually(t, func() string { return fmt.Sprintf("%q in the log of %s:\n%s", words, name, log) }, func() bool {
+	log, looks := "", 0
+	what := func() string { return fmt.Sprintf("%q in the log of %s:\n%s", words, name, log) }
+	eventually(t, what, func() bool {
+		running := true
+		if looks++; looks%50 == 0 {
+			running, _ = e.inspect(t, name)
+		}
 		log = e.logs(t, name)
-		return strings.Contains(log, words)
+		found := strings.Contains(log, words)
+		require.True(t, running || found, "it has ended: %s", what())
+		return found
 	})
 }

@@ -116,7 +116,8 @@ func (p podman) start(t *testing.T, c container) {
 
 func (p podman) logs(t *testing.T, name string) string {
 	t.Helper()
-	return p.must(t, "logs", name)
+	r := p.do(t, "", "logs", name)
+	return r.output + r.errors
 }
 
 func (p podman) inspect(t *testing.T, name string) (bool, int) {
