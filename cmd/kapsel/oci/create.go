@@ -256,6 +256,7 @@ func (c *creation) startInit(command *bundle.Command) error {
 	})
 	c.Process, err = identify(cmd.Process.Pid)
 	c.birth.Args = command.Args
+	c.birth.Settings.Capabilities.grant(monitorCapabilities(command.Args))
 	return err
 }
 

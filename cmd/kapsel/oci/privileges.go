@@ -45,6 +45,24 @@ func parseCapabilities(c *specs.LinuxCapabilities) (caps capabilities, unknown [
 	return caps, unknown
 }
 
+// linkCapabilities are what opening an interface of the container's network namespace takes (vmm/ethernet/link).
+const linkCapabilities = 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_NET_RAW
+
+// grant adds capabilities to all sets.
+func (c *capabilities) grant(bits uint64) {
+	for _, set := range []*uint64{&c.Bounding, &c.Effective, &c.Inheritable, &c.Permitted, &c.Ambient} {
+		*set |= bits
+	}
+}
+
+// monitorCapabilities are what kapsel run with these arguments needs, whatever process.capabilities are: those are about a program of the host.
+func monitorCapabilities(args []string) (bits uint64) {
+	if slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--net=link=") }) {
+		bits |= linkCapabilities
+	}
+	return bits
+}
+
 // drop gives up what the container's process is not to have, on the calling thread, which executes kapsel run next: first the bounding set, for which it needs a privilege, then the user.
 func (s *settings) drop() error {
 	for n := range uint(64) {
