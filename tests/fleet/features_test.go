@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -150,7 +151,7 @@ func TestForwardedPort(t *testing.T) {
 // fetch fetches a page, as soon as there is a server.
 func fetch(t *testing.T, url string) (page string) {
 	t.Helper()
-	client := http.Client{Timeout: patience / 3, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	var last error
 	eventually(t, func() string { return fmt.Sprintf("%s: %v", url, last) }, func() bool {
 		var answer *http.Response
