@@ -34,7 +34,7 @@ func (cri) call(t *testing.T, method string, request message) message {
 	text, err := json.Marshal(request)
 	require.NoError(t, err)
 	var response message
-	answer := succeed(t, string(text), file(t, "cri"), socket(), method)
+	answer := succeed(t, string(text), file(t, "test/cri"), socket(), method)
 	require.NoError(t, json.Unmarshal([]byte(answer), &response), answer)
 	return response
 }
@@ -132,7 +132,7 @@ func (e cri) attach(t *testing.T, c container, words, input string) (string, int
 	e.start(t, c)
 	printed(t, e, c.name, words)
 	url := e.call(t, "Attach", message{"container_id": id(t, e.containers, c.name), "stdin": true, "stdout": true, "stderr": !c.tty, "tty": c.tty})["url"].(string)
-	converse(t, false, "", input, file(t, "cri"), "attach", url)
+	converse(t, false, "", input, file(t, "test/cri"), "attach", url)
 	status := e.wait(t, c.name)
 	output := e.logs(t, c.name)
 	e.remove(t, c.name)
