@@ -163,6 +163,9 @@ func (e ctr) running(c container, flags ...string) []string {
 	if c.cpus != 0 {
 		args = append(args, "--cpus", strconv.FormatFloat(c.cpus, 'f', -1, 64))
 	}
+	if c.volume != "" {
+		args = append(args, "--mount", "type=bind,options=rbind:rw,dst=/data,src="+c.volume)
+	}
 	if c.image == "" {
 		c.image = passenger
 	}

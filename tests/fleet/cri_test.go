@@ -20,6 +20,9 @@ type cri struct {
 	pods, containers *sync.Map // identifiers by name
 }
 
+// logs is the folder where containers of all pods write.
+const logs = "/run/fleet/logs"
+
 var sharedCRI = cri{new(sync.Map), new(sync.Map)}
 
 func getCRI(t *testing.T) engine {
@@ -52,7 +55,7 @@ func (cri) pod(c container) message {
 	linux := message{"cgroup_parent": "/" + parent}
 	m := message{
 		"metadata":      message{"name": c.name, "uid": c.name, "namespace": "fleet"},
-		"log_directory": filepath.Join(root(), "logs", c.name),
+		"log_directory": logs,
 		"linux":         linux,
 	}
 	if c.port == 0 {
@@ -84,29 +87,37 @@ func (cri) config(c container) message {
 		resources["cpu_period"], resources["cpu_quota"] = period, int64(c.cpus*period)
 	}
 	m["linux"] = message{"resources": resources}
+	if c.volume != "" {
+		m["mounts"] = []message{{"container_path": "/data", "host_path": c.volume}}
+	}
 	return m
 }
 
 func (e cri) start(t *testing.T, c container) {
 	t.Helper()
-	e.startIn(t, c, e.pod(c), e.config(c))
+	pod := e.pod(c)
+	e.startPod(t, c.name, pod)
+	e.create(t, c.name, c.name, pod, e.config(c))
+	e.call(t, "StartContainer", message{"container_id": id(t, e.containers, c.name)})
 }
 
-// startIn starts a container in a pod of its own.
-func (e cri) startIn(t *testing.T, c container, pod, config message) {
+// startPod starts a pod's sandbox, which is removed at the test's end, with all that is in it.
+func (e cri) startPod(t *testing.T, name string, pod message) {
 	t.Helper()
-	handler := "kapsel"
-	sandbox := e.call(t, "RunPodSandbox", message{"config": pod, "runtime_handler": handler})["podSandboxId"].(string)
-	e.pods.Store(c.name, sandbox)
+	e.pods.Store(name, e.call(t, "RunPodSandbox", message{"config": pod, "runtime_handler": handler(t)})["podSandboxId"])
+	t.Cleanup(func() { e.removePod(t, name) })
+}
+
+// create creates a container in a pod.
+func (e cri) create(t *testing.T, pod, name string, podConfig, config message) {
+	t.Helper()
+	request := message{"pod_sandbox_id": id(t, e.pods, pod), "config": config, "sandbox_config": podConfig}
+	e.containers.Store(name, e.call(t, "CreateContainer", request)["containerId"])
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("log of %s:\n%s", c.name, from(e.logFile(c.name), 0))
+			t.Logf("log of %s:\n%s", name, e.logs(t, name))
 		}
-		e.removePod(t, c.name)
 	})
-	made := e.call(t, "CreateContainer", message{"pod_sandbox_id": sandbox, "config": config, "sandbox_config": pod})["containerId"].(string)
-	e.containers.Store(c.name, made)
-	e.call(t, "StartContainer", message{"container_id": made})
 }
 
 // removePod ends and removes a pod, if it is still there, with its container.
@@ -139,7 +150,7 @@ func (e cri) attach(t *testing.T, c container, words, input string) (string, int
 	return output, status
 }
 
-func (cri) logFile(name string) string { return filepath.Join(root(), "logs", name, name+".log") }
+func (cri) logFile(name string) string { return filepath.Join(logs, name+".log") }
 
 // logs reads a log: each line has a time, a stream, F or P for whether a newline is at its end, and what was printed.
 func (e cri) logs(t *testing.T, name string) string {

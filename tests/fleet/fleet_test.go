@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"kapsel/tools/ociimage"
@@ -39,6 +40,7 @@ type container struct {
 	stdin  bool
 	memory int64   // bytes, 0 for no limit
 	cpus   float64 // 0 for no limit
+	volume string  // of the host's, which is to appear as /data
 	port   int     // of the host's, where the guest's port 80 is to be; 0 for none
 }
 
@@ -89,7 +91,29 @@ var engines = []struct {
 // each runs a test with each engine.
 func each(t *testing.T, test func(t *testing.T, e engine)) {
 	for _, e := range engines {
-		t.Run(e.name, func(t *testing.T) { test(t, e.get(t)) })
+		t.Run(e.name, func(t *testing.T) {
+			engine := e.get(t)
+			t.Cleanup(func() { nothingLeft(t) })
+			test(t, engine)
+		})
+	}
+}
+
+// nothingLeft checks that containers that were removed have left no process and no cgroup.
+func nothingLeft(t *testing.T) {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	require.NoError(t, err)
+	for _, path := range all {
+		b, err := os.ReadFile(path)
+		if word, _, _ := strings.Cut(string(b), "\x00"); err == nil && (word == "kapsel" || strings.Contains(word, "qemu-system")) {
+			t.Errorf("a process is left: %q", b)
+		}
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
+		found, err := filepath.Glob(pattern + parent + "/*/cgroup.procs")
+		require.NoError(t, err)
+		assert.Empty(t, found, "cgroups are left")
 	}
 }
 
@@ -135,42 +159,27 @@ func setUp(t *testing.T, commands ...string) {
 
 var made sync.Once
 
-// makeImages writes the images' archives, and the runtime's name.
+// makeImages finds or makes the images' archives, and gives the runtime its name.
 func makeImages(t *testing.T) {
 	t.Helper()
 	made.Do(func() {
 		require.NoError(t, os.Symlink(file(t, "kapsel"), runtimePath()))
-		writeImage(t, taskImage(t, passenger, "test/passenger.tbf", nil))
-		writeImage(t, taskImage(t, httpd, "httpd.tbf", map[string]string{"rng": "true"}))
-		writeImage(t, taskImage(t, httpdUser, "httpd.tbf", map[string]string{"net": "user,forward=tcp:0.0.0.0:8082:80", "rng": "true"}))
+		for _, name := range []string{"passenger", "httpd", "httpd-user"} {
+			archives = append(archives, file(t, "test/"+name+".tar"))
+		}
 		content, err := os.ReadFile(file(t, "test/plain"))
 		require.NoError(t, err)
-		writeImage(t, &ociimage.Image{Name: ordinary, Entrypoint: []string{"/plain"}, Files: []ociimage.File{{Path: "plain", Content: content, Program: true}}})
+		image := ociimage.Image{Name: ordinary, Entrypoint: []string{"/plain"}, Files: []ociimage.File{{Path: "plain", Content: content, Program: true}}}
+		var archive bytes.Buffer
+		require.NoError(t, image.Write(&archive))
+		path := filepath.Join(root(), "plain.tar")
+		require.NoError(t, os.WriteFile(path, archive.Bytes(), 0o644))
+		archives = append(archives, path)
 	})
 }
 
-// taskImage is an image of a task of the build folder.
-func taskImage(t *testing.T, name, task string, words map[string]string) *ociimage.Image {
-	t.Helper()
-	content, err := os.ReadFile(file(t, task))
-	require.NoError(t, err)
-	m, err := ociimage.Kapsel(name, nil, []ociimage.File{{Path: filepath.Base(task), Content: content}}, words)
-	require.NoError(t, err)
-	return m
-}
-
-// archives are the images' archives.
+// archives are the images' archives: those of Kapsel's are made by scripts/image.
 var archives []string
-
-// writeImage writes an image's archive.
-func writeImage(t *testing.T, m *ociimage.Image) {
-	t.Helper()
-	var b bytes.Buffer
-	require.NoError(t, m.Write(&b))
-	path := filepath.Join(root(), fmt.Sprintf("image%d.tar", len(archives)))
-	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o644))
-	archives = append(archives, path)
-}
 
 // A result is how a command ended.
 type result struct {

@@ -85,6 +85,9 @@ func (podman) arguments(c container, flags ...string) []string {
 	if c.cpus != 0 {
 		args = append(args, "--cpus", strconv.FormatFloat(c.cpus, 'f', -1, 64))
 	}
+	if c.volume != "" {
+		args = append(args, "--volume", c.volume+":/data")
+	}
 	if c.image == "" {
 		c.image = passenger
 	}
