@@ -100,7 +100,7 @@ var cgroupMusts = []must{
 			c.succeeds("delete", c.id)
 		}
 		assert.Equal(t, places[0], places[1])
-		assert.Contains(t, places[0], id+"/relative")
+		assert.Contains(t, places[0], id+"-relative")
 	}},
 	{"an invalid cgroupsPath is an error", func(t *testing.T, r *runtime) {
 		for _, path := range []string{"/../kapsel-out", "/a/../../../kapsel-out", "../kapsel-out"} {

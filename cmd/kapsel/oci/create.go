@@ -312,7 +312,7 @@ func (c *creation) runCreateHooks() error {
 		return nil
 	})
 	s := c.state(specs.StateCreating)
-	if err := runHooks("prestart", c.Hooks.Prestart, s); err != nil {
+	if err := runHooks("prestart", prestart(&c.Hooks), s); err != nil {
 		return err
 	}
 	if err := runHooks("createRuntime", c.Hooks.CreateRuntime, s); err != nil {

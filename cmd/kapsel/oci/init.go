@@ -121,12 +121,28 @@ func (b *birth) awaitStart(fifo int) error {
 		err = b.Settings.drop()
 	}
 	if err == nil {
+		err = holdSignals()
+	}
+	if err == nil {
 		start.Encode(answer{Starting: true}) // start may be gone; the container goes on
 		err = syscall.Exec(self, append([]string{"kapsel"}, b.Args...), os.Environ())
 		err = fmt.Errorf("execute kapsel run: %w", err)
 	}
 	if start.Encode(answer{Error: err.Error()}) != nil { // nobody else says it
 		return err
+	}
+	return nil
+}
+
+// holdSignals has the signals by which a container is told to end wait until kapsel run takes them (os/signal, Notify): the first process of a PID namespace would
+// lose them before.
+func holdSignals() error {
+	var set unix.Sigset_t
+	for _, s := range []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT} {
+		set.Val[0] |= 1 << (s - 1)
+	}
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &set, nil); err != nil {
+		return fmt.Errorf("hold signals: %w", err)
 	}
 	return nil
 }

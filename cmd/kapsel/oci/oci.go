@@ -181,7 +181,7 @@ func checkID(id string) error {
 		}
 	}
 	if !valid {
-		return fmt.Errorf("container ID %s: want 1 to %d of the characters a-z A-Z 0-9 _ + - . , and neither . nor ..", short(id), maxID)
+		return fmt.Errorf("container ID %s: want 1 to %d of the characters a-z A-Z 0-9 _ + - . but neither . nor .. alone", short(id), maxID)
 	}
 	return nil
 }
