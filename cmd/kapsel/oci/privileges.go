@@ -63,6 +63,15 @@ func monitorCapabilities(args []string) (bits uint64) {
 	return bits
 }
 
+// with are the sets with others in each, by name, so that the program that is executed has them whoever runs it.
+func (c capabilities) with(names []string) capabilities {
+	more, _ := parseCapabilities(&specs.LinuxCapabilities{Bounding: names})
+	for _, set := range []*uint64{&c.Bounding, &c.Effective, &c.Inheritable, &c.Permitted, &c.Ambient} {
+		*set |= more.Bounding
+	}
+	return c
+}
+
 // drop gives up what the container's process is not to have, on the calling thread, which executes kapsel run next: first the bounding set, for which it needs a privilege, then the user.
 func (s *settings) drop() error {
 	for n := range uint(64) {
