@@ -98,6 +98,7 @@ func (p podman) run(t *testing.T, c container) (string, int) {
 	t.Helper()
 	r := p.do(t, "", p.arguments(c, "--rm")...)
 	t.Logf("podman's standard error: %s", r.errors)
+	require.NotContains(t, r.errors, "kapsel: warning: container", "an ordinary command has nothing that Kapsel warns of")
 	return r.output, r.status
 }
 
