@@ -89,3 +89,10 @@ func TestWithoutRunc(t *testing.T) {
 	assert.ErrorContains(t, r.err, "install runc, or name a Kapsel image by the annotation org.kapsel.kernel")
 	assert.NoDirExists(t, filepath.Join(folder, "root", ourRoot, "a"))
 }
+
+// An engine that calls the runtime without a PATH, as podman does to delete, still has runc found.
+func TestEngineWithoutPath(t *testing.T) {
+	t.Setenv("PATH", "")
+	require.NoError(t, invoke(t, t.TempDir(), "features").err)
+	assert.Equal(t, systemPath, os.Getenv("PATH"))
+}

@@ -38,6 +38,9 @@ type call struct {
 	log  *journal
 }
 
+// systemPath is where runc and QEMU are looked for if the engine says nothing: podman calls delete with no PATH.
+const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 // Main is "kapsel oci ARGS": it does what the verb among the arguments says, and returns the exit status. An error is in the log that --log names, too.
 func Main(args []string, std Stdio) (status int, err error) {
 	r := &call{args: args, std: std, log: &journal{err: std.Err}}
@@ -51,6 +54,9 @@ func Main(args []string, std Stdio) (status int, err error) {
 		}
 		r.log.close()
 	}()
+	if os.Getenv("PATH") == "" {
+		os.Setenv("PATH", systemPath)
+	}
 	words, err := r.parse(args)
 	if err != nil {
 		return statusFailed, err

@@ -14,12 +14,15 @@ import (
 	"kapsel/guest/abi"
 )
 
-// addDisks adds a disk for each mount of a file or a block device, in order.
+// addDisks adds a disk for each mount of a file or a block device, in order. Of the others those are noted that engines do not make for every container.
 func (b *Bundle) addDisks(c *Command) error {
 	var passed []string
 	disks := 0
 	for _, m := range b.Spec.Mounts {
-		if !isBind(m) || isEngines(m.Destination) {
+		if isEngines(m.Destination) {
+			continue
+		}
+		if !isBind(m) {
 			passed = append(passed, m.Destination)
 			continue
 		}
