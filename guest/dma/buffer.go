@@ -62,7 +62,7 @@ func (b Buffer) from(offset int) []byte {
 func (b Buffer) Lend(n int) (address uint64, e abi.ErrorCode) {
 	p := b.piece
 	switch {
-	case n <= 0 || n > b.Len() || n > 1<<31:
+	case p == nil || n <= 0 || n > p.size:
 		return 0, abi.SIZE
 	case p.isLent:
 		p.store.refused++

@@ -20,6 +20,9 @@ type Store struct {
 // MaxBuffers is how many buffers a store has room for.
 const MaxBuffers = 64
 
+// maxMemory is how many bytes a store has at the most: the length of each piece fits a descriptor.
+const maxMemory = 1 << 31
+
 // Align is what the address of every piece is a multiple of: a cache line, so that what a device writes shares none with
 // another piece.
 const Align = 64
@@ -32,8 +35,8 @@ type Region struct{ store *Store }
 func NewRegion(s *Store, memory []byte, physical uint64, c capability.Hardware) Region {
 	c.Require()
 	if s.bytes != nil || physical%Align != 0 || uintptr(unsafe.Pointer(unsafe.SliceData(memory)))%8 != 0 ||
-		physical+uint64(len(memory)) < physical {
-		panic("dma: a store used twice, or memory not aligned or beyond the address space")
+		physical+uint64(len(memory)) < physical || len(memory) > maxMemory {
+		panic("dma: a store used twice, or memory not aligned, beyond the address space, or more than 2 GiB")
 	}
 	clear(memory)
 	s.bytes, s.physical = memory, physical

@@ -12,9 +12,10 @@ type Shared struct {
 	physical uint64
 }
 
-// Shared makes n bytes of the region shared memory, which is zero. That there is no room for it is an error of wiring.
+// Shared makes n bytes of the region shared memory, or a few more to a multiple of 8, which is zero. That there is no room for it is an error of wiring.
 func (r Region) Shared(n int) Shared {
 	s := r.store
+	n = (n + 7) &^ 7 // so that an access that begins within ends there
 	at := s.take(n)
 	return Shared{unsafe.Pointer(&s.bytes[at]), n, s.physical + uint64(at)}
 }
@@ -65,7 +66,7 @@ func (s *Shared) Fence() { fence() }
 
 // at is where so many bytes at an offset are, if they are the piece's.
 func (s *Shared) at(offset, width int) unsafe.Pointer {
-	if offset&(width-1) != 0 || offset < 0 || offset > s.size-width {
+	if offset&(width-1) != 0 || uint(offset) >= uint(s.size) {
 		panic("dma: access outside shared memory, or not aligned")
 	}
 	return unsafe.Add(s.base, offset)

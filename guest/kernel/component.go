@@ -178,11 +178,11 @@ func (c *Components) WireRest() {
 // wire makes a component, and notes what it gave to the kernel.
 func (c *Components) wire(i int) {
 	k, p := c.kernel, &c.list[i]
-	p.drivers.from, p.grants.from, p.deferred.from = k.drivers.count, k.grants, k.deferred.count
+	p.drivers.from, p.grants.from, p.deferred.from = k.drivers.count, k.grants, int(k.deferred.count)
 	if c.make(i) {
 		c.made |= 1 << i
 	}
-	p.drivers.to, p.grants.to, p.deferred.to = k.drivers.count, k.grants, k.deferred.count
+	p.drivers.to, p.grants.to, p.deferred.to = k.drivers.count, k.grants, int(k.deferred.count)
 }
 
 // make has a component make itself.

@@ -17,7 +17,8 @@ const (
 	OfMachine Origin = -iota - 1 // the machine layer, the board, or anything else that capsules rely on
 	OfKernel                     // the kernel
 	OfGrant                      // a grant's methods, that call a capsule with a task's value
-	OfLibrary                    // what capsules share: package runtime, and packages without state
+	OfLibrary                    // what is linked to whoever needs it: package runtime, and packages without state
+	OfShared                     // a package of capsules that is no component: what drivers share, whose state is theirs
 	OfAccess                     // what checks a capsule's access: device registers, buffers of devices, capabilities
 )
 
@@ -33,9 +34,14 @@ var packageOrigins = [...]struct {
 	{"kapsel/guest/abi", OfLibrary},
 	{"kapsel/guest/abi/storage", OfLibrary},
 	{"kapsel/guest/abi/virtio", OfLibrary},
+	{"kapsel/guest/kernel/aes", OfLibrary},
+	{"kapsel/guest/kernel/crc", OfLibrary},
 	{"kapsel/guest/kernel/crc32c", OfLibrary},
 	{"kapsel/guest/kernel/format", OfLibrary},
+	{"kapsel/guest/kernel/generation", OfLibrary},
+	{"kapsel/guest/kernel/hil", OfLibrary},
 	{"kapsel/guest/kernel/sha256", OfLibrary},
+	{"kapsel/guest/kernel/sha512", OfLibrary},
 	{"kapsel/guest/kernel/siphash", OfLibrary},
 	{"kapsel/guest/mmio", OfAccess},
 	{"kapsel/guest/dma", OfAccess},
@@ -44,13 +50,13 @@ var packageOrigins = [...]struct {
 }
 
 // Origin finds what a function belongs to, by its package and its type with points around it. Of functions that the compiler put into another, the
-// other counts: that is what can be returned from. A package below that of capsules which is not in the list is a library of theirs.
+// other counts: that is what can be returned from. A package below that of capsules which is not in the list is what they share.
 func (c *Components) Origin(pkg, typ string) Origin {
 	if len(pkg) > len(capsulePackages) && pkg[:len(capsulePackages)] == capsulePackages {
 		if i := c.index(pkg[len(capsulePackages):], len(c.list)); i < len(c.list) {
 			return Origin(i)
 		}
-		return OfLibrary
+		return OfShared
 	}
 	for i := range packageOrigins {
 		p := &packageOrigins[i]
@@ -100,7 +106,21 @@ func (t *Trace) Add(pc uint64, pkg, typ, function string, c *Components) int {
 	}
 	t.count++
 	t.pcs[n], t.origins[n], t.commands[n] = pc, c.Origin(pkg, typ), len(typ) > 1 && function == "Command"
+	if n > 0 && t.origins[n-1] == OfShared && t.origins[n] == OfKernel && typ == ".(*deferredCalls)." {
+		t.origins[n-1] = c.ofDeferred(int(c.kernel.deferred.running))
+	}
 	return n
+}
+
+// ofDeferred is the component that registered a deferred call, by the call's index, when it was wired. A client of what drivers share is called
+// by the kernel itself: no function of the driver's tells for whom it runs.
+func (c *Components) ofDeferred(call int) Origin {
+	for i := range c.list {
+		if s := c.list[i].deferred; s.from <= call && call < s.to {
+			return Origin(i)
+		}
+	}
+	return OfShared
 }
 
 // IsCommand reports whether the function with an index is a driver's Command.
@@ -116,7 +136,7 @@ func (t *Trace) HasCapsule() bool {
 	return false
 }
 
-// failed is the index of the function that failed, or -1 if that is none of a capsule's. Functions of libraries are passed over, and those
+// failed is the index of the function that failed, or -1 if that is none of a capsule's. Functions of libraries and of what capsules share are passed over, and those
 // that check an access: they failed for what their caller wants. So are the kernel's, if they say that their caller misuses them, or
 // if a capsule that fell before called them: its pointers to the kernel are nil.
 func (c *Components) failed(t *Trace) int {
@@ -125,7 +145,7 @@ func (c *Components) failed(t *Trace) int {
 		switch {
 		case o >= 0:
 			return i
-		case o == OfLibrary, o == OfAccess && !t.Interrupted:
+		case o == OfLibrary, o == OfShared, o == OfAccess && !t.Interrupted:
 		case (o == OfKernel || o == OfGrant) && !t.Interrupted && (misused || t.NilPointer && c.calledByFallen(t, i)):
 		default:
 			return -1

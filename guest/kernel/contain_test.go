@@ -1,6 +1,9 @@
 package kernel
 
 import (
+	"go/parser"
+	"go/token"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,6 +18,7 @@ var names = map[string][3]string{
 	"runtime": {"runtime", ".", "panicIndex"}, "format": {"kapsel/guest/kernel/format", ".", "Print"}, "virtio": {capsulePackages + "virtio", ".(*Queue).", "serve"},
 	"mmio": {"kapsel/guest/mmio", ".(*Ports).", "Write"}, "kernel": {"kapsel/guest/kernel", ".(*Kernel).", "work"}, "board": {"main", ".(*board).", "Reset"},
 	"machine": {"kapsel/guest/arch/amd64", ".(*CPU).", "Switch"}, "grant": {"kapsel/guest/kernel", ".(*Grant[...]).", "Enter"}, "": {"", "", ""},
+	"calls": {"kapsel/guest/kernel", ".(*deferredCalls).", "run"}, "wrong": {"kapsel/guest/kernel", ".(*DeferredCall).", "Set"},
 }
 
 // wired is a list whose components were all made: a line, what shares it, and users of that; a disk that falls with its cache.
@@ -109,7 +113,7 @@ func TestDecide(t *testing.T) {
 // users of each that falls do so too.
 func TestDecideAnyTrace(t *testing.T) {
 	c := wired(t)
-	origins := []Origin{OfMachine, OfKernel, OfGrant, OfLibrary, OfAccess, 0, 1, 2, 3, 4, 5, 6, 7, 8}
+	origins := []Origin{OfMachine, OfKernel, OfGrant, OfLibrary, OfShared, OfAccess, 0, 1, 2, 3, 4, 5, 6, 7, 8}
 	var trace Trace
 	const depth = 4
 	for n := range len(origins) * len(origins) * len(origins) * len(origins) {
@@ -143,6 +147,93 @@ func TestTraceIsBounded(t *testing.T) {
 		require.GreaterOrEqual(t, trace.Add(1, "runtime", ".", "f", c), 0)
 	}
 	assert.Equal(t, -1, trace.Add(1, "runtime", ".", "f", c))
+}
+
+// shared is a client of deferred calls as what drivers share is one, package virtio: nothing of the driver is between it and the kernel. It fails.
+type shared struct{ fails func() }
+
+func (s *shared) HandleDeferredCall() { s.fails() }
+
+// TestDeferredCallOfWhatDriversShare: a failure in a deferred call of what drivers share is that driver's which registered it when it was
+// wired. One that the kernel or the board registered is nobody's, nor is one of the kernel itself between such calls.
+func TestDeferredCallOfWhatDriversShare(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		trace    Trace // its message, and how it failed
+		frames   string
+		boundary int // of the driver's, or -1
+	}{
+		{"panic", Trace{Message: "injected"}, "runtime virtio virtio calls kernel", 2},
+		{"exception", Trace{Message: "page fault", NilPointer: true}, "virtio calls kernel", 0},
+		{"exception in a library that it called", Trace{Message: "index out of range"}, "runtime format virtio calls kernel", 2},
+		{"exception in a check of an access", Trace{Message: "index out of range"}, "mmio virtio calls kernel", 1},
+		{"misuse of the kernel", Trace{Message: misuse + "set before it was registered"}, "runtime wrong virtio calls kernel", 2},
+		{"the watchdog's NMI", Trace{Message: "watchdog", Interrupted: true}, "virtio virtio calls kernel", 1},
+		{"the watchdog's NMI, in the kernel", Trace{Message: "watchdog", Interrupted: true}, "kernel virtio calls kernel", -1},
+		{"the kernel, called by it", Trace{Message: "index out of range"}, "runtime kernel virtio calls kernel", -1},
+		{"the kernel's loop", Trace{Message: "page fault", NilPointer: true}, "calls kernel", -1},
+		{"the kernel's loop, by the runtime", Trace{Message: "index out of range"}, "runtime calls kernel", -1},
+		{"what drivers share, called elsewhere", Trace{Message: "index out of range"}, "virtio kernel", -1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := wired(t)
+			var calls [3]DeferredCall
+			type outcome struct {
+				fallen   uint64
+				boundary int
+			}
+			var outcomes [3]outcome
+			clients := [3]shared{}
+			for i := range clients {
+				clients[i].fails = func() {
+					trace := newTrace(t, c, tt.trace.Message, tt.frames)
+					trace.NilPointer, trace.Interrupted = tt.trace.NilPointer, tt.trace.Interrupted
+					outcomes[i].fallen, outcomes[i].boundary = c.decide(trace)
+				}
+			}
+			k := c.kernel
+			calls[0].Register(k, &clients[0]) // the board's
+			names := [3]string{"", "disk", "uart"}
+			for i := 1; i < len(calls); i++ {
+				w := c.index(names[i], len(c.list))
+				c.list[w].Init = func(capability.Set) bool { calls[i].Register(k, &clients[i]); return true }
+				c.wire(w)
+			}
+			for i := range calls {
+				calls[len(calls)-1-i].Set()
+			}
+			k.deferred.run()
+
+			nobody := outcome{0, -1}
+			want := [3]outcome{nobody, nobody, nobody}
+			if tt.boundary >= 0 {
+				for i := 1; i < len(want); i++ {
+					want[i] = outcome{c.closure(1 << c.index(names[i], len(c.list))), tt.boundary}
+				}
+			}
+			assert.Equal(t, want, outcomes)
+		})
+	}
+}
+
+// TestOrigins: each package that a capsule is linked with, but those of capsules, is known for what a failure in it is: one that is not would
+// end the machine like the board's.
+func TestOrigins(t *testing.T) {
+	files, err := filepath.Glob("../capsules/*/*.go")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	c := wired(t)
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		require.NoError(t, err)
+		for _, i := range f.Imports {
+			path := strings.Trim(i.Path.Value, `"`)
+			assert.NotEqual(t, OfMachine, c.Origin(path, "."), "%s imports %s", name, path)
+		}
+	}
 }
 
 // TestFallenCallsTheKernel: a capsule that fell before, whose pointers are nil, fails where it calls the kernel by them.

@@ -53,7 +53,8 @@ type notComparable [0]func()
 type deferredCalls struct {
 	_       notComparable
 	pending uint64
-	count   int
+	count   uint32
+	running uint32 // which of the clients was called last
 	clients [maxDeferred]deferredClient
 }
 
@@ -66,8 +67,9 @@ type deferredClient struct {
 // run calls the clients that wait, in the order of their registration, each once, but those that fail meanwhile.
 func (d *deferredCalls) run() {
 	for waiting := d.pending; waiting != 0; waiting &= (waiting - 1) & d.pending {
-		i := bits.TrailingZeros64(waiting)
+		i := bits.TrailingZeros64(waiting) & (maxDeferred - 1)
 		d.pending &^= 1 << i
+		d.running = uint32(i)
 		d.clients[i].client.HandleDeferredCall()
 	}
 }

@@ -121,7 +121,7 @@ func (c *Components) revive(i int) bool {
 func (c *Components) remake(i int) bool {
 	k, p := c.kernel, &c.list[i]
 	sealed, grants, calls, drivers := k.sealed, k.grants, k.deferred.count, k.drivers.count
-	k.sealed, k.grants, k.deferred.count, k.drivers.count = false, p.grants.from, p.deferred.from, p.drivers.from
+	k.sealed, k.grants, k.deferred.count, k.drivers.count = false, p.grants.from, uint32(p.deferred.from), p.drivers.from
 	k.drivers.rekey(p.drivers, taken)
 	c.clear(i) // once more: who still called it may have left something
 	for n := p.grants.from; n < p.grants.to; n++ {

@@ -45,29 +45,30 @@ func TestAccessIsOneInstruction(t *testing.T) {
 	require.NoError(t, err)
 	accesses := map[string][]string{} // by function
 	for _, s := range symbols {
-		function := ofAssembly.FindStringSubmatch(s.Name)
+		function := ofAccess.FindStringSubmatch(s.Name)
 		if function == nil {
 			continue
 		}
+		name := function[1] + function[2]
 		for rest := code[s.Value-text.Addr:][:s.Size]; len(rest) > 0; {
 			instruction, err := x86asm.Decode(rest, 64)
 			require.NoError(t, err, "%s: % x", s.Name, rest)
 			if access := accessed.FindString(x86asm.GoSyntax(instruction, 0, nil)); access != "" {
-				accesses[function[1]] = append(accesses[function[1]], access)
+				accesses[name] = append(accesses[name], access)
 			}
 			rest = rest[instruction.Len:]
 		}
 	}
 	assert.Equal(t, map[string][]string{
-		"load8": {"MOVB 0(AX), BL"}, "load16": {"MOVW 0(AX), BX"}, "load32": {"MOVL 0(AX), BX"},
+		"load8": {"MOVZX 0(AX), AX"}, "load16": {"MOVZX 0(AX), AX"}, "load32": {"MOVL 0(AX), AX"},
 		"store8": {"MOVB BL, 0(AX)"}, "store16": {"MOVW BX, 0(AX)"}, "store32": {"MOVL BX, 0(AX)"},
 		"in8": {"INL DX, AL"}, "in16": {"INW DX, AX"}, "in32": {"INL DX, AX"}, // the register says the width
 		"out8": {"OUTL AL, DX"}, "out16": {"OUTW AX, DX"}, "out32": {"OUTL AX, DX"}, "outs8": {"OUTSB DS:0(SI), DX"},
 	}, accesses)
 }
 
-// ofAssembly is the symbol of a function that the package has in assembly.
-var ofAssembly = regexp.MustCompile(`^kapsel/guest/mmio\.((?:load|store|in|out).*)\.abi0$`)
+// ofAccess is the symbol of a function that accesses a device; those of ports are in assembly.
+var ofAccess = regexp.MustCompile(`^kapsel/guest/mmio\.(?:((?:load|store)[0-9]+)|((?:in|out).*)\.abi0)$`)
 
 // accessed is an instruction that reaches a device: by a port, or by an address that is in AX.
 var accessed = regexp.MustCompile(`\b(IN|OUT)[A-Z]*\b.*\S|\b\w+ .*0\(AX\)(, \w+)?`)

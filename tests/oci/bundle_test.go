@@ -73,7 +73,7 @@ func (b *bundle) edit(f func(config map[string]any)) *bundle {
 }
 
 // group is the cgroup of a container of that ID, below all hierarchies.
-func group(id string) string { return "/" + id + "/container" }
+func group(id string) string { return "/" + id }
 
 // config is the text of config.json, for a container of that ID.
 func (b *bundle) config(id string) []byte {

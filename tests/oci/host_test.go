@@ -84,15 +84,14 @@ func makeGroup(t *testing.T, path string) []string {
 	var dirs []string
 	for _, mount := range hierarchies(t) {
 		dir := filepath.Join(mount, path)
-		if os.MkdirAll(dir, 0o755) == nil {
+		if os.Mkdir(dir, 0o755) == nil {
 			dirs = append(dirs, dir)
 		}
 	}
 	require.NotEmpty(t, dirs)
-	t.Cleanup(func() { // after the containers, whose cgroups may lie beside, are deleted
+	t.Cleanup(func() {
 		for _, dir := range dirs {
 			os.Remove(dir)
-			os.Remove(filepath.Dir(dir))
 		}
 	})
 	return dirs

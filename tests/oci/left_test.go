@@ -95,7 +95,7 @@ func descendants(pid int) []int {
 // What does not end is for the caller to find. No call of the runtime may be under way.
 func reap(t *testing.T) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(patience / 3)
 	for time.Now().Before(deadline) {
 		pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
 		if err == syscall.ECHILD {

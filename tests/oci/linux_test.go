@@ -93,14 +93,14 @@ var cgroupMusts = []must{
 		id := r.name()
 		var places []string
 		for range 2 {
-			b := r.sleeper().with(func(s *specs.Spec) { s.Linux.CgroupsPath = id + "/relative" })
+			b := r.sleeper().with(func(s *specs.Spec) { s.Linux.CgroupsPath = id + "-relative" })
 			c := r.create(b)
 			places = append(places, read(t, "/proc/"+text(c.pid)+"/cgroup"))
 			c.stop()
 			c.succeeds("delete", c.id)
 		}
 		assert.Equal(t, places[0], places[1])
-		assert.Contains(t, places[0], id+"/relative")
+		assert.Contains(t, places[0], id+"-relative")
 	}},
 	{"an invalid cgroupsPath is an error", func(t *testing.T, r *runtime) {
 		for _, path := range []string{"/../kapsel-out", "/a/../../../kapsel-out", "../kapsel-out"} {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -107,6 +108,10 @@ func start(t *testing.T) *runtime {
 		}
 		reap(t)
 		assert.Empty(t, r.left(), "is left behind")
+		for _, pid := range descendants(os.Getpid()) { // it is not the next test's fault
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		reap(t)
 	})
 	return r
 }
@@ -119,7 +124,7 @@ func (r *runtime) arguments(args []string) []string {
 // prepare makes a call of the runtime, with files as standard streams: a container keeps them.
 func (r *runtime) prepare(ctx context.Context, args ...string) (cmd *exec.Cmd, finish func() result) {
 	r.t.Helper()
-	out, errs := r.temp("out"), r.temp("err")
+	out, errs := r.temp(args), r.temp(args)
 	logged, _ := os.ReadFile(r.log)
 	cmd = exec.CommandContext(ctx, r.command, r.arguments(args)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = r.dir, out, errs
@@ -222,7 +227,7 @@ func (c *container) state() specs.State {
 // console is what the container printed up to now; its standard output is that of create.
 func (c *container) console() string {
 	var all strings.Builder
-	names, _ := filepath.Glob(filepath.Join(c.dir, "streams", "*"))
+	names, _ := filepath.Glob(filepath.Join(c.dir, "streams", c.id+".*"))
 	for _, name := range names {
 		all.WriteString(read(c.t, name))
 	}
@@ -260,12 +265,16 @@ func waitFor(t *testing.T, pid int) syscall.WaitStatus {
 	return status
 }
 
-// temp makes a file for a standard stream.
-func (r *runtime) temp(kind string) *os.File {
+// temp makes a file for a standard stream of a call, by whose last argument, an ID, it is named.
+func (r *runtime) temp(args []string) *os.File {
 	r.t.Helper()
 	dir := filepath.Join(r.dir, "streams")
 	require.NoError(r.t, os.MkdirAll(dir, 0o700))
-	f, err := os.CreateTemp(dir, kind)
+	name := "other"
+	if id := args[len(args)-1]; slices.Contains(r.made, id) {
+		name = id
+	}
+	f, err := os.CreateTemp(dir, name+".*")
 	require.NoError(r.t, err)
 	return f
 }

@@ -219,7 +219,7 @@ var operationMusts = []must{
 	}},
 	{"create with an ID that is none", func(t *testing.T, r *runtime) {
 		b := r.sleeper()
-		for _, id := range []string{".", "..", "../out", "a/b", "/a", "a b", "a\nb", "-a", strings.Repeat("a", 5000)} {
+		for _, id := range []string{".", "..", "../out", "a/b", "/a", "a b", "a\nb", strings.Repeat("a", 5000)} {
 			b.write("none")
 			before := look(r.dir)
 			r.fails(append(creation("--", b), id)...)
@@ -296,9 +296,11 @@ var operationMusts = []must{
 		assert.Equal(t, syscall.SIGKILL, created.ends().Signal(), "one that is created")
 		for _, signal := range []string{"TERM", "SIGTERM", "15"} {
 			c := r.started(r.sleeper())
-			c.prints(asleep)
+			if signal == "TERM" { // the others may come before it is ready for them
+				c.prints(asleep)
+			}
 			c.succeeds("kill", c.id, signal)
-			assert.Equal(t, 128+int(syscall.SIGTERM), c.ends().ExitStatus(), "the monitor ends by SIGTERM as it does else")
+			assert.Equal(t, 128+int(syscall.SIGTERM), c.ends().ExitStatus(), "the monitor ends by SIGTERM as it does else: %s", c.console())
 		}
 	}},
 
@@ -337,7 +339,7 @@ var operationMusts = []must{
 			}
 		})
 		id := r.name()
-		beside := makeGroup(t, "/"+id+"/beside")
+		beside := makeGroup(t, group(id)+"-beside")
 		before := namespacesOf(text(pid))
 		b.write(id)
 		r.succeeds(creation(id, b)...)

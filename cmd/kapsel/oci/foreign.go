@@ -57,29 +57,43 @@ func (r *call) waitRunc() (int, error) {
 
 // createForeign has runc create a container, and marks it as runc's, so that later verbs go there.
 func (r *call) createForeign(id string) (int, error) {
-	l, err := r.reserve(id)
-	if err != nil && r.isForeign(id) { // whether it is there is runc's to say: perhaps this is the mark alone
-		return r.waitRunc()
-	}
+	l, marked, err := r.mark(id)
 	if err != nil {
 		return statusFailed, err
 	}
 	defer l.Close()
-	if err := os.WriteFile(filepath.Join(r.dirOf(id), foreignMark), nil, 0o600); err != nil {
-		return statusFailed, errors.Join(err, os.RemoveAll(r.dirOf(id)))
-	}
 	status, err := r.waitRunc()
-	if err != nil || status != statusDone {
+	if marked && (err != nil || status != statusDone) {
 		err = errors.Join(err, os.RemoveAll(r.dirOf(id)))
 	}
 	return status, err
 }
 
-// runForeign has runc run a container, which it deletes unless that is kept.
+// mark locks a container of runc's, and marks it as such, if it is not yet: then perhaps the mark is all that there is of it, which is runc's to say.
+func (r *call) mark(id string) (l *lock, marked bool, err error) {
+	if r.isForeign(id) {
+		l, err = r.lock(id)
+		return l, false, err
+	}
+	if l, err = r.reserve(id); err != nil {
+		return nil, false, err
+	}
+	if err := os.WriteFile(filepath.Join(r.dirOf(id), foreignMark), nil, 0o600); err != nil {
+		return nil, false, errors.Join(err, os.RemoveAll(r.dirOf(id)), l.Close())
+	}
+	return l, true, nil
+}
+
+// runForeign has runc run a container, which it deletes unless that is kept. Others may have to do with it meanwhile.
 func (r *call) runForeign(id string, kept bool) (int, error) {
-	status, err := r.createForeign(id)
-	if err == nil && status == statusDone && !kept {
-		err = os.RemoveAll(r.dirOf(id))
+	l, marked, err := r.mark(id)
+	if err != nil {
+		return statusFailed, err
+	}
+	l.Close()
+	status, err := r.waitRunc()
+	if marked && !kept {
+		err = errors.Join(err, os.RemoveAll(r.dirOf(id)))
 	}
 	return status, err
 }

@@ -30,7 +30,7 @@ func checkHooks(hooks *specs.Hooks) error {
 		kind  string
 		hooks []specs.Hook
 	}{
-		{"prestart", hooks.Prestart}, {"createRuntime", hooks.CreateRuntime}, {"createContainer", hooks.CreateContainer},
+		{"prestart", prestart(hooks)}, {"createRuntime", hooks.CreateRuntime}, {"createContainer", hooks.CreateContainer},
 		{"startContainer", hooks.StartContainer}, {"poststart", hooks.Poststart}, {"poststop", hooks.Poststop},
 	} {
 		for i, h := range list.hooks {
@@ -43,6 +43,11 @@ func checkHooks(hooks *specs.Hooks) error {
 		}
 	}
 	return nil
+}
+
+// prestart are the hooks of that name, which engines still have.
+func prestart(hooks *specs.Hooks) []specs.Hook {
+	return hooks.Prestart //lint:ignore SA1019 the specification wants them run
 }
 
 // runHooks runs hooks one after another, with the container's state on their standard input, and returns the first failure.

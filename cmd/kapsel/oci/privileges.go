@@ -41,7 +41,26 @@ func parseCapabilities(c *specs.LinuxCapabilities) (caps capabilities, unknown [
 		}
 		return bits
 	}
-	return capabilities{set(c.Bounding), set(c.Effective), set(c.Inheritable), set(c.Permitted), set(c.Ambient)}, unknown
+	caps = capabilities{set(c.Bounding), set(c.Effective), set(c.Inheritable), set(c.Permitted), set(c.Ambient)}
+	return caps, unknown
+}
+
+// linkCapabilities are what opening an interface of the container's network namespace takes (vmm/ethernet/link).
+const linkCapabilities = 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_NET_RAW
+
+// grant adds capabilities to all sets.
+func (c *capabilities) grant(bits uint64) {
+	for _, set := range []*uint64{&c.Bounding, &c.Effective, &c.Inheritable, &c.Permitted, &c.Ambient} {
+		*set |= bits
+	}
+}
+
+// monitorCapabilities are what kapsel run with these arguments needs, whatever process.capabilities are: those are about a program of the host.
+func monitorCapabilities(args []string) (bits uint64) {
+	if slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--net=link=") }) {
+		bits |= linkCapabilities
+	}
+	return bits
 }
 
 // with are the sets with others in each, by name, so that the program that is executed has them whoever runs it.
@@ -92,7 +111,7 @@ func (s *settings) setUser() error {
 		for _, g := range s.User.AdditionalGids {
 			groups = append(groups, int(g))
 		}
-		if err := syscall.Setgroups(groups); err != nil {
+		if err := syscall.Setgroups(groups); err != nil && (len(groups) > 0 || !errors.Is(err, unix.EPERM)) { // a rootless engine's may keep those that they have
 			return fmt.Errorf("process.user: setgroups: %w", err)
 		}
 	}

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,6 +33,9 @@ func parseSettings(spec *specs.Spec, spaces *namespace.Set) (s settings, warning
 		return s, nil, fmt.Errorf("hostname and domainname would be the host's: want a uts namespace among linux.namespaces")
 	}
 	if spec.Linux != nil {
+		if err := checkUnsupported(spec.Linux); err != nil {
+			return s, nil, err
+		}
 		if s.Sysctls, err = parseSysctls(spec.Linux.Sysctl, spaces); err != nil {
 			return s, nil, err
 		}
@@ -53,6 +57,19 @@ func parseSettings(spec *specs.Spec, spaces *namespace.Set) (s settings, warning
 	}
 	s.Limits, err = parseLimits(p.Rlimits)
 	return s, warnings, err
+}
+
+// checkUnsupported refuses what would be something else without it: what only a program of the host could tell is passed over.
+func checkUnsupported(l *specs.Linux) error {
+	switch {
+	case len(l.NetDevices) > 0:
+		return errors.New("linux.netDevices: no device is moved: want none, and have the engine put them into the network namespace, as CNI does")
+	case l.IntelRdt != nil:
+		return errors.New("linux.intelRdt: no class of service is given: want none")
+	case l.MemoryPolicy != nil:
+		return errors.New("linux.memoryPolicy: memory is where the host's kernel puts it: want none, or linux.resources.cpu.mems")
+	}
+	return nil
 }
 
 // parseLimits reads process.rlimits.

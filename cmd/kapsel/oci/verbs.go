@@ -90,12 +90,14 @@ func (c *container) release() error {
 	}
 }
 
+// maxSaid is the most that a container's process says to start, in bytes.
+const maxSaid = 64 << 10
+
 // readUntilExec reads what the process says until it has executed kapsel run, which closes the FIFO, or has ended.
 func readUntilExec(fifo, pid int) (said string, err error) {
-	const most = 64 << 10
 	var buffer [4096]byte
 	opened := false // by the process: before that there is nothing to read, and no end
-	for len(said) < most {
+	for len(said) < maxSaid {
 		polled := []unix.PollFd{{Fd: int32(fifo), Events: unix.POLLIN}, {Fd: int32(pid), Events: unix.POLLIN}}
 		if _, err := unix.Poll(polled, -1); err != nil && !errors.Is(err, unix.EINTR) {
 			return said, err
@@ -116,7 +118,7 @@ func readUntilExec(fifo, pid int) (said string, err error) {
 			said += string(buffer[:n])
 		}
 	}
-	return said, nil
+	return said, fmt.Errorf("want at most %d bytes from the container's process, found more", maxSaid)
 }
 
 // stateVerb is "kapsel oci state ID".
@@ -299,7 +301,7 @@ func (r *call) killNow(id string) {
 	}
 }
 
-// destroy removes all that there is of a container whose lock the caller has: processes, cgroup, files, then runs the hooks poststop, and frees the ID. If
+// destroy removes all that there is of a container whose lock the caller has: processes, cgroup, files, which frees the ID, and then runs the hooks poststop. If
 // a step fails, the others are done, but the state stays, for the next attempt.
 func (r *call) destroy(c *container) error {
 	errs := []error{c.Process.end()}
@@ -309,10 +311,10 @@ func (r *call) destroy(c *container) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("remove container %q: %w", c.ID, err)
 	}
-	r.warnHooks("poststop", c.Hooks.Poststop, c.state(specs.StateStopped))
 	if err := os.RemoveAll(c.dir); err != nil {
 		return fmt.Errorf("remove container %q: %w", c.ID, err)
 	}
+	r.warnHooks("poststop", c.Hooks.Poststop, c.state(specs.StateStopped))
 	return nil
 }
 

@@ -51,9 +51,15 @@ func lldt(selector uint16)
 // halt stops the CPU with interrupts off.
 func halt()
 
-// load32 and store32 access a device register: once, in order, 4 bytes wide.
-func load32(addr uintptr) uint32
-func store32(addr uintptr, v uint32)
+// load32 and store32 access a device register: once, in order, 4 bytes wide, by one instruction, as they are not inlined.
+
+//go:noinline
+//go:nosplit
+func load32(addr uintptr) uint32 { return *pointer[uint32](uint64(addr)) }
+
+//go:noinline
+//go:nosplit
+func store32(addr uintptr, v uint32) { *pointer[uint32](uint64(addr)) = v }
 
 // Into tasks and out of them, in trap_amd64.s.
 

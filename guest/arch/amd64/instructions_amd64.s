@@ -134,20 +134,6 @@ TEXT ·lldt(SB), NOSPLIT, $0-2
 	BYTE $0x0f; BYTE $0x00; BYTE $0xd0    // LLDT AX
 	RET
 
-// func load32(addr uintptr) uint32
-TEXT ·load32(SB), NOSPLIT, $0-12
-	MOVQ addr+0(FP), AX
-	MOVL (AX), AX
-	MOVL AX, ret+8(FP)
-	RET
-
-// func store32(addr uintptr, v uint32)
-TEXT ·store32(SB), NOSPLIT, $0-12
-	MOVQ addr+0(FP), AX
-	MOVL v+8(FP), CX
-	MOVL CX, (AX)
-	RET
-
 // func halt()
 TEXT ·halt(SB), NOSPLIT, $0-0
 	CLI

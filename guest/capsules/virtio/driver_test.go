@@ -52,7 +52,7 @@ func (d *driver) Broken()        { d.broken++ }
 
 // begin brings the driver as far as its device lets it.
 func (d *driver) begin(k *kernel.Kernel, place virtio.Place) abi.ErrorCode {
-	d.Transport.Init(k, place, "device", d)
+	d.Transport.Init(k, place, "device", d, d)
 	for i := range d.buffers {
 		d.buffers[i] = place.Memory.Buffer(64)
 	}

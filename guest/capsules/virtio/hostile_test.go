@@ -253,7 +253,7 @@ func TestClassH(t *testing.T) {
 	t.Run("before DRIVER_OK", func(t *testing.T) {
 		d := newDevice(t)
 		r := &rig{device: d}
-		r.Transport.Init(&r.kernel, d.Place(), "device", &r.driver)
+		r.Transport.Init(&r.kernel, d.Place(), "device", &r.driver, &r.driver)
 		d.Interrupt = spec.InterruptUsed | spec.InterruptConfig
 		r.HandleInterrupt()
 		r.Start(kind, feature)
@@ -394,4 +394,10 @@ func TestClassK(t *testing.T) {
 	}
 	assert.Zero(t, r.device.Refused())
 	assert.Empty(t, r.device.Log.String())
+}
+
+// TestAlarmIsTheDrivers: the device's alarm calls the driver, and not what drivers share: what fails there is the driver, and not the alarms.
+func TestAlarmIsTheDrivers(t *testing.T) {
+	r := newRig(t)
+	assert.Same(t, &r.driver, r.clock.client)
 }

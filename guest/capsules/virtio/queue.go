@@ -32,17 +32,22 @@ type Queue struct {
 
 // Slot is what the driver knows of a descriptor of a queue. The board, or the driver, has an array of them for each queue.
 type Slot struct {
-	_        [0]func() // not comparable: no function is made for it
-	buffer   dma.Buffer
-	writable uint32 // bytes that the device may write
-	room     uint32 // likewise, of the whole chain that it is the head of
-	round    uint32 // the transport's, when the chain was added
-	address  uint64 // as the descriptor has it
-	rest     uint64 // likewise, its other half
-	next     uint16 // of the chain, if there are more, or of the free ones
-	more     bool
-	isHead   bool // of a chain that is in flight
+	_       [0]func() // not comparable: no function is made for it
+	buffer  dma.Buffer
+	room    uint32 // bytes that the device may write, of the whole chain that it is the head of
+	round   uint32 // the transport's, when the chain was added
+	address uint64 // as the descriptor has it
+	rest    uint64 // likewise, its other half
+	next    uint16 // of the chain, if there are more, or of the free ones
+	isHead  bool   // of a chain that is in flight
 }
+
+// Bits of a descriptor's other half, in which the length has the lowest 32.
+const (
+	restNext   = virtio.DescNext << 32
+	restWrite  = virtio.DescWrite << 32
+	restNumber = 48 // where the next one's number begins
+)
 
 // Element is a part of a chain: the first Length bytes of a buffer.
 type Element struct {
@@ -154,15 +159,23 @@ func (q *Queue) Add(chain []Element) (head uint16, e abi.ErrorCode) {
 			s = &q.slots[at]
 		}
 		c := &chain[i]
+		rest := uint64(0)
+		if i+1 < len(chain) {
+			rest = restNext | uint64(s.next)<<restNumber
+		}
+		if c.Writable {
+			rest |= restWrite
+		}
 		if e = abi.INVAL; c.Writable || !writable {
-			e = q.describe(at, s, c.Buffer, c.Length, c.Writable, i+1 < len(chain))
+			e = q.describe(at, s, c.Buffer, c.Length, rest)
 		}
 		if e != abi.OK {
 			q.takeBack(chain[:i])
 			return 0, e
 		}
-		writable = c.Writable
-		first.room += s.writable
+		if writable = c.Writable; writable {
+			first.room += uint32(c.Length)
+		}
 	}
 	q.free = s.next
 	q.freeCount -= len(chain)
@@ -180,10 +193,14 @@ func (q *Queue) AddOne(buffer dma.Buffer, length int, writable bool) (head uint1
 	}
 	head = q.free
 	s := &q.slots[head]
-	if e = q.describe(head, s, buffer, length, writable, false); e != abi.OK {
+	room, rest := uint32(0), uint64(0)
+	if writable {
+		room, rest = uint32(length), restWrite
+	}
+	if e = q.describe(head, s, buffer, length, rest); e != abi.OK {
 		return 0, e
 	}
-	s.room = s.writable
+	s.room = room
 	q.free = s.next
 	q.freeCount--
 	q.give(head, s)
@@ -203,24 +220,15 @@ func (q *Queue) give(head uint16, first *Slot) {
 	}
 }
 
-// describe lends a buffer, and makes it what descriptor at says, of which s is what the driver knows: mostly it says so since the last time. The next of a
-// chain is the next of the free ones.
-func (q *Queue) describe(at uint16, s *Slot, buffer dma.Buffer, length int, writable, more bool) abi.ErrorCode {
+// describe lends a buffer, and makes it what descriptor at says, of which s is what the driver knows: mostly it says so since the last time. rest is the
+// descriptor's other half but for the length.
+func (q *Queue) describe(at uint16, s *Slot, buffer dma.Buffer, length int, rest uint64) abi.ErrorCode {
 	address, e := buffer.Lend(length)
 	if e != abi.OK {
 		return e
 	}
-	s.buffer, s.writable, s.more = buffer, 0, more
-	flags := uint16(0)
-	if writable {
-		s.writable, flags = uint32(length), virtio.DescWrite
-	}
-	next := uint16(0)
-	if more {
-		next, flags = s.next, flags|virtio.DescNext
-	}
-	rest := uint64(length) | uint64(flags)<<32 | uint64(next)<<48
-	if s.address != address || s.rest != rest {
+	s.buffer = buffer
+	if rest |= uint64(length); s.address != address || s.rest != rest {
 		s.address, s.rest = address, rest
 		q.descriptors.Store64(int(at)*virtio.DescriptorSize, address)
 		q.descriptors.Store64(int(at)*virtio.DescriptorSize+8, rest)
@@ -316,19 +324,32 @@ func (q *Queue) lookAtOnce() {
 }
 
 // serve hands chains back that the device has used, but maxServed at most, and returns how many. It is called while chains are
-// in flight, and somebody waits for them. Behind the last one the device is not asked for interrupts: for what is added from then on Kick does that.
+// in flight, and somebody waits for them. If it returns fewer, the device was asked to interrupt for the next, but behind the last one: for what is added from
+// then on Kick does that.
 func (q *Queue) serve() (served int) {
-	for n := min(q.waiting(), maxServed); n != 0; n = min(q.waiting(), maxServed-served) {
-		last := false
-		for range n {
-			last = q.inFlight == 1
+	for served < maxServed {
+		n := int(q.used.Load16(virtio.RingIndex) - q.seen)
+		if n == 0 {
+			if q.asked != q.seen && q.ask() {
+				q.available.Fence()
+				n = int(q.used.Load16(virtio.RingIndex) - q.seen)
+			}
+			if n == 0 {
+				return served
+			}
+		}
+		if n > q.inFlight {
+			q.transport.Break("its used index counts chains that it was not given")
+			return served
+		}
+		for n = min(n, maxServed-served); n != 0; n-- {
+			last := q.inFlight == 1
 			if !q.handBack() {
 				return served
 			}
-			served++
-		}
-		if last {
-			break
+			if served++; last {
+				return served
+			}
 		}
 	}
 	return served
@@ -342,23 +363,6 @@ func (q *Queue) ask() bool {
 	q.asked = q.seen
 	q.available.Store16(int(virtio.UsedEvent(uint16(len(q.slots)))), q.seen)
 	return true
-}
-
-// waiting is how many chains the device says that it has used. Before it is 0 the device was asked to interrupt for the next.
-func (q *Queue) waiting() int {
-	n := q.used.Load16(virtio.RingIndex) - q.seen
-	if n == 0 {
-		if q.asked == q.seen || !q.ask() {
-			return 0
-		}
-		q.available.Fence()
-		n = q.used.Load16(virtio.RingIndex) - q.seen
-	}
-	if int(n) > q.inFlight {
-		q.transport.Break("its used index counts chains that it was not given")
-		return 0
-	}
-	return int(n)
 }
 
 // handBack hands the next chain that the device has used back, and reports whether the device works still.
@@ -391,12 +395,10 @@ func (q *Queue) takeUsed() (head uint16, written uint32, problem string) {
 	s.isHead = false
 	q.seen++
 	q.inFlight--
-	for left := written; ; s = &q.slots[s.next] {
-		n := min(left, s.writable)
-		left -= n
-		s.buffer.Complete(n)
+	for ; ; s = &q.slots[s.next] {
+		s.buffer.Complete(0) // written was looked at
 		q.freeCount++
-		if !s.more {
+		if s.rest&restNext == 0 {
 			s.next, q.free = q.free, uint16(id)
 			return uint16(id), written, ""
 		}

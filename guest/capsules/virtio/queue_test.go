@@ -156,7 +156,7 @@ func TestBufferBeforeReady(t *testing.T) {
 	r.device = d
 	place := d.Place()
 	b := place.Memory.Buffer(64)
-	r.Transport.Init(new(kernel.Kernel), place, "device", &r.driver)
+	r.Transport.Init(new(kernel.Kernel), place, "device", &r.driver, &r.driver)
 	r.Start(kind, feature)
 	r.room.Init(&r.Transport, 1, r.slots[1][:], 1, false)
 	_, e := r.room.Add([]virtio.Element{{Buffer: b, Length: 64, Writable: true}})

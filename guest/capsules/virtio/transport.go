@@ -64,12 +64,13 @@ const (
 	maxServed     = 16   // chains of a queue for an interrupt or a deferred call
 )
 
-// Init ties the transport to a device that the board found, and to its driver. name says of what kind it is.
-func (t *Transport) Init(k *kernel.Kernel, place Place, name string, driver Driver) {
+// Init ties the transport to a device that the board found, and to its driver. name says of what kind it is. alarmed is the driver, too: it hands
+// the device's alarm on to the transport's AlarmFired, so that what fails there is the driver, and not the alarms.
+func (t *Transport) Init(k *kernel.Kernel, place Place, name string, driver Driver, alarmed hil.AlarmClient) {
 	t.place, t.name, t.driver = place, name, driver
 	t.deferred.Register(k, t)
 	if place.Alarm != nil {
-		place.Alarm.SetAlarmClient(t)
+		place.Alarm.SetAlarmClient(alarmed)
 	}
 }
 
@@ -212,7 +213,7 @@ func (t *Transport) serveConfig() {
 	t.driver.ConfigChanged()
 }
 
-// HandleDeferredCall implements kernel.DeferredClient.
+// HandleDeferredCall implements kernel.DeferredClient. The kernel knows whose it is: the component's that was being wired at Init.
 func (t *Transport) HandleDeferredCall() {
 	q := t.atOnce
 	t.atOnce = nil

@@ -24,7 +24,7 @@ func (t *Transport) beginRound() {
 	a.SetAlarm(a.Now() + roundSeconds*uint64(a.Frequency()))
 }
 
-// AlarmFired implements hil.AlarmClient.
+// AlarmFired serves the device's alarm.
 func (t *Transport) AlarmFired() {
 	t.watched = false
 	t.round++

@@ -67,7 +67,7 @@ func (d *Disk) Init(k *kernel.Kernel, place virtio.Place, requests []Request, sl
 	d.discard = limits{feature: spec.BlockFeatureDiscard, kind: spec.BlockDiscard, offset: spec.BlockConfigMaxDiscardSectors}
 	d.zeroes = limits{feature: spec.BlockFeatureWriteZeroes, kind: spec.BlockWriteZeroes, offset: spec.BlockConfigMaxWriteZeroesSectors}
 	t := &d.transport
-	t.Init(k, place, "block device", d)
+	t.Init(k, place, "block device", d, d)
 	const wanted = spec.BlockFeatureReadOnly | spec.BlockFeatureFlush | spec.BlockFeatureDiscard | spec.BlockFeatureWriteZeroes
 	if e := t.Start(spec.IDBlock, wanted); e != abi.OK {
 		return e
@@ -106,6 +106,9 @@ func (d *Disk) configure() abi.ErrorCode {
 
 // HandleInterrupt serves the device's interrupt.
 func (d *Disk) HandleInterrupt() { d.transport.HandleInterrupt() }
+
+// AlarmFired implements hil.AlarmClient.
+func (d *Disk) AlarmFired() { d.transport.AlarmFired() }
 
 // SetBlockClient implements hil.BlockDevice.
 func (d *Disk) SetBlockClient(client hil.BlockClient) { d.client = client }

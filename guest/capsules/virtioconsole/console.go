@@ -72,7 +72,7 @@ func (c *Console) Init(k *kernel.Kernel, place virtio.Place, line StandBy) abi.E
 	c.standBy = line
 	c.deferred.Register(k, c)
 	t := &c.transport
-	t.Init(k, place, "console", c)
+	t.Init(k, place, "console", c, c)
 	c.output, c.input = place.Memory.Buffer(transmitSize), place.Memory.Buffer(receiveSize)
 	if e := t.Start(spec.IDConsole, 0); e != abi.OK {
 		return e
@@ -89,6 +89,9 @@ func (c *Console) Init(k *kernel.Kernel, place virtio.Place, line StandBy) abi.E
 
 // HandleInterrupt serves the device's interrupt.
 func (c *Console) HandleInterrupt() { c.transport.HandleInterrupt() }
+
+// AlarmFired implements hil.AlarmClient.
+func (c *Console) AlarmFired() { c.transport.AlarmFired() }
 
 // SetTransmitClient implements hil.Transmitter.
 func (c *Console) SetTransmitClient(client hil.TransmitClient) {

@@ -78,7 +78,7 @@ type line struct {
 // broken, which was told then.
 func (g *GPIO) Init(k *kernel.Kernel, place virtio.Place) abi.ErrorCode {
 	t := &g.transport
-	t.Init(k, place, "GPIO device", g)
+	t.Init(k, place, "GPIO device", g, g)
 	for i := range g.groups {
 		g.groups[i].driver = g
 	}
@@ -135,6 +135,9 @@ func (g *GPIO) configure() abi.ErrorCode {
 
 // HandleInterrupt serves the device's interrupt.
 func (g *GPIO) HandleInterrupt() { g.transport.HandleInterrupt() }
+
+// AlarmFired implements hil.AlarmClient.
+func (g *GPIO) AlarmFired() { g.transport.AlarmFired() }
 
 // LEDs are the pins with LEDs: none before it is settled, as of the other groups.
 func (g *GPIO) LEDs() *Group { return &g.groups[leds] }

@@ -58,7 +58,7 @@ func (n *Network) Init(k *kernel.Kernel, place virtio.Place, frames []Frame, slo
 	}
 	n.deferred.Register(k, n)
 	t := &n.transport
-	t.Init(k, place, "network device", n)
+	t.Init(k, place, "network device", n, n)
 	n.output = place.Memory.Buffer(bufferSize)
 	for i := range frames {
 		frames[i].buffer = place.Memory.Buffer(bufferSize)
@@ -127,6 +127,9 @@ func (n *Network) readLink() abi.ErrorCode {
 
 // HandleInterrupt serves the device's interrupt.
 func (n *Network) HandleInterrupt() { n.transport.HandleInterrupt() }
+
+// AlarmFired implements hil.AlarmClient.
+func (n *Network) AlarmFired() { n.transport.AlarmFired() }
 
 // SetEthernetClient implements hil.Ethernet.
 func (n *Network) SetEthernetClient(client hil.EthernetClient) { n.client = client }

@@ -59,7 +59,7 @@ type line struct {
 func (p *Ports) Init(k *kernel.Kernel, place virtio.Place) abi.ErrorCode {
 	p.deferred.Register(k, p)
 	t := &p.transport
-	t.Init(k, place, "ports", p)
+	t.Init(k, place, "ports", p, p)
 	if e := t.Start(spec.IDConsole, spec.ConsoleFeatureMultiport); e != abi.OK {
 		return e
 	}
@@ -148,6 +148,9 @@ func (p *Ports) Named(name string) *Port {
 
 // HandleInterrupt serves the device's interrupt.
 func (p *Ports) HandleInterrupt() { p.transport.HandleInterrupt() }
+
+// AlarmFired implements hil.AlarmClient.
+func (p *Ports) AlarmFired() { p.transport.AlarmFired() }
 
 // HandleDeferredCall gives clients what came before they asked for it.
 func (p *Ports) HandleDeferredCall() {

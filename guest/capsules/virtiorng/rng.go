@@ -31,7 +31,7 @@ type RNG struct {
 // broken, which was told then.
 func (r *RNG) Init(k *kernel.Kernel, place virtio.Place) abi.ErrorCode {
 	t := &r.transport
-	t.Init(k, place, "entropy device", r)
+	t.Init(k, place, "entropy device", r, r)
 	r.buffer = place.Memory.Buffer(bufferSize)
 	if e := t.Start(spec.IDEntropy, 0); e != abi.OK {
 		return e
@@ -44,6 +44,9 @@ func (r *RNG) Init(k *kernel.Kernel, place virtio.Place) abi.ErrorCode {
 
 // HandleInterrupt serves the device's interrupt.
 func (r *RNG) HandleInterrupt() { r.transport.HandleInterrupt() }
+
+// AlarmFired implements hil.AlarmClient.
+func (r *RNG) AlarmFired() { r.transport.AlarmFired() }
 
 // SetEntropyClient implements hil.Entropy.
 func (r *RNG) SetEntropyClient(client hil.EntropyClient) { r.client = client }

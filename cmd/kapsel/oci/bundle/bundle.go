@@ -85,11 +85,17 @@ func readAll(f *os.File, limit int64) ([]byte, error) {
 // parse reads a configuration and checks it.
 func parse(text []byte) (*specs.Spec, error) {
 	var spec specs.Spec
+	if err := checkJSON(text); err != nil {
+		return nil, err
+	}
 	if err := json.Unmarshal(text, &spec); err != nil {
 		return nil, fmt.Errorf("want a container's configuration as the OCI runtime specification has it: %w", err)
 	}
 	if err := checkVersion(spec.Version); err != nil {
 		return nil, err
+	}
+	if _, nameless := spec.Annotations[""]; nameless {
+		return nil, errors.New("an annotation has an empty name: want none, or a name")
 	}
 	return &spec, checkProcess(spec.Process)
 }

@@ -75,6 +75,8 @@ func (s *Set) parseMappings(l *specs.Linux) error {
 		return errors.New("linux.uidMappings and gidMappings are for a new user namespace: want one among linux.namespaces")
 	case s.Has(specs.UserNamespace) && (len(s.uids) == 0 || len(s.gids) == 0):
 		return errors.New("a new user namespace wants linux.uidMappings and linux.gidMappings: nobody is in it otherwise")
+	case s.Has(specs.UserNamespace) && !(maps(s.uids, 0) && maps(s.gids, 0)):
+		return errors.New("linux.uidMappings and linux.gidMappings: want containerID 0 in both, who makes the container")
 	case len(s.offsets) > 0 && !s.Has(specs.TimeNamespace):
 		return errors.New("linux.timeOffsets are for a new time namespace: want one among linux.namespaces")
 	}
@@ -119,6 +121,11 @@ func (s *Set) HostUser(uid, gid uint32) (int, int, error) {
 	return u, g, nil
 }
 
+func maps(m []syscall.SysProcIDMap, id uint32) bool {
+	_, ok := host(m, id)
+	return ok
+}
+
 func host(m []syscall.SysProcIDMap, id uint32) (int, bool) {
 	for _, e := range m {
 		if at := int(id) - e.ContainerID; at >= 0 && at < e.Size {
@@ -129,7 +136,7 @@ func host(m []syscall.SysProcIDMap, id uint32) (int, bool) {
 }
 
 // Start starts a command in the namespaces. A new cgroup namespace is left to the process itself, by UnshareCgroup, for it is to show the cgroup that the process
-// is put into. With a new user namespace the process has the supplementary groups that are given, as the host has them.
+// is put into. In a new user namespace the process is root, with the supplementary groups that are given, as the host has them.
 func (s *Set) Start(cmd *exec.Cmd, groups []int) error {
 	files, err := s.openPaths()
 	defer func() {
@@ -148,7 +155,10 @@ func (s *Set) Start(cmd *exec.Cmd, groups []int) error {
 			cmd.SysProcAttr.Cloneflags |= uintptr(flags[t])
 		}
 	}
-	cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = s.uids, s.gids
+	if s.Has(specs.UserNamespace) {
+		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = s.uids, s.gids
+		cmd.SysProcAttr.Credential = &syscall.Credential{NoSetGroups: true} // else it has no privilege there once it executes
+	}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with this function
@@ -220,7 +230,7 @@ func (s *Set) enter(files map[specs.LinuxNamespaceType]*os.File) error {
 	}
 	for clock, o := range s.offsets {
 		line := fmt.Sprintf("%s %d %d\n", clock, o.Secs, o.Nanosecs)
-		if err := os.WriteFile("/proc/thread-self/timens_offsets", []byte(line), 0); err != nil {
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/timens_offsets", unix.Gettid()), []byte(line), 0); err != nil {
 			return fmt.Errorf("linux.timeOffsets: %w", err)
 		}
 	}
