@@ -21,9 +21,6 @@ type Command struct {
 	Files  []*os.File // open; become descriptors 3, 4, ... of the process, by which Args names them
 	Memory uint64     // the guest's, in bytes; 0 with a snapshot, which has its own
 	Notes  []string   // what of the configuration has no effect, for the log
-
-	// Capabilities are what the process needs besides process.capabilities, in the container's network namespace alone, until it has confined itself: to take an interface for the guest.
-	Capabilities []string
 }
 
 // Close closes the files.
