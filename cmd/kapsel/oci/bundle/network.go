@@ -40,9 +40,6 @@ func (b *Bundle) addNetwork(c *Command, p program, words string) error {
 	if err != nil {
 		return fmt.Errorf("%s%s %.200q: %w, or %s", prefix, wordNet, words, err, noNetwork)
 	}
-	if !n.User {
-		c.Capabilities = []string{"CAP_NET_ADMIN", "CAP_NET_RAW"}
-	}
 	c.Args = append(c.Args, "--net="+words)
 	return nil
 }
