@@ -161,6 +161,21 @@ func arrange(taken []snapshot.Device, given []vmm.Device) (all []vmm.Device, err
 	return all, nil
 }
 
+// withoutAsk leaves the port out by which the guest is asked to end, where the machine of the snapshot has none: it is not asked then.
+func (o *runOptions) withoutAsk(c *vmm.Config) {
+	has := func(d snapshot.Device) bool {
+		return kindTaken(&d) == kindPorts && slices.Contains(strings.Fields(d.Name), abi.PortEnd)
+	}
+	if o.ask == nil || slices.ContainsFunc(o.taken.State.Devices, has) {
+		return
+	}
+	o.ports = slices.DeleteFunc(o.ports, func(p namedPort) bool { return p.name == abi.PortEnd })
+	c.Devices = c.Devices[:len(c.Devices)-1] // ports are the last
+	if len(o.ports) > 0 {
+		c.Devices = append(c.Devices, o.ports.device())
+	}
+}
+
 // arrangePorts returns the ports that a snapshot tells of, connected as given, which may be nil, has them. What is not given is a port at which nobody is;
 // at that of services the host says so.
 func arrangePorts(name string, given vmm.Device) (vmm.Device, error) {

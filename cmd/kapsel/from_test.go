@@ -149,3 +149,29 @@ func TestWithin(t *testing.T) {
 	assert.Equal(t, told, err)
 	close(never)
 }
+
+// TestAskFromASnapshot: a machine of a snapshot that has no port to ask by goes on all the same, with the other ports, and nobody asks.
+func TestAskFromASnapshot(t *testing.T) {
+	takenEnd := snapshot.Device{Name: "ports a " + abi.PortEnd, State: device.State{ID: virtio.IDConsole, Ports: &device.PortsState{}}}
+	for _, test := range []struct {
+		name  string
+		taken []snapshot.Device
+		args  []string
+		want  []vmm.Device
+	}{
+		{"no ports", nil, []string{"--rng"}, []vmm.Device{vmm.Entropy{}}},
+		{"other ports", []snapshot.Device{takenService}, []string{"--port", "a,in=f"}, []vmm.Device{vmm.Ports{{Name: "a"}}}},
+		{"the port", []snapshot.Device{takenEnd}, nil, []vmm.Device{vmm.Ports{{Name: abi.PortEnd}}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			o, err := parseRun(append([]string{"--from", "d", "--ask"}, test.args...))
+			require.NoError(t, err)
+			o.taken = &snapshot.Snapshot{}
+			o.taken.State.Devices = test.taken
+			c := vmm.Config{Devices: o.devices}
+			o.withoutAsk(&c)
+			assert.Equal(t, test.want, c.Devices)
+			assert.Len(t, o.ports, min(len(test.taken), 1), "ports that are connected")
+		})
+	}
+}

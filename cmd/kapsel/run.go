@@ -101,6 +101,9 @@ func (o *runOptions) run(ctx context.Context, leave context.CancelCauseFunc, std
 	}
 	std.outputs = &outputs{}
 	defer std.outputs.refuse()
+	if o.taken != nil {
+		o.withoutAsk(&config)
+	}
 	if len(o.ports) > 0 {
 		ports, end, err := o.ports.connect(ctx, std)
 		if err != nil {

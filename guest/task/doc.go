@@ -32,6 +32,11 @@
 //   - abi.NOMEM: there is no room
 //   - abi.FAIL: the disk fails, is damaged there, or can only be read
 //
+// # Arguments, environment, and the end
+//
+// Args, Environ and Getenv read what the machine was given; OnTerminate has a function called when the host asks the tasks to end. A task that was told so
+// ends by Exit when it has done what it must: the machine ends with the last of them.
+//
 // # What the kernel computes
 //
 // Checksums (CRC32, CRC32C, CRC16), digests (Digest, HMAC, VerifyHMAC) and AES-128 (EncryptAES, DecryptAES,
