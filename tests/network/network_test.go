@@ -259,6 +259,14 @@ func TestTap32(t *testing.T) {
 	})
 }
 
+// TestWaitWithoutAnAlarm: a task that has no alarm is told so where it waits until a time, and does not wait; without a time it waits for a frame.
+func TestWaitWithoutAnAlarm(t *testing.T) {
+	console := around(t, machine.Object(t, "test/timeless.tbf"), "timeless: until a time: NODEVICE\n", func(w *world) error {
+		return w.send(w.frame(60, wire.End, 0))
+	})
+	assert.Contains(t, console, "timeless: a frame of 60 bytes\n")
+}
+
 // TestTwoMachinesBackToBack: the task sender of one sends frames by a unix socket to the task mirror of the other.
 func TestTwoMachinesBackToBack(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "wire")
