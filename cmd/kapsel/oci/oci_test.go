@@ -385,7 +385,7 @@ func TestCapabilities(t *testing.T) {
 	assert.Equal(t, []string{"NET_RAW", "CAP_FLY"}, unknown)
 	assert.Len(t, capabilityNames, unix.CAP_LAST_CAP+1)
 
-	assert.Zero(t, monitorCapabilities([]string{"run", "--net=user", "--", "link=eth0"}))
+	assert.Zero(t, monitorCapabilities([]string{"run", "--net=user", "--", "--net=link=eth0"}))
 	bits := monitorCapabilities([]string{"run", "--net=link=eth0"})
 	assert.Equal(t, uint64(1<<unix.CAP_NET_ADMIN|1<<unix.CAP_NET_RAW), bits)
 	c.grant(bits)
