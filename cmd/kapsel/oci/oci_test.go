@@ -72,7 +72,7 @@ func TestErrors(t *testing.T) {
 		{"a long ID", "...", []string{"start", long}},
 		{"a NUL", `container ID "a\x00"`, []string{"start", "a\x00"}},
 		{"an argument too much", `start: unexpected argument "b"`, []string{"start", "a", "b"}},
-		{"an unknown flag", "kill: flag provided but not defined: -x", []string{"kill", "-x", "a"}},
+		{"an unknown flag", "kill: no flag --x", []string{"kill", "-x", "a"}},
 		{"no container to tell of", `container "a" does not exist`, []string{"state", "a"}},
 		{"no container to start", `container "a" does not exist`, []string{"start", "a"}},
 		{"no container to kill", `container "a" does not exist`, []string{"kill", "a", "KILL"}},

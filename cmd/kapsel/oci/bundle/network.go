@@ -27,7 +27,7 @@ func (b *Bundle) addNetwork(c *Command, p program, words string) error {
 	defer namespace.close()
 	if words == "" && p.snapshot == "" {
 		if words, err = namespace.words(); err != nil {
-			return fmt.Errorf("the interfaces of the container's network namespace: %w", err)
+			return fmt.Errorf("the interfaces of the container's network namespace: %w: want the path of one, as /proc/PID/ns/net", err)
 		}
 	}
 	if words == "" || words == noNetwork {
