@@ -16,7 +16,7 @@ func TestUserModeIsLinkedByThoseWhoUseIt(t *testing.T) {
 		packages []string
 		links    bool
 	}{
-		{[]string{"kapsel/vmm", "kapsel/vmm/ethernet", "kapsel/vmm/qemu"}, false},
+		{[]string{"kapsel/vmm", "kapsel/vmm/ethernet", "kapsel/vmm/ethernet/link", "kapsel/vmm/qemu"}, false},
 		{[]string{"kapsel/vmm/ethernet/user"}, true}, // so that the check can fail
 	} {
 		out, err := exec.Command("go", append([]string{"list", "-deps"}, test.packages...)...).Output()

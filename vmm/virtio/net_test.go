@@ -85,6 +85,9 @@ func frame(n int, b byte) []byte { return bytes.Repeat([]byte{b}, n) }
 
 var testMAC = ethernet.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x56}
 
+// testMTU is what the network has, which is less than a device could.
+const testMTU = 1400
+
 const (
 	netFeatures = abi.FeatureEventIndex | abi.NetFeatureMAC | abi.NetFeatureMTU | abi.NetFeatureStatus
 	rxBuffer    = abi.NetHeaderSize + ethernet.MaxFrame
@@ -92,7 +95,7 @@ const (
 
 func startNet(t testing.TB) (*virtiotest.Driver, *wire, *virtio.MMIO) {
 	w := &wire{}
-	d, m := start(t, virtio.NewNet(w, testMAC, ethernet.MTU))
+	d, m := start(t, virtio.NewNet(w, testMAC, testMTU))
 	d.StartWith(netFeatures, 2, 64)
 	return d, w, m
 }
@@ -136,7 +139,7 @@ func TestNetOffers(t *testing.T) {
 	config := d.Config(0, abi.NetConfigBytes)
 	assert.Equal(t, testMAC[:], config[:6])
 	assert.EqualValues(t, abi.NetStatusLinkUp, binary.LittleEndian.Uint16(config[abi.NetConfigStatus:]))
-	assert.EqualValues(t, 1500, binary.LittleEndian.Uint16(config[abi.NetConfigMTU:]))
+	assert.EqualValues(t, testMTU, binary.LittleEndian.Uint16(config[abi.NetConfigMTU:]))
 }
 
 func TestNetSendsAndReceives(t *testing.T) {

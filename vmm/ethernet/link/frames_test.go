@@ -18,7 +18,7 @@ import (
 func still() *Link {
 	a := netip.MustParsePrefix(linktest.GuestAddress + "/24")
 	return &Link{
-		iface: &face{name: "eth0", mac: guestMAC, address: a}, lease: dhcp.Lease{MAC: guestMAC, Server: serverAddress, Address: a},
+		iface: &hostInterface{name: "eth0", mac: guestMAC, address: a}, lease: dhcp.Lease{MAC: guestMAC, Server: serverAddress, Address: a},
 	}
 }
 

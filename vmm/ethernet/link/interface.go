@@ -14,8 +14,8 @@ import (
 	"kapsel/vmm/ethernet/dhcp"
 )
 
-// A face is what the host says of an interface.
-type face struct {
+// A hostInterface is what the host says of one.
+type hostInterface struct {
 	name    string
 	index   int
 	mtu     int
@@ -28,13 +28,13 @@ type face struct {
 // leastMTU is the shortest that IPv4 knows of (RFC 791, 3.1).
 const leastMTU = 576
 
-// readFace asks for an interface, in the network namespace of the calling thread.
-func readFace(name string) (*face, error) {
+// readInterface asks for an interface, in the network namespace of the calling thread.
+func readInterface(name string) (*hostInterface, error) {
 	i, err := net.InterfaceByName(name)
 	if err != nil {
 		return nil, fmt.Errorf("no interface %q in this network namespace: ip link lists those that are there", name)
 	}
-	f := &face{name: name, index: i.Index, mtu: i.MTU}
+	f := &hostInterface{name: name, index: i.Index, mtu: i.MTU}
 	switch {
 	case i.Flags&net.FlagLoopback != 0 || len(i.HardwareAddr) != len(f.mac):
 		return nil, fmt.Errorf("interface %q is none of Ethernet: want one with a MAC address, as a veth", name)
@@ -132,7 +132,7 @@ func parseRoute(m *syscall.NetlinkMessage) (r hostRoute, ok bool) {
 }
 
 // setRoutes takes what of all routes leads out by the interface.
-func (f *face) setRoutes(all []hostRoute) {
+func (f *hostInterface) setRoutes(all []hostRoute) {
 	var best uint32
 	for _, r := range all {
 		switch {
@@ -154,7 +154,7 @@ func Find() (string, error) {
 	}
 	first := ""
 	for _, i := range all {
-		f, err := readFace(i.Name)
+		f, err := readInterface(i.Name)
 		if err != nil {
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,10 +33,11 @@ type Config struct {
 
 // A Link is an interface that is a guest's. It is an ethernet.Backend.
 type Link struct {
-	iface   *face
+	iface   *hostInterface
 	lease   dhcp.Lease
-	socket  *os.File // of packets
-	silence *os.File // keeps the host's stack from the interface while it is open
+	socket  *os.File        // of packets
+	raw     syscall.RawConn // the same, to be read with control messages
+	silence *os.File        // keeps the host's stack from the interface while it is open
 	log     func(format string, args ...any)
 
 	in       []byte        // what a read brings: a virtioHeader and a frame
@@ -64,7 +66,7 @@ var serverMAC = ethernet.MAC{0x52, 0x55, 192, 0, 0, 8}
 // Open takes an interface for a guest, in the network namespace of the calling thread, with CAP_NET_RAW and CAP_NET_ADMIN there. No other machine can take it at the
 // same time. Errors say what to do.
 func Open(c Config) (*Link, error) {
-	f, err := readFace(c.Name)
+	f, err := readInterface(c.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -88,11 +90,14 @@ func Open(c Config) (*Link, error) {
 	if l.socket, err = openSocket(f); err != nil {
 		return nil, errors.Join(err, l.silence.Close())
 	}
+	if l.raw, err = l.socket.SyscallConn(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	return l, nil
 }
 
 // openSocket opens a packet socket for what comes by an interface, with the host's word on checksums, segments and VLANs of each frame.
-func openSocket(f *face) (*os.File, error) {
+func openSocket(f *hostInterface) (*os.File, error) {
 	// Without a protocol it gets no frame, until it is bound.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if errors.Is(err, unix.EPERM) {
@@ -149,7 +154,7 @@ func (l *Link) ReadFrame(buffer []byte) (int, error) {
 
 // read waits for what the wire or the DHCP server brings, and makes segments of what is for the guest.
 func (l *Link) read() error {
-	n, tagged, err := receive(l.socket, l.in)
+	n, tagged, err := receive(l.raw, l.in)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded): // by which a reply is announced
 		return l.socket.SetReadDeadline(time.Time{})
@@ -166,15 +171,11 @@ func (l *Link) read() error {
 
 // receive reads a message of a packet socket, and says whether its frame has a VLAN's tag, which the host keeps apart from it. A message longer than the buffer
 // is none.
-func receive(socket *os.File, buffer []byte) (n int, tagged bool, err error) {
-	conn, err := socket.SyscallConn()
-	if err != nil {
-		return 0, false, err
-	}
+func receive(socket syscall.RawConn, buffer []byte) (n int, tagged bool, err error) {
 	var flags, controls int
 	var control [64]byte
 	var failed error
-	err = conn.Read(func(fd uintptr) bool {
+	err = socket.Read(func(fd uintptr) bool {
 		n, controls, flags, _, failed = unix.Recvmsg(int(fd), buffer, control[:], 0)
 		return !errors.Is(failed, unix.EAGAIN) && !errors.Is(failed, unix.EINTR)
 	})

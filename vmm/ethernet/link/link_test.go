@@ -422,9 +422,9 @@ func TestReadsTheInterface(t *testing.T) {
 	container.IP(t, "route", "add", "blackhole", "198.51.100.0/24")
 	container.IP(t, "addr", "add", "10.99.0.5/16", "dev", linktest.Guest)
 	container.IP(t, "link", "set", linktest.Guest, "mtu", "1450")
-	var f *face
+	var f *hostInterface
 	var err error
-	container.Do(func() { f, err = readFace(linktest.Guest) })
+	container.Do(func() { f, err = readInterface(linktest.Guest) })
 	require.NoError(t, err)
 	assert.Equal(t, "10.88.0.5/24", f.address.String())
 	assert.Equal(t, linktest.HostAddress, f.router.String())
@@ -507,20 +507,44 @@ func TestOneMachineHasAnInterface(t *testing.T) {
 	assert.Equal(t, guestnet.Address{10, 88, 0, 5}, newGuest(t, l).bind(t).Address)
 }
 
+// unprivileged runs f on the namespace's thread without its capabilities in effect.
+func unprivileged(t *testing.T, n *linktest.Namespace, f func()) {
+	n.Do(func() {
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var had [2]unix.CapUserData
+		require.NoError(t, unix.Capget(&header, &had[0]))
+		none := had
+		none[0].Effective, none[1].Effective = 0, 0
+		require.NoError(t, unix.Capset(&header, &none[0]))
+		f()
+		require.NoError(t, unix.Capset(&header, &had[0]))
+	})
+}
+
 // TestWithoutPrivilege: a thread without capabilities is told which it lacks.
 func TestWithoutPrivilege(t *testing.T) {
 	container, _ := linktest.Pair(t)
 	var err error
-	container.Do(func() {
-		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-		var had, none [2]unix.CapUserData
-		assert.NoError(t, unix.Capget(&header, &had[0]))
-		none[0].Permitted, none[1].Permitted = had[0].Permitted, had[1].Permitted
-		assert.NoError(t, unix.Capset(&header, &none[0]))
-		_, err = Open(Config{Name: linktest.Guest})
-		assert.NoError(t, unix.Capset(&header, &had[0]))
-	})
+	unprivileged(t, container, func() { _, err = Open(Config{Name: linktest.Guest}) })
 	assert.ErrorContains(t, err, "want one that no machine has, and CAP_NET_ADMIN in this network namespace")
+}
+
+// TestSocketsAreOfNoUseWithoutPrivilege: who has the socket of nf_tables, and no capability any more, changes nothing by it.
+func TestSocketsAreOfNoUseWithoutPrivilege(t *testing.T) {
+	container, _ := linktest.Pair(t)
+	l := opened(t, container, Config{})
+	fd := int(l.silence.Fd())
+	var err error
+	more := func() {
+		if _, err = unix.Write(fd, silencing("lo")); err == nil {
+			err = acknowledged(fd)
+		}
+	}
+	unprivileged(t, container, more)
+	assert.ErrorIs(t, err, unix.EPERM)
+	more()
+	assert.NoError(t, err, "with capabilities it would")
+	require.NoError(t, l.Close())
 }
 
 func TestSilenceErrorsSayWhatToDo(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"kapsel/vmm/ethernet"
+	"kapsel/vmm/ethernet/link/linktest"
 	"kapsel/vmm/ethernet/user"
 )
 
@@ -167,6 +168,18 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// TestOpenLink: the device has the interface's address.
+func TestOpenLink(t *testing.T) {
+	container, _ := linktest.Pair(t)
+	c, err := Parse("link=" + linktest.Guest)
+	require.NoError(t, err)
+	var p *ethernet.Port
+	container.Do(func() { p, err = c.Open(t.Logf) })
+	require.NoError(t, err)
+	assert.Equal(t, linktest.GuestMAC, p.MAC().String())
+	require.NoError(t, p.Close())
+}
+
 func freePort(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -186,6 +199,7 @@ func TestOpenFails(t *testing.T) {
 	dir := t.TempDir()
 	for _, test := range []struct{ text, want string }{
 		{"tap=kapselnone", `no TAP interface "kapselnone" here: make it by ip tuntap add`},
+		{"link=kapselnone", `no interface "kapselnone" in this network namespace`},
 		{"unix=" + filepath.Join(dir, "no", "s"), "no socket can be made there"},
 		{"user,forward=tcp:" + port + ":80", "forward tcp:127.0.0.1:" + port + ":80: listen tcp4 127.0.0.1:" + port + ": bind: address already in use: end the other program, or forward another port"},
 		{"user,forward=udp:192.0.2.1:53:53", "forward udp:192.0.2.1:53:53: listen udp4 192.0.2.1:53: bind: cannot assign requested address: want an address of this host"},

@@ -141,6 +141,26 @@ func TestParseForward(t *testing.T) {
 	}
 }
 
+// FuzzParseForward: what is taken has ports and an address to listen at, and is written as it is read.
+func FuzzParseForward(f *testing.F) {
+	for _, seed := range []string{"tcp:8080:80", "udp:0.0.0.0:5353:53", "tcp:[::]:8080:80", "udp:[fe80::1%eth0]:5353:53", "tcp:[::ffff:1.2.3.4]:1:1", "tcp:::1:1:1"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		forward, err := ParseForward(text)
+		if err != nil {
+			return
+		}
+		again, err := ParseForward(forward.String())
+		if err != nil || again != forward {
+			t.Errorf("%q is %v, and that %v, %v", text, forward, again, err)
+		}
+		if a := forward.Host.Addr(); forward.Host.Port() == 0 || forward.Guest == 0 || !a.IsValid() || a.Is4In6() || a.Is4() != (forward.family() == forward.Protocol+"4") {
+			t.Errorf("%q is %v", text, forward)
+		}
+	})
+}
+
 // TestEgress is what rules allow beyond what TestGuestIsDenied shows.
 func TestEgress(t *testing.T) {
 	own := func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("192.168.1.5")}, nil }

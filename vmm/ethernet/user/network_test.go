@@ -337,6 +337,21 @@ func forward(t *testing.T, protocol string, port uint16) Forward {
 	return f
 }
 
+// TestForwardAtAnAddressAlone: all addresses of IPv4 are none of IPv6, and either may lead elsewhere.
+func TestForwardAtAnAddressAlone(t *testing.T) {
+	for _, protocol := range []string{"tcp", "udp"} {
+		four, err := New(Config{MAC: guestMAC, Forwards: []Forward{{protocol, netip.AddrPortFrom(netip.IPv4Unspecified(), 0), 80}}})
+		require.NoError(t, err)
+		port := four.addresses[0].Port()
+		assert.Equal(t, netip.AddrPortFrom(netip.IPv4Unspecified(), port), four.addresses[0])
+		six, err := New(Config{MAC: guestMAC, Forwards: []Forward{{protocol, netip.AddrPortFrom(netip.IPv6Unspecified(), port), 81}}})
+		require.NoError(t, err)
+		assert.Equal(t, netip.AddrPortFrom(netip.IPv6Unspecified(), port), six.addresses[0])
+		require.NoError(t, four.Close())
+		require.NoError(t, six.Close())
+	}
+}
+
 func TestForwardOfAPortInUse(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
