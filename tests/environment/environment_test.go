@@ -85,10 +85,9 @@ func told(out, argument, variable string) (lines []string) {
 
 // TestArguments: a task in Go and one in C have them all, in order, byte for byte, and print them as they are.
 func TestArguments(t *testing.T) {
-	status, out := run(t, "--env", "CODE=7", machine.File(t, "test/argues.tbf"), machine.File(t, "test/argues32.tbf"), "--env=A=", "--env=B=c=d",
-		"--", "a", "", "b c", "--mem", "--", "ä")
-	assert.Equal(t, 0, status)
-	for _, bits := range []string{"", "32"} {
+	for _, bits := range []string{"", "32"} { // each in a machine of its own, as what they print would be mixed
+		status, out := run(t, "--env", "CODE=7", machine.File(t, "test/argues"+bits+".tbf"), "--env=A=", "--env=B=c=d", "--", "a", "", "b c", "--mem", "--", "ä")
+		assert.Equal(t, 0, status)
 		var want []string
 		for _, a := range []string{"a", "", "b c", "--mem", "--", "ä"} {
 			want = append(want, fmt.Sprintf("argument%s <%s>", bits, a))
@@ -97,18 +96,19 @@ func TestArguments(t *testing.T) {
 			want = append(want, fmt.Sprintf("variable%s <%s>", bits, v))
 		}
 		assert.Equal(t, want, told(out, "argument"+bits, "variable"+bits))
+		assert.Contains(t, out, "COD is not there")
+		assert.Equal(t, bits == "32", strings.Contains(out, "no room for arguments"))
 	}
-	assert.Contains(t, out, "argues32: no room for arguments")
-	assert.Equal(t, 1, strings.Count(out, "argues: COD is not there"))
 }
 
 // TestNoArguments: where none are given there are none, and nothing else is different.
 func TestNoArguments(t *testing.T) {
-	status, out := run(t, machine.File(t, "test/argues.tbf"), machine.File(t, "test/argues32.tbf"))
-	assert.Equal(t, 0, status)
-	assert.Empty(t, told(out, "argument(32)?", "variable(32)?"))
-	assert.Contains(t, out, "argues: read")
-	assert.Contains(t, out, "argues32: read")
+	for _, name := range []string{"argues", "argues32"} {
+		status, out := run(t, machine.File(t, "test/"+name+".tbf"))
+		assert.Equal(t, 0, status)
+		assert.Empty(t, told(out, "argument(32)?", "variable(32)?"))
+		assert.Contains(t, out, name+": read")
+	}
 }
 
 // TestMostArguments: as much as there can be, in more pieces than one.
@@ -125,6 +125,7 @@ func TestMostArguments(t *testing.T) {
 
 // TestTerminate: what SIGTERM does, and the status.
 func TestTerminate(t *testing.T) {
+	const deaf = "a kernel that cannot be asked"
 	argues, argues32, spinner := "test/argues.tbf", "test/argues32.tbf", "test/spinner.tbf"
 	for _, tt := range []struct {
 		name   string
@@ -142,9 +143,12 @@ func TestTerminate(t *testing.T) {
 		{"a task that stays, and a second signal", []string{"--ask"}, []string{argues}, "stay", []string{"argues: waits"}, "argues: asked to end", 143, "ended by signal: terminated"},
 		{"nobody listens", []string{"--ask"}, []string{spinner}, "wait", []string{"spinning"}, "", 143, "ended by signal: terminated"},
 		{"nobody asks", nil, []string{argues}, "wait", []string{"argues: waits"}, "", 143, "ended by signal: terminated"},
-		{"a kernel that cannot be asked", []string{"--ask", machine.File(t, "test/minimal/minimal.elf")}, []string{spinner}, "wait", []string{"spinning"}, "", 143, "ended by signal: terminated"},
+		{deaf, []string{"--ask", machine.File(t, "test/minimal/minimal.elf")}, []string{spinner}, "wait", []string{"spinning"}, "", 143, "ended by signal: terminated"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			if tt.name == deaf && machine.InRig() {
+				t.Skip("5 seconds of the rig's are 5,000,000,000 instructions")
+			}
 			args := append([]string{"--env=CODE=7"}, tt.args...)
 			for _, name := range tt.tasks {
 				args = append(args, machine.File(t, name))
