@@ -226,7 +226,6 @@ func (c *creation) startInit(command *bundle.Command) error {
 		return err
 	}
 	defer fifo.Close()
-	const firstFile = 3
 	cmd := &exec.Cmd{
 		Path:       self,
 		Args:       append(slices.Clone(initArgs), strconv.Itoa(firstFile+len(command.Files))),
@@ -256,7 +255,7 @@ func (c *creation) startInit(command *bundle.Command) error {
 		return c.group.Kill()
 	})
 	c.Process, err = identify(cmd.Process.Pid)
-	c.birth.Args = command.Args
+	c.birth.Args, c.birth.Files = command.Args, len(command.Files)
 	c.birth.Settings.Capabilities.grant(monitorCapabilities(command.Args))
 	return err
 }

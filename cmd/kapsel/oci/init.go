@@ -20,12 +20,16 @@ import (
 // initArgs begin the command line of a container's process, until it is "kapsel run".
 var initArgs = []string{"kapsel", "oci", initVerb}
 
+// firstFile is the descriptor of the first file of kapsel run.
+const firstFile = 3
+
 // self is this program, in whatever mount namespace.
 const self = "/proc/self/exe"
 
 // A birth is what create tells the container's process.
 type birth struct {
 	Args            []string // of kapsel run, from "run" on
+	Files           int      // of kapsel run, from firstFile on
 	State           specs.State
 	CreateContainer []specs.Hook
 	StartContainer  []specs.Hook
@@ -99,10 +103,10 @@ func inherited(args []string) (socket *os.File, fifo int, err error) {
 	if len(args) == 1 {
 		first, _ = strconv.Atoi(args[0])
 	}
-	if first < 3 {
+	if first < firstFile {
 		return nil, 0, errors.New("init is not for people: kapsel oci create calls it")
 	}
-	if err := unix.CloseRange(uint(first), math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil { // whatever the engine has left open, too
+	if err := unix.CloseRange(firstFile, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil { // whatever the engine has left open, too
 		return nil, 0, fmt.Errorf("init: %w", err)
 	}
 	return os.NewFile(uintptr(first), "socket to create"), first + 1, nil
@@ -124,12 +128,25 @@ func (b *birth) awaitStart(fifo int) error {
 		err = holdSignals()
 	}
 	if err == nil {
+		err = keepFiles(b.Files)
+	}
+	if err == nil {
 		start.Encode(answer{Starting: true}) // start may be gone; the container goes on
 		err = syscall.Exec(self, append([]string{"kapsel"}, b.Args...), os.Environ())
 		err = fmt.Errorf("execute kapsel run: %w", err)
 	}
 	if start.Encode(answer{Error: err.Error()}) != nil { // nobody else says it
 		return err
+	}
+	return nil
+}
+
+// keepFiles keeps the files of kapsel run open, which hooks have not seen.
+func keepFiles(n int) error {
+	for fd := firstFile; fd < firstFile+n; fd++ {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+			return fmt.Errorf("descriptor %d: %w", fd, err)
+		}
 	}
 	return nil
 }

@@ -46,7 +46,8 @@ func Main(args []string, std Stdio) (status int, err error) {
 	r := &call{args: args, std: std, log: &journal{err: std.Err}}
 	defer func() {
 		if p := recover(); p != nil {
-			status, err = statusFailed, fmt.Errorf("a fault of kapsel's own, please report it: %v\n%s", p, debug.Stack())
+			status, err = statusFailed, fmt.Errorf("a fault of kapsel's own: %v: please report it, with what --debug says", p)
+			r.log.say("%s", debug.Stack())
 		}
 		if err != nil && !errors.Is(err, flag.ErrHelp) {
 			r.log.write(levelError, err.Error())

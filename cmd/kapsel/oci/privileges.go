@@ -111,7 +111,7 @@ func (s *settings) setUser() error {
 		for _, g := range s.User.AdditionalGids {
 			groups = append(groups, int(g))
 		}
-		if err := syscall.Setgroups(groups); err != nil {
+		if err := syscall.Setgroups(groups); err != nil && (len(groups) > 0 || !errors.Is(err, unix.EPERM)) { // a rootless engine's may keep those that they have
 			return fmt.Errorf("process.user: setgroups: %w", err)
 		}
 	}
