@@ -392,6 +392,16 @@ func TestCapabilities(t *testing.T) {
 	assert.Equal(t, bits, c.Effective)
 }
 
+// A user gets the group of /dev/kvm just if that is what opens it.
+func TestGroupOfTheDevice(t *testing.T) {
+	const device = os.ModeDevice | os.ModeCharDevice
+	assert.Equal(t, []int{104}, groupOf(device|0o660, 104))
+	assert.Empty(t, groupOf(device|0o666, 104), "everybody may")
+	assert.Empty(t, groupOf(device|0o600, 0), "root alone may")
+	assert.Empty(t, groupOf(device|0o640, 104), "the group may read alone")
+	assert.Empty(t, groupOf(0o660, 104), "no device")
+}
+
 func TestConsole(t *testing.T) {
 	terminal := &specs.Process{Terminal: true, ConsoleSize: &specs.Box{Height: 1 << 16}}
 	assert.ErrorContains(t, checkConsole(&specs.Process{Terminal: true}, ""), "want --console-socket")

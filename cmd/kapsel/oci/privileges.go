@@ -127,10 +127,18 @@ func (s *settings) setUser() error {
 // kvmGroups is the group that may use /dev/kvm, as the host knows it, if not everybody may.
 func kvmGroups() []int {
 	info, err := os.Stat(kvmDevice)
-	if err != nil || info.Mode()&os.ModeDevice == 0 || info.Mode()&0o006 == 0o006 || info.Mode()&0o060 != 0o060 {
+	if err != nil {
 		return nil
 	}
-	return []int{int(info.Sys().(*syscall.Stat_t).Gid)}
+	return groupOf(info.Mode(), int(info.Sys().(*syscall.Stat_t).Gid))
+}
+
+// groupOf is the group of a device if its members may read and write it, and not everybody may.
+func groupOf(mode os.FileMode, gid int) []int {
+	if mode&os.ModeCharDevice == 0 || mode&0o006 == 0o006 || mode&0o060 != 0o060 {
+		return nil
+	}
+	return []int{gid}
 }
 
 // set gives the calling thread the sets.
