@@ -119,6 +119,10 @@ func TestResetFails(t *testing.T) {
 func TestLoadRefuses(t *testing.T) {
 	_, err := Load(t.TempDir(), Config{Image: new(image.Image)})
 	assert.EqualError(t, err, "sandbox: an image or tasks for a snapshot, which has its own: leave Config.Image and Tasks nil")
+	for _, c := range []Config{{Arguments: []string{"a"}}, {Environment: []string{"A=b"}}} {
+		_, err := Load(t.TempDir(), c)
+		assert.EqualError(t, err, "sandbox: arguments or an environment for a snapshot, which has its own: leave Config.Arguments and Environment nil")
+	}
 	_, err = Load(t.TempDir(), Config{Payload: -1})
 	assert.ErrorContains(t, err, "sandbox: a limit of -1 bytes")
 	_, err = Load(t.TempDir(), Config{})
@@ -338,4 +342,12 @@ func FuzzHostileGuest(f *testing.F) {
 			t.Fatal(reply, err)
 		}
 	})
+}
+
+// TestArguments: tasks of a sandbox have those of its configuration.
+func TestArguments(t *testing.T) {
+	s := &Sandbox{config: Config{Arguments: []string{"a"}, Environment: []string{"A=b"}}}
+	c := s.machineConfig()
+	assert.Equal(t, []string{"a"}, c.Arguments)
+	assert.Equal(t, []string{"A=b"}, c.Environment)
 }

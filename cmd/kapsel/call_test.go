@@ -93,6 +93,16 @@ func TestParseSandboxErrors(t *testing.T) {
 	}
 }
 
+// TestParseSandboxArguments: tasks that are called have arguments and an environment as those that are run.
+func TestParseSandboxArguments(t *testing.T) {
+	o, err := parseSandbox("call", []string{"i", "--service", "s", "--env", "A=b", "--", "--mem"})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"--mem"}, o.args)
+	assert.Equal(t, []string{"A=b"}, o.env)
+	_, err = parseSandbox("serve", []string{"--from", "d", "--listen", "unix:s", "--", "a"})
+	assert.ErrorContains(t, err, `--from goes on with the arguments of the snapshot: "a" would be another`)
+}
+
 func TestParseRunFrom(t *testing.T) {
 	o, err := parseRun([]string{"--from", "d", "--clock", "go-on", "--rng", "--port", "a,in=b"})
 	require.NoError(t, err)

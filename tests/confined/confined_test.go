@@ -23,6 +23,7 @@ import (
 
 	"kapsel/tests/machine"
 	"kapsel/vmm/confine"
+	"kapsel/vmm/ethernet/link/linktest"
 )
 
 // command starts the command with --confine=on and -v, and returns how to wait for its end. What it prints goes to out.
@@ -146,6 +147,46 @@ func freePort(t *testing.T) int {
 	require.NoError(t, err)
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
+}
+
+// TestLink: a confined machine has an interface of its network namespace, and serves a page to the other end of the wire.
+func TestLink(t *testing.T) {
+	container, host := linktest.Pair(t)
+	found := make(chan []string, 1)
+	out := &awaiting{pattern: regexp.MustCompile(`httpd: (http://\S+/)`), found: found}
+	var cmd *exec.Cmd
+	var wait func() int
+	bare, httpd := machine.File(t, "test/bare.elf"), machine.File(t, "httpd.tbf")
+	container.Do(func() {
+		cmd, wait = command(t, out, "--rng", "--net", "link="+linktest.Guest, "--timeout", "3m", bare, httpd)
+	})
+	ended := make(chan int, 1)
+	go func() { ended <- wait() }()
+	select {
+	case match := <-found:
+		assert.Equal(t, "http://"+linktest.GuestAddress+"/", match[1])
+	case status := <-ended:
+		t.Fatalf("it ended with %d:\n%s", status, out)
+	}
+	for range 3 {
+		host.Do(func() {
+			c, err := net.DialTimeout("tcp", linktest.GuestAddress+":80", time.Minute)
+			if !assert.NoError(t, err, "%s", out) {
+				return
+			}
+			defer c.Close()
+			fmt.Fprint(c, "GET / HTTP/1.0\r\n\r\n")
+			page, err := io.ReadAll(c)
+			assert.NoError(t, err)
+			assert.Contains(t, string(page), "<li>Address: "+linktest.GuestAddress+"</li>")
+		})
+	}
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	assert.Equal(t, 128+int(syscall.SIGTERM), <-ended, "%s", out)
+	for _, want := range []string{"kapsel: confined: capabilities: ", "kapsel: confined: seccomp: "} {
+		assert.Contains(t, out.String(), want)
+	}
+	assert.NotContains(t, out.String(), "operation not permitted")
 }
 
 // TestForwardAndControl: a confined machine serves a page to the host, is asked for its tasks by its socket, gets another task, and ends when it

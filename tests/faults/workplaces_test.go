@@ -59,6 +59,7 @@ func workplaces(t *testing.T) []*workplace {
 		"looks":   {"processinfo", "readonlystate", "alarm"},
 		"prints":  {"console", "lowleveldebug"},
 		"reads":   {"console"},
+		"recalls": {"environment"},
 		"samples": {"adc"},
 		"sets":    {"dac", "alarm"},
 		"shows":   {"textscreen"},
@@ -77,6 +78,7 @@ func equip(t *testing.T, g *machine.Guest) {
 	require.NoError(t, os.WriteFile(disk, formatted(), 0o644))
 	adc, err := peripheral.NewADC([]byte("0: 1000\n"))
 	require.NoError(t, err)
+	g.Arguments = []string{labour.Argument, ""}
 	g.Devices = []vmm.Device{vmm.Disk{Path: disk}, vmm.Entropy{}, vmm.Network{Connection: network.Config{User: true}}, vmm.Ports{
 		{Name: abi.PortADC, Input: adc, Output: adc},
 		{Name: abi.PortDAC, Output: io.Discard},

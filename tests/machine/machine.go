@@ -33,6 +33,8 @@ type Guest struct {
 	Image   string   // file name in the build folder
 	Modules [][]byte // further task objects
 	Cmdline string
+	// Arguments and Environment are vmm.Config's.
+	Arguments, Environment []string
 	// Options are QEMU's, such as qemu.Deterministic. With any the machine runs under QEMU.
 	Options []string
 	Memory  uint64 // bytes, 0 for the default
@@ -204,7 +206,7 @@ func boot(t testing.TB, g Guest) Outcome {
 	}()
 	console := &console{until: g.Until, seen: cancel, also: g.Console}
 	m, err := newRunner(t, File(t, g.Image), vmm.Config{
-		Modules: g.Modules, Cmdline: g.Cmdline, Devices: g.Devices, Memory: g.Memory, Input: g.Input, Watchdog: g.Watchdog,
+		Modules: g.Modules, Arguments: g.Arguments, Environment: g.Environment, Cmdline: g.Cmdline, Devices: g.Devices, Memory: g.Memory, Input: g.Input, Watchdog: g.Watchdog,
 		Console: console, Log: t.Logf,
 	}, g.Options)
 	require.NoError(t, err)

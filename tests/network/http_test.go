@@ -102,19 +102,25 @@ func count(body string) (int, error) {
 
 // fetch gets the page, checks all of it, and returns which request of the machine's it answered.
 func (s site) fetch(c *http.Client) (int, error) {
-	a, err := c.Get("http://" + s.at + "/")
+	body, err := pageOf(c, "http://"+s.at+"/")
 	if err != nil {
 		return 0, err
 	}
+	return count(body)
+}
+
+// pageOf gets a page.
+func pageOf(c *http.Client, url string) (string, error) {
+	a, err := c.Get(url)
+	if err != nil {
+		return "", err
+	}
 	defer a.Body.Close()
 	body, err := io.ReadAll(a.Body)
-	switch {
-	case err != nil:
-		return 0, err
-	case a.StatusCode != http.StatusOK || a.Header.Get("Content-Type") != "text/html; charset=utf-8":
-		return 0, fmt.Errorf("%s, %s", a.Status, a.Header.Get("Content-Type"))
+	if err == nil && (a.StatusCode != http.StatusOK || a.Header.Get("Content-Type") != "text/html; charset=utf-8") {
+		err = fmt.Errorf("%s, %s", a.Status, a.Header.Get("Content-Type"))
 	}
-	return count(string(body))
+	return string(body), err
 }
 
 // client is one with connections of its own, and with a new one for each page unless it keeps them.

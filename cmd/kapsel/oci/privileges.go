@@ -57,8 +57,13 @@ func (c *capabilities) grant(bits uint64) {
 
 // monitorCapabilities are what kapsel run with these arguments needs, whatever process.capabilities are: those are about a program of the host.
 func monitorCapabilities(args []string) (bits uint64) {
-	if slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--net=link=") }) {
-		bits |= linkCapabilities
+	for _, arg := range args {
+		switch {
+		case arg == "--": // what follows is the tasks'
+			return bits
+		case strings.HasPrefix(arg, "--net=link="), strings.HasPrefix(arg, "--net=tap="):
+			bits |= linkCapabilities
+		}
 	}
 	return bits
 }

@@ -2,25 +2,22 @@
 
 // Command argues prints the arguments and the environment that it has. With the argument "wait" it then waits until it is asked to end, and ends
 // with the code in the variable CODE; with "stay" it says that it was asked, and stays.
+//
+//kapsel:heap 262144
 package main
 
-import (
-	"kapsel/guest/task"
-)
+import "kapsel/guest/task"
 
 func main() {
 	args := task.Args()
 	for _, a := range args {
-		task.Print("argument <" + a + ">\n")
+		show("argument", a)
 	}
 	for _, v := range task.Environ() {
-		task.Print("variable <" + v + ">\n")
+		show("variable", v)
 	}
-	if value, ok := task.Getenv("CODE"); ok {
-		task.Print("CODE is " + value + "\n")
-	}
-	if _, ok := task.Getenv("COD"); ok {
-		task.Print("COD is there\n")
+	if _, ok := task.Getenv("COD"); !ok {
+		task.Print("argues: COD is not there\n")
 	}
 	task.Print("argues: read\n")
 	if len(args) == 0 || args[0] != "wait" && args[0] != "stay" {
@@ -42,4 +39,18 @@ func main() {
 	for {
 		task.Yield()
 	}
+}
+
+// show prints a string, of a long one only that its letters behind the first two are all the same.
+func show(what, text string) {
+	if len(text) > 1000 {
+		for i := 2; i < len(text); i++ {
+			if text[i] != text[2] {
+				task.Print(what + " that is wrong\n")
+				return
+			}
+		}
+		text = "many " + text[2:3]
+	}
+	task.Print(what + " <" + text + ">\n")
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"kapsel/guest/abi"
+	"kapsel/guest/kernel"
+	"kapsel/vmm"
 	"kapsel/vmm/image"
 )
 
@@ -19,9 +21,6 @@ type Command struct {
 	Files  []*os.File // open; become descriptors 3, 4, ... of the process, by which Args names them
 	Memory uint64     // the guest's, in bytes; 0 with a snapshot, which has its own
 	Notes  []string   // what of the configuration has no effect, for the log
-
-	// Capabilities are what the process needs besides process.capabilities, in the container's network namespace alone, until it has confined itself: to take an interface for the guest.
-	Capabilities []string
 }
 
 // Close closes the files.
@@ -68,16 +67,22 @@ func (b *Bundle) complete(c *Command) error {
 	case reason != "":
 		return fmt.Errorf("nothing that Kapsel runs: %s", reason)
 	}
+	if p.host && b.Spec.VM.Hypervisor.Path != "" {
+		c.note("vm.hypervisor %q is passed over: kapsel run is the hypervisor", b.Spec.VM.Hypervisor.Path)
+	}
 	for _, add := range []func(*Command, program, map[string]string) error{b.addMemory, b.addCmdline, b.addDevices} {
 		if err := add(c, p, words); err != nil {
 			return err
 		}
 	}
-	b.addEnvironment(c)
+	arguments, err := b.addEnvironment(c, p)
+	if err != nil {
+		return err
+	}
 	if err := b.addProgram(c, p); err != nil {
 		return err
 	}
-	b.addArguments(c)
+	c.Args = append(c.Args, arguments...)
 	return nil
 }
 
@@ -114,25 +119,33 @@ func (b *Bundle) addDevices(c *Command, p program, words map[string]string) erro
 	return b.addDisks(c)
 }
 
-// addEnvironment adds the process' environment.
-func (b *Bundle) addEnvironment(c *Command) {
-	if b.Spec.Process == nil {
-		return
+// addEnvironment adds the process' environment, and returns its arguments, for behind the program, but for the first, which stands for that. A snapshot has those that it was taken with.
+func (b *Bundle) addEnvironment(c *Command, p program) (arguments []string, err error) {
+	process := b.Spec.Process
+	if process == nil {
+		return nil, nil
 	}
-	for _, variable := range b.Spec.Process.Env {
+	if p.snapshot != "" {
+		c.note("process.args and process.env are passed over: a snapshot has those that it was taken with")
+		return nil, nil
+	}
+	var environment []string
+	for _, variable := range process.Env {
 		if name, _, ok := strings.Cut(variable, "="); !ok || name == "" {
 			c.note("process.env %.100q is no NAME=VALUE", variable)
 			continue
 		}
+		environment = append(environment, variable)
 		c.Args = append(c.Args, "--env="+variable)
 	}
-}
-
-// addArguments adds the process' arguments behind the first, which stands for the program.
-func (b *Bundle) addArguments(c *Command) {
-	if b.Spec.Process != nil && len(b.Spec.Process.Args) > 1 {
-		c.Args = append(append(c.Args, "--"), b.Spec.Process.Args[1:]...)
+	arguments = process.Args[1:]
+	if err := vmm.CheckEnvironment(arguments, environment); err != nil {
+		return nil, fmt.Errorf("process.args and process.env: %w", err)
 	}
+	if len(arguments) > 0 {
+		arguments = append([]string{"--"}, arguments...)
+	}
+	return arguments, nil
 }
 
 // addProgram adds the snapshot, or the kernel and the tasks behind it.
@@ -147,6 +160,9 @@ func (b *Bundle) addProgram(c *Command, p program) error {
 	}
 	if err := b.addKernel(c, p); err != nil {
 		return err
+	}
+	if len(p.tasks) > kernel.MaxTasks {
+		return fmt.Errorf("%s: %d files of tasks: want at most %d, the tasks that a machine has", p.from, len(p.tasks), kernel.MaxTasks)
 	}
 	for _, task := range p.tasks {
 		f, err := b.open(p, task)

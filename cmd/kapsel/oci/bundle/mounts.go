@@ -10,15 +10,21 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"kapsel/guest/abi"
 )
 
 // addDisks adds a disk for each mount of a file or a block device, in order.
 func (b *Bundle) addDisks(c *Command) error {
 	var passed []string
+	disks := 0
 	for _, m := range b.Spec.Mounts {
 		if !isBind(m) || isEngines(m.Destination) {
 			passed = append(passed, m.Destination)
 			continue
+		}
+		if disks++; disks > abi.VirtioPlaces {
+			return fmt.Errorf("mount %q: want at most %d mounts of files, each of which is a disk: a machine has no more devices", m.Destination, abi.VirtioPlaces)
 		}
 		f, err := b.openDisk(m)
 		if err != nil {

@@ -27,7 +27,7 @@ func (b *Bundle) addNetwork(c *Command, p program, words string) error {
 	defer namespace.close()
 	if words == "" && p.snapshot == "" {
 		if words, err = namespace.words(); err != nil {
-			return fmt.Errorf("the interfaces of the container's network namespace: %w", err)
+			return fmt.Errorf("the interfaces of the container's network namespace: %w: want the path of one, as /proc/PID/ns/net", err)
 		}
 	}
 	if words == "" || words == noNetwork {
@@ -39,9 +39,6 @@ func (b *Bundle) addNetwork(c *Command, p program, words string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("%s%s %.200q: %w, or %s", prefix, wordNet, words, err, noNetwork)
-	}
-	if !n.User {
-		c.Capabilities = []string{"CAP_NET_ADMIN", "CAP_NET_RAW"}
 	}
 	c.Args = append(c.Args, "--net="+words)
 	return nil
@@ -72,11 +69,11 @@ func (b *Bundle) openNetwork() (n networkNamespace, err error) {
 	if path == "" {
 		return networkNamespace{own: true}, nil
 	}
-	ours, err := os.Stat("/proc/self/ns/net")
+	ours, err := os.Stat("/proc/thread-self/ns/net") // the first thread, which /proc/self is, may have ended in another
 	if err != nil {
 		return n, err
 	}
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return n, fmt.Errorf("%q: %w", path, withoutPath(err))
 	}

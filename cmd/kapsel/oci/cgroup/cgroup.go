@@ -326,16 +326,15 @@ func (g *Group) kill(pid int) {
 
 // Remove removes the group, which its processes are to leave first, in every hierarchy, and what is below it. What is gone already is no error. The groups above it stay.
 func (g *Group) Remove() error {
-	var errs []error
-	for _, d := range g.dirs {
-		if err := eventually(func() (bool, error) {
-			err := g.tree.remove(d.path)
-			return err == nil || !errors.Is(err, unix.EBUSY), err
-		}); err != nil {
-			errs = append(errs, fmt.Errorf("removing cgroup %q: %w", d.path, err))
+	return eventually(func() (bool, error) {
+		var first error
+		for _, d := range g.dirs {
+			if err := g.tree.remove(d.path); err != nil && first == nil {
+				first = fmt.Errorf("removing cgroup %q: %w", d.path, err)
+			}
 		}
-	}
-	return errors.Join(errs...)
+		return !errors.Is(first, unix.EBUSY), first
+	})
 }
 
 // remove removes a directory and those below it.

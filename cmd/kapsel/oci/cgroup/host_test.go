@@ -109,3 +109,94 @@ func TestGroupOfThisMachine(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, gone.dirs)
 }
+
+// only is a tree of the hierarchies of one version.
+func only(t *testing.T, v2 bool) tree {
+	t.Helper()
+	in := real(t)
+	in.hierarchies = slices.DeleteFunc(in.hierarchies, func(h hierarchy) bool { return h.v2 != v2 })
+	if len(in.hierarchies) == 0 {
+		t.Skipf("no such hierarchy here: v2 %t", v2)
+	}
+	return in
+}
+
+// family starts a process in the group that has others below it, some of them in a group of their own.
+func family(t *testing.T, g *Group) {
+	t.Helper()
+	below := &Group{tree: g.tree}
+	for _, d := range g.dirs {
+		d.path = filepath.Join(d.path, "below")
+		require.NoError(t, os.Mkdir(d.path, 0o755))
+		if slices.Contains(d.controllers, "cpuset") {
+			require.NoError(t, inheritSet(filepath.Dir(d.path), d.path))
+		}
+		below.dirs = append(below.dirs, d)
+	}
+	for _, in := range []*Group{g, below} {
+		c := exec.Command("sh", "-c", "read go; for i in 1 2 3 4 5; do sleep 1000 & done; echo up; wait")
+		stdin, err := c.StdinPipe()
+		require.NoError(t, err)
+		out, err := c.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, c.Start())
+		require.NoError(t, in.Add(c.Process.Pid))
+		fmt.Fprintln(stdin, "go")
+		_, err = fmt.Fscanln(out, new(string))
+		require.NoError(t, err)
+		ended := make(chan error)
+		go func() { ended <- c.Wait() }()
+		t.Cleanup(func() { c.Process.Kill(); <-ended })
+	}
+}
+
+// TestKillEndsAllOfIt: processes that others started, in groups below, too, whether or not the kernel has cgroup.kill; then all of it can be removed.
+func TestKillEndsAllOfIt(t *testing.T) {
+	for _, v2 := range []bool{false, true} {
+		t.Run(fmt.Sprint("v2=", v2), func(t *testing.T) {
+			g := makeIn(t, only(t, v2), nil)
+			family(t, g)
+			pids, err := g.Pids()
+			require.NoError(t, err)
+			assert.Len(t, pids, 12)
+			require.NoError(t, g.Kill())
+			pids, err = g.Pids()
+			require.NoError(t, err)
+			assert.Empty(t, pids)
+			require.NoError(t, g.Remove())
+			for _, d := range g.dirs {
+				assert.NoDirExists(t, d.path)
+			}
+		})
+	}
+}
+
+// TestStartInGroup: clone3 starts a process in the group of version 2.
+func TestStartInGroup(t *testing.T) {
+	g := makeIn(t, only(t, true), nil)
+	fd, ok := g.FD()
+	require.True(t, ok)
+	defer unix.Close(fd)
+	pid := sleeper(t, &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: fd})
+	pids, err := g.Pids()
+	require.NoError(t, err)
+	assert.Equal(t, []int{pid}, pids)
+}
+
+// TestRemoveWaitsForTheLast: a process that is ending holds its group for a while.
+func TestRemoveWaitsForTheLast(t *testing.T) {
+	g := makeIn(t, real(t), nil)
+	pid := sleeper(t, nil)
+	require.NoError(t, g.Add(pid))
+	require.NoError(t, unix.Kill(pid, unix.SIGKILL))
+	require.NoError(t, g.Remove())
+}
+
+// TestRemoveRefusesTheLiving: a group whose processes run is not removed, and the error says where it is.
+func TestRemoveRefusesTheLiving(t *testing.T) {
+	g := makeIn(t, real(t), nil)
+	require.NoError(t, g.Add(sleeper(t, nil)))
+	err := g.Remove()
+	assert.ErrorIs(t, err, unix.EBUSY)
+	assert.ErrorContains(t, err, "removing cgroup \""+g.dirs[0].path)
+}

@@ -15,9 +15,11 @@ import (
 const (
 	Guest        = "eth0" // the container's interface
 	GuestAddress = "10.88.0.5"
+	GuestIPv6    = "fd58::5"
 	GuestMAC     = "02:58:00:00:00:05"
 	Host         = "host0" // the host's
 	HostAddress  = "10.88.0.1"
+	HostIPv6     = "fd58::1"
 )
 
 // A Namespace is a network namespace, and a thread in it.
@@ -47,14 +49,18 @@ func New(t testing.TB) *Namespace {
 	return n
 }
 
-// Do runs f on the thread.
+// Do runs f on the thread. Where f ends the test, as by FailNow, Do does.
 func (n *Namespace) Do(f func()) {
-	done := make(chan struct{})
+	done, returned := make(chan struct{}), false
 	n.run <- func() {
 		defer close(done)
 		f()
+		returned = true
 	}
 	<-done
+	if !returned {
+		runtime.Goexit()
+	}
 }
 
 // IP runs ip of iproute2 in the namespace and returns what it says. The test is skipped where there is none.
@@ -89,6 +95,8 @@ func Pair(t testing.TB) (guest, host *Namespace) {
 	host.IP(t, "link", "set", Host, "up")
 	guest.IP(t, "addr", "add", GuestAddress+"/24", "dev", Guest)
 	guest.IP(t, "link", "set", Guest, "up")
+	host.IP(t, "addr", "add", HostIPv6+"/64", "dev", Host, "nodad")
+	guest.IP(t, "addr", "add", GuestIPv6+"/64", "dev", Guest, "nodad")
 	guest.IP(t, "route", "add", "default", "via", HostAddress)
 	return guest, host
 }
