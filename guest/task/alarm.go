@@ -85,24 +85,12 @@ func alarmRang(_, _, _ uint32) {
 // YieldUntil waits until an upcall has run, but not beyond a time, and reports whether the time has yet to come. It sets the alarm. Where
 // there is none, it does not wait, but for Never: who calls it again and again has to count.
 func YieldUntil(at uint64) bool {
-	yieldUntil(at)
-	return Now() < at
-}
-
-// yieldUntil is YieldUntil, and says why it did not wait for a time.
-func yieldUntil(at uint64) error {
-	if Now() >= at {
+	if Now() >= at || alarmAt != at && SetAlarm(at) != nil && at != Never {
 		YieldNoWait()
-		return nil
+	} else {
+		Yield()
 	}
-	if alarmAt != at {
-		if err := SetAlarm(at); err != nil && at != Never {
-			YieldNoWait()
-			return err
-		}
-	}
-	Yield()
-	return nil
+	return Now() < at
 }
 
 // Sleep waits for a number of milliseconds. No upcall runs meanwhile.

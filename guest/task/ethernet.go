@@ -136,16 +136,13 @@ func (e *Ethernet) sent(status, _, _ uint32) {
 // set for the time, and not by a second attempt either, it does not wait, and returns why: the alarm's driver is gone.
 func (e *Ethernet) Wait(until uint64) error {
 	sending := e.sending
-	var failed error
-	for len(e.unread) == 0 && e.came() == 0 && e.sending == sending {
-		err := yieldUntil(until)
-		if err != nil && failed != nil {
+	for len(e.unread) == 0 && e.came() == 0 && e.sending == sending && YieldUntil(until) {
+		if alarmAt == until || until == Never {
+			continue
+		}
+		if err := SetAlarm(until); err != nil {
 			return err
 		}
-		if Now() >= until {
-			break
-		}
-		failed = err
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 //kapsel:heap 65536
 
 // patience is how long an answer is waited for, in microseconds.
-const patience = 1_000_000
+const patience = 8_000_000
 
 // question is an ARP request (RFC 826) of 10.0.2.15 for 10.0.2.2, without the sender's hardware address, which it has at two places.
 var question = [42]byte{0: 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 12: 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 28: 10, 0, 2, 15, 38: 10, 0, 2, 2}
