@@ -97,7 +97,7 @@ func (r *runtime) traced(at int, args ...string) (stops int) {
 	require.NoError(r.t, err)
 	defer null.Close()
 	cmd := exec.Command(r.command, r.arguments(args)...)
-	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = r.dir, null, null, null
+	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = r.dir, r.environment(), null, null, null
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
 	require.NoError(r.t, cmd.Start())
 	defer cmd.Process.Release()
