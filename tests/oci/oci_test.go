@@ -121,13 +121,16 @@ func (r *runtime) arguments(args []string) []string {
 	return append([]string{"oci", "--root", r.root, "--log", r.log, "--log-format", "json"}, args...)
 }
 
+// environment has temporary files made where they are looked for.
+func (r *runtime) environment() []string { return append(os.Environ(), "TMPDIR="+r.dir) }
+
 // prepare makes a call of the runtime, with files as standard streams: a container keeps them.
 func (r *runtime) prepare(ctx context.Context, args ...string) (cmd *exec.Cmd, finish func() result) {
 	r.t.Helper()
 	out, errs := r.temp(args), r.temp(args)
 	logged, _ := os.ReadFile(r.log)
 	cmd = exec.CommandContext(ctx, r.command, r.arguments(args)...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = r.dir, out, errs
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = r.dir, r.environment(), out, errs
 	return cmd, func() result {
 		defer out.Close()
 		defer errs.Close()
