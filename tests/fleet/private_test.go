@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,8 +24,11 @@ const (
 	stageTests = "tests"
 )
 
-// parent is the cgroup below which all containers are.
-var parent = fmt.Sprintf("kapsel-fleet-%d", os.Getpid())
+// parents begins the names of the cgroups below which all containers of a run are; the first process' number follows.
+const parents = "kapsel-fleet-"
+
+// parent is this run's.
+var parent = parents + strconv.Itoa(os.Getpid())
 
 // TestMain runs the tests where they can leave nothing behind: in namespaces of mounts, processes and networks.
 func TestMain(m *testing.M) {
@@ -52,6 +56,9 @@ func isolate(m *testing.M) (int, error) {
 	if os.Getuid() != 0 {
 		return m.Run(), nil
 	}
+	if err := removeStale(); err != nil {
+		return 0, err
+	}
 	c := again(stageInit)
 	c.Env = append(c.Env, "KAPSEL_FLEET_CGROUP="+parent)
 	c.SysProcAttr = &syscall.SysProcAttr{
@@ -59,7 +66,7 @@ func isolate(m *testing.M) (int, error) {
 		Pdeathsig:  unix.SIGKILL,
 	}
 	err := c.Run()
-	if removal := removeCgroups(); err == nil {
+	if removal := removeCgroups(parent); err == nil {
 		err = removal
 	}
 	return ended(err)
@@ -143,20 +150,42 @@ func loopback() error {
 	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, r)
 }
 
-// removeCgroups removes the cgroup of all containers from each hierarchy. Its processes are dead, but the kernel may still be at it.
-func removeCgroups() error {
+// findCgroups finds cgroups by name, in each hierarchy: the one of version 2 may be below those of version 1 or in their place.
+func findCgroups(name string) (found []string, err error) {
+	for _, root := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
+		dirs, err := filepath.Glob(root + name)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, dirs...)
+	}
+	return found, nil
+}
+
+// removeStale removes the cgroups of runs that were killed before they could.
+func removeStale() error {
+	dirs, err := findCgroups(parents + "*")
+	for i := 0; err == nil && i < len(dirs); i++ {
+		name := filepath.Base(dirs[i])
+		if _, running := os.Stat("/proc/" + strings.TrimPrefix(name, parents)); errors.Is(running, fs.ErrNotExist) {
+			err = removeCgroups(name)
+		}
+	}
+	return err
+}
+
+// removeCgroups removes the cgroup of a run from each hierarchy. Its processes are dead, but the kernel may still be at it.
+func removeCgroups(name string) error {
 	var left []string
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		left = nil
-		for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
-			found, err := filepath.Glob(pattern + parent)
-			if err != nil {
-				return err
-			}
-			for _, dir := range found {
-				if err := removeTree(dir); err != nil {
-					left = append(left, err.Error())
-				}
+		found, err := findCgroups(name)
+		if err != nil {
+			return err
+		}
+		for _, dir := range found {
+			if err := removeTree(dir); err != nil {
+				left = append(left, err.Error())
 			}
 		}
 		if left == nil {
