@@ -27,7 +27,7 @@ const (
 
 	// Row is what is told of the next bytes of a function's code: their number, less 1; the difference of their line to that of
 	// the row before; their file; which bounds check is made there.
-	Row = "\x03\x81\x06\x0b"
+	Row = "\x03\x82\x06\x0c"
 
 	// Kind is the order of a row's kind.
 	Kind = 0

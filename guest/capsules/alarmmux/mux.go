@@ -17,7 +17,6 @@ type Mux struct {
 	count    int
 	next     uint64 // what the hardware is set to
 	firing   bool
-	now      uint64 // the time, while it fires: for all clients it is one instant
 }
 
 // Init ties the mux to the alarm that it shares, of which it is the only client.
@@ -45,13 +44,8 @@ func (s *Share) Init(m *Mux) {
 	m.count++
 }
 
-// Now implements hil.Time. While the alarm fires the time stands still.
-func (s *Share) Now() uint64 {
-	if m := s.mux; m.firing {
-		return m.now
-	}
-	return s.mux.hardware.Now()
-}
+// Now implements hil.Time.
+func (s *Share) Now() uint64 { return s.mux.hardware.Now() }
 
 // Frequency implements hil.Time.
 func (s *Share) Frequency() uint32 { return s.mux.hardware.Frequency() }
@@ -81,9 +75,10 @@ func (m *Mux) arm(deadline uint64) {
 // AlarmFired implements hil.AlarmClient: it calls the clients whose deadlines have come, each once, and sets the hardware to
 // the next.
 func (m *Mux) AlarmFired() {
-	m.next, m.firing, m.now = never, true, m.hardware.Now()
+	m.next, m.firing = never, true
+	now := m.hardware.Now()
 	for _, s := range m.shares[:m.count] {
-		if s.deadline <= m.now {
+		if s.deadline <= now {
 			s.deadline = never
 			s.client.AlarmFired()
 		}

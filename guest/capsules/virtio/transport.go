@@ -218,7 +218,7 @@ func (t *Transport) HandleDeferredCall() {
 	q := t.atOnce
 	t.atOnce = nil
 	if q != nil && q.inFlight != 0 && t.state == ready {
-		q.serve() // alone: of others an interrupt tells
+		t.left = q.serve() == maxServed || t.left // alone: of others an interrupt tells
 	}
 	if (t.left || q == nil) && t.state == ready {
 		t.left = false
