@@ -155,7 +155,7 @@ func keepFiles(first, n int) error {
 
 // settings are the properties of a configuration that the container's process gives itself.
 type settings struct {
-	NewMounts, NewCgroup, NewUsers bool
+	NewMounts, NewProcesses, NewCgroup, NewUsers bool
 
 	Hostname, Domainname string
 	Sysctls              map[string]string // by their files below /proc/sys
@@ -179,6 +179,11 @@ func (s *settings) apply() error {
 	if s.NewMounts { // unmounts of the host's reach it, ours do not reach the host
 		if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
 			return fmt.Errorf("mount namespace: %w", err)
+		}
+	}
+	if s.NewMounts && s.NewProcesses && !s.NewUsers { // else /proc/1 is the host's first process, not this one
+		if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+			return fmt.Errorf("/proc of the pid namespace: %w", err)
 		}
 	}
 	if s.NewCgroup {
