@@ -93,12 +93,18 @@ type result struct {
 	log      string // what it added to --log
 }
 
+// asRoot skips a test of another user's.
+func asRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("the tests make namespaces and cgroups: run them as root")
+	}
+}
+
 // start gives a test a runtime. When the test has ended its containers are deleted, and nothing is left behind.
 func start(t *testing.T) *runtime {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("an OCI runtime makes namespaces and cgroups: run as root")
-	}
+	asRoot(t)
 	dir := t.TempDir()
 	r := &runtime{t: t, dir: dir, root: filepath.Join(dir, "root"), log: filepath.Join(dir, "log"), command: machine.File(t, "kapsel")}
 	r.before = look(dir)
