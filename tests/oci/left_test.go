@@ -32,7 +32,7 @@ func look(dir string) map[string]bool {
 	for _, i := range interfaces {
 		seen["network interface "+i.Name] = true
 	}
-	mine := fmt.Sprintf("kapsel-test-%d-", os.Getpid())
+	mine := fmt.Sprintf("kapsel-test-%s-", os.Getenv(apart))
 	walk("/sys/fs/cgroup", func(path string, e fs.DirEntry) {
 		if e.IsDir() && strings.Contains(path, mine) {
 			seen["cgroup "+path] = true

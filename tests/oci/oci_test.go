@@ -28,11 +28,12 @@ import (
 // patience is for what another process does: far more than it takes.
 const patience = 60 * time.Second
 
-// apart, in the environment, says that the tests run in namespaces of their own.
+// apart, in the environment, says that the tests run in namespaces of their own, and who has made those, by a number.
 const apart = "KAPSEL_OCI_APART"
 
-// TestMain runs the tests in a mount and a network namespace of their own, so that what appears in them is the runtime's, with empty
-// folders for what programs keep while they run. The process is what an engine's shim is: the parent of the processes that `create` leaves behind.
+// TestMain runs the tests in namespaces of their own of mounts, networks and processes, so that what appears in them is the runtime's, with empty
+// folders for what programs keep while they run, and so that all ends with the tests, whatever ends those. The process is what an engine's shim is: the parent of
+// the processes that `create` leaves behind.
 // A hook is this program, too.
 func TestMain(m *testing.M) {
 	switch {
@@ -43,9 +44,9 @@ func TestMain(m *testing.M) {
 	case os.Getenv(apart) == "":
 		os.Exit(runApart())
 	}
-	err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 	if err == nil {
-		err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+		err = unix.Mount("proc", "/proc", "proc", 0, "")
 	}
 	for _, dir := range volatile {
 		if err == nil {
@@ -65,9 +66,9 @@ var volatile = []string{"/run", "/dev/shm"}
 // runApart runs this program again in namespaces of its own.
 func runApart() int {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), apart+"=1")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", apart, os.Getpid()))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		fmt.Fprintln(os.Stderr, "tests/oci:", err)
 		return 1
@@ -93,12 +94,18 @@ type result struct {
 	log      string // what it added to --log
 }
 
+// asRoot skips a test of another user's.
+func asRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("the tests make namespaces and cgroups: run them as root")
+	}
+}
+
 // start gives a test a runtime. When the test has ended its containers are deleted, and nothing is left behind.
 func start(t *testing.T) *runtime {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("an OCI runtime makes namespaces and cgroups: run as root")
-	}
+	asRoot(t)
 	dir := t.TempDir()
 	r := &runtime{t: t, dir: dir, root: filepath.Join(dir, "root"), log: filepath.Join(dir, "log"), command: machine.File(t, "kapsel")}
 	r.before = look(dir)
@@ -179,7 +186,7 @@ type container struct {
 
 // name gives a container an ID that no other test has, so that it can be found in what is left behind.
 func (r *runtime) name() string {
-	id := fmt.Sprintf("kapsel-test-%d-%d", os.Getpid(), numbers.Add(1))
+	id := fmt.Sprintf("kapsel-test-%s-%d", os.Getenv(apart), numbers.Add(1))
 	r.made = append(r.made, id)
 	return id
 }

@@ -155,7 +155,7 @@ func (c *container) save() error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(filepath.Join(c.dir, stateFile), text, 0o600)
+	return renameio.WriteFile(filepath.Join(c.dir, stateFile), text, 0o600, renameio.WithTempDir(c.dir)) // where delete --force finds it
 }
 
 // status is what the container is now.

@@ -336,7 +336,7 @@ func (c *creation) finish() error {
 		return err
 	}
 	if path := c.options.pidFile; path != "" {
-		if err := renameio.WriteFile(path, strconv.AppendInt(nil, int64(c.Process.PID), 10), 0o644); err != nil {
+		if err := renameio.WriteFile(path, strconv.AppendInt(nil, int64(c.Process.PID), 10), 0o644, renameio.WithTempDir(filepath.Dir(path))); err != nil {
 			return fmt.Errorf("--pid-file: %w", err)
 		}
 		c.undo = append(c.undo, func() error { return os.Remove(path) })
