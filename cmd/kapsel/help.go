@@ -171,6 +171,7 @@ flags of run, anywhere on the line:
   --ask                   at the first SIGTERM tasks that want to be told are asked to end, and the
                           machine ends when they have; without such a task, and at the second,
                           it ends at once, as at any without --ask
+  --ready FD              close the file descriptor FD, above 2, when signals reach the command
   --gpio[=WORD,...]       a virtio GPIO device: 4 LEDs, 4 buttons and 8 pins, whose changes are
                           lines on standard error, as "gpio: led 0 on". KVM alone has it
                           json=FILE     the changes are JSON, in FILE; - is standard error

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kapsel/guest/abi"
 	"kapsel/vmm"
 	"kapsel/vmm/confine"
@@ -31,7 +33,8 @@ type runOptions struct {
 	devices devices
 	net     network.Flag
 	ports   namedPorts
-	ask     *asker // nil: nobody is asked to end
+	ask     *asker   // nil: nobody is asked to end
+	ready   *os.File // is closed when signals reach the command; nil: nobody waits for that
 	gpio    gpioOptions
 	confine confineFlag
 	verbose bool
@@ -53,6 +56,19 @@ const defaultWatchdog = 10 * time.Second
 // leastWatchdog is longer than the kernel takes from its entry until it can panic: by an NMI before
 // that the processor shuts down.
 const leastWatchdog = 100 * time.Millisecond
+
+// parseReady takes the number of a descriptor that the caller has left open.
+func (o *runOptions) parseReady(text string) error {
+	fd, err := strconv.ParseUint(text, 10, 31)
+	if err == nil && fd > 2 {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC)
+	}
+	if err != nil || fd <= 2 {
+		return errors.New("want the number of an open file descriptor above 2")
+	}
+	o.ready = os.NewFile(uintptr(fd), "ready")
+	return nil
+}
 
 // parseRun reads the arguments of "kapsel run": flags and files in any order; all that
 // follows "--" is the tasks'.
@@ -76,6 +92,7 @@ func parseRun(args []string) (*runOptions, error) {
 	f.Var(buzzerFlag{&o.ports}, "buzzer", "")
 	f.Var(controlFlag{&o.ports}, "control", "")
 	f.Var(askFlag{&o.ports, &o.ask}, "ask", "")
+	f.Func("ready", "", o.parseReady)
 	f.Var(gpioFlag{&o.gpio, &o.devices}, "gpio", "")
 	f.Var(&o.confine, "confine", "")
 	f.BoolVar(&o.verbose, "v", false, "")

@@ -43,7 +43,10 @@ func runCommand(args []string, std stdio) (int, error) {
 	if err != nil {
 		return statusUsage, usageError{err}
 	}
-	return untilTold(o.timeout, o.ask, std, func(ctx context.Context, leave context.CancelCauseFunc) (int, error) { return o.run(ctx, leave, std) })
+	return untilTold(o.timeout, o.ask, std, func(ctx context.Context, leave context.CancelCauseFunc) (int, error) {
+		o.ready.Close() // nil, where nobody waits
+		return o.run(ctx, leave, std)
+	})
 }
 
 // untilTold does what a command does, whose context ends with a signal, unless that is one for which ask takes over, when its time is over, unless that is 0, or by

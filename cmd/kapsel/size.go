@@ -2,9 +2,6 @@ package main
 
 import (
 	"fmt"
-	"math"
-	"strconv"
-	"strings"
 
 	"kapsel/files"
 	"kapsel/guest/abi"
@@ -18,14 +15,9 @@ func (s *byteSize) String() string { return files.Size(uint64(*s)) }
 
 // Set reads a positive number of pages: bytes, or a number with K, M or G.
 func (s *byteSize) Set(text string) error {
-	digits, unit := text, uint64(1)
-	if i := strings.IndexAny(text, "KMGkmg"); i >= 0 && i == len(text)-1 {
-		digits = text[:i]
-		unit = map[byte]uint64{'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30}[text[i]&^0x20]
-	}
-	n, err := strconv.ParseUint(digits, 10, 64)
+	n, unit, ok := files.ParseSize(text)
 	switch {
-	case err != nil || n > math.MaxUint64/unit:
+	case !ok:
 		return fmt.Errorf("want a size as 64M: a number with K, M or G")
 	case n == 0:
 		return fmt.Errorf("want a multiple of %d bytes above 0", abi.PageSize)

@@ -100,7 +100,7 @@ func TestKill(t *testing.T) {
 // endOf starts a container, has it ended when it has printed the words, and returns its status and log.
 func endOf(t *testing.T, e engine, verb, words string, end func(t *testing.T, name string)) (status int, log string) {
 	t.Helper()
-	const name = "ending"
+	name := strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")) // its log is a file of its own
 	e.start(t, container{name: name, args: []string{verb}})
 	printed(t, e, name, words)
 	end(t, name)

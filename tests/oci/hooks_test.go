@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/stretchr/testify/require"
@@ -58,7 +59,7 @@ func runHook() int {
 		fmt.Fprintln(os.Stderr, "the hook's own words")
 		return 3
 	case os.Getenv(hookEnd) == "hang":
-		select {}
+		time.Sleep(time.Hour)
 	}
 	return 0
 }

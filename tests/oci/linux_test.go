@@ -89,6 +89,13 @@ var cgroupMusts = []must{
 		c.succeeds("start", c.id)
 		assert.True(t, inGroup(t, c.pid, group(c.id)))
 	}},
+	{"a cgroup with processes is an error", func(t *testing.T, r *runtime) {
+		c := r.create(r.sleeper())
+		res := r.refuses(r.sleeper().with(func(s *specs.Spec) { s.Linux.CgroupsPath = group(c.id) }))
+		assert.Contains(t, res.err, "process")
+		assert.True(t, inGroup(t, c.pid, group(c.id)), "the first stays in it")
+		assert.Equal(t, specs.StateCreated, c.state().Status)
+	}},
 	{"a cgroupsPath is always the same place", func(t *testing.T, r *runtime) {
 		id := r.name()
 		var places []string

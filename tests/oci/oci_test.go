@@ -271,8 +271,8 @@ func (r *runtime) temp(args []string) *os.File {
 	dir := filepath.Join(r.dir, "streams")
 	require.NoError(r.t, os.MkdirAll(dir, 0o700))
 	name := "other"
-	if id := args[len(args)-1]; slices.Contains(r.made, id) {
-		name = id
+	if n := len(args); n > 0 && slices.Contains(r.made, args[n-1]) {
+		name = args[n-1]
 	}
 	f, err := os.CreateTemp(dir, name+".*")
 	require.NoError(r.t, err)

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bytes"
 	"debug/elf"
 	"encoding/binary"
 	"slices"
@@ -422,4 +423,32 @@ func FuzzParse(f *testing.F) {
 			assert.Error(t, err)
 		}
 	})
+}
+
+// TestIs: an image is known by its note, sound or not; what is none is not read as one, whatever it says of itself.
+func TestIs(t *testing.T) {
+	type header = elf.Header64
+	type program = elf.Prog64
+	flat := Flat(code, 0)
+	another := Flat(code, 0)
+	little.PutUint32(another[len(another)-len(code)-4:], 3) // of the boot contract
+	for _, tt := range []struct {
+		name string
+		file []byte
+		want bool
+	}{
+		{"an image", flat, true},
+		{"for another boot contract", another, true},
+		{"without its code", flat[:len(flat)-len(code)], true},
+		{"without its note", flat[:len(flat)-len(code)-4], false},
+		{"an empty file", nil, false},
+		{"a script", []byte("#!/bin/sh\necho hello, this is longer than the header of an ELF file is\n"), false},
+		{"a task's ELF file", edit(linkedElsewhere), false},
+		{"a note of more than 64 KiB", edit(func(_ *header, _, n *program) { n.Filesz = maxNotes + 1 }), false},
+		{"a note that wraps", edit(func(_ *header, _, n *program) { n.Off = ^uint64(0) - 7 }), false},
+		{"headers that wrap", edit(func(h *header, _, _ *program) { h.Phoff = ^uint64(0) - 7 }), false},
+		{"headers behind the file", edit(func(h *header, _, _ *program) { h.Phoff = 1 << 40 }), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want, Is(bytes.NewReader(tt.file))) })
+	}
 }

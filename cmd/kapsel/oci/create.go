@@ -151,7 +151,6 @@ func (c *creation) complete() error {
 		return err
 	}
 	defer command.Close()
-	c.birth.Settings.Capabilities = c.birth.Settings.Capabilities.with(command.Capabilities)
 	for _, note := range command.Notes {
 		c.log.warn("container %q: %s", c.ID, note)
 	}

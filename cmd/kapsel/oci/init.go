@@ -112,7 +112,8 @@ func inherited(args []string) (socket *os.File, fifo int, err error) {
 	return os.NewFile(uintptr(first), "socket to create"), first + 1, nil
 }
 
-// awaitStart waits until start opens the FIFO, and executes kapsel run. It returns only if that fails, and has told start.
+// awaitStart waits until start opens the FIFO, and executes kapsel run, which closes it when signals reach it: before, the first process of a PID namespace
+// would lose them. It returns only if that fails, and has told start.
 func (b *birth) awaitStart(fifo int) error {
 	w, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fifo), os.O_WRONLY, 0)
 	if err != nil {
@@ -125,14 +126,15 @@ func (b *birth) awaitStart(fifo int) error {
 		err = b.Settings.drop()
 	}
 	if err == nil {
-		err = holdSignals()
+		err = keepFiles(firstFile, b.Files)
 	}
 	if err == nil {
-		err = keepFiles(b.Files)
+		err = keepFiles(int(w.Fd()), 1)
 	}
 	if err == nil {
 		start.Encode(answer{Starting: true}) // start may be gone; the container goes on
-		err = syscall.Exec(self, append([]string{"kapsel"}, b.Args...), os.Environ())
+		args := append([]string{"kapsel", b.Args[0], fmt.Sprintf("--ready=%d", w.Fd())}, b.Args[1:]...)
+		err = syscall.Exec(self, args, os.Environ())
 		err = fmt.Errorf("execute kapsel run: %w", err)
 	}
 	if start.Encode(answer{Error: err.Error()}) != nil { // nobody else says it
@@ -141,9 +143,9 @@ func (b *birth) awaitStart(fifo int) error {
 	return nil
 }
 
-// keepFiles keeps the files of kapsel run open, which hooks have not seen.
-func keepFiles(n int) error {
-	for fd := firstFile; fd < firstFile+n; fd++ {
+// keepFiles keeps n files from a descriptor on open for kapsel run, which hooks have not seen.
+func keepFiles(first, n int) error {
+	for fd := first; fd < first+n; fd++ {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
 			return fmt.Errorf("descriptor %d: %w", fd, err)
 		}
@@ -151,22 +153,9 @@ func keepFiles(n int) error {
 	return nil
 }
 
-// holdSignals has the signals by which a container is told to end wait until kapsel run takes them (os/signal, Notify): the first process of a PID namespace would
-// lose them before.
-func holdSignals() error {
-	var set unix.Sigset_t
-	for _, s := range []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT} {
-		set.Val[0] |= 1 << (s - 1)
-	}
-	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &set, nil); err != nil {
-		return fmt.Errorf("hold signals: %w", err)
-	}
-	return nil
-}
-
 // settings are the properties of a configuration that the container's process gives itself.
 type settings struct {
-	NewMounts, NewCgroup, NewUsers bool
+	NewMounts, NewProcesses, NewCgroup, NewUsers bool
 
 	Hostname, Domainname string
 	Sysctls              map[string]string // by their files below /proc/sys
@@ -190,6 +179,11 @@ func (s *settings) apply() error {
 	if s.NewMounts { // unmounts of the host's reach it, ours do not reach the host
 		if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
 			return fmt.Errorf("mount namespace: %w", err)
+		}
+	}
+	if s.NewMounts && s.NewProcesses && !s.NewUsers { // else /proc/1 is the host's first process, not this one
+		if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+			return fmt.Errorf("/proc of the pid namespace: %w", err)
 		}
 	}
 	if s.NewCgroup {

@@ -9,9 +9,11 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"kapsel/files"
 	"kapsel/guest/abi"
 )
 
@@ -50,7 +52,7 @@ func Main(args []string, std Stdio) (status int, err error) {
 			r.log.say("%s", debug.Stack())
 		}
 		if err != nil && !errors.Is(err, flag.ErrHelp) {
-			r.log.write(levelError, err.Error())
+			r.log.write(levelError, files.Words(err))
 		}
 		r.log.close()
 	}()
@@ -149,6 +151,9 @@ func newFlags(verb string) *flag.FlagSet {
 func flagError(f *flag.FlagSet, err error) error {
 	if errors.Is(err, flag.ErrHelp) {
 		return err
+	}
+	if name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); unknown {
+		err = fmt.Errorf("no flag --%s", name)
 	}
 	return fmt.Errorf("%s: %w: see kapsel help oci", verbName(f), err)
 }

@@ -72,7 +72,7 @@ func TestErrors(t *testing.T) {
 		{"a long ID", "...", []string{"start", long}},
 		{"a NUL", `container ID "a\x00"`, []string{"start", "a\x00"}},
 		{"an argument too much", `start: unexpected argument "b"`, []string{"start", "a", "b"}},
-		{"an unknown flag", "kill: flag provided but not defined: -x", []string{"kill", "-x", "a"}},
+		{"an unknown flag", "kill: no flag --x", []string{"kill", "-x", "a"}},
 		{"no container to tell of", `container "a" does not exist`, []string{"state", "a"}},
 		{"no container to start", `container "a" does not exist`, []string{"start", "a"}},
 		{"no container to kill", `container "a" does not exist`, []string{"kill", "a", "KILL"}},
@@ -385,7 +385,7 @@ func TestCapabilities(t *testing.T) {
 	assert.Equal(t, []string{"NET_RAW", "CAP_FLY"}, unknown)
 	assert.Len(t, capabilityNames, unix.CAP_LAST_CAP+1)
 
-	assert.Zero(t, monitorCapabilities([]string{"run", "--net=user", "--", "link=eth0"}))
+	assert.Zero(t, monitorCapabilities([]string{"run", "--net=user", "--", "--net=link=eth0"}))
 	bits := monitorCapabilities([]string{"run", "--net=link=eth0"})
 	assert.Equal(t, uint64(1<<unix.CAP_NET_ADMIN|1<<unix.CAP_NET_RAW), bits)
 	c.grant(bits)

@@ -57,19 +57,15 @@ func (c *capabilities) grant(bits uint64) {
 
 // monitorCapabilities are what kapsel run with these arguments needs, whatever process.capabilities are: those are about a program of the host.
 func monitorCapabilities(args []string) (bits uint64) {
-	if slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--net=link=") }) {
-		bits |= linkCapabilities
+	for _, arg := range args {
+		switch {
+		case arg == "--": // what follows is the tasks'
+			return bits
+		case strings.HasPrefix(arg, "--net=link="), strings.HasPrefix(arg, "--net=tap="):
+			bits |= linkCapabilities
+		}
 	}
 	return bits
-}
-
-// with are the sets with others in each, by name, so that the program that is executed has them whoever runs it.
-func (c capabilities) with(names []string) capabilities {
-	more, _ := parseCapabilities(&specs.LinuxCapabilities{Bounding: names})
-	for _, set := range []*uint64{&c.Bounding, &c.Effective, &c.Inheritable, &c.Permitted, &c.Ambient} {
-		*set |= more.Bounding
-	}
-	return c
 }
 
 // drop gives up what the container's process is not to have, on the calling thread, which executes kapsel run next: first the bounding set, for which it needs a privilege, then the user.

@@ -26,7 +26,7 @@ var ipcSysctls = []string{"kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "ke
 // parseSettings reads and checks what the container's process is to give itself. The warnings are of what cannot be had and does no harm.
 func parseSettings(spec *specs.Spec, spaces *namespace.Set) (s settings, warnings []string, err error) {
 	s = settings{
-		NewMounts: spaces.Makes(specs.MountNamespace), NewCgroup: spaces.Makes(specs.CgroupNamespace), NewUsers: spaces.Has(specs.UserNamespace),
+		NewMounts: spaces.Makes(specs.MountNamespace), NewProcesses: spaces.Makes(specs.PIDNamespace), NewCgroup: spaces.Makes(specs.CgroupNamespace), NewUsers: spaces.Has(specs.UserNamespace),
 		Hostname: spec.Hostname, Domainname: spec.Domainname,
 	}
 	if (s.Hostname != "" || s.Domainname != "") && !spaces.Has(specs.UTSNamespace) {

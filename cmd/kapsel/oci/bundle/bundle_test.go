@@ -77,7 +77,7 @@ func command(t testing.TB, b *Bundle) *Command {
 func TestAnnotations(t *testing.T) {
 	b := made(t, spec(func(s *specs.Spec) {
 		s.Process.Args = []string{"anything", "-v", "two words"}
-		s.Process.Env = []string{"PATH=/bin", "A=b=c"}
+		s.Process.Env = []string{"PATH=/bin", "A=b=c", "none", "=x"}
 		s.Annotations = map[string]string{
 			"org.kapsel.kernel": "/boot/kernel", "org.kapsel.tasks": "/one.tbf two.tbf", "org.kapsel.memory": "16M",
 			"org.kapsel.cmdline": "boot-ticks", "org.kapsel.rng": "true", "org.kapsel.net": "user,allow=example.com:443",
@@ -89,6 +89,6 @@ func TestAnnotations(t *testing.T) {
 		"/dev/fd/3", "/dev/fd/4", "/dev/fd/5", "--", "-v", "two words"}, c.Args)
 	assert.EqualValues(t, 16<<20, c.Memory)
 	assert.Len(t, c.Files, 3)
-	assert.Len(t, c.Notes, 1)
-	assert.Contains(t, c.Notes[0], `annotation "org.kapsel.later" means nothing`)
+	assert.Equal(t, []string{`annotation "org.kapsel.later" means nothing: known are org.kapsel.kernel, org.kapsel.tasks, org.kapsel.snapshot, org.kapsel.cmdline, org.kapsel.memory, org.kapsel.net, org.kapsel.rng`,
+		`process.env "none" is no NAME=VALUE`, `process.env "=x" is no NAME=VALUE`}, c.Notes)
 }

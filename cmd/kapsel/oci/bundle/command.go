@@ -8,6 +8,7 @@ import (
 
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel"
+	"kapsel/vmm"
 	"kapsel/vmm/image"
 )
 
@@ -20,9 +21,6 @@ type Command struct {
 	Files  []*os.File // open; become descriptors 3, 4, ... of the process, by which Args names them
 	Memory uint64     // the guest's, in bytes; 0 with a snapshot, which has its own
 	Notes  []string   // what of the configuration has no effect, for the log
-
-	// Capabilities are what the process needs besides process.capabilities, in the container's network namespace alone, until it has confined itself: to take an interface for the guest.
-	Capabilities []string
 }
 
 // Close closes the files.
@@ -77,11 +75,14 @@ func (b *Bundle) complete(c *Command) error {
 			return err
 		}
 	}
-	b.addEnvironment(c)
+	arguments, err := b.addEnvironment(c, p)
+	if err != nil {
+		return err
+	}
 	if err := b.addProgram(c, p); err != nil {
 		return err
 	}
-	b.addArguments(c)
+	c.Args = append(c.Args, arguments...)
 	return nil
 }
 
@@ -118,25 +119,33 @@ func (b *Bundle) addDevices(c *Command, p program, words map[string]string) erro
 	return b.addDisks(c)
 }
 
-// addEnvironment adds the process' environment.
-func (b *Bundle) addEnvironment(c *Command) {
-	if b.Spec.Process == nil {
-		return
+// addEnvironment adds the process' environment, and returns its arguments, for behind the program, but for the first, which stands for that. A snapshot has those that it was taken with.
+func (b *Bundle) addEnvironment(c *Command, p program) (arguments []string, err error) {
+	process := b.Spec.Process
+	if process == nil {
+		return nil, nil
 	}
-	for _, variable := range b.Spec.Process.Env {
+	if p.snapshot != "" {
+		c.note("process.args and process.env are passed over: a snapshot has those that it was taken with")
+		return nil, nil
+	}
+	var environment []string
+	for _, variable := range process.Env {
 		if name, _, ok := strings.Cut(variable, "="); !ok || name == "" {
 			c.note("process.env %.100q is no NAME=VALUE", variable)
 			continue
 		}
+		environment = append(environment, variable)
 		c.Args = append(c.Args, "--env="+variable)
 	}
-}
-
-// addArguments adds the process' arguments behind the first, which stands for the program.
-func (b *Bundle) addArguments(c *Command) {
-	if b.Spec.Process != nil && len(b.Spec.Process.Args) > 1 {
-		c.Args = append(append(c.Args, "--"), b.Spec.Process.Args[1:]...)
+	arguments = process.Args[1:]
+	if err := vmm.CheckEnvironment(arguments, environment); err != nil {
+		return nil, fmt.Errorf("process.args and process.env: %w", err)
 	}
+	if len(arguments) > 0 {
+		arguments = append([]string{"--"}, arguments...)
+	}
+	return arguments, nil
 }
 
 // addProgram adds the snapshot, or the kernel and the tasks behind it.

@@ -102,7 +102,8 @@ func TestSnapshotRuns(t *testing.T) {
 	content := map[string][]byte{"snapshot/oci-layout": []byte("{}")}
 	b := made(t, spec(annotated("org.kapsel.snapshot", "/snapshot"), args("x", "y")), content)
 	c := command(t, b)
-	assert.Equal(t, []string{"run", "--ask", "--from=/dev/fd/3", "--", "y"}, c.Args)
+	assert.Equal(t, []string{"run", "--ask", "--from=/dev/fd/3"}, c.Args)
+	assert.Equal(t, []string{"process.args and process.env are passed over: a snapshot has those that it was taken with"}, c.Notes)
 	assert.Zero(t, c.Memory)
 	info, err := c.Files[0].Stat()
 	require.NoError(t, err)
@@ -224,6 +225,7 @@ func TestOursButWrong(t *testing.T) {
 		{"a task that is a kernel", annotated("org.kapsel.tasks", "/kernel"), "", `annotations: task "/kernel": want a task in Tock Binary Format`},
 		{"too many tasks", annotated("org.kapsel.tasks", strings.Repeat("/one.tbf ", 65)), "", `annotations: 65 files of tasks: want at most 64`},
 		{"a command line too long", annotated("org.kapsel.kernel", "/kernel", "org.kapsel.cmdline", strings.Repeat("x", 2049)), "", "the kernel's command line: want at most 2048 bytes and no NUL, found 2049"},
+		{"more arguments than a machine has room for", func(s *specs.Spec) { args("/kernel", strings.Repeat("x", 65<<10))(s) }, "", "process.args and process.env: arguments and environment of 66561 bytes"},
 		{"rng that is neither", annotated("org.kapsel.kernel", "/kernel", "org.kapsel.rng", "yes"), "", `org.kapsel.rng "yes": want true or false`},
 		{"kapsel.json that is no JSON", args("/kernel"), "kernel: /kernel", `"/kapsel.json" in the root file system: want an object of strings, as {"kernel": "/kapsel.elf", "memory": "64M"}: invalid character`},
 		{"kapsel.json with another type", args("/kernel"), `{"tasks": ["/one.tbf"]}`, "want an object of strings"},

@@ -208,7 +208,6 @@ func TestNetworkWords(t *testing.T) {
 			require.NoError(t, err)
 			defer c.Close()
 			assert.Equal(t, strings.TrimSpace(tt.want+" /dev/fd/3"), plain(c))
-			assert.Equal(t, strings.Contains(tt.want, "=link=") || strings.Contains(tt.want, "=tap="), c.Capabilities != nil)
 		})
 	}
 }
@@ -265,9 +264,7 @@ func TestGivenInterface(t *testing.T) {
 		}
 		return run("address", "add", "10.88.0.2/16", "dev", "eth7")
 	})
-	c := command(t, b)
-	assert.Equal(t, "--net=link=eth7 /dev/fd/3", plain(c))
-	assert.Equal(t, []string{"CAP_NET_ADMIN", "CAP_NET_RAW"}, c.Capabilities)
+	assert.Equal(t, "--net=link=eth7 /dev/fd/3", plain(command(t, b)))
 	_, err = net.InterfaceByName("eth7")
 	assert.Error(t, err, "this thread's namespace is what it was")
 }

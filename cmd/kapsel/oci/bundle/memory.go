@@ -2,9 +2,7 @@ package bundle
 
 import (
 	"fmt"
-	"math"
 	"strconv"
-	"strings"
 
 	"kapsel/files"
 	"kapsel/guest/abi"
@@ -70,32 +68,21 @@ func (b *Bundle) memoryLimit() uint64 {
 
 // memoryAsked is the memory that the vm object or the word asks for, and the name by which; 0 for none.
 func (b *Bundle) memoryAsked(words map[string]string) (size uint64, name string, err error) {
-	if vm := b.Spec.VM; vm != nil && vm.HwConfig != nil && vm.HwConfig.Memory != nil {
-		name = "vm.hwconfig.memory"
-		size, err = *vm.HwConfig.Memory, nil
-	} else if text := words[wordMemory]; text != "" {
-		name = prefix + wordMemory
-		if size, err = parseSize(text); err != nil {
-			return 0, "", fmt.Errorf("%s %.40q: %w", name, text, err)
+	text := words[wordMemory]
+	switch vm := b.Spec.VM; {
+	case vm != nil && vm.HwConfig != nil && vm.HwConfig.Memory != nil:
+		size, name = *vm.HwConfig.Memory, "vm.hwconfig.memory"
+	case text != "":
+		n, unit, ok := files.ParseSize(text)
+		if !ok {
+			return 0, "", fmt.Errorf("%s%s %.40q: want a size as 64M: bytes, or a number with K, M or G", prefix, wordMemory, text)
 		}
-	} else {
+		size, name = n*unit, prefix+wordMemory
+	default:
 		return 0, "", nil
 	}
 	if size == 0 || size%abi.PageSize != 0 || size > vmm.MaxMemory {
 		return 0, "", fmt.Errorf("%s of %d bytes: want a multiple of %d above 0, and at most %s", name, size, abi.PageSize, files.Size(vmm.MaxMemory))
 	}
 	return size, name, nil
-}
-
-// parseSize reads bytes, or a number with K, M or G.
-func parseSize(text string) (uint64, error) {
-	digits, unit := text, uint64(1)
-	if i := strings.IndexAny(text, "KMGkmg"); i >= 0 && i == len(text)-1 {
-		digits, unit = text[:i], map[byte]uint64{'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30}[text[i]&^0x20]
-	}
-	n, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil || n > math.MaxUint64/unit {
-		return 0, fmt.Errorf("want a size as 64M: bytes, or a number with K, M or G")
-	}
-	return n * unit, nil
 }

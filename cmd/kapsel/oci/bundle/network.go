@@ -27,7 +27,7 @@ func (b *Bundle) addNetwork(c *Command, p program, words string) error {
 	defer namespace.close()
 	if words == "" && p.snapshot == "" {
 		if words, err = namespace.words(); err != nil {
-			return fmt.Errorf("the interfaces of the container's network namespace: %w", err)
+			return fmt.Errorf("the interfaces of the container's network namespace: %w: want the path of one, as /proc/PID/ns/net", err)
 		}
 	}
 	if words == "" || words == noNetwork {
@@ -39,9 +39,6 @@ func (b *Bundle) addNetwork(c *Command, p program, words string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("%s%s %.200q: %w, or %s", prefix, wordNet, words, err, noNetwork)
-	}
-	if !n.User {
-		c.Capabilities = []string{"CAP_NET_ADMIN", "CAP_NET_RAW"}
 	}
 	c.Args = append(c.Args, "--net="+words)
 	return nil
