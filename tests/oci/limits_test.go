@@ -16,7 +16,9 @@ func limited(t *testing.T, r *runtime, bytes int64) *bundle {
 	if _, ok := hierarchies(t)["memory"]; !ok {
 		t.Skip("no controller memory of cgroup version 1 here: cmd/kapsel/oci/cgroup has version 2's files")
 	}
-	return r.greeter().with(func(s *specs.Spec) { s.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &bytes}} })
+	return r.greeter().with(func(s *specs.Spec) {
+		s.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &bytes}}
+	})
 }
 
 // TestLeastMemoryLimit: a guest runs to its end within the least limit, with all of the memory that the limit leaves it.

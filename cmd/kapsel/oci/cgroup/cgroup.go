@@ -92,8 +92,8 @@ func (t tree) make(path string, systemd bool, r *specs.LinuxResources) (_ *Group
 		}
 	}()
 	for _, h := range t.hierarchies {
-		new, err := t.makeDir(h, name)
-		made = append(made, new...)
+		fresh, err := t.makeDir(h, name)
+		made = append(made, fresh...)
 		if mayNot(err) && !slices.ContainsFunc(limits, func(l limit) bool { _, ok := l.in(h); return ok }) {
 			continue
 		}
