@@ -42,6 +42,7 @@ const rounds = 8
 
 // TestTwoCallersAtOnce: of two calls at once for one container those succeed that would one behind the other, and nothing else comes of it.
 func TestTwoCallersAtOnce(t *testing.T) {
+	asRoot(t)
 	t.Run("create and create", func(t *testing.T) {
 		r := start(t)
 		for range rounds {
@@ -49,7 +50,6 @@ func TestTwoCallersAtOnce(t *testing.T) {
 			id := r.name()
 			first.write(id)
 			second.write(id)
-			before := look(r.dir)
 			results := r.both(creation(id, first), creation(id, second))
 			one(t, results)
 			winner := first
@@ -61,63 +61,46 @@ func TestTwoCallersAtOnce(t *testing.T) {
 			assert.Equal(t, specs.StateCreated, c.state().Status)
 			assert.Len(t, descendants(os.Getpid()), 1, "one process")
 			r.succeeds("delete", "--force", id)
-			assert.Empty(t, r.since(before))
+			assert.Empty(t, r.left())
 		}
 	})
-	t.Run("start and start", func(t *testing.T) {
-		r := start(t)
-		for range rounds {
-			c := r.create(r.sleeper())
-			one(t, r.both([]string{"start", c.id}, []string{"start", c.id}))
-			assert.Equal(t, specs.StateRunning, c.state().Status)
-			c.stop()
+	meet(t, "start and start", func(t *testing.T, c *container) {
+		one(t, c.both([]string{"start", c.id}, []string{"start", c.id}))
+		assert.Equal(t, specs.StateRunning, c.state().Status)
+		c.stop()
+		c.succeeds("delete", c.id)
+	})
+	meet(t, "start and delete --force", func(t *testing.T, c *container) {
+		results := c.both([]string{"start", c.id}, []string{"delete", "--force", c.id})
+		assert.Zero(t, results[1].status, "%+v", results)
+	})
+	meet(t, "kill and delete", func(t *testing.T, c *container) {
+		results := c.both([]string{"kill", c.id, "KILL"}, []string{"delete", c.id})
+		assert.Zero(t, results[0].status, "nothing else ends it: %+v", results)
+		c.ends()
+		if results[1].status != 0 { // it came before the end
+			assert.Equal(t, specs.StateStopped, c.state().Status)
 			c.succeeds("delete", c.id)
-			assert.Empty(t, r.left())
 		}
 	})
-	t.Run("start and delete", func(t *testing.T) {
+	meet(t, "delete and delete", func(t *testing.T, c *container) {
+		c.stop()
+		one(t, c.both([]string{"delete", c.id}, []string{"delete", c.id}))
+	})
+	meet(t, "delete --force and delete --force", func(t *testing.T, c *container) {
+		for _, res := range c.both([]string{"delete", "--force", c.id}, []string{"delete", "--force", c.id}) {
+			assert.Zero(t, res.status, res.err)
+		}
+	})
+}
+
+// meet has callers meet at a container, again and again, after which there is none and nothing is left.
+func meet(t *testing.T, name string, calls func(t *testing.T, c *container)) {
+	t.Run(name, func(t *testing.T) {
 		r := start(t)
 		for range rounds {
 			c := r.create(r.sleeper())
-			results := r.both([]string{"start", c.id}, []string{"delete", "--force", c.id})
-			assert.Zero(t, results[1].status, "%+v", results)
-			r.fails("state", c.id)
-			assert.Empty(t, r.left())
-		}
-	})
-	t.Run("kill and delete", func(t *testing.T) {
-		r := start(t)
-		for range rounds {
-			c := r.create(r.sleeper())
-			results := r.both([]string{"kill", c.id, "KILL"}, []string{"delete", c.id})
-			assert.Zero(t, results[0].status, "nothing else ends it: %+v", results)
-			c.ends()
-			if results[1].status == 0 { // it came behind the end
-				r.fails("state", c.id)
-			} else {
-				assert.Equal(t, specs.StateStopped, c.state().Status)
-				c.succeeds("delete", c.id)
-			}
-			assert.Empty(t, r.left())
-		}
-	})
-	t.Run("delete and delete", func(t *testing.T) {
-		r := start(t)
-		for range rounds {
-			c := r.create(r.sleeper())
-			c.stop()
-			one(t, r.both([]string{"delete", c.id}, []string{"delete", c.id}))
-			r.fails("state", c.id)
-			assert.Empty(t, r.left())
-		}
-	})
-	t.Run("delete --force and delete --force", func(t *testing.T) {
-		r := start(t)
-		for range rounds {
-			c := r.create(r.sleeper())
-			for _, res := range r.both([]string{"delete", "--force", c.id}, []string{"delete", "--force", c.id}) {
-				assert.Zero(t, res.status, res.err)
-			}
+			calls(t, c)
 			r.fails("state", c.id)
 			assert.Empty(t, r.left())
 		}

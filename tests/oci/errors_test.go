@@ -178,7 +178,7 @@ func (c *container) created(verbs ...string) {
 // and what to do. And it leaves nothing behind.
 func TestErrors(t *testing.T) {
 	const golden = "testdata/errors.golden"
-	start(t) // or skips
+	asRoot(t)
 	said, want := "", read(t, golden)
 	for _, m := range mistakes {
 		t.Run(m.name, func(t *testing.T) {

@@ -17,6 +17,11 @@ import (
 
 var seed = flag.Uint64("kill-seed", 0, "the seed of the points at which TestKilledAtRandomPoints kills; 0 takes one from the clock")
 
+// verbs are those that are killed. forced is a delete --force of a machine that runs.
+var verbs = []string{"create", "start", "delete", forced}
+
+const forced = "delete --force"
+
 // TestKilledAtRandomPoints kills the runtime's process in the midst of create, start and delete: at a random one of its system calls, before
 // the call or behind it. What `delete --force` leaves of the container then is nothing, and its ID can be created again. By night at 200 points.
 func TestKilledAtRandomPoints(t *testing.T) {
@@ -32,13 +37,13 @@ func TestKilledAtRandomPoints(t *testing.T) {
 	r := start(t)
 	b := r.sleeper().hooked(nil) // hooks, too, may be under way
 	stops := map[string]int{}
-	for _, verb := range []string{"create", "start", "delete"} {
+	for _, verb := range verbs {
 		stops[verb] = r.killed(b, verb, -1)
 		t.Logf("%s: %d stops at system calls", verb, stops[verb])
 		require.Greater(t, stops[verb], 100, "%s makes system calls", verb)
 	}
 	for i := range points {
-		verb := []string{"create", "create", "start", "delete"}[i%4]
+		verb := verbs[i%len(verbs)]
 		// Of two runs one may make a few calls more; a point that is not reached would show nothing.
 		at := random.IntN(stops[verb] * 9 / 10)
 		r.killed(b, verb, at)
@@ -60,10 +65,15 @@ func (r *runtime) killed(b *bundle, verb string, at int) (stops int) {
 		r.succeeds(call...)
 		call = []string{verb, id}
 	}
-	if verb == "delete" {
+	switch verb {
+	case "delete":
 		r.succeeds("start", id)
 		r.succeeds("kill", id, "KILL")
 		reap(r.t)
+	case forced:
+		r.succeeds("start", id)
+		(&container{runtime: r, id: id}).prints(asleep)
+		call = []string{"delete", "--force", id}
 	}
 	stops = r.traced(at, call...)
 	r.succeeds("delete", "--force", id)
@@ -87,7 +97,7 @@ func (r *runtime) traced(at int, args ...string) (stops int) {
 	require.NoError(r.t, err)
 	defer null.Close()
 	cmd := exec.Command(r.command, r.arguments(args)...)
-	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = r.dir, null, null, null
+	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = r.dir, r.environment(), null, null, null
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
 	require.NoError(r.t, cmd.Start())
 	defer cmd.Process.Release()

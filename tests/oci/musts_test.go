@@ -24,6 +24,7 @@ var musts = slices.Concat(stateMusts, lifecycleMusts, errorMusts, operationMusts
 
 // TestMusts shows each MUST of the life cycle that docs/oci.md says is met.
 func TestMusts(t *testing.T) {
+	asRoot(t)
 	for _, m := range musts {
 		t.Run(m.name, func(t *testing.T) { m.test(t, start(t)) })
 	}

@@ -93,12 +93,18 @@ type result struct {
 	log      string // what it added to --log
 }
 
+// asRoot skips a test of another user's.
+func asRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("the tests make namespaces and cgroups: run them as root")
+	}
+}
+
 // start gives a test a runtime. When the test has ended its containers are deleted, and nothing is left behind.
 func start(t *testing.T) *runtime {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("an OCI runtime makes namespaces and cgroups: run as root")
-	}
+	asRoot(t)
 	dir := t.TempDir()
 	r := &runtime{t: t, dir: dir, root: filepath.Join(dir, "root"), log: filepath.Join(dir, "log"), command: machine.File(t, "kapsel")}
 	r.before = look(dir)
@@ -121,13 +127,16 @@ func (r *runtime) arguments(args []string) []string {
 	return append([]string{"oci", "--root", r.root, "--log", r.log, "--log-format", "json"}, args...)
 }
 
+// environment has temporary files made where they are looked for.
+func (r *runtime) environment() []string { return append(os.Environ(), "TMPDIR="+r.dir) }
+
 // prepare makes a call of the runtime, with files as standard streams: a container keeps them.
 func (r *runtime) prepare(ctx context.Context, args ...string) (cmd *exec.Cmd, finish func() result) {
 	r.t.Helper()
 	out, errs := r.temp(args), r.temp(args)
 	logged, _ := os.ReadFile(r.log)
 	cmd = exec.CommandContext(ctx, r.command, r.arguments(args)...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = r.dir, out, errs
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = r.dir, r.environment(), out, errs
 	return cmd, func() result {
 		defer out.Close()
 		defer errs.Close()
