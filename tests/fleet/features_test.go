@@ -74,36 +74,39 @@ func TestDetachLogsInspect(t *testing.T) {
 // TestStop: a container that is stopped is asked to end, and ends as it wants to.
 func TestStop(t *testing.T) {
 	each(t, func(t *testing.T, e engine) {
-		e.start(t, container{name: "stopped", args: []string{"wait"}})
-		printed(t, e, "stopped", "waiting")
-		e.stop(t, "stopped")
-		assert.Equal(t, 7, e.wait(t, "stopped"))
-		assert.Contains(t, e.logs(t, "stopped"), "asked to end\n")
-		e.remove(t, "stopped")
+		status, log := endOf(t, e, "wait", "waiting", e.stop)
+		assert.Equal(t, 7, status)
+		assert.Contains(t, log, "asked to end\n")
 	})
 }
 
 // TestStopOfOneThatDoesNotListen: a container whose tasks do not want to be asked ends at once, by SIGTERM.
 func TestStopOfOneThatDoesNotListen(t *testing.T) {
 	each(t, func(t *testing.T, e engine) {
-		e.start(t, container{name: "deaf", args: []string{"stay"}})
-		printed(t, e, "deaf", "staying")
-		e.stop(t, "deaf")
-		assert.Equal(t, 128+int(unix.SIGTERM), e.wait(t, "deaf"))
-		e.remove(t, "deaf")
+		status, _ := endOf(t, e, "stay", "staying", e.stop)
+		assert.Equal(t, 128+int(unix.SIGTERM), status)
 	})
 }
 
 // TestKill: a container that is killed ends at once, by SIGKILL.
 func TestKill(t *testing.T) {
 	each(t, func(t *testing.T, e engine) {
-		e.start(t, container{name: "killed", args: []string{"wait"}})
-		printed(t, e, "killed", "waiting")
-		e.kill(t, "killed")
-		assert.Equal(t, 128+int(unix.SIGKILL), e.wait(t, "killed"))
-		assert.NotContains(t, e.logs(t, "killed"), "asked to end")
-		e.remove(t, "killed")
+		status, log := endOf(t, e, "wait", "waiting", e.kill)
+		assert.Equal(t, 128+int(unix.SIGKILL), status)
+		assert.NotContains(t, log, "asked to end")
 	})
+}
+
+// endOf starts a container, has it ended when it has printed the words, and returns its status and log.
+func endOf(t *testing.T, e engine, verb, words string, end func(t *testing.T, name string)) (status int, log string) {
+	t.Helper()
+	name := strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")) // its log is a file of its own
+	e.start(t, container{name: name, args: []string{verb}})
+	printed(t, e, name, words)
+	end(t, name)
+	status, log = e.wait(t, name), e.logs(t, name)
+	e.remove(t, name)
+	return status, log
 }
 
 // TestLimits: a container's limits are those of the cgroup in which its machine is, and the guest has the memory that they leave.
