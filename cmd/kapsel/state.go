@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/google/renameio/v2"
 
@@ -24,7 +25,7 @@ func saveTask(client *control.Client, name, path string) error {
 	}
 	b := append([]byte(stateHeading), state...)
 	digest := sha256.Sum256(b)
-	return renameio.WriteFile(path, append(b, digest[:]...), 0o600)
+	return renameio.WriteFile(path, append(b, digest[:]...), 0o600, renameio.WithTempDir(filepath.Dir(path))) // not in TMPDIR, where nobody would look for it
 }
 
 // restoreTask makes a task what it was by its state.

@@ -155,7 +155,16 @@ func (c *container) save() error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(filepath.Join(c.dir, stateFile), text, 0o600, renameio.WithTempDir(c.dir)) // where delete --force finds it
+	return c.replace(filepath.Join(c.dir, stateFile), text, 0o600)
+}
+
+// replace writes a file aside and renames it. Aside is the container's directory, which goes with the container, or that of the file if they are on different file systems.
+func (c *container) replace(path string, text []byte, mode os.FileMode) error {
+	err := renameio.WriteFile(path, text, mode, renameio.WithTempDir(c.dir))
+	if errors.Is(err, unix.EXDEV) {
+		err = renameio.WriteFile(path, text, mode, renameio.WithTempDir(filepath.Dir(path)))
+	}
+	return err
 }
 
 // status is what the container is now.

@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -336,7 +335,7 @@ func (c *creation) finish() error {
 		return err
 	}
 	if path := c.options.pidFile; path != "" {
-		if err := renameio.WriteFile(path, strconv.AppendInt(nil, int64(c.Process.PID), 10), 0o644, renameio.WithTempDir(filepath.Dir(path))); err != nil {
+		if err := c.replace(path, strconv.AppendInt(nil, int64(c.Process.PID), 10), 0o644); err != nil {
 			return fmt.Errorf("--pid-file: %w", err)
 		}
 		c.undo = append(c.undo, func() error { return os.Remove(path) })

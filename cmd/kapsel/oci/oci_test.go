@@ -222,6 +222,32 @@ func TestStatus(t *testing.T) {
 	assert.ErrorIs(t, c.kill(unix.SIGTERM, false), errNotRunning)
 }
 
+// A state, or a process number, that is written aside lies where delete --force removes it, whatever TMPDIR is.
+func TestWrittenAside(t *testing.T) {
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
+	r := callAt(t)
+	l, err := r.reserve("a")
+	require.NoError(t, err)
+	defer l.Close()
+	long := time.Unix(1, 0)
+	require.NoError(t, os.Chtimes(temporary, long, long))
+	c, err := r.load("a")
+	require.NoError(t, err)
+	require.NoError(t, c.save())
+	require.NoError(t, c.replace(filepath.Join(t.TempDir(), "pid"), []byte("7"), 0o644))
+	info, err := os.Stat(temporary)
+	require.NoError(t, err)
+	assert.Equal(t, long.Unix(), info.ModTime().Unix(), "nothing was made there")
+	elsewhere, err := os.MkdirTemp("/dev/shm", "kapsel-test-")
+	require.NoError(t, err)
+	defer os.RemoveAll(elsewhere)
+	require.NoError(t, c.replace(filepath.Join(elsewhere, "pid"), []byte("8"), 0o644))
+	text, err := os.ReadFile(filepath.Join(elsewhere, "pid"))
+	require.NoError(t, err)
+	assert.Equal(t, "8", string(text))
+}
+
 // The container's directory is removed by --force whatever is in it.
 func TestDeleteForceOfWhatIsLeft(t *testing.T) {
 	for name, files := range map[string]map[string]string{

@@ -33,9 +33,10 @@ type Bundle struct {
 // Read reads the configuration of the bundle in a directory, and checks what this package and the verbs rely on. Properties that it does not know are ignored,
 // as the specification wants it. Errors say what is wrong, what is wanted and what to do.
 func Read(dir string) (*Bundle, error) {
+	given := dir
 	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, fmt.Errorf("bundle %q: %w", dir, err)
+	if err != nil { // of a path from a working directory that is gone
+		return nil, fmt.Errorf("bundle %q: %w: want an absolute path, or a working directory that exists", given, err)
 	}
 	path := filepath.Join(dir, Config)
 	text, err := readConfig(path)

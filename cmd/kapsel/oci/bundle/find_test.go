@@ -231,6 +231,7 @@ func TestOursButWrong(t *testing.T) {
 		{"kapsel.json with another type", args("/kernel"), `{"tasks": ["/one.tbf"]}`, "want an object of strings"},
 		{"kapsel.json with another word", args("/kernel"), `{"Kernel": "/kernel"}`, `no word "Kernel": want kernel, tasks, snapshot, cmdline, memory, net, rng`},
 		{"kapsel.json with more behind", args("/kernel"), `{} {}`, "want one object, found more behind it"},
+		{"kapsel.json with a brace behind", args("/kernel"), `{}}`, "want one object, found more behind it"},
 		{"kapsel.json too large", args("/kernel"), `{}` + strings.Repeat(" ", maxKapselFile), "more than 65536 bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

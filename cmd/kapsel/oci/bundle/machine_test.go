@@ -259,12 +259,17 @@ func TestGivenInterface(t *testing.T) {
 		if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
 			return err
 		}
-		if err := run("link", "set", "eth7", "up"); err != nil {
-			return err
+		for _, words := range []string{
+			"link set far up", "address add 10.99.0.2/16 dev far", // its number is lower
+			"link set eth7 up", "address add 10.88.0.2/16 dev eth7", "route add default via 10.88.0.1",
+		} {
+			if err := run(strings.Fields(words)...); err != nil {
+				return err
+			}
 		}
-		return run("address", "add", "10.88.0.2/16", "dev", "eth7")
+		return nil
 	})
-	assert.Equal(t, "--net=link=eth7 /dev/fd/3", plain(command(t, b)))
+	assert.Equal(t, "--net=link=eth7 /dev/fd/3", plain(command(t, b)), "the one by which everywhere is reached")
 	_, err = net.InterfaceByName("eth7")
 	assert.Error(t, err, "this thread's namespace is what it was")
 }

@@ -3,7 +3,6 @@ package bundle
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"runtime"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"kapsel/vmm/ethernet/link"
 	"kapsel/vmm/ethernet/network"
 )
 
@@ -98,39 +98,24 @@ func (n networkNamespace) check(c network.Config) error {
 	return nil
 }
 
-// words are those of the first interface with an IPv4 address in a network namespace that the engine has made, as CNI leaves it there; empty if there is none.
-func (n networkNamespace) words() (words string, err error) {
+// words are those of the interface that the engine has put into a network namespace that it has made, as CNI does; empty if there is none.
+func (n networkNamespace) words() (string, error) {
 	if n.made == nil {
 		return "", nil
 	}
+	var name string
+	var err error
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		runtime.LockOSThread() // for good: the thread ends with the goroutine, and its namespace is no other's
 		if err = unix.Setns(int(n.made.Fd()), unix.CLONE_NEWNET); err == nil {
-			words, err = firstInterface()
+			name, err = link.Find()
 		}
 	}()
 	<-done
-	return words, err
-}
-
-// firstInterface are the words of the first interface of the thread's network namespace that has an IPv4 address for others than the host.
-func firstInterface() (string, error) {
-	all, err := net.Interfaces()
-	if err != nil {
+	if name == "" {
 		return "", err
 	}
-	for _, i := range all {
-		addresses, err := i.Addrs()
-		if err != nil {
-			return "", err
-		}
-		for _, a := range addresses {
-			if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && ip.IP.IsGlobalUnicast() && i.Flags&net.FlagUp != 0 {
-				return "link=" + i.Name, nil
-			}
-		}
-	}
-	return "", nil
+	return "link=" + name, err
 }

@@ -128,3 +128,17 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// TestNoWorkingDirectory: an absolute path needs none, and of another one the error names what was given.
+func TestNoWorkingDirectory(t *testing.T) {
+	b := made(t, spec(), nil)
+	gone, err := os.MkdirTemp(t.TempDir(), "")
+	require.NoError(t, err)
+	t.Chdir(gone)
+	require.NoError(t, os.Remove(gone))
+	_, err = Read(b.Dir)
+	assert.NoError(t, err)
+	_, err = Read("here")
+	assert.ErrorContains(t, err, `bundle "here": `)
+	assert.ErrorContains(t, err, "want an absolute path")
+}

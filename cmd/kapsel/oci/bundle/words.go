@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"slices"
@@ -95,7 +96,7 @@ func parseWords(text []byte) (map[string]string, error) {
 	if err := d.Decode(&words); err != nil {
 		return nil, fmt.Errorf(`want an object of strings, as {"kernel": "/kapsel.elf", "memory": "64M"}: %w`, err)
 	}
-	if d.More() {
+	if _, err := d.Token(); err != io.EOF { // More is about what is not over yet: it passes over a brace
 		return nil, errors.New("want one object, found more behind it")
 	}
 	for _, word := range slices.Sorted(maps.Keys(words)) {
