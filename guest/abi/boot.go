@@ -59,6 +59,9 @@ type BootInfo struct {
 	Image uint64 // where the first byte of the image was loaded, page aligned
 }
 
+// MaxTasks is how many tasks a machine has at most.
+const MaxTasks = 64
+
 // CmdlineMax is the longest command line that the kernel reads, in bytes.
 const CmdlineMax = 2048
 

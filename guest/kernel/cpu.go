@@ -94,7 +94,7 @@ type CPU interface {
 }
 
 // MaxTasks is the number of task slots: a power of two, so that a remainder is a slot.
-const MaxTasks = 64
+const MaxTasks = abi.MaxTasks
 
 // TrapReason says why a task stopped running.
 type TrapReason uint8

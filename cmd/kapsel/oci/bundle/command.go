@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"kapsel/guest/abi"
-	"kapsel/guest/kernel"
 	"kapsel/vmm"
 	"kapsel/vmm/image"
 )
@@ -161,8 +160,8 @@ func (b *Bundle) addProgram(c *Command, p program) error {
 	if err := b.addKernel(c, p); err != nil {
 		return err
 	}
-	if len(p.tasks) > kernel.MaxTasks {
-		return fmt.Errorf("%s: %d files of tasks: want at most %d, the tasks that a machine has", p.from, len(p.tasks), kernel.MaxTasks)
+	if len(p.tasks) > abi.MaxTasks {
+		return fmt.Errorf("%s: %d files of tasks: want at most %d, the tasks that a machine has", p.from, len(p.tasks), abi.MaxTasks)
 	}
 	for _, task := range p.tasks {
 		f, err := b.open(p, task)
