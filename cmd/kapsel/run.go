@@ -195,6 +195,8 @@ const bareImage = "bare.elf"
 func (o *runOptions) openFirst(ctx context.Context, c *vmm.Config) error {
 	data, err := image.ReadFile(ctx, o.image)
 	switch {
+	case err != nil && isTask(o.image, nil):
+		return err
 	case err != nil:
 		return wanting(err, "kapsel.elf")
 	case !isTask(o.image, data):

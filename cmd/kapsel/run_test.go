@@ -126,6 +126,13 @@ func TestTasksWithoutImage(t *testing.T) {
 }
 
 // TestTaskWithoutKernel: the error says which files were wanted.
+// What scripts/build makes is told of a missing image, not of a task.
+func TestMissingTask(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing.tbf")
+	o := runOptions{image: missing}
+	assert.EqualError(t, o.openFirst(context.Background(), &vmm.Config{}), fmt.Sprintf("%q: no such file or directory", missing))
+}
+
 func TestTaskWithoutKernel(t *testing.T) {
 	task, err := tbfbuild.Build(tbfbuild.Spec{Name: "a", Binary: []byte{1}})
 	require.NoError(t, err)

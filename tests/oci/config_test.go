@@ -133,16 +133,18 @@ var processMusts = []must{
 			s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 64, Hard: 64}, {Type: "RLIMIT_NOFILE", Soft: 64, Hard: 64}}
 		}))
 	}},
-	{"an unknown capability is a warning", func(t *testing.T, r *runtime) {
+	{"a capability that cannot be granted is a warning", func(t *testing.T, r *runtime) {
 		b := r.sleeper().with(func(s *specs.Spec) {
-			s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: []string{"CAP_OF_NOBODY"}, Effective: []string{"CAP_KILL"}}
+			s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: []string{"CAP_OF_NOBODY", "CAP_CHOWN"}, Ambient: []string{"CAP_KILL"}}
 		})
 		id := r.name()
 		b.write(id)
 		res := r.succeeds(creation(id, b)...)
 		assert.Contains(t, levels(t, res.log), "warning")
 		assert.Contains(t, res.log, "CAP_OF_NOBODY")
-		assert.NotContains(t, res.log, "CAP_KILL")
+		assert.Contains(t, res.log, "not granted: ambient CAP_KILL")
+		assert.NotContains(t, res.log, "CAP_CHOWN")
+		r.succeeds("start", id)
 	}},
 	{"oomScoreAdj is set", func(t *testing.T, r *runtime) {
 		c := r.create(r.sleeper().with(func(s *specs.Spec) { s.Process.OOMScoreAdj = ptr(321) }))

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"syscall"
 
 	"github.com/google/renameio/v2"
 
@@ -31,7 +32,8 @@ var words = map[string]string{
 func main() {
 	flags := flag.NewFlagSet("mkoci", flag.ExitOnError)
 	flags.Usage = func() {
-		fmt.Fprintln(flags.Output(), "usage: mkoci -o FILE -name NAME [flags] TASK.tbf|TASKS.tab...")
+		fmt.Fprintln(flags.Output(), "usage: scripts/image -o FILE.tar -name NAME [flags] TASK.tbf|TASKS.tab|./PACKAGE...\n"+
+			"makes an OCI image of task objects, and of Go packages, which it builds first")
 		flags.PrintDefaults()
 	}
 	output := flags.String("o", "", "the archive to write")
@@ -94,5 +96,8 @@ func run(output, name, kernel string, tasks []string, words map[string]string) e
 // read reads a file, which lies at the root of the image.
 func read(path string) (ociimage.File, error) {
 	content, err := os.ReadFile(path)
+	if errors.Is(err, syscall.EISDIR) {
+		err = fmt.Errorf("%w: want a file, or of scripts/image a Go package as ./guest/tasks/hello", err)
+	}
 	return ociimage.File{Path: filepath.Base(path), Content: content}, err
 }

@@ -22,7 +22,7 @@ func checkConsole(p *specs.Process, socket string) error {
 	terminal := p != nil && p.Terminal
 	switch {
 	case terminal && socket == "":
-		return errors.New("process.terminal is true: want --console-socket PATH, where the terminal is sent")
+		return errors.New("process.terminal is true: want --console-socket PATH, where the terminal is sent, or false, for the streams of the caller")
 	case !terminal && socket != "":
 		return errors.New("--console-socket: process.terminal is not true: there is no terminal to send: want it true, or no socket")
 	case terminal && p.ConsoleSize != nil && max(p.ConsoleSize.Height, p.ConsoleSize.Width) > math.MaxUint16:

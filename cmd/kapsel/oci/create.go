@@ -247,9 +247,9 @@ func (c *creation) startInit(command *bundle.Command) error {
 	}
 	c.init = cmd
 	c.undo = append(c.undo, func() error {
-		c.socket.Close()
-		cmd.Process.Kill()
+		cmd.Process.Kill() // before the socket is closed, at which the process would say that create has ended
 		cmd.Wait()
+		c.socket.Close()
 		return c.group.Kill()
 	})
 	c.Process, err = identify(cmd.Process.Pid)

@@ -418,6 +418,35 @@ func TestCapabilities(t *testing.T) {
 	assert.Equal(t, bits, c.Effective)
 }
 
+// What the kernel would refuse is left out and told, so that the rest is granted (config.md, Linux Process): ambient capabilities that are not inheritable are in
+// the configuration that runc spec 1.1 writes.
+func TestCapabilitiesThatCannotBeGranted(t *testing.T) {
+	const kill, chown, boot = 1 << unix.CAP_KILL, 1 << unix.CAP_CHOWN, 1 << unix.CAP_SYS_BOOT
+	for _, tt := range []struct {
+		name        string
+		asked, want capabilities
+		left        []string
+	}{
+		{"none", capabilities{}, capabilities{}, nil},
+		{"in all sets", capabilities{kill, kill, kill, kill, kill}, capabilities{kill, kill, kill, kill, kill}, nil},
+		{"effective, not permitted", capabilities{Effective: kill}, capabilities{}, []string{"effective CAP_KILL"}},
+		{"inheritable, not bounding", capabilities{Inheritable: kill, Permitted: kill}, capabilities{Permitted: kill}, []string{"inheritable CAP_KILL"}},
+		{"ambient, not inheritable", capabilities{Bounding: kill, Effective: kill, Permitted: kill, Ambient: kill | chown}, capabilities{Bounding: kill, Effective: kill, Permitted: kill},
+			[]string{"ambient CAP_CHOWN", "ambient CAP_KILL"}},
+		{"not the runtime's", capabilities{boot, boot, boot, boot, boot}, capabilities{},
+			[]string{"bounding CAP_SYS_BOOT", "effective CAP_SYS_BOOT", "inheritable CAP_SYS_BOOT", "permitted CAP_SYS_BOOT", "ambient CAP_SYS_BOOT"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			granted, left := tt.asked.grantable(kill | chown)
+			assert.Equal(t, tt.want, granted)
+			assert.Equal(t, tt.left, left)
+		})
+	}
+	own, err := ownCapabilities()
+	require.NoError(t, err)
+	assert.Zero(t, own>>len(capabilityNames), "no capability is without a name")
+}
+
 // A user gets the group of /dev/kvm just if that is what opens it.
 func TestGroupOfTheDevice(t *testing.T) {
 	const device = os.ModeDevice | os.ModeCharDevice

@@ -45,6 +45,47 @@ func parseCapabilities(c *specs.LinuxCapabilities) (caps capabilities, unknown [
 	return caps, unknown
 }
 
+// ownCapabilities are those that this process may pass on: what it is permitted, within its bounding set.
+func ownCapabilities() (bits uint64, err error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return 0, fmt.Errorf("read the runtime's capabilities: %w", err)
+	}
+	bits = uint64(data[1].Permitted)<<32 | uint64(data[0].Permitted)
+	for n := range uint(64) {
+		if bounding, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0); err != nil || bounding != 1 { // an error: the kernel has no such capability
+			bits &^= 1 << n
+		}
+	}
+	return bits, nil
+}
+
+// grantable is what capset(2) and prctl(2) grant of the sets to the child of a process that has own, and left are the names of the others.
+func (c capabilities) grantable(own uint64) (granted capabilities, left []string) {
+	granted.Bounding, granted.Permitted = c.Bounding&own, c.Permitted&own
+	granted.Inheritable = c.Inheritable & granted.Bounding
+	granted.Effective = c.Effective & granted.Permitted
+	granted.Ambient = c.Ambient & granted.Permitted & granted.Inheritable
+	for _, set := range []struct {
+		name string
+		bits uint64
+	}{
+		{"bounding", c.Bounding &^ granted.Bounding},
+		{"effective", c.Effective &^ granted.Effective},
+		{"inheritable", c.Inheritable &^ granted.Inheritable},
+		{"permitted", c.Permitted &^ granted.Permitted},
+		{"ambient", c.Ambient &^ granted.Ambient},
+	} {
+		for n, name := range capabilityNames {
+			if set.bits&(1<<n) != 0 {
+				left = append(left, set.name+" CAP_"+name)
+			}
+		}
+	}
+	return granted, left
+}
+
 // linkCapabilities are what opening an interface of the container's network namespace takes (vmm/ethernet/link).
 const linkCapabilities = 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_NET_RAW
 
@@ -87,7 +128,7 @@ func (s *settings) drop() error {
 		return err
 	}
 	if err := s.Capabilities.set(); err != nil {
-		return fmt.Errorf("process.capabilities: %w: want effective, inheritable and ambient within permitted, and that within bounding", err)
+		return fmt.Errorf("process.capabilities: %w: the monitor needs CAP_NET_ADMIN and CAP_NET_RAW if the guest has the container's interface, so the runtime has to have them", err)
 	}
 	if s.NoNewPrivileges {
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {

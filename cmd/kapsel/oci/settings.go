@@ -45,9 +45,8 @@ func parseSettings(spec *specs.Spec, spaces *namespace.Set) (s settings, warning
 		return s, nil, nil
 	}
 	s.User, s.OOMScore, s.NoNewPrivileges = p.User, p.OOMScoreAdj, p.NoNewPrivileges
-	var unknown []string
-	if s.Capabilities, unknown = parseCapabilities(p.Capabilities); len(unknown) > 0 {
-		warnings = append(warnings, fmt.Sprintf("process.capabilities: unknown, so not granted: %q", unknown))
+	if s.Capabilities, warnings, err = readCapabilities(p.Capabilities, s.NewUsers); err != nil {
+		return s, nil, err
 	}
 	if s.OOMScore != nil && (*s.OOMScore < -1000 || *s.OOMScore > 1000) {
 		return s, nil, fmt.Errorf("process.oomScoreAdj %d: want -1000 to 1000", *s.OOMScore)
@@ -57,6 +56,26 @@ func parseSettings(spec *specs.Spec, spaces *namespace.Set) (s settings, warning
 	}
 	s.Limits, err = parseLimits(p.Rlimits)
 	return s, warnings, err
+}
+
+// readCapabilities reads process.capabilities, and warns of what cannot be granted. In a user namespace of its own a process has them all.
+func readCapabilities(c *specs.LinuxCapabilities, newUsers bool) (granted capabilities, warnings []string, err error) {
+	own := ^uint64(0)
+	if !newUsers {
+		if own, err = ownCapabilities(); err != nil {
+			return granted, nil, err
+		}
+	}
+	asked, unknown := parseCapabilities(c)
+	if len(unknown) > 0 {
+		warnings = append(warnings, fmt.Sprintf("process.capabilities: unknown, so not granted: %q", unknown))
+	}
+	granted, left := asked.grantable(own)
+	if len(left) > 0 {
+		warnings = append(warnings, "process.capabilities: not granted: "+strings.Join(left, ", ")+
+			": effective ones have to be permitted, inheritable ones bounding, ambient ones permitted and inheritable, and all the runtime's own")
+	}
+	return granted, warnings, nil
 }
 
 // checkUnsupported refuses what would be something else without it: what only a program of the host could tell is passed over.
