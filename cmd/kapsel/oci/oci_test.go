@@ -444,7 +444,16 @@ func TestConsole(t *testing.T) {
 }
 
 func TestNowhereToWrite(t *testing.T) {
-	status, err := Main([]string{"--root", t.TempDir(), "list"}, Stdio{})
-	assert.Equal(t, statusFailed, status)
-	assert.Error(t, err)
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer full.Close()
+	root := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(root, ourRoot, "a"), 0o700))
+	for _, words := range []string{"list", "list -q", "list --format json", "state a", "features", "--version"} {
+		for name, out := range map[string]*os.File{"nothing": nil, "a full disk": full} {
+			status, err := Main(append([]string{"--root", root}, strings.Fields(words)...), Stdio{Out: out})
+			assert.Equal(t, statusFailed, status, "%s to %s", words, name)
+			assert.Error(t, err, "%s to %s", words, name)
+		}
+	}
 }
