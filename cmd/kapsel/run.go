@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -389,7 +388,11 @@ func outcome(exit vmm.Exit, failure, cause error) (int, error) {
 func leaveOnSignals(leave context.CancelCauseFunc) (stop func()) {
 	ends := []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT}
 	signals, pipes := make(chan os.Signal, 1), make(chan os.Signal, 1)
-	signal.Notify(signals, slices.DeleteFunc(ends, signal.Ignored)...)
+	for _, s := range ends { // one by one: none of them would be all that there are
+		if !signal.Ignored(s) {
+			signal.Notify(signals, s)
+		}
+	}
 	if !signal.Ignored(syscall.SIGPIPE) {
 		signal.Notify(pipes, syscall.SIGPIPE)
 	}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -143,4 +145,23 @@ func TestTaskWithoutKernel(t *testing.T) {
 	assert.Equal(t, statusUsage, cmd.ProcessState.ExitCode())
 	assert.Empty(t, stdout.String())
 	assertOneLine(t, stderr.String(), "a task and no image: want the kernel that comes with the command, ")
+}
+
+// A command whose caller ignores all signals that would end it ends by no other.
+func TestAllSignalsIgnored(t *testing.T) {
+	ends := []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT}
+	signal.Ignore(ends...)
+	defer signal.Reset(ends...)
+	left := make(chan error, 1)
+	defer leaveOnSignals(func(cause error) { left <- cause })()
+	seen := make(chan os.Signal, 1)
+	signal.Notify(seen, syscall.SIGWINCH)
+	defer signal.Stop(seen)
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGWINCH))
+	<-seen
+	select {
+	case cause := <-left:
+		t.Errorf("the command leaves: %v", cause)
+	case <-time.After(100 * time.Millisecond): // what is delivered is there much earlier; one that comes later is not seen
+	}
 }

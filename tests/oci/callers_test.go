@@ -3,6 +3,7 @@ package oci
 import (
 	"context"
 	"os"
+	"syscall"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -105,4 +106,25 @@ func meet(t *testing.T, name string, calls func(t *testing.T, c *container)) {
 			assert.Empty(t, r.left())
 		}
 	})
+}
+
+// TestRunForwardsSignals: a signal to run is the container's, which has a session of its own, and run removes what is left of it then.
+func TestRunForwardsSignals(t *testing.T) {
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(s.String(), func(t *testing.T) {
+			r := start(t)
+			b := r.sleeper()
+			c := &container{runtime: r, id: r.name(), bundle: b}
+			b.write(c.id)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			cmd, finish := r.prepare(ctx, "run", "--bundle", b.dir, c.id)
+			require.NoError(t, cmd.Start())
+			c.prints(asleep)
+			require.NoError(t, cmd.Process.Signal(s))
+			cmd.Wait()
+			assert.Equal(t, 128+int(s), finish().status)
+			r.fails("state", c.id)
+		})
+	}
 }

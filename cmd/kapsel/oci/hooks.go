@@ -18,6 +18,9 @@ import (
 // hookGrace is how long the output of a hook that has ended, or was killed, is waited for: a child of its may hold it.
 const hookGrace = 2 * time.Second
 
+// maxTimeout is the longest timeout of a hook, in seconds: a year.
+const maxTimeout = 365 * 24 * 60 * 60
+
 // errHookTimeout says that a hook took longer than it may.
 var errHookTimeout = errors.New("it took longer than its timeout")
 
@@ -37,8 +40,8 @@ func checkHooks(hooks *specs.Hooks) error {
 			switch {
 			case !filepath.IsAbs(h.Path):
 				return fmt.Errorf("hooks.%s[%d].path %s: want an absolute path", list.kind, i, short(h.Path))
-			case h.Timeout != nil && *h.Timeout <= 0:
-				return fmt.Errorf("hooks.%s[%d].timeout %d: want a number of seconds greater than 0", list.kind, i, *h.Timeout)
+			case h.Timeout != nil && (*h.Timeout <= 0 || *h.Timeout > maxTimeout):
+				return fmt.Errorf("hooks.%s[%d].timeout %d: want a number of seconds greater than 0 and at most %d, or none", list.kind, i, *h.Timeout, maxTimeout)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,11 +67,12 @@ func TestHookTimeout(t *testing.T) {
 }
 
 func TestCheckHooks(t *testing.T) {
-	none := 0
+	none, long := 0, math.MaxInt
 	assert.NoError(t, checkHooks(nil))
 	assert.NoError(t, checkHooks(&specs.Hooks{Poststop: []specs.Hook{{Path: "/a"}}}))
 	assert.ErrorContains(t, checkHooks(&specs.Hooks{StartContainer: []specs.Hook{{Path: "/a"}, {Path: "b"}}}), `hooks.startContainer[1].path "b": want an absolute path`)
 	assert.ErrorContains(t, checkHooks(&specs.Hooks{Poststart: []specs.Hook{{Path: "/a", Timeout: &none}}}), "hooks.poststart[0].timeout 0: want a number of seconds greater than 0")
+	assert.ErrorContains(t, checkHooks(&specs.Hooks{Poststop: []specs.Hook{{Path: "/a", Timeout: &long}}}), "and at most 31536000, or none", "more would be less than nothing, in nanoseconds")
 }
 
 func TestTail(t *testing.T) {

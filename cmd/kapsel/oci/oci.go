@@ -64,7 +64,9 @@ func Main(args []string, std Stdio) (status int, err error) {
 		return statusFailed, err
 	}
 	if r.version {
-		fmt.Fprintf(std.Out, "kapsel version %s\nspec: %s\n", abi.Version, specs.Version)
+		if _, err := fmt.Fprintf(std.Out, "kapsel version %s\nspec: %s\n", abi.Version, specs.Version); err != nil {
+			return statusFailed, err
+		}
 		return statusDone, nil
 	}
 	if len(words) == 0 {

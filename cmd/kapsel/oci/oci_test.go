@@ -372,6 +372,11 @@ func FuzzSysctlFile(f *testing.F) {
 	})
 }
 
+// limitedTo is a limit of processes.
+func limitedTo(n int64) *specs.Linux {
+	return &specs.Linux{Resources: &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &n}}}
+}
+
 func TestSettings(t *testing.T) {
 	no, high, mask := -1001, 5, uint32(0o1000)
 	for _, tt := range []struct {
@@ -387,6 +392,9 @@ func TestSettings(t *testing.T) {
 		{"an unknown limit", specs.Spec{Process: &specs.Process{Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_X"}}}}, "want one of setrlimit(2)"},
 		{"a limit twice", specs.Spec{Process: &specs.Process{Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_AS"}, {Type: "RLIMIT_AS"}}}}, "twice"},
 		{"soft above hard", specs.Spec{Process: &specs.Process{Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_AS", Soft: 2, Hard: 1}}}}, "want soft at most hard"},
+		{"no room for threads", specs.Spec{Linux: limitedTo(leastThreads - 1)}, "linux.resources.pids.limit 31: want 32 or more, or none"},
+		{"room for threads", specs.Spec{Linux: limitedTo(leastThreads)}, ""},
+		{"any number of threads", specs.Spec{Linux: limitedTo(-1)}, ""},
 		{"a score", specs.Spec{Process: &specs.Process{OOMScoreAdj: &high}}, ""},
 		{"a score beyond", specs.Spec{Process: &specs.Process{OOMScoreAdj: &no}}, "want -1000 to 1000"},
 		{"a mask beyond", specs.Spec{Process: &specs.Process{User: specs.User{Umask: &mask}}}, "want at most 0777"},
@@ -473,7 +481,16 @@ func TestConsole(t *testing.T) {
 }
 
 func TestNowhereToWrite(t *testing.T) {
-	status, err := Main([]string{"--root", t.TempDir(), "list"}, Stdio{})
-	assert.Equal(t, statusFailed, status)
-	assert.Error(t, err)
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer full.Close()
+	root := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(root, ourRoot, "a"), 0o700))
+	for _, words := range []string{"list", "list -q", "list --format json", "state a", "features", "--version"} {
+		for name, out := range map[string]*os.File{"nothing": nil, "a full disk": full} {
+			status, err := Main(append([]string{"--root", root}, strings.Fields(words)...), Stdio{Out: out})
+			assert.Equal(t, statusFailed, status, "%s to %s", words, name)
+			assert.Error(t, err, "%s to %s", words, name)
+		}
+	}
 }

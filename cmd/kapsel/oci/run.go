@@ -4,6 +4,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
+	"os/signal"
 
 	"golang.org/x/sys/unix"
 
@@ -39,6 +41,9 @@ func (r *call) runVerb(args []string) (int, error) {
 	if err != nil {
 		return statusFailed, err
 	}
+	if !detach {
+		defer p.forwardSignals()()
+	}
 	if err := r.start(id); err != nil {
 		return statusFailed, errors.Join(err, r.delete(id, true))
 	}
@@ -50,6 +55,22 @@ func (r *call) runVerb(args []string) (int, error) {
 		err = errors.Join(err, r.delete(id, true))
 	}
 	return status, err
+}
+
+// forwardSignals sends the process those signals that would end this one, until stop is called: it has a session of its own, so that nobody else's Ctrl-C reaches it.
+func (p process) forwardSignals() (stop func()) {
+	signals := make(chan os.Signal, 1)
+	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
+		if !signal.Ignored(s) {
+			signal.Notify(signals, s)
+		}
+	}
+	go func() {
+		for s := range signals {
+			p.signal(s.(unix.Signal)) // it may have ended, which wait says
+		}
+	}()
+	return func() { signal.Stop(signals) }
 }
 
 // wait waits for the end of a process that is a child of this one, and returns its status as a shell has it.

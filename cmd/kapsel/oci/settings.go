@@ -36,6 +36,9 @@ func parseSettings(spec *specs.Spec, spaces *namespace.Set) (s settings, warning
 		if err := checkUnsupported(spec.Linux); err != nil {
 			return s, nil, err
 		}
+		if err := checkThreads(spec.Linux.Resources); err != nil {
+			return s, nil, err
+		}
 		if s.Sysctls, err = parseSysctls(spec.Linux.Sysctl, spaces); err != nil {
 			return s, nil, err
 		}
@@ -89,6 +92,17 @@ func checkUnsupported(l *specs.Linux) error {
 		return errors.New("linux.memoryPolicy: memory is where the host's kernel puts it: want none, or linux.resources.cpu.mems")
 	}
 	return nil
+}
+
+// leastThreads is the least limit of threads with which a container starts: each call of the monitor's that waits is a thread, and without one its program fails.
+const leastThreads = 32
+
+// checkThreads refuses a limit of processes, which threads count as, that the monitor has no room in.
+func checkThreads(r *specs.LinuxResources) error {
+	if r == nil || r.Pids == nil || r.Pids.Limit == nil || *r.Pids.Limit <= 0 || *r.Pids.Limit >= leastThreads {
+		return nil
+	}
+	return fmt.Errorf("linux.resources.pids.limit %d: want %d or more, or none: the monitor's threads count", *r.Pids.Limit, leastThreads)
 }
 
 // parseLimits reads process.rlimits.

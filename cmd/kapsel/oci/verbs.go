@@ -377,7 +377,9 @@ func (r *call) printList(reports []report, format string, quiet bool) (int, erro
 	switch {
 	case quiet:
 		for _, p := range reports {
-			fmt.Fprintln(r.std.Out, p.ID)
+			if _, err := fmt.Fprintln(r.std.Out, p.ID); err != nil {
+				return statusFailed, err
+			}
 		}
 	case format == "json":
 		return r.print(reports)
