@@ -1,6 +1,9 @@
 package kernel
 
-import "kapsel/guest/kernel/format"
+import (
+	"kapsel/guest/abi"
+	"kapsel/guest/kernel/format"
+)
 
 // CPU is what the kernel asks of the machine layer. guest/arch/amd64 is the real one;
 // host tests use a fake. The CPU owns each task's registers and page tables and knows
