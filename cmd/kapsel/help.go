@@ -139,6 +139,8 @@ flags of run, anywhere on the line:
                           capsules=..., mitigations=... (see README.md)
   --env NAME=VALUE        a variable that tasks can read. May be repeated; with the ARGs behind --
                           they have at most 64K, and a machine from a snapshot has that one's
+  --env-from FILE         variables of FILE, a zero byte behind each: other users of the host
+                          read a command line, but not a file
   --disk FILE[,ro]        a virtio block device: a raw image, or a block device of the host;
                           ro: the guest cannot write to it, and others may read it, too.
                           May be repeated; tasks keep data on the first, if kapsel disk
@@ -204,7 +206,7 @@ flags of call, of snapshot and of serve, which need KVM; sizes are bytes, or wit
   --from DIR              in the place of IMAGE and tasks: what kapsel snapshot has saved in DIR
   --mem SIZE              a machine's memory (default 64M)
   --cmdline TEXT          the kernel's command line
-  --env NAME=VALUE, -- ARG...
+  --env NAME=VALUE, --env-from FILE, -- ARG...
                           as of run
   --rng                   a virtio entropy device. Without, tasks have no random numbers
   --timeout TIME          a call may take TIME (default 10s)

@@ -310,7 +310,7 @@ func TestUsageErrors(t *testing.T) {
 		{"unknown command", []string{"start"}, `no command "start"`},
 		{"no image", []string{"run"}, "no image given"},
 		{"unknown flag", []string{"run", "--fast", "x"}, "no flag --fast: see kapsel help run"},
-		{"help of no command", []string{"help", "now"}, `no command "now": want run, call, snapshot, serve, load, unload, tasks, pause, resume, kill, save, restore, bench, disk, doctor, version or help`},
+		{"help of no command", []string{"help", "now"}, `no command "now": want run, call, snapshot, serve, load, unload, tasks, pause, resume, kill, save, restore, bench, oci, disk, doctor, version or help`},
 		{"help of two commands", []string{"help", "run", "bench"}, `unexpected argument "bench"`},
 		{"flag of help", []string{"help", "--fast"}, "no flag --fast: see kapsel help help"},
 		{"argument of doctor", []string{"doctor", "now"}, `unexpected argument "now"`},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"kapsel/vmm"
 	"kapsel/vmm/confine"
 	"kapsel/vmm/ethernet/network"
+	"kapsel/vmm/image"
 	"kapsel/vmm/snapshot"
 )
 
@@ -159,7 +161,7 @@ func (o *runOptions) forLinux(f *flag.FlagSet, files []string) error {
 		return errors.New(`--linux "": want the file of a Linux kernel, as /boot/vmlinuz`)
 	case given["initrd"] && o.initrd == "":
 		return errors.New(`--initrd "": want the file of an initial file system`)
-	case len(o.args) > 0 || given["env"]:
+	case len(o.args) > 0 || len(o.env) > 0:
 		return errors.New("arguments and --env are for tasks: Linux has --cmdline")
 	case len(files) > 0:
 		return fmt.Errorf("--linux boots a Linux kernel alone: %q would be an image or a task", files[0])
@@ -229,16 +231,34 @@ func parseSplit(f *flag.FlagSet, args []string) (others, behind []string, err er
 	return others, nil, nil
 }
 
-// parseTasks parses the flags of a command that boots tasks, and what they have: --env, and behind "--" their arguments. It returns the files.
+// parseTasks parses the flags of a command that boots tasks, and what they have: --env, --env-from, and behind "--" their arguments. It returns the files.
 func (o *runOptions) parseTasks(f *flag.FlagSet, args []string) (files []string, err error) {
-	f.Func("env", "", func(variable string) error {
-		o.env = append(o.env, variable)
+	add := func(variables ...string) error {
+		o.env = append(o.env, variables...)
 		return vmm.CheckEnvironment(nil, o.env)
+	}
+	f.Func("env", "", func(variable string) error { return add(variable) })
+	f.Func("env-from", "", func(path string) error {
+		variables, err := readVariables(path)
+		return errors.Join(err, add(variables...))
 	})
 	if files, o.args, err = parseSplit(f, args); err != nil {
 		return nil, err
 	}
 	return files, vmm.CheckEnvironment(o.args, o.env)
+}
+
+// readVariables reads variables from a file, in which a zero byte ends each.
+func readVariables(path string) ([]string, error) {
+	text, err := image.ReadFile(context.Background(), path)
+	if err != nil || len(text) == 0 {
+		return nil, err
+	}
+	variables, ended := strings.CutSuffix(string(text), "\x00")
+	if !ended {
+		return nil, fmt.Errorf("%q: want a zero byte behind each variable, found none at the end", path)
+	}
+	return strings.Split(variables, "\x00"), nil
 }
 
 // parseFlag sets the flag in arg, whose value may be the next argument, and returns the

@@ -2,6 +2,9 @@ package main
 
 import (
 	"flag"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -243,6 +246,33 @@ func TestParseDoctor(t *testing.T) {
 			} else {
 				assert.ErrorContains(t, err, test.err)
 			}
+		})
+	}
+}
+
+// TestEnvironmentFromAFile: each variable is ended by a zero byte, and has every other byte.
+func TestEnvironmentFromAFile(t *testing.T) {
+	for name, c := range map[string]struct {
+		text, problem string
+		want          []string
+	}{
+		"variables":        {text: "A=b=c\x00B=\x00C=two\nlines\x00", want: []string{"A=b=c", "B=", "C=two\nlines"}},
+		"none":             {text: ""},
+		"without an end":   {text: "A=b", problem: "want a zero byte behind each variable, found none at the end"},
+		"no variable":      {text: "A=b\x00none\x00", problem: "none"},
+		"an empty one":     {text: "\x00", problem: "NAME=VALUE"},
+		"too many of them": {text: strings.Repeat("A=b\x00", abi.EnvironmentMax/4+1), problem: strconv.Itoa(abi.EnvironmentMax)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "environment")
+			require.NoError(t, os.WriteFile(path, []byte(c.text), 0o600))
+			o, err := parseRun([]string{"--env-from", path, "i"})
+			if c.problem != "" {
+				assert.ErrorContains(t, err, c.problem)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, c.want, o.env)
 		})
 	}
 }

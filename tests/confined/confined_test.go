@@ -156,7 +156,7 @@ func TestLink(t *testing.T) {
 	out := &awaiting{pattern: regexp.MustCompile(`httpd: (http://\S+/)`), found: found}
 	var cmd *exec.Cmd
 	var wait func() int
-	bare, httpd := machine.File(t, "test/bare.elf"), machine.File(t, "httpd.tbf")
+	bare, httpd := machine.File(t, "bare.elf"), machine.File(t, "httpd.tbf")
 	container.Do(func() {
 		cmd, wait = command(t, out, "--rng", "--net", "link="+linktest.Guest, "--timeout", "3m", bare, httpd)
 	})

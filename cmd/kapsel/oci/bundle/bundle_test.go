@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -85,10 +86,13 @@ func TestAnnotations(t *testing.T) {
 		}
 	}), map[string][]byte{"boot/kernel": kernelImage(), "one.tbf": object(t), "two.tbf": object(t)})
 	c := command(t, b)
-	assert.Equal(t, []string{"run", "--ask", "--mem=16777216", "--cmdline=boot-ticks", "--rng", "--net=user,allow=example.com:443", "--env=PATH=/bin", "--env=A=b=c",
-		"/dev/fd/3", "/dev/fd/4", "/dev/fd/5", "--", "-v", "two words"}, c.Args)
+	assert.Equal(t, []string{"run", "--ask", "--mem=16777216", "--cmdline=boot-ticks", "--rng", "--net=user,allow=example.com:443", "--env-from=/dev/fd/3",
+		"/dev/fd/4", "/dev/fd/5", "/dev/fd/6", "--", "-v", "two words"}, c.Args)
+	environment, err := os.ReadFile(fmt.Sprint("/dev/fd/", c.Files[0].Fd()))
+	assert.NoError(t, err)
+	assert.Equal(t, "PATH=/bin\x00A=b=c\x00", string(environment), "in a file, not on a command line that others see")
 	assert.EqualValues(t, 16<<20, c.Memory)
-	assert.Len(t, c.Files, 3)
+	assert.Len(t, c.Files, 4)
 	assert.Equal(t, []string{`annotation "org.kapsel.later" means nothing: known are org.kapsel.kernel, org.kapsel.tasks, org.kapsel.snapshot, org.kapsel.cmdline, org.kapsel.memory, org.kapsel.net, org.kapsel.rng`,
 		`process.env "none" is no NAME=VALUE`, `process.env "=x" is no NAME=VALUE`}, c.Notes)
 }

@@ -118,7 +118,7 @@ func (b *Bundle) addDevices(c *Command, p program, words map[string]string) erro
 	return b.addDisks(c)
 }
 
-// addEnvironment adds the process' environment, and returns its arguments, for behind the program, but for the first, which stands for that. A snapshot has those that it was taken with.
+// addEnvironment adds the process' environment, in a file, as secrets may be in it and every user of the host can read a command line, and returns its arguments, for behind the program, but for the first, which stands for that. A snapshot has those that it was taken with.
 func (b *Bundle) addEnvironment(c *Command, p program) (arguments []string, err error) {
 	process := b.Spec.Process
 	if process == nil {
@@ -135,11 +135,17 @@ func (b *Bundle) addEnvironment(c *Command, p program) (arguments []string, err 
 			continue
 		}
 		environment = append(environment, variable)
-		c.Args = append(c.Args, "--env="+variable)
 	}
 	arguments = process.Args[1:]
 	if err := vmm.CheckEnvironment(arguments, environment); err != nil {
 		return nil, fmt.Errorf("process.args and process.env: %w", err)
+	}
+	if len(environment) > 0 {
+		f, err := hold(strings.Join(environment, "\x00") + "\x00")
+		if err != nil {
+			return nil, err
+		}
+		c.Args = append(c.Args, "--env-from="+c.add(f))
 	}
 	if len(arguments) > 0 {
 		arguments = append([]string{"--"}, arguments...)

@@ -75,3 +75,17 @@ func checkRegular(info fs.FileInfo) error {
 	}
 	return fmt.Errorf("want a file, found one of another kind (%v)", info.Mode().Type())
 }
+
+// hold makes a file of memory with a text.
+func hold(text string) (*os.File, error) {
+	fd, err := unix.MemfdCreate("kapsel-environment", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("memfd_create: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "environment")
+	if _, err := f.WriteString(text); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("a file of memory for the environment: %w", err)
+	}
+	return f, nil
+}
