@@ -45,6 +45,18 @@ func (o *createOptions) parse(verb string, args []string, more func(*flag.FlagSe
 	return id, err
 }
 
+// readBundle reads the bundle of a new container, and says whether that is runc's.
+func (r *call) readBundle(id string, o createOptions) (b *bundle.Bundle, foreign bool, err error) {
+	if b, err = bundle.Read(o.bundle); err != nil {
+		return nil, false, err
+	}
+	foreign, reason, err := b.Foreign()
+	if foreign {
+		r.log.say("container %q is runc's: %s", id, reason)
+	}
+	return b, foreign, err
+}
+
 // createVerb is "kapsel oci create ID".
 func (r *call) createVerb(args []string) (int, error) {
 	var o createOptions
@@ -52,16 +64,11 @@ func (r *call) createVerb(args []string) (int, error) {
 	if err != nil {
 		return statusFailed, err
 	}
-	b, err := bundle.Read(o.bundle)
-	if err != nil {
+	b, foreign, err := r.readBundle(id, o)
+	switch {
+	case err != nil:
 		return statusFailed, err
-	}
-	foreign, reason, err := b.Foreign()
-	if err != nil {
-		return statusFailed, err
-	}
-	if foreign {
-		r.log.say("container %q is runc's: %s", id, reason)
+	case foreign:
 		return r.createForeign(id)
 	}
 	if _, err := r.create(id, b, o); err != nil {
@@ -226,7 +233,7 @@ func (c *creation) startInit(command *bundle.Command) error {
 	defer fifo.Close()
 	cmd := &exec.Cmd{
 		Path:       self,
-		Args:       append(slices.Clone(initArgs), strconv.Itoa(firstFile+len(command.Files))),
+		Args:       append(slices.Clone(initArgs), strconv.Itoa(bundle.FirstFile+len(command.Files))),
 		Stdin:      c.std.In,
 		Stdout:     c.std.Out,
 		Stderr:     c.std.Err,

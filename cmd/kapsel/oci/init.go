@@ -14,14 +14,12 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"kapsel/cmd/kapsel/oci/bundle"
 	"kapsel/cmd/kapsel/oci/namespace"
 )
 
 // initArgs begin the command line of a container's process, until it is "kapsel run".
 var initArgs = []string{"kapsel", "oci", initVerb}
-
-// firstFile is the descriptor of the first file of kapsel run.
-const firstFile = 3
 
 // self is this program, in whatever mount namespace.
 const self = "/proc/self/exe"
@@ -29,7 +27,7 @@ const self = "/proc/self/exe"
 // A birth is what create tells the container's process.
 type birth struct {
 	Args            []string // of kapsel run, from "run" on
-	Files           int      // of kapsel run, from firstFile on
+	Files           int      // of kapsel run, from bundle.FirstFile on
 	State           specs.State
 	CreateContainer []specs.Hook
 	StartContainer  []specs.Hook
@@ -103,10 +101,10 @@ func inherited(args []string) (socket *os.File, fifo int, err error) {
 	if len(args) == 1 {
 		first, _ = strconv.Atoi(args[0])
 	}
-	if first < firstFile {
+	if first < bundle.FirstFile {
 		return nil, 0, errors.New("init is not for people: kapsel oci create calls it")
 	}
-	if err := unix.CloseRange(firstFile, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil { // whatever the engine has left open, too
+	if err := unix.CloseRange(bundle.FirstFile, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil { // whatever the engine has left open, too
 		return nil, 0, fmt.Errorf("init: %w", err)
 	}
 	return os.NewFile(uintptr(first), "socket to create"), first + 1, nil
@@ -126,7 +124,7 @@ func (b *birth) awaitStart(fifo int) error {
 		err = b.Settings.drop()
 	}
 	if err == nil {
-		err = keepFiles(firstFile, b.Files)
+		err = keepFiles(bundle.FirstFile, b.Files)
 	}
 	if err == nil {
 		err = keepFiles(int(w.Fd()), 1)

@@ -97,18 +97,9 @@ func (p process) end() error {
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("process %d: kill: %w", p.PID, err)
 	}
-	return waitFor(fd)
-}
-
-// waitFor waits until a descriptor has something to tell: of a process, that it has ended.
-func waitFor(fds ...int) error {
-	polled := make([]unix.PollFd, len(fds))
-	for i, fd := range fds {
-		polled[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
-	}
+	ended := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	for {
-		_, err := unix.Poll(polled, -1)
-		if !errors.Is(err, unix.EINTR) {
+		if _, err := unix.Poll(ended, -1); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}

@@ -8,8 +8,6 @@ import (
 	"os/signal"
 
 	"golang.org/x/sys/unix"
-
-	"kapsel/cmd/kapsel/oci/bundle"
 )
 
 // runVerb is "kapsel oci run ID": create and start, and unless the container is detached, wait for its end and delete it. The status is the container's then.
@@ -25,16 +23,11 @@ func (r *call) runVerb(args []string) (int, error) {
 	if err != nil {
 		return statusFailed, err
 	}
-	b, err := bundle.Read(o.bundle)
-	if err != nil {
+	b, foreign, err := r.readBundle(id, o)
+	switch {
+	case err != nil:
 		return statusFailed, err
-	}
-	foreign, reason, err := b.Foreign()
-	if err != nil {
-		return statusFailed, err
-	}
-	if foreign {
-		r.log.say("container %q is runc's: %s", id, reason)
+	case foreign:
 		return r.runForeign(id, detach || keep)
 	}
 	p, err := r.create(id, b, o)

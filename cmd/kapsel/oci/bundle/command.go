@@ -11,8 +11,8 @@ import (
 	"kapsel/vmm/image"
 )
 
-// firstFile is the descriptor of a command's first file.
-const firstFile = 3
+// FirstFile is the descriptor of a command's first file.
+const FirstFile = 3
 
 // Command is a command line of "kapsel run".
 type Command struct {
@@ -32,7 +32,7 @@ func (c *Command) Close() {
 // add takes a file over, and returns the name by which the process can open it.
 func (c *Command) add(f *os.File) string {
 	c.Files = append(c.Files, f)
-	return "/dev/fd/" + strconv.Itoa(firstFile+len(c.Files)-1)
+	return "/dev/fd/" + strconv.Itoa(FirstFile+len(c.Files)-1)
 }
 
 // note adds a line for the log.

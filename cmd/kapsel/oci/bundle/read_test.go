@@ -124,7 +124,7 @@ func FuzzRead(f *testing.F) {
 		require.False(t, foreign, reason)
 		require.Equal(t, []string{"run", "--ask"}, c.Args[:2])
 		for i := range c.Files {
-			require.Contains(t, strings.Join(c.Args, " "), fmt.Sprint("/dev/fd/", firstFile+i))
+			require.Contains(t, strings.Join(c.Args, " "), fmt.Sprint("/dev/fd/", FirstFile+i))
 		}
 	})
 }
