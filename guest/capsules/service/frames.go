@@ -236,7 +236,11 @@ func (d *Service) whole() {
 
 // send sends what is to be sent, as far as the port takes it. No other frame comes between the parts of a payload.
 func (d *Service) send() {
+	waits := d.owes()
 	for d.owesFrame() && d.greeted && d.up() && d.sendNext() {
+	}
+	if waits && !d.owes() {
+		d.deferred.Set() // to read on
 	}
 }
 

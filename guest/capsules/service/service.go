@@ -444,5 +444,8 @@ func (d *Service) reason(c *call) uint32 {
 	return abi.ServiceEnded
 }
 
-// HandleDeferredCall sends what is to be sent.
-func (d *Service) HandleDeferredCall() { d.send() }
+// HandleDeferredCall goes on with what waited for another piece of work.
+func (d *Service) HandleDeferredCall() {
+	d.send()
+	d.read()
+}

@@ -332,6 +332,35 @@ func TestQuickHost(t *testing.T) {
 	assert.Len(t, whole(t, frames(t, sent.String())).payload, bufferSize)
 }
 
+// TestRefusedBetweenParts: a call that is refused while a long payload is on its way is answered behind that, and what the host says then is heard.
+func TestRefusedBetweenParts(t *testing.T) {
+	const line = 9
+	for _, size := range []int{0, 10, 3000} {
+		m := newMachine(t)
+		var sent strings.Builder
+		var end [4]uint64
+		m.add("task", func(k *kerneltest.Task) {
+			share(k)
+			askHost(k, "time", strings.Repeat("x", 3000))
+			end = k.WaitFor(driver, answerCame)
+		})
+		text := string(called(9, "nobody", strings.Repeat("y", size)).bytes()) + string(numbered(1, answerOf("now")).bytes())
+		m.Lines[line] = func() { text = m.port.Give(text, 1000) }
+		m.port.Give(string(frame{kind: abi.ServiceHello}.bytes()), 1000)
+		m.port.AtOnce = func(posted string) {
+			if sent.WriteString(posted); posted[1] == abi.ServicePart {
+				m.CPU.Raise(line)
+				m.CPU.Advance(10_000) // so slowly that a task gets its turn between the parts
+			}
+		}
+		require.True(t, m.Run())
+		m.send(text, 1000)
+		assert.Equal(t, event(0, 3, 1), end, "%d bytes", size)
+		all := frames(t, sent.String())
+		assert.Contains(t, all, numbered(9, refusal(abi.NODEVICE, 0)))
+	}
+}
+
 // TestCallHost: every end of a task's call.
 func TestCallHost(t *testing.T) {
 	m := newMachine(t)
