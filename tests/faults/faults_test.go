@@ -38,7 +38,7 @@ const (
 )
 
 // patient are the tasks whose drivers wait for the host for a limited time. A capsule that does not return holds the machine up for longer.
-var patient = map[string]bool{"samples": true, "greets": true}
+var patient = map[string]bool{"samples": true, "greets": true, "serves": true}
 
 // A point is a line of the list of points that tools/inject made.
 type point struct {

@@ -27,13 +27,15 @@ type workplace struct {
 	furnish func(*testing.T, *machine.Guest)
 }
 
-// workplaces are the machines: one with devices, one that is typed at and given tasks meanwhile, with a GPIO board where the accelerator has one, and one
+// workplaces are the machines: one with devices, one that is typed at, given tasks meanwhile, and called, with a GPIO board where the accelerator has one, and one
 // whose console is another device.
 func workplaces(t *testing.T) []*workplace {
 	operated := &workplace{tasks: map[string][]string{
 		"types":    {"console"},
 		"installs": {"apploader"},
 		"greets":   {"loadport", "processinfo", "alarm"},
+		"calls":    {"service"},
+		"serves":   {"service", "alarm"},
 		"sums":     nil,
 	}, furnish: operate}
 	if board(t) {
@@ -87,7 +89,8 @@ func equip(t *testing.T, g *machine.Guest) {
 	}}
 }
 
-// operate gives a machine a person who types at its process console, a host that loads tasks, and perhaps a board.
+// operate gives a machine a person who types at its process console, a host that loads tasks, one that has and calls services, and perhaps a
+// board.
 func operate(t *testing.T, g *machine.Guest) {
 	g.Cmdline += " console"
 	typist := &typist{prompted: make(chan struct{}, 1), rest: []byte(labour.Typed)}
@@ -106,7 +109,11 @@ func operate(t *testing.T, g *machine.Guest) {
 		server.Close()
 		<-ended
 	})
-	g.Devices = []vmm.Device{vmm.Ports{{Name: abi.PortLoad, Input: server, Output: server}}}
+	other := newCaller(t.Context().Done())
+	g.Devices = []vmm.Device{vmm.Ports{
+		{Name: abi.PortLoad, Input: server, Output: server},
+		{Name: abi.PortService, Input: other, Output: other},
+	}}
 	if board(t) {
 		g.Devices = append(g.Devices, vmm.GPIO{Board: tied(t)})
 	}
