@@ -6,8 +6,8 @@
 //
 // Functions is a row of bits, the highest of each word first, and at its end a word of zeros:
 //
-//	functions = function...       by address, without a gap
-//	function  = Function, row...
+//	functions = group...          by address, without a gap
+//	group     = Group, row...     functions of one type (or of a package, without one) that begin in one file
 //	row       = kind, Row         those of Row's numbers that its kind says
 //
 // Each number is in Exp-Golomb code of an order: a number n of order k is n+1<<k in binary, behind as many zeros as that has
@@ -20,33 +20,38 @@ import "math/bits"
 const (
 	Signed = 0x80 // beside the order
 
-	// Function is what is told of a function: its size, which is not 0; the length of its rows in bits; the differences of
-	// its type, an index into Names, and of its first file, another one, to those of the function before; the rest of its
-	// name, an index into Rests; a line, more by 1.
-	Function = "\x07\x07\x80\x80\x07\x07"
+	// Group is what is told of a group of functions: their size, which is not 0; the length of their rows in bits; the
+	// differences of their type, an index into Names, and of their file, another one, to those of the group before.
+	Group = "\x08\x08\x82\x81"
 
-	// Row is what is told of the next bytes of a function's code: their number, less 1; the difference of their line to that of
-	// the row before; their file; which bounds check is made there.
-	Row = "\x03\x82\x06\x0c"
+	// Row is what is told of the next bytes of a group's code: their number, less 1; the difference of their line to the last
+	// one in the same file, if it is small, and if it is large; a file; a function, the rest of whose name has this index into
+	// Rests; which bounds check was made.
+	Row = "\x03\x81\x86\x06\x07\x0c"
 
 	// Kind is the order of a row's kind.
 	Kind = 0
 )
 
-// Bits of what Kinds has. A row's file is that of the row before, unless its kind says something else.
+// Bits of what Kinds has. What a row's kind does not say is as in the row before. A group's first row begins a function, and the line
+// before it is 0.
 const (
 	HasSize   = 1 << iota // else it is of one byte
-	HasLine               // else its line is that of the row before
+	HasLine               // another line
+	HasFar                // one that is far
 	HasFile               // a file that comes in the place of the one before the last
-	HasBounds             // a bounds check is made
+	HasRest               // a function begins: its file and the one before are the group's, and there is no bounds check
+	HasBounds             // another bounds check
 	OtherFile             // its file is the one before the last
 	NoFrame               // the return address is on top of the stack
 )
 
 // Kinds are what rows can be, those that are many first.
 const Kinds = "" +
-	"\x03\x20\x23\x13\x17\x0b\x33\x37" +
-	"\x1b\x1f\x2b\x3b\x3f\x03\x03\x03"
+	"\x03\x43\x80\x4d\x83\x94\x23\x95" +
+	"\x63\xc3\xcd\x6d\x15\xa3\xe3\xed" +
+	"\x35\xb5\x03\x03\x03\x03\x03\x03" +
+	"\x03\x03\x03\x03\x03\x03\x03\x03"
 
 // A Place is where an instruction comes from.
 type Place struct {
@@ -81,15 +86,15 @@ func (t *Program) Find(offset uint64, p *Place) bool {
 	r := reader{words: t.Functions}
 	owner, file := uint64(0), uint64(0)
 	for {
-		r.read(Function, ^uint64(0))
-		size, length, rest := r.numbers[0], r.numbers[1], r.numbers[4]
+		r.read(Group, ^uint64(0))
+		size, length := r.numbers[0], r.numbers[1]
 		owner += r.numbers[2]
 		file += r.numbers[3]
 		if offset < size {
-			file = r.rows(file, offset, p)
-			p.File.Prefix, p.File.Rest = t.name(file)
+			rest, file := r.rows(file, offset, p)
 			p.Function.Prefix, p.Function.Type = t.name(owner)
 			p.Function.Rest = text(t.Rests, rest)
+			p.File.Prefix, p.File.Rest = t.name(file)
 			return true
 		}
 		if size == 0 {
@@ -100,22 +105,31 @@ func (t *Program) Find(offset uint64, p *Place) bool {
 	}
 }
 
-// rows reads a function up to the row that tells of an offset in its code, and returns the row's file.
-func (r *reader) rows(file, offset uint64, p *Place) uint64 {
-	other, line := file, r.numbers[5]-1
+// rows reads a group up to the row that tells of an offset in its code, and returns the rest of the function's name, and the row's file.
+func (r *reader) rows(own, offset uint64, p *Place) (rest, file uint64) {
+	other, line, otherLine := own, uint64(0), uint64(0)
+	file = own
 	for {
-		kind := uint64(Kinds[r.number(Kind)&15])
+		kind := uint64(Kinds[r.number(Kind)&31])
 		r.read(Row, kind)
-		line += r.numbers[1]
-		if kind&HasFile != 0 {
-			other = r.numbers[2]
+		if kind&HasRest != 0 {
+			file, other, rest = own, own, r.numbers[4]
+			p.Bounds = 0
 		}
 		if kind&OtherFile != 0 {
 			file, other = other, file
+			line, otherLine = otherLine, line
 		}
+		if kind&HasFile != 0 {
+			file = r.numbers[3]
+		}
+		if kind&HasBounds != 0 {
+			p.Bounds = int(r.numbers[5])
+		}
+		line += r.numbers[1] + r.numbers[2]
 		if offset <= r.numbers[0] || r.ended {
-			p.Line, p.NoFrame, p.Bounds = int(line), kind&NoFrame != 0, int(r.numbers[3])
-			return file
+			p.Line, p.NoFrame = int(line), kind&NoFrame != 0
+			return rest, file
 		}
 		offset -= r.numbers[0] + 1
 	}
