@@ -16,25 +16,38 @@ package functab
 
 import "math/bits"
 
-// Orders of numbers that come one after another, a byte each.
+// Orders of numbers that come one after another. A byte has the order, which number it is of those that a reader keeps, and Signed if that
+// is its difference to the one before.
 const (
-	Signed = 0x80 // beside the order
+	Order  = 0x0f
+	Signed = 0x80
 
 	// Group is what is told of a group of functions: their size, which is not 0; the length of their rows in bits; the
 	// differences of their type, an index into Names, and of their file, another one, to those of the group before.
-	Group = "\x08\x08\x82\x81"
+	Group = "\x08\x58\xe2\xf1"
 
 	// Row is what is told of the next bytes of a group's code: their number, less 1; the difference of their line to the last
-	// one in the same file, if it is small, and if it is large; a file; a function, the rest of whose name has this index into
-	// Rests; which bounds check was made.
-	Row = "\x03\x81\x86\x06\x07\x0c"
+	// one in the same file, if it is small, and if it is large; their file; an index into Rests for the rest of a function's
+	// name; which bounds check was made.
+	Row = "\x03\x91\x96\x26\x37\x4c"
 
 	// Kind is the order of a row's kind.
 	Kind = 0
 )
 
-// Bits of what Kinds has. What a row's kind does not say is as in the row before. A group's first row begins a function, and the line
-// before it is 0.
+// The numbers that a reader keeps.
+const (
+	sizeOf = iota
+	lineOf
+	fileOf
+	restOf
+	boundsOf
+	lengthOf
+	ownerOf // the group's type
+	groupFileOf
+)
+
+// Bits of what Kinds has. What a row's kind does not say is as in the row before. The line before a group's first row is 0.
 const (
 	HasSize   = 1 << iota // else it is of one byte
 	HasLine               // another line
@@ -42,16 +55,14 @@ const (
 	HasFile               // a file that comes in the place of the one before the last
 	HasRest               // a function begins: its file and the one before are the group's, and there is no bounds check
 	HasBounds             // another bounds check
-	OtherFile             // its file is the one before the last
+	OtherFile             // the file is the one before the last, as is the line
 	NoFrame               // the return address is on top of the stack
 )
 
 // Kinds are what rows can be, those that are many first.
 const Kinds = "" +
 	"\x03\x43\x80\x4d\x83\x94\x23\x95" +
-	"\x63\xc3\xcd\x6d\x15\xa3\xe3\xed" +
-	"\x35\xb5\x03\x03\x03\x03\x03\x03" +
-	"\x03\x03\x03\x03\x03\x03\x03\x03"
+	"\x63\xc3\xcd\x6d\x15\xa3\xe3\xed"
 
 // A Place is where an instruction comes from.
 type Place struct {
@@ -84,54 +95,46 @@ func Here(pc uint64, p *Place) bool { return program.Find(pc-program.Text, p) }
 // reports false. Whatever the table holds, it ends, and reads nothing else.
 func (t *Program) Find(offset uint64, p *Place) bool {
 	r := reader{words: t.Functions}
-	owner, file := uint64(0), uint64(0)
 	for {
-		r.read(Group, ^uint64(0))
-		size, length := r.numbers[0], r.numbers[1]
-		owner += r.numbers[2]
-		file += r.numbers[3]
-		if offset < size {
-			rest, file := r.rows(file, offset, p)
-			p.Function.Prefix, p.Function.Type = t.name(owner)
-			p.Function.Rest = text(t.Rests, rest)
-			p.File.Prefix, p.File.Rest = t.name(file)
-			return true
-		}
-		if size == 0 {
+		r.read(Group, none)
+		size := r.numbers[sizeOf]
+		if size == none {
 			return false
 		}
+		if offset < size {
+			break
+		}
 		offset -= size
-		r.at += length
+		r.at += r.numbers[lengthOf]
 	}
+	p.NoFrame = r.rows(offset)&NoFrame != 0
+	p.Line, p.Bounds = int(r.numbers[lineOf]), int(r.numbers[boundsOf])
+	p.Function.Prefix, p.Function.Type = t.name(r.numbers[ownerOf])
+	p.Function.Rest = text(t.Rests, r.numbers[restOf])
+	p.File.Prefix, p.File.Rest = t.name(r.numbers[fileOf])
+	return true
 }
 
-// rows reads a group up to the row that tells of an offset in its code, and returns the rest of the function's name, and the row's file.
-func (r *reader) rows(own, offset uint64, p *Place) (rest, file uint64) {
-	other, line, otherLine := own, uint64(0), uint64(0)
-	file = own
+// rows reads a group's rows up to the one that tells of an offset in its code, and returns the kind of that.
+func (r *reader) rows(offset uint64) (kind uint64) {
+	otherFile, otherLine := uint64(0), uint64(0)
 	for {
-		kind := uint64(Kinds[r.number(Kind)&31])
-		r.read(Row, kind)
+		kind = uint64(Kinds[r.number(Kind)&15])
 		if kind&HasRest != 0 {
-			file, other, rest = own, own, r.numbers[4]
-			p.Bounds = 0
+			otherFile = r.numbers[groupFileOf]
+			r.numbers[fileOf] = otherFile
+			r.numbers[boundsOf] = 0
 		}
 		if kind&OtherFile != 0 {
-			file, other = other, file
-			line, otherLine = otherLine, line
+			r.numbers[fileOf], otherFile = otherFile, r.numbers[fileOf]
+			r.numbers[lineOf], otherLine = otherLine, r.numbers[lineOf]
 		}
-		if kind&HasFile != 0 {
-			file = r.numbers[3]
+		r.numbers[sizeOf] = 0
+		r.read(Row, kind)
+		if offset <= r.numbers[sizeOf] {
+			return kind
 		}
-		if kind&HasBounds != 0 {
-			p.Bounds = int(r.numbers[5])
-		}
-		line += r.numbers[1] + r.numbers[2]
-		if offset <= r.numbers[0] || r.ended {
-			p.Line, p.NoFrame = int(line), kind&NoFrame != 0
-			return rest, file
-		}
-		offset -= r.numbers[0] + 1
+		offset -= r.numbers[sizeOf] + 1
 	}
 }
 
@@ -157,24 +160,29 @@ func text(list string, index uint64) string {
 	return ""
 }
 
-// A reader reads numbers.
+// A reader reads numbers, and keeps the last of each.
 type reader struct {
 	words   []uint64
 	at      uint64 // in bits
-	ended   bool   // there are no more: each is 0
 	numbers [8]uint64
 }
 
-// read reads numbers of those orders whose bits are set in present. The others are 0.
+// none is each number behind the last, so that no search goes on there.
+const none = ^uint64(0)
+
+// read reads numbers of those orders whose bits are set in present.
 //
 //go:noinline
 func (r *reader) read(orders string, present uint64) {
-	for i, order := range []byte(orders) {
-		n := uint64(0)
+	for _, order := range []byte(orders) {
 		if present&1 != 0 {
-			n = r.number(order)
+			n := r.number(order)
+			number := &r.numbers[order>>4&7]
+			if order&Signed != 0 {
+				n = (n>>1 ^ (n&1 - 1)) + 1 + *number
+			}
+			*number = n
 		}
-		r.numbers[i&7] = n
 		present >>= 1
 	}
 }
@@ -186,14 +194,9 @@ func (r *reader) number(order byte) uint64 {
 		w = r.words[i]<<shift | r.words[i+1]>>1>>(63-shift)
 	}
 	if w == 0 {
-		r.ended = true
-		return 0
+		return none
 	}
-	size := 2*bits.LeadingZeros64(w) + int(order&63) + 1
+	size := 2*bits.LeadingZeros64(w) + int(order&Order) + 1
 	r.at += uint64(size)
-	n := w>>(-size&63) - 1<<(order&63)
-	if order&Signed != 0 {
-		n = (n>>1 ^ (n&1 - 1)) + 1
-	}
-	return n
+	return w>>(-size&63) - 1<<(order&Order)
 }

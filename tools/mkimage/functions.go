@@ -165,6 +165,10 @@ func (e *functionEncoder) function(f *pclntab.Function) {
 	rows := e.rows(f)
 	prefix, owner, rest := cutName(shortName(f.Name))
 	name, file := e.name(prefix, owner), rows[0].file
+	if rows[0].bounds != 0 {
+		e.err = fmt.Errorf("the table of functions has no room for a bounds check before the first instruction of %s", f.Name)
+		return
+	}
 	if g := &e.group; g.owner != name || g.file != file {
 		e.endGroup()
 		e.group = group{owner: name, file: file}
@@ -296,7 +300,7 @@ func (w *bitWriter) bit(b uint64) {
 }
 
 func (w *bitWriter) number(order byte, n uint64) {
-	order &^= functab.Signed
+	order &= functab.Order
 	n += 1 << order
 	size := 2*bits.Len64(n) - int(order) - 1
 	if size > 64 {
