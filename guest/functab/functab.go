@@ -96,7 +96,7 @@ func Here(pc uint64, p *Place) bool { return program.Find(pc-program.Text, p) }
 func (t *Program) Find(offset uint64, p *Place) bool {
 	r := reader{words: t.Functions}
 	for {
-		r.read(Group, none)
+		r.read(Group, ^uint64(0))
 		size := r.numbers[sizeOf]
 		if size == none {
 			return false

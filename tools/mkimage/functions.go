@@ -18,7 +18,7 @@ import (
 )
 
 // The linker's table of functions, section .gopclntab, is for Go's collector and its tracebacks
-// first. What a program here reads of it is the package functab's table, a third as long, which
+// first. What a program here reads of it is the package functab's table, a seventh as long, which
 // takes its place. The linker's stays in NAME.elf, for tools, outside of what is loaded.
 
 // symbolFunctions is the functab.Program of a program.

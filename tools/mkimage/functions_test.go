@@ -124,8 +124,8 @@ func joined(n functab.Name) string { return n.Prefix + n.Type + n.Rest }
 func TestFunctionTableIsSmall(t *testing.T) {
 	table := kernelTable(t)
 	size := 8*len(table.Functions) + len(table.Prefixes+table.Names+table.Rests)
-	assert.Less(t, 100*size, 23*len(content(t, open(t, "kernel.elf"), ".text")), "it is small beside the code")
-	assert.Less(t, 6*size, len(content(t, open(t, "kernel.elf"), ".gopclntab")))
+	assert.Less(t, 100*size, 20*len(content(t, open(t, "kernel.elf"), ".text")), "it is small beside the code")
+	assert.Less(t, 7*size, len(content(t, open(t, "kernel.elf"), ".gopclntab")))
 }
 
 // What is not in memory leaves no gap: the data lies on the page behind the constants.
