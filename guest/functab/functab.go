@@ -6,8 +6,8 @@
 //
 // Functions is a row of bits, the highest of each word first, and at its end a word of zeros:
 //
-//	functions = function...       by address, without a gap
-//	function  = Function, row...
+//	functions = group...          by address, without a gap
+//	group     = Group, row...     functions of one type (or of a package, without one) that begin in one file
 //	row       = kind, Row         those of Row's numbers that its kind says
 //
 // Each number is in Exp-Golomb code of an order: a number n of order k is n+1<<k in binary, behind as many zeros as that has
@@ -16,37 +16,53 @@ package functab
 
 import "math/bits"
 
-// Orders of numbers that come one after another, a byte each.
+// Orders of numbers that come one after another. A byte has the order, which number it is of those that a reader keeps, and Signed if that
+// is its difference to the one before.
 const (
-	Signed = 0x80 // beside the order
+	Order  = 0x0f
+	Signed = 0x80
 
-	// Function is what is told of a function: its size, which is not 0; the length of its rows in bits; the differences of
-	// its type, an index into Names, and of its first file, another one, to those of the function before; the rest of its
-	// name, an index into Rests; a line, more by 1.
-	Function = "\x07\x07\x80\x80\x07\x07"
+	// Group is what is told of a group of functions: their size, which is not 0; the length of their rows in bits; the
+	// differences of their type, an index into Names, and of their file, another one, to those of the group before.
+	Group = "\x08\x58\xe2\xf1"
 
-	// Row is what is told of the next bytes of a function's code: their number, less 1; the difference of their line to that of
-	// the row before; their file; which bounds check is made there.
-	Row = "\x03\x82\x06\x0c"
+	// Row is what is told of the next bytes of a group's code: their number, less 1; the difference of their line to the last
+	// one in the same file, if it is small, and if it is large; their file; an index into Rests for the rest of a function's
+	// name; which bounds check was made.
+	Row = "\x03\x91\x96\x26\x37\x4c"
 
 	// Kind is the order of a row's kind.
 	Kind = 0
 )
 
-// Bits of what Kinds has. A row's file is that of the row before, unless its kind says something else.
+// The numbers that a reader keeps.
+const (
+	sizeOf = iota
+	lineOf
+	fileOf
+	restOf
+	boundsOf
+	lengthOf
+	ownerOf // the group's type
+	groupFileOf
+)
+
+// Bits of what Kinds has. What a row's kind does not say is as in the row before. The line before a group's first row is 0.
 const (
 	HasSize   = 1 << iota // else it is of one byte
-	HasLine               // else its line is that of the row before
+	HasLine               // another line
+	HasFar                // one that is far
 	HasFile               // a file that comes in the place of the one before the last
-	HasBounds             // a bounds check is made
-	OtherFile             // its file is the one before the last
+	HasRest               // a function begins: its file and the one before are the group's, and there is no bounds check
+	HasBounds             // another bounds check
+	OtherFile             // the file is the one before the last, as is the line
 	NoFrame               // the return address is on top of the stack
 )
 
 // Kinds are what rows can be, those that are many first.
 const Kinds = "" +
-	"\x03\x20\x23\x13\x17\x0b\x33\x37" +
-	"\x1b\x1f\x2b\x3b\x3f\x03\x03\x03"
+	"\x03\x43\x80\x4d\x83\x94\x23\x95" +
+	"\x63\xc3\xcd\x6d\x15\xa3\xe3\xed"
 
 // A Place is where an instruction comes from.
 type Place struct {
@@ -79,45 +95,46 @@ func Here(pc uint64, p *Place) bool { return program.Find(pc-program.Text, p) }
 // reports false. Whatever the table holds, it ends, and reads nothing else.
 func (t *Program) Find(offset uint64, p *Place) bool {
 	r := reader{words: t.Functions}
-	owner, file := uint64(0), uint64(0)
 	for {
-		r.read(Function, ^uint64(0))
-		size, length, rest := r.numbers[0], r.numbers[1], r.numbers[4]
-		owner += r.numbers[2]
-		file += r.numbers[3]
-		if offset < size {
-			file = r.rows(file, offset, p)
-			p.File.Prefix, p.File.Rest = t.name(file)
-			p.Function.Prefix, p.Function.Type = t.name(owner)
-			p.Function.Rest = text(t.Rests, rest)
-			return true
-		}
-		if size == 0 {
+		r.read(Group, ^uint64(0))
+		size := r.numbers[sizeOf]
+		if size == none {
 			return false
 		}
+		if offset < size {
+			break
+		}
 		offset -= size
-		r.at += length
+		r.at += r.numbers[lengthOf]
 	}
+	p.NoFrame = r.rows(offset)&NoFrame != 0
+	p.Line, p.Bounds = int(r.numbers[lineOf]), int(r.numbers[boundsOf])
+	p.Function.Prefix, p.Function.Type = t.name(r.numbers[ownerOf])
+	p.Function.Rest = text(t.Rests, r.numbers[restOf])
+	p.File.Prefix, p.File.Rest = t.name(r.numbers[fileOf])
+	return true
 }
 
-// rows reads a function up to the row that tells of an offset in its code, and returns the row's file.
-func (r *reader) rows(file, offset uint64, p *Place) uint64 {
-	other, line := file, r.numbers[5]-1
+// rows reads a group's rows up to the one that tells of an offset in its code, and returns the kind of that.
+func (r *reader) rows(offset uint64) (kind uint64) {
+	otherFile, otherLine := uint64(0), uint64(0)
 	for {
-		kind := uint64(Kinds[r.number(Kind)&15])
-		r.read(Row, kind)
-		line += r.numbers[1]
-		if kind&HasFile != 0 {
-			other = r.numbers[2]
+		kind = uint64(Kinds[r.number(Kind)&15])
+		if kind&HasRest != 0 {
+			otherFile = r.numbers[groupFileOf]
+			r.numbers[fileOf] = otherFile
+			r.numbers[boundsOf] = 0
 		}
 		if kind&OtherFile != 0 {
-			file, other = other, file
+			r.numbers[fileOf], otherFile = otherFile, r.numbers[fileOf]
+			r.numbers[lineOf], otherLine = otherLine, r.numbers[lineOf]
 		}
-		if offset <= r.numbers[0] || r.ended {
-			p.Line, p.NoFrame, p.Bounds = int(line), kind&NoFrame != 0, int(r.numbers[3])
-			return file
+		r.numbers[sizeOf] = 0
+		r.read(Row, kind)
+		if offset <= r.numbers[sizeOf] {
+			return kind
 		}
-		offset -= r.numbers[0] + 1
+		offset -= r.numbers[sizeOf] + 1
 	}
 }
 
@@ -143,24 +160,29 @@ func text(list string, index uint64) string {
 	return ""
 }
 
-// A reader reads numbers.
+// A reader reads numbers, and keeps the last of each.
 type reader struct {
 	words   []uint64
 	at      uint64 // in bits
-	ended   bool   // there are no more: each is 0
 	numbers [8]uint64
 }
 
-// read reads numbers of those orders whose bits are set in present. The others are 0.
+// none is each number behind the last, so that no search goes on there.
+const none = ^uint64(0)
+
+// read reads numbers of those orders whose bits are set in present.
 //
 //go:noinline
 func (r *reader) read(orders string, present uint64) {
-	for i, order := range []byte(orders) {
-		n := uint64(0)
+	for _, order := range []byte(orders) {
 		if present&1 != 0 {
-			n = r.number(order)
+			n := r.number(order)
+			number := &r.numbers[order>>4&7]
+			if order&Signed != 0 {
+				n = (n>>1 ^ (n&1 - 1)) + 1 + *number
+			}
+			*number = n
 		}
-		r.numbers[i&7] = n
 		present >>= 1
 	}
 }
@@ -172,14 +194,9 @@ func (r *reader) number(order byte) uint64 {
 		w = r.words[i]<<shift | r.words[i+1]>>1>>(63-shift)
 	}
 	if w == 0 {
-		r.ended = true
-		return 0
+		return none
 	}
-	size := 2*bits.LeadingZeros64(w) + int(order&63) + 1
+	size := 2*bits.LeadingZeros64(w) + int(order&Order) + 1
 	r.at += uint64(size)
-	n := w>>(-size&63) - 1<<(order&63)
-	if order&Signed != 0 {
-		n = (n>>1 ^ (n&1 - 1)) + 1
-	}
-	return n
+	return w>>(-size&63) - 1<<(order&Order)
 }

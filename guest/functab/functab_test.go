@@ -14,8 +14,9 @@ import (
 // numbers are bits in text, of numbers of those orders.
 func numbers(orders string, numbers ...uint64) (text string) {
 	for i, n := range numbers {
-		n += 1 << (orders[i] &^ Signed)
-		text += strings.Repeat("0", bits.Len64(n)-1-int(orders[i]&^Signed)) + strconv.FormatUint(n, 2)
+		order := int(orders[i] & Order)
+		n += 1 << order
+		text += strings.Repeat("0", bits.Len64(n)-1-order) + strconv.FormatUint(n, 2)
 	}
 	return text
 }
@@ -29,32 +30,44 @@ func words(text string) (words []uint64) {
 	return words
 }
 
-// function is a function and its rows, which are bits in text.
-func function(size, owner, file, rest, line uint64, rows ...string) string {
+// group is a group and its rows, which are bits in text.
+func group(size, owner, file uint64, rows ...string) string {
 	body := strings.Join(rows, "")
-	return numbers(Function, size, uint64(len(body)), owner, file, rest, line+1) + body
+	return numbers(Group, size, uint64(len(body)), owner, file) + body
 }
 
-func kind(n uint64) string { return numbers("\x00", n) }
+// oneRow is a row of a kind.
+func oneRow(kind byte, ofKind ...uint64) string {
+	text := numbers("\x00", uint64(strings.IndexByte(Kinds, kind)))
+	for i, order := range []byte(Row) {
+		if kind>>i&1 != 0 {
+			text += numbers(string([]byte{order}), ofKind[0])
+			ofKind = ofKind[1:]
+		}
+	}
+	return text
+}
 
-// small is the table of four functions: p.f of 6 bytes, with a line of another file inlined and a
-// bounds check, p.(*T).g of 300 bytes, one of no package and file, and p.f again, which ends in RET.
+// small is the table of six functions: p.f of 6 bytes, with a line of another file inlined and a
+// bounds check, and p.h, which follows it in one group; p.(*T).g of 300 bytes, one of no package and file; p.f and p.g again, of which the
+// first ends in RET.
 var small = Program{
 	Prefixes: "\x00\x01p\x03a/b",
 	Names:    "\x02\x01." + "\x06\x02/f.go" + "\x03\x02/i" + "\x07\x01.(*T)." + "\x01\x00",
 	Rests:    "\x01f\x01g\x01h",
-	Functions: words(function(6, 0, 1, 0, 10,
-		kind(2)+numbers(Row, 0, 0),                    // one byte, line 10, no frame
-		kind(4)+numbers(Row, 1, 4, 2),                 // two bytes, line 8, of /i
-		kind(3)+numbers(Row, 1, 2),                    // two bytes, line 7, of /f.go
-		kind(5)+numbers(Row[:2]+Row[3:], 0, 7, 257)) + // one byte, line 11, a bounds check
-		function(300, 5, 0, 1, 150, kind(0)+numbers(Row, 299, 0)) +
-		function(1, 1, 5, 2, 0, kind(0)+numbers(Row, 0, 0)) +
-		function(3, 8, 6, 0, 5, kind(0)+numbers(Row, 1, 0), kind(1))),
+	Functions: words(group(8, 0, 1,
+		oneRow(NoFrame|HasRest|HasFar, 19, 0),                  // one byte, line 10, no frame
+		oneRow(OtherFile|HasFile|HasFar|HasSize, 1, 15, 2),     // two bytes, line 8, of /i
+		oneRow(OtherFile|HasLine|HasSize, 1, 6),                // two bytes, line 7, of /f.go
+		oneRow(OtherFile|HasLine|HasSize|HasBounds, 0, 5, 257), // one byte, line 11 of /i, a bounds check
+		oneRow(HasRest|HasFar|HasSize, 1, 1, 2)) +              // two bytes of p.h, line 12 of /f.go
+		group(300, 5, 0, oneRow(NoFrame|HasRest|HasFar|HasSize, 299, 299, 1)) +
+		group(1, 1, 5, oneRow(HasRest|HasFar|HasSize, 0, 0, 2)) +
+		group(4, 8, 6, oneRow(HasRest|HasFar|HasSize, 1, 9, 0), oneRow(NoFrame), oneRow(NoFrame|HasRest|HasFar, 3, 1))),
 }
 
 func TestFind(t *testing.T) {
-	f, g, file, i := Name{"p", ".", "f"}, Name{"p", ".(*T).", "g"}, Name{"a/b", "", "/f.go"}, Name{"a/b", "", "/i"}
+	f, g, h, file, i := Name{"p", ".", "f"}, Name{"p", ".(*T).", "g"}, Name{"p", ".", "h"}, Name{"a/b", "", "/f.go"}, Name{"a/b", "", "/i"}
 	for _, tt := range []struct {
 		name   string
 		offset uint64
@@ -66,13 +79,16 @@ func TestFind(t *testing.T) {
 		{"the end of those", 2, Place{f, i, 8, false, 0}, true},
 		{"back in the file", 3, Place{f, file, 7, false, 0}, true},
 		{"the last of the row", 4, Place{f, file, 7, false, 0}, true},
-		{"a bounds check", 5, Place{f, file, 11, false, 257}, true},
-		{"the next function", 6, Place{g, file, 150, false, 0}, true},
-		{"its last instruction", 305, Place{g, file, 150, false, 0}, true},
-		{"a function of no package", 306, Place{Function: Name{"", "", "h"}}, true},
-		{"in front of RET", 308, Place{f, file, 5, false, 0}, true},
-		{"RET", 309, Place{f, file, 5, true, 0}, true},
-		{"behind the code", 310, Place{}, false},
+		{"a bounds check", 5, Place{f, i, 11, false, 257}, true},
+		{"the next function of the group", 6, Place{h, file, 12, false, 0}, true},
+		{"its last byte", 7, Place{h, file, 12, false, 0}, true},
+		{"the next group", 8, Place{g, file, 150, true, 0}, true},
+		{"its last instruction", 307, Place{g, file, 150, true, 0}, true},
+		{"a function of no package", 308, Place{Function: Name{"", "", "h"}}, true},
+		{"in front of RET", 310, Place{f, file, 5, false, 0}, true},
+		{"RET", 311, Place{f, file, 5, true, 0}, true},
+		{"behind RET", 312, Place{Name{"p", ".", "g"}, file, 7, true, 0}, true},
+		{"behind the code", 313, Place{}, false},
 		{"before the code", ^uint64(0), Place{}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -83,14 +99,15 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// Kinds has each kind once, and nothing that makes a row of no number.
+// Kinds has each kind once. The last is what is read behind the end: rows end there.
 func TestKinds(t *testing.T) {
 	seen := map[byte]bool{}
-	for _, kind := range []byte(strings.TrimRight(Kinds, Kinds[:1])) {
+	for _, kind := range []byte(Kinds) {
 		assert.False(t, seen[kind], "%#x", kind)
 		seen[kind] = true
 	}
 	assert.Len(t, Kinds, 16)
+	assert.NotZero(t, Kinds[15]&HasSize)
 }
 
 // Nothing is known of a program that mkimage did not make.

@@ -18,7 +18,7 @@ import (
 )
 
 // The linker's table of functions, section .gopclntab, is for Go's collector and its tracebacks
-// first. What a program here reads of it is the package functab's table, a third as long, which
+// first. What a program here reads of it is the package functab's table, a seventh as long, which
 // takes its place. The linker's stays in NAME.elf, for tools, outside of what is loaded.
 
 // symbolFunctions is the functab.Program of a program.
@@ -50,6 +50,7 @@ func encodeFunctions(functions []*pclntab.Function) (*functab.Program, error) {
 			e.function(f)
 		}
 	}
+	e.endGroup()
 	if e.err != nil {
 		return nil, e.err
 	}
@@ -63,8 +64,24 @@ func encodeFunctions(functions []*pclntab.Function) (*functab.Program, error) {
 type functionEncoder struct {
 	prefixes, names, rests pool
 	out                    bitWriter
-	owner, file            int // of the function before
+	group                  group
+	owner, file            uint64 // of the group before
 	err                    error
+}
+
+// A group is functions of one type that begin in one file.
+type group struct {
+	owner, file uint64
+	size        uint64 // of their code; 0 if there are none yet
+	rows        bitWriter
+	last        position // of their last row
+	other       position // the last one in the file before the last
+}
+
+// A position is a line of a file.
+type position struct {
+	file uint64
+	line int
 }
 
 // A pool holds each text once.
@@ -148,32 +165,54 @@ func (e *functionEncoder) function(f *pclntab.Function) {
 	rows := e.rows(f)
 	prefix, owner, rest := cutName(shortName(f.Name))
 	name, file := e.name(prefix, owner), rows[0].file
-	line, body := rows[0].line, e.body(rows)
-	e.out.numbers(functab.Function, f.End-f.Addr, body.count, signed(int(name)-e.owner), signed(int(file)-e.file),
-		e.add(&e.rests, rest), uint64(line+1))
-	e.out.append(body)
-	e.owner, e.file = int(name), int(file)
-	if e.out.overflow || body.overflow {
-		e.err = fmt.Errorf("the table of functions has no room for a number of %s", f.Name)
+	if rows[0].bounds != 0 {
+		e.err = fmt.Errorf("the table of functions has no room for a bounds check before the first instruction of %s", f.Name)
+		return
+	}
+	if g := &e.group; g.owner != name || g.file != file {
+		e.endGroup()
+		e.group = group{owner: name, file: file}
+	}
+	e.group.function(rows, e.add(&e.rests, rest))
+	e.group.size += f.End - f.Addr
+	e.noRoom(&e.group.rows, f.Name)
+}
+
+// endGroup writes the group, if there is one.
+func (e *functionEncoder) endGroup() {
+	g := &e.group
+	if g.size == 0 {
+		return
+	}
+	e.out.numbers(functab.Group, g.size, g.rows.count, signed(int(g.owner)-int(e.owner)), signed(int(g.file)-int(e.file)))
+	e.out.append(&g.rows)
+	e.owner, e.file = g.owner, g.file
+	e.noRoom(&e.out, "a group of functions")
+}
+
+// noRoom makes an error of a number that was too large.
+func (e *functionEncoder) noRoom(w *bitWriter, of string) {
+	if w.overflow && e.err == nil {
+		e.err = fmt.Errorf("the table of functions has no room for a number of %s", of)
 	}
 }
 
 // A row is what the table tells of some bytes of code, the function aside.
 type row struct {
-	size         uint64
-	line         int
-	file, bounds uint64
-	hasBounds    bool
-	noFrame      bool
+	size uint64
+	position
+	bounds  uint64
+	noFrame bool
 }
 
-// rows returns the rows of a function, at least one.
+// rows returns the rows of a function, at least one. What lies between its last instruction and the next function is as the last
+// instruction.
 func (e *functionEncoder) rows(f *pclntab.Function) []row {
 	var rows []row
 	at := f.Addr
 	for _, end := range f.Ends() {
 		r := e.row(f, at)
-		if last := len(rows) - 1; last >= 0 && rows[last].follows(r) {
+		if last := len(rows) - 1; last >= 0 && (rows[last].follows(r) || at >= f.CodeEnd()) {
 			rows[last].size += end - at
 		} else {
 			r.size = end - at
@@ -192,52 +231,57 @@ func (r row) follows(other row) bool {
 
 func (e *functionEncoder) row(f *pclntab.Function, at uint64) row {
 	file, line := f.At(at)
-	r := row{line: line, file: e.fileOf(file), noFrame: f.SP.At(at) == 0}
-	if bounds := f.Bounds.At(at); bounds >= 0 {
-		r.bounds, r.hasBounds = uint64(bounds), true
+	return row{
+		position: position{e.fileOf(file), line},
+		bounds:   uint64(max(f.Bounds.At(at), 0)),
+		noFrame:  f.SP.At(at) == 0,
 	}
-	return r
 }
 
-// body encodes the rows of a function.
-func (e *functionEncoder) body(rows []row) *bitWriter {
-	w := new(bitWriter)
-	before, other := rows[0], rows[0].file // other is the file before the last
-	for _, r := range rows {
-		kind := r.kind(before, other)
-		w.number(functab.Kind, uint64(strings.IndexByte(functab.Kinds, kind)))
-		for i, n := range []uint64{r.size - 1, signed(r.line - before.line), r.file, r.bounds} {
+// function encodes the rows of a function.
+func (g *group) function(rows []row, rest uint64) {
+	g.last.file, g.other.file = g.file, g.file
+	bounds := uint64(0)
+	for i, r := range rows {
+		kind := g.kind(r, i == 0, bounds)
+		if kind&functab.OtherFile != 0 {
+			g.last, g.other = g.other, g.last
+		}
+		line := signed(r.line - g.last.line)
+		g.rows.number(functab.Kind, uint64(strings.IndexByte(functab.Kinds, kind)))
+		for i, n := range []uint64{r.size - 1, line, line, r.file, rest, r.bounds} {
 			if kind>>i&1 != 0 {
-				w.number(functab.Row[i], n)
+				g.rows.number(functab.Row[i], n)
 			}
 		}
-		if r.file != before.file {
-			other = before.file
-		}
-		before = r
+		g.last, bounds = r.position, r.bounds
 	}
-	return w
 }
 
-// kind is what functab.Kinds has for a row.
-func (r row) kind(before row, other uint64) (kind byte) {
+// kind is what functab.Kinds has for a row. bounds is the bounds check of the row before.
+func (g *group) kind(r row, first bool, bounds uint64) (kind byte) {
 	if r.noFrame {
 		kind |= functab.NoFrame
 	}
-	if r.hasBounds {
+	if r.bounds != bounds {
 		kind |= functab.HasBounds
 	}
-	switch r.file {
-	case before.file:
-		if kind == functab.NoFrame && r.size == 1 && r.line == before.line {
-			return kind // a RET
-		}
-	case other:
-		kind |= functab.OtherFile
+	switch {
+	case first:
+		kind |= functab.HasRest | functab.HasFar
+	case r.file == g.last.file && r.line == g.last.line && r.size == 1 && kind == functab.NoFrame:
+		return kind // a RET
+	case r.file == g.last.file:
+		kind |= functab.HasLine
+	case r.file == g.other.file:
+		kind |= functab.OtherFile | functab.HasLine
 	default:
-		kind |= functab.OtherFile | functab.HasFile
+		kind |= functab.OtherFile | functab.HasFile | functab.HasFar
 	}
-	return kind | functab.HasSize | functab.HasLine
+	if r.size == 1 && kind == functab.NoFrame|functab.HasRest|functab.HasFar {
+		return kind // the PUSH that a function begins with
+	}
+	return kind | functab.HasSize
 }
 
 // A bitWriter writes what a functab.Program reads.
@@ -256,7 +300,7 @@ func (w *bitWriter) bit(b uint64) {
 }
 
 func (w *bitWriter) number(order byte, n uint64) {
-	order &^= functab.Signed
+	order &= functab.Order
 	n += 1 << order
 	size := 2*bits.Len64(n) - int(order) - 1
 	if size > 64 {

@@ -40,6 +40,14 @@ func (f *Function) At(pc uint64) (string, int) {
 	return f.FileNames[f.File.At(pc)], int(f.Lines.At(pc))
 }
 
+// CodeEnd returns where its last instruction ends. What is behind it, up to End, is no code.
+func (f *Function) CodeEnd() uint64 {
+	if n := len(f.Lines); n > 0 {
+		return min(f.Lines[n-1].End, f.End)
+	}
+	return f.End
+}
+
 // Ends returns where what the tables tell may change: behind each such instruction, by address.
 func (f *Function) Ends() []uint64 {
 	ends := []uint64{f.End}

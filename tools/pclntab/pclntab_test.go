@@ -40,6 +40,22 @@ func TestTableAt(t *testing.T) {
 	}
 }
 
+func TestCodeEnd(t *testing.T) {
+	for name, tt := range map[string]struct {
+		lines Table
+		want  uint64
+	}{
+		"bytes behind the code": {Table{{102, 7}, {105, 8}}, 105},
+		"none":                  {Table{{112, 7}}, 112},
+		"lines that go too far": {Table{{120, 7}}, 112},
+		"no lines":              {nil, 112},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, tt.want, (&Function{Addr: 100, End: 112, Lines: tt.lines}).CodeEnd())
+		})
+	}
+}
+
 func TestDamagedTable(t *testing.T) {
 	_, err := cut(make([]byte, pcHeaderSize), 0)
 	assert.ErrorContains(t, err, "not of the Go version")
