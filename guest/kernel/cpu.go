@@ -73,7 +73,7 @@ type CPU interface {
 	SliceLeft() uint64
 	// BeginWork and EndWork are called around kernel work: the slice, if there is one, does not
 	// go on meanwhile. BeginWork is SliceOver besides. EndWork returns when both were called, by
-	// a clock of ticks.
+	// a clock of ticks. Where it is not called the slice does not go on: SetSlice begins another.
 	BeginWork() (sliceOver bool)
 	EndWork() (began, ended uint64)
 

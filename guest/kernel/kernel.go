@@ -184,6 +184,7 @@ func (k *Kernel) ServeUntil(done func() bool, c capability.MainLoop) {
 			k.idle()
 		}
 	}
+	k.last.Reason = StopNone
 }
 
 // loop does the most urgent thing, again and again: kernel work, if it may go on, else turns of

@@ -30,7 +30,8 @@ func (k *Kernel) rested() bool {
 
 // work serves the interrupt lines that wait, then the deferred calls that do by then, each
 // once. A task whose turn that interrupted has its slice prolonged by what it took. Where no
-// task was ready and now one is, what is left is work of its own: it is taken from that task.
+// task was ready, no slice is gone on with; if one is now, what is left is work of its own: it is taken
+// from that task.
 // Where no task and no sleep comes between that and more work, lines are let in.
 //
 //go:nosplit
@@ -49,6 +50,8 @@ func (k *Kernel) work() {
 	}
 	if taken {
 		k.share.take(k.cpu.EndWork())
+	} else {
+		k.last.Reason = StopNoWork
 	}
 	if k.ready == 0 && k.deferred.pending != 0 {
 		k.cpu.Poll()

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"kapsel/guest/abi"
 	"kapsel/guest/kernel"
 	"kapsel/guest/kernel/kerneltest"
 )
@@ -284,13 +285,15 @@ func TestServeUntil(t *testing.T) {
 	call.Register(&m.Kernel, deferredFunc(step("deferred call", func() { m.Alarm.SetAlarm(m.Alarm.Now() + 100) })))
 	m.Alarm.SetAlarmClient(device)
 	m.CPU.Raise(9)
-	m.AddTask("task", func(*kerneltest.Task) { order = append(order, "task") }, nil)
+	for _, name := range [...]string{"first task", "second task"} {
+		m.AddTask(name, func(*kerneltest.Task) { order = append(order, name) }, nil)
+	}
 	m.Kernel.ServeUntil(func() bool { return device.pieces != 0 }, m.Capabilities.MainLoop)
 	assert.Equal(t, []string{"interrupt", "deferred call"}, order)
 	assert.GreaterOrEqual(t, m.Alarm.Now(), uint64(100), "it slept")
 	m.Kernel.ServeUntil(func() bool { return true }, m.Capabilities.MainLoop)
 	assert.False(t, m.Run())
-	assert.Equal(t, []string{"interrupt", "deferred call", "task"}, order)
+	assert.Equal(t, []string{"interrupt", "deferred call", "first task", "second task"}, order)
 	assert.Panics(t, func() { m.Kernel.ServeUntil(func() bool { return true }, m.Capabilities.MainLoop) }, "tasks were loaded")
 }
 
@@ -298,3 +301,36 @@ func TestServeUntil(t *testing.T) {
 type deferredFunc func()
 
 func (f deferredFunc) HandleDeferredCall() { f() }
+
+// TestTaskThatWorkStopsBeginsASlice: a task that kernel work interrupts and stops, and that more work starts again while none is ready,
+// begins a slice. The fake processor refuses one that stands still.
+func TestTaskThatWorkStopsBeginsASlice(t *testing.T) {
+	for name, scheduler := range schedulers {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.scheduled(scheduler())
+			const line = 9
+			var order []string
+			call := new(kernel.DeferredCall)
+			m.Lines[line] = call.Set
+			call.Register(&m.Kernel, deferredFunc(func() {
+				id, can := m.byName("task").ID(), m.Capabilities.TaskManagement
+				if m.Kernel.Start(id, can) == abi.OK {
+					order = append(order, "started")
+					return
+				}
+				assert.Equal(t, abi.OK, m.Kernel.Stop(id, can))
+				order = append(order, "stopped")
+				call.Set()
+			}))
+			m.AddTask("task", func(k *kerneltest.Task) {
+				k.Spin(10)
+				m.CPU.Raise(line)
+				k.Spin(10)
+				order = append(order, "task")
+			}, nil)
+			assert.False(t, m.Run())
+			assert.Equal(t, []string{"stopped", "started", "task"}, order)
+		})
+	}
+}

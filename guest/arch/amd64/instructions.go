@@ -30,7 +30,6 @@ func sendChars(chars *uint64, n int)
 
 func rdmsr(msr uint32) uint64
 func wrmsr(msr uint32, v uint64)
-func rdtsc() uint64
 func cpuid(leaf, subleaf uint32) (a, b, c, d uint32)
 
 func readCR2() uint64

@@ -20,6 +20,11 @@ func runtimeBoundsCode(pc uintptr) int {
 	return p.Bounds
 }
 
+// rdtsc reads the time-stamp counter.
+//
+//go:linkname rdtsc kapsel.rdtsc
+func rdtsc() uint64
+
 // place sets p to where an instruction of the kernel comes from, or reports false.
 func place(pc uint64, p *functab.Place) bool { return functab.Here(pc, p) }
 

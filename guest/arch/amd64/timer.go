@@ -29,7 +29,6 @@ type Timer struct {
 
 	slice    uint64 // when the running slice ends, by the counter; 0: there is none
 	now      uint64 // the counter when kernel work began, or the kernel's rest was looked at
-	rest     uint64 // when the kernel's rest ends, by the counter; 0: there is none
 	alarm    uint64 // when the alarm fires, by the counter; 0: never
 	armed    uint64 // when the hardware will interrupt, by the counter; 0: it will not
 	client   hil.AlarmClient
@@ -122,7 +121,7 @@ func (t *Timer) SetAlarmClient(client hil.AlarmClient) { t.client = client }
 func (t *Timer) SetAlarm(deadline uint64) {
 	t.running()
 	t.alarm = t.clock.tsc(deadline)
-	t.arm(t.alarm)
+	t.arm(t.alarm, rdtsc())
 }
 
 // Disarm implements hil.Alarm.
@@ -139,9 +138,9 @@ func (t *Timer) setSlice(micros uint64) {
 	if t.duration.micros != micros {
 		t.duration.micros, t.duration.ticks = micros, t.ticksIn(micros)
 	}
-	end := rdtsc() + t.duration.ticks
-	t.slice = end
-	t.arm(end)
+	now := rdtsc()
+	t.slice = now + t.duration.ticks
+	t.arm(t.slice, now)
 }
 
 // stopSlice makes the running slice stand still, if goOn follows. It reports whether the slice
@@ -157,14 +156,15 @@ func (t *Timer) stopSlice() (over bool) {
 	return over
 }
 
-// goOn makes the slice go on, and returns by the counter from when to when it stood still. The
-// hardware interrupts too early by as much.
+// goOn makes the slice go on, and returns by the counter from when to when it stood still. If the
+// hardware is set already, it interrupts too early by as much.
 //
 //go:nosplit
 func (t *Timer) goOn() (from, to uint64) {
 	from, to = t.now, rdtsc()
 	if t.slice != 0 {
 		t.slice += to - from
+		t.arm(t.slice, to)
 	}
 	return from, to
 }
@@ -174,24 +174,25 @@ func (t *Timer) sliceLeft() uint64 {
 	return t.clock.micros(t.clock.base + t.slice - min(rdtsc(), t.slice))
 }
 
-// arm sets the hardware if it would interrupt later than at that count of the counter.
-func (t *Timer) arm(at uint64) {
-	if t.armed == 0 || t.armed > at {
-		t.program(at)
+// arm sets the hardware if it would interrupt later than at that count of the counter, which stands
+// at now.
+func (t *Timer) arm(at, now uint64) {
+	if t.armed-1 >= at { // it is later, or 0
+		t.program(at, now)
 	}
 }
 
-// program sets the hardware to interrupt at that count of the counter.
+// program sets the hardware to interrupt at that count of the counter, which stands at now.
 //
 //go:nosplit
-func (t *Timer) program(at uint64) {
+func (t *Timer) program(at, now uint64) {
 	t.armed = at
 	if t.deadline {
 		wrmsr(msrTSCDeadline, at)
 		return
 	}
 	const longest = 1<<32 - 1 // it interrupts too early, and is armed again
-	high, low := bits.Mul64(at-min(at, rdtsc()), t.perTick)
+	high, low := bits.Mul64(at-min(at, now), t.perTick)
 	count := uint64(longest)
 	if high == 0 {
 		count = min(low>>perTickShift+1, longest)
@@ -199,15 +200,21 @@ func (t *Timer) program(at uint64) {
 	t.apic.write(apicInitialCount, uint32(count))
 }
 
-// startRest begins a rest of the kernel's, and reports whether its end lies ahead.
+// startRest begins a rest of the kernel's, and reports whether its end lies ahead. The slice goes on
+// meanwhile.
 func (t *Timer) startRest(until uint64) bool {
-	t.rest = until
-	t.rearm()
-	return t.rest != 0
+	if until <= t.now {
+		return false
+	}
+	t.arm(until, t.now)
+	if t.slice != 0 {
+		t.arm(t.slice, t.now)
+	}
+	return true
 }
 
-// interrupted says what the hardware's interrupt was for: it reports whether the alarm is due.
-// Then Interrupt or startRest sets the hardware to what comes next.
+// interrupted says what the hardware's interrupt was for: it reports whether the alarm is due, which
+// is off then. For an alarm that is to come it sets the hardware; for a slice goOn does, or startRest.
 //
 //go:nosplit
 func (t *Timer) interrupted() (alarm bool) {
@@ -215,35 +222,11 @@ func (t *Timer) interrupted() (alarm bool) {
 	alarm = t.alarm-1 < t.now // not if it is 0
 	if alarm {
 		t.alarm = 0
-	} else {
-		t.rearm()
+	} else if t.alarm != 0 {
+		t.arm(t.alarm, rdtsc())
 	}
 	return alarm
 }
 
-// rearm makes sure that the hardware interrupts in time for all that is to come.
-//
-//go:nosplit
-func (t *Timer) rearm() {
-	if t.slice != 0 {
-		t.arm(t.slice)
-	}
-	if t.alarm != 0 {
-		t.arm(t.alarm)
-	}
-	if t.rest != 0 {
-		if t.rest <= t.now {
-			t.rest = 0
-			return
-		}
-		t.arm(t.rest)
-	}
-}
-
 // Interrupt serves LineAlarm.
-//
-//go:nosplit
-func (t *Timer) Interrupt() {
-	t.client.AlarmFired()
-	t.rearm()
-}
+func (t *Timer) Interrupt() { t.client.AlarmFired() }

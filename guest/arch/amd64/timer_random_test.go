@@ -135,20 +135,26 @@ func (m *timerModel) checkDue(t *testing.T, what string, due uint64) {
 	}
 }
 
-// interrupt serves the interrupt, and an alarm that is due, unless the kernel rests.
+// interrupt serves the interrupt, and an alarm that is due, unless the kernel rests. The rest that was begun
+// before goes on; with an alarm another begins.
 func (m *timerModel) interrupt(t *testing.T, rest uint64) {
 	m.waits = false
 	due := m.alarm != 0 && m.alarm <= hostCPU.tsc
 	m.timer.now = hostCPU.tsc
 	require.Equal(t, due, m.timer.interrupted(), "the alarm is due")
-	if !due {
-		return
+	if due {
+		m.alarm, m.delayed = 0, true
+		m.rest = hostCPU.tsc + rest
 	}
-	m.alarm, m.delayed = 0, true
-	if m.rest = hostCPU.tsc + rest; m.timer.startRest(m.rest) {
-		m.rested++
-	} else {
+	rests := m.timer.startRest(m.rest)
+	require.Equal(t, m.rest > hostCPU.tsc, rests, "the rest goes on")
+	switch {
+	case !rests && due:
 		m.serveAlarm(t)
+	case !rests:
+		m.timer.goOn()
+	case due:
+		m.rested++
 	}
 }
 
@@ -160,5 +166,6 @@ func (m *timerModel) serveAlarm(t *testing.T) {
 		m.alarm = m.timer.clock.tsc(m.client.again)
 	}
 	m.timer.Interrupt()
+	m.timer.goOn()
 	require.Equal(t, m.fired, m.client.fired, "alarms")
 }

@@ -46,6 +46,7 @@ func serve(timer *Timer) {
 	if timer.interrupted() {
 		timer.Interrupt()
 	}
+	timer.goOn()
 }
 
 const (

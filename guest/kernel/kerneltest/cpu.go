@@ -40,6 +40,7 @@ type CPU struct {
 	ram     *kernel.RAM // that NewTask was given
 	clock   uint64
 	slice   uint64     // its end; 0: none
+	still   bool       // it stands still for kernel work
 	began   uint64     // kernel work
 	rest    uint64     // the end of the kernel's rest; 0: none
 	due     [64]uint64 // when each interrupt line will be raised, 0: not planned
@@ -67,6 +68,9 @@ func (c *CPU) Switch(slot int) kernel.TrapReason {
 	t := &c.slots[slot]
 	if t.next == nil {
 		panic(fmt.Sprintf("kerneltest: Switch to slot %d, which was not started", slot))
+	}
+	if c.still && c.slice != 0 {
+		panic(fmt.Sprintf("kerneltest: Switch to slot %d in a slice that stands still", slot))
 	}
 	for {
 		c.Advance(1)
@@ -315,7 +319,7 @@ func (t *Task) checkReserved(what string, addr, size uint64) {
 
 // SetSlice implements kernel.CPU.
 func (c *CPU) SetSlice(micros uint64) {
-	c.slice = 0
+	c.slice, c.still = 0, false
 	if micros != 0 {
 		c.slice = c.clock + micros
 	}
@@ -336,12 +340,13 @@ func (c *CPU) SliceLeft() uint64 { return c.slice - min(c.clock, c.slice) }
 
 // BeginWork implements kernel.CPU.
 func (c *CPU) BeginWork() (sliceOver bool) {
-	c.began = c.clock
+	c.began, c.still = c.clock, true
 	return c.SliceOver()
 }
 
 // EndWork implements kernel.CPU.
 func (c *CPU) EndWork() (began, ended uint64) {
+	c.still = false
 	if c.slice != 0 {
 		c.slice += c.clock - c.began
 	}
