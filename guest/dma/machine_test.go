@@ -12,8 +12,8 @@ import (
 
 var (
 	function = regexp.MustCompile(`^kapsel/guest/dma\.(\S+) STEXT`)
-	load     = regexp.MustCompile(`\t(MOV\w+)\t\(\w+\)\(BX\*1\), AX$`) // base and offset
-	store    = regexp.MustCompile(`\t(MOV\w+)\tCX, \(\w+\)\(BX\*1\)$`)
+	load     = regexp.MustCompile(`\t(MOV\w+)\t\((?:\w+\)\(BX\*1|AX)\), AX$`) // base and offset, or the place
+	store    = regexp.MustCompile(`\t(MOV\w+)\t(?:CX, \(\w+\)\(BX\*1\)|BX, \(AX\))$`)
 	call     = regexp.MustCompile(`\tCALL\tkapsel/guest/dma\.(fence)\(SB\)`)
 )
 
@@ -36,8 +36,8 @@ func TestSharedAccessIsOneInstruction(t *testing.T) {
 		}
 	}
 	want := map[string][]string{
-		"(*Shared).Load16": {"MOVWLZX"}, "(*Shared).Load32": {"MOVL"}, "(*Shared).Load64": {"MOVQ"},
-		"(*Shared).Store16": {"MOVW"}, "(*Shared).Store32": {"MOVL"}, "(*Shared).Store64": {"MOVQ"},
+		"Word16.Load": {"MOVWLZX"}, "Word16.Store": {"MOVW"}, "(*Shared).Store16": {"MOVW"},
+		"(*Shared).Load64": {"MOVQ"}, "(*Shared).Store64": {"MOVQ"},
 		"(*Shared).Fence": {"fence"},
 	}
 	assert.Equal(t, want, accesses)

@@ -17,7 +17,9 @@ type Queue struct {
 	quiet     bool // nobody waits for the chains that the device has
 
 	// The rings, which the device reads and writes.
-	descriptors, available, used dma.Shared
+	descriptors, availableRing, usedRing dma.Shared
+	availableIndex, usedIndex            dma.Word16
+	deviceWants, driverWants             dma.Word16 // to be told of: an index, of the device's without FeatureEventIndex flags
 
 	// What the driver relies on, which the device cannot reach.
 	slots     []Slot
@@ -87,16 +89,21 @@ func (q *Queue) Init(t *Transport, number int, slots []Slot, least int, owes boo
 	q.freeCount = size
 	n := uint16(size)
 	q.descriptors = t.place.Memory.Shared(int(virtio.DescriptorsBytes(n)))
-	q.available = t.place.Memory.Shared(int(virtio.AvailableBytes(n)))
-	q.used = t.place.Memory.Shared(int(virtio.UsedBytes(n)))
+	q.availableRing = t.place.Memory.Shared(int(virtio.AvailableBytes(n)))
+	q.usedRing = t.place.Memory.Shared(int(virtio.UsedBytes(n)))
+	q.availableIndex, q.usedIndex = q.availableRing.Word16(virtio.RingIndex), q.usedRing.Word16(virtio.RingIndex)
+	q.deviceWants, q.driverWants = q.usedRing.Word16(virtio.RingFlags), q.availableRing.Word16(int(virtio.UsedEvent(n)))
+	if t.Has(virtio.FeatureEventIndex) {
+		q.deviceWants = q.usedRing.Word16(int(virtio.AvailableEvent(n)))
+	}
 	t.add(q)
 	regQueueSize.Write(r, uint32(size))
 	regQueueDescLow.Write(r, uint32(q.descriptors.Address()))
 	regQueueDescHigh.Write(r, uint32(q.descriptors.Address()>>32))
-	regQueueDriverLow.Write(r, uint32(q.available.Address()))
-	regQueueDriverHigh.Write(r, uint32(q.available.Address()>>32))
-	regQueueDeviceLow.Write(r, uint32(q.used.Address()))
-	regQueueDeviceHigh.Write(r, uint32(q.used.Address()>>32))
+	regQueueDriverLow.Write(r, uint32(q.availableRing.Address()))
+	regQueueDriverHigh.Write(r, uint32(q.availableRing.Address()>>32))
+	regQueueDeviceLow.Write(r, uint32(q.usedRing.Address()))
+	regQueueDeviceHigh.Write(r, uint32(q.usedRing.Address()>>32))
 	regQueueReady.Write(r, 1)
 	return abi.OK
 }
@@ -129,7 +136,7 @@ func (q *Queue) InFlight() int { return q.inFlight }
 
 // Done reports whether the device says that it has used all that it was given, for who waits for that without interrupts.
 func (q *Queue) Done() bool {
-	return q.inFlight == 0 || q.used.Load16(virtio.RingIndex)-q.seen >= uint16(q.inFlight)
+	return q.inFlight == 0 || int(q.used()) >= q.inFlight
 }
 
 // Add lends the buffers of a chain to the device, what it reads before what it writes (2.7.4.2), and returns the number by
@@ -219,7 +226,7 @@ func (q *Queue) AddOne(buffer dma.Buffer, length int, writable bool) (head uint1
 func (q *Queue) give(head uint16, first *Slot) {
 	first.isHead, first.round = true, q.transport.round
 	if len(q.slots) > 1 {
-		q.available.Store16(virtio.RingElements+2*q.place(q.added), head)
+		q.availableRing.Store16(virtio.RingElements+2*q.place(q.added), head)
 	}
 	q.added++
 	q.inFlight++
@@ -275,9 +282,8 @@ func (q *Queue) KickQuietly() {
 // has left Driver.Used hands back, as if it had been added before Kick.
 func (q *Queue) Collect() bool {
 	for q.quiet && q.inFlight != 0 && q.transport.state == ready {
-		n := int(q.used.Load16(virtio.RingIndex) - q.seen)
-		if n != 0 && n <= q.inFlight {
-			if _, _, problem := q.takeUsed(); problem == "" {
+		if n := q.used(); n != 0 {
+			if _, _, problem := q.takeUsed(n); problem == "" {
 				continue
 			}
 		}
@@ -291,17 +297,18 @@ func (q *Queue) Collect() bool {
 func (q *Queue) publish() {
 	old := q.published
 	q.published = q.added
-	q.available.Store16(virtio.RingIndex, q.added) // behind the stores that it tells of
+	q.availableIndex.Store(q.added) // behind the stores that it tells of
 	t := q.transport
 	if t.state != ready {
 		return // Ready will tell
 	}
-	q.available.Fence() // the device's wish is not read before the index is there
+	q.availableRing.Fence() // the device's wish is not read before the index is there
+	wants := q.deviceWants.Load()
 	if t.Has(virtio.FeatureEventIndex) {
-		if event := q.used.Load16(int(virtio.AvailableEvent(uint16(len(q.slots))))); !virtio.NeedsEvent(event, q.added, old) {
+		if !virtio.NeedsEvent(wants, q.added, old) {
 			return
 		}
-	} else if q.used.Load16(virtio.RingFlags)&virtio.RingNoNotify != 0 {
+	} else if wants&virtio.RingNoNotify != 0 {
 		return
 	}
 	regQueueNotify.Write(&t.place.Registers, uint32(q.index))
@@ -309,16 +316,24 @@ func (q *Queue) publish() {
 
 // lookAtOnce has a chain handed back that the device has used by now, or asks the device to interrupt for it.
 func (q *Queue) lookAtOnce() {
-	used := q.used.Load16(virtio.RingIndex) != q.seen
-	if !used && q.ask() {
-		q.available.Fence()
-		used = q.used.Load16(virtio.RingIndex) != q.seen
-	}
-	if t := q.transport; used {
+	if t := q.transport; q.usedOrAsked() != 0 {
 		t.left = t.left || t.atOnce != nil && t.atOnce != q
 		t.atOnce = q
 		t.deferred.Set()
 	}
+}
+
+// used is how many chains the device says that it has used, and nobody has handed back.
+func (q *Queue) used() uint16 { return q.usedIndex.Load() - q.seen }
+
+// usedOrAsked is used. If that is 0 the device was asked to interrupt for the next.
+func (q *Queue) usedOrAsked() uint16 {
+	n := q.used()
+	if n == 0 && q.ask() {
+		q.availableRing.Fence()
+		n = q.used()
+	}
+	return n
 }
 
 // serve hands chains back that the device has used, but maxServed at most, and returns how many. It is called while chains are
@@ -327,34 +342,22 @@ func (q *Queue) lookAtOnce() {
 func (q *Queue) serve() (served int) {
 	t := q.transport
 	for served < maxServed {
-		n := int(q.used.Load16(virtio.RingIndex) - q.seen)
+		n := q.usedOrAsked()
 		if n == 0 {
-			if q.asked != q.seen && q.ask() {
-				q.available.Fence()
-				n = int(q.used.Load16(virtio.RingIndex) - q.seen)
-			}
-			if n == 0 {
-				return served
-			}
+			break
 		}
-		if n > q.inFlight {
-			t.Break("its used index counts chains that it was not given")
-			return served
+		last := q.inFlight == 1
+		head, written, problem := q.takeUsed(n)
+		if problem != "" {
+			t.Break(problem)
+			break
 		}
-		for n = min(n, maxServed-served); n != 0; n-- {
-			last := q.inFlight == 1
-			head, written, problem := q.takeUsed()
-			if problem != "" {
-				t.Break(problem)
-				return served
-			}
-			t.driver.Used(q, head, written)
-			if t.state != ready {
-				return served
-			}
-			if served++; last {
-				return served
-			}
+		t.driver.Used(q, head, written)
+		if t.state != ready {
+			break
+		}
+		if served++; last {
+			break
 		}
 	}
 	return served
@@ -366,15 +369,18 @@ func (q *Queue) ask() bool {
 		return false
 	}
 	q.asked = q.seen
-	q.available.Store16(int(virtio.UsedEvent(uint16(len(q.slots)))), q.seen)
+	q.driverWants.Store(q.seen)
 	return true
 }
 
 // takeUsed makes the buffers of the next chain that the device has used the driver's, and its descriptors free, or says what is wrong with what the
-// device says of it.
-func (q *Queue) takeUsed() (head uint16, written uint32, problem string) {
-	at := virtio.RingElements + virtio.UsedSize*q.place(q.seen)
-	id, written := q.used.Load32(at), q.used.Load32(at+4)
+// device says of it, and of n chains that it says to have used.
+func (q *Queue) takeUsed(n uint16) (head uint16, written uint32, problem string) {
+	if int(n) > q.inFlight {
+		return 0, 0, "its used index counts chains that it was not given"
+	}
+	element := q.usedRing.Load64(virtio.RingElements + virtio.UsedSize*q.place(q.seen))
+	id, written := uint32(element), uint32(element>>32)
 	if id >= uint32(len(q.slots)) {
 		return 0, 0, notGiven
 	}

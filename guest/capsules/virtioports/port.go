@@ -133,7 +133,7 @@ func (p *Port) take() {
 // receive gives the client, which waits, what of the line's input nobody took.
 func (p *Port) receive(l *line) {
 	buf := p.room
-	n := l.input.ReadAt(buf[:min(len(buf), l.end-l.at)], l.at)
+	n := l.input.Read(buf, l.at, l.end)
 	l.at += n
 	p.room = nil
 	p.client.Received(buf, n, abi.OK)
