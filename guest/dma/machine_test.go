@@ -12,8 +12,10 @@ import (
 
 var (
 	function = regexp.MustCompile(`^kapsel/guest/dma\.(\S+) STEXT`)
-	load     = regexp.MustCompile(`\t(MOV\w+)\t\((?:\w+\)\(BX\*1|AX)\), AX$`) // base and offset, or the place
-	store    = regexp.MustCompile(`\t(MOV\w+)\t(?:CX, \(\w+\)\(BX\*1\)|BX, \(AX\))$`)
+	load     = regexp.MustCompile(`\t(MOV\w+)\t\(\w+\)\(BX\*1\), AX$`) // base and offset
+	store    = regexp.MustCompile(`\t(MOV\w+)\tCX, \(\w+\)\(BX\*1\)$`)
+	loadAt   = regexp.MustCompile(`\t(MOVW\w*)\t\(AX\), AX$`) // of a word whose place is known
+	storeAt  = regexp.MustCompile(`\t(MOVW)\tBX, \(AX\)$`)
 	call     = regexp.MustCompile(`\tCALL\tkapsel/guest/dma\.(fence)\(SB\)`)
 )
 
@@ -29,7 +31,7 @@ func TestSharedAccessIsOneInstruction(t *testing.T) {
 		if f := function.FindStringSubmatch(line); f != nil {
 			name = f[1]
 		}
-		for _, kind := range []*regexp.Regexp{load, store, call} {
+		for _, kind := range []*regexp.Regexp{load, store, loadAt, storeAt, call} {
 			if a := kind.FindStringSubmatch(line); a != nil && name != a[1] { // assembly has a wrapper by its own name
 				accesses[name] = append(accesses[name], a[1])
 			}
