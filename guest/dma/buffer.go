@@ -37,27 +37,42 @@ func (b Buffer) Len() int {
 
 // ReadAt copies bytes from an offset on to p, and returns how many: less than len(p) where the buffer ends before. While the
 // buffer is lent that is none.
-func (b Buffer) ReadAt(p []byte, offset int) int { return copy(p, b.part(offset, b.Len())) }
+func (b Buffer) ReadAt(p []byte, offset int) int { return copy(p, b.from(offset)) }
 
 // Read copies the bytes from an offset up to another to p, and returns how many: less than len(p) where there are no more. If the
 // buffer ends before, or while it is lent, that is none.
-func (b Buffer) Read(p []byte, from, to int) int { return copy(p, b.part(from, to)) }
+func (b Buffer) Read(p []byte, from, to int) int {
+	bytes := b.own()
+	if from < 0 || from > to || to > len(bytes) {
+		return 0
+	}
+	return copy(p, bytes[from:to])
+}
 
 // WriteAt copies p to an offset on, and returns how many bytes: less than len(p) where the buffer ends before. While the
 // buffer is lent that is none.
-func (b Buffer) WriteAt(p []byte, offset int) int { return copy(b.part(offset, b.Len()), p) }
+func (b Buffer) WriteAt(p []byte, offset int) int { return copy(b.from(offset), p) }
 
-// part is the bytes from an offset up to another, if they are the driver's.
-func (b Buffer) part(from, to int) []byte {
+// from is the bytes from an offset on, if they are the driver's.
+func (b Buffer) from(offset int) []byte {
+	bytes := b.own()
+	if offset < 0 || offset > len(bytes) {
+		return nil
+	}
+	return bytes[offset:]
+}
+
+// own is the bytes, if they are the driver's.
+func (b Buffer) own() []byte {
 	p := b.piece
-	if p == nil || from < 0 || from > to || to > len(p.bytes) {
+	if p == nil {
 		return nil
 	}
 	if p.lent != 0 {
 		p.store.refused++
 		return nil
 	}
-	return p.bytes[from:to]
+	return p.bytes
 }
 
 // Lend makes the first n bytes the device's, 0 < n <= Len, and returns their physical address. The rest of the buffer is

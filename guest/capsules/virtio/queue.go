@@ -23,7 +23,7 @@ type Queue struct {
 
 	// What the driver relies on, which the device cannot reach.
 	slots     []Slot
-	free      uint16 // the first free one; each names the next
+	free      *Slot // the first free one
 	freeCount int
 	inFlight  int    // chains that the device has
 	added     uint16 // the available ring's index, with what was added
@@ -40,7 +40,8 @@ type Slot struct {
 	round   uint32 // the transport's, when the chain was added
 	address uint64 // as the descriptor has it
 	rest    uint64 // likewise, its other half
-	next    uint16 // of the chain, if there are more, or of the free ones
+	next    *Slot  // of the chain, if there are more, or of the free ones
+	number  uint16 // of the descriptor
 	isHead  bool   // of a chain that is in flight
 }
 
@@ -83,8 +84,9 @@ func (q *Queue) Init(t *Transport, number int, slots []Slot, least int, owes boo
 	}
 	q.transport, q.index, q.owes = t, number, owes
 	q.slots = slots[:size]
-	for i := range q.slots {
-		q.slots[i] = Slot{next: uint16(i + 1)}
+	for i := size - 1; i >= 0; i-- {
+		q.slots[i] = Slot{next: q.free, number: uint16(i)}
+		q.free = &q.slots[i]
 	}
 	q.freeCount = size
 	n := uint16(size)
@@ -155,15 +157,13 @@ func (q *Queue) Add(chain []Element) (head uint16, e abi.ErrorCode) {
 	case len(chain) > q.freeCount:
 		return 0, abi.BUSY
 	}
-	head = q.free
-	first := &q.slots[head]
-	at, s := head, first
+	first := q.free
+	s := first
 	first.room = 0
 	writable := false
 	for i := range chain {
 		if i != 0 {
-			at = s.next
-			s = &q.slots[at]
+			s = s.next
 		}
 		c := &chain[i]
 		var address uint64
@@ -181,16 +181,16 @@ func (q *Queue) Add(chain []Element) (head uint16, e abi.ErrorCode) {
 			rest |= restWrite
 		}
 		if i+1 < len(chain) {
-			rest |= restNext | uint64(s.next)<<restNumber
+			rest |= restNext | uint64(s.next.number)<<restNumber
 		}
 		if s.address != address || s.rest != rest {
-			q.describe(at, s, address, rest)
+			q.describe(s, address, rest)
 		}
 	}
 	q.free = s.next
 	q.freeCount -= len(chain)
-	q.give(head, first)
-	return head, abi.OK
+	q.give(first)
+	return first.number, abi.OK
 }
 
 // AddOne is Add for a chain of one element.
@@ -201,8 +201,7 @@ func (q *Queue) AddOne(buffer dma.Buffer, length int, writable bool) (head uint1
 	case q.freeCount == 0:
 		return 0, abi.BUSY
 	}
-	head = q.free
-	s := &q.slots[head]
+	s := q.free
 	address, e := buffer.Lend(length)
 	if e != abi.OK {
 		return 0, e
@@ -214,19 +213,19 @@ func (q *Queue) AddOne(buffer dma.Buffer, length int, writable bool) (head uint1
 		rest |= restWrite
 	}
 	if s.address != address || s.rest != rest {
-		q.describe(head, s, address, rest)
+		q.describe(s, address, rest)
 	}
 	q.free = s.next
 	q.freeCount--
-	q.give(head, s)
-	return head, abi.OK
+	q.give(s)
+	return s.number, abi.OK
 }
 
 // give puts a chain into the available ring. In a ring of one element it is there already.
-func (q *Queue) give(head uint16, first *Slot) {
+func (q *Queue) give(first *Slot) {
 	first.isHead, first.round = true, q.transport.round
 	if len(q.slots) > 1 {
-		q.availableRing.Store16(virtio.RingElements+2*q.place(q.added), head)
+		q.availableRing.Store16(virtio.RingElements+2*q.place(q.added), first.number)
 	}
 	q.added++
 	q.inFlight++
@@ -235,11 +234,12 @@ func (q *Queue) give(head uint16, first *Slot) {
 	}
 }
 
-// describe makes descriptor at, of which s is what the driver knows, say where a buffer is, and the rest of it. Mostly it says so since the last time.
-func (q *Queue) describe(at uint16, s *Slot, address, rest uint64) {
+// describe makes the descriptor of a slot say where a buffer is, and the rest of it. Mostly it says so since the last time.
+func (q *Queue) describe(s *Slot, address, rest uint64) {
 	s.address, s.rest = address, rest
-	q.descriptors.Store64(int(at)*virtio.DescriptorSize, address)
-	q.descriptors.Store64(int(at)*virtio.DescriptorSize+8, rest)
+	at := int(s.number) * virtio.DescriptorSize
+	q.descriptors.Store64(at, address)
+	q.descriptors.Store64(at+8, rest)
 }
 
 // takeBack makes buffers the driver's that the device was never told of.
@@ -258,7 +258,7 @@ func (q *Queue) Kick() {
 		return
 	}
 	q.quiet = false
-	if !q.atOnce && q.asked != q.seen {
+	if !q.atOnce {
 		q.ask()
 	}
 	q.publish()
@@ -329,7 +329,7 @@ func (q *Queue) used() uint16 { return q.usedIndex.Load() - q.seen }
 // usedOrAsked is used. If that is 0 the device was asked to interrupt for the next.
 func (q *Queue) usedOrAsked() uint16 {
 	n := q.used()
-	if n == 0 && q.ask() {
+	if n == 0 && q.asked != q.seen && q.ask() {
 		q.availableRing.Fence()
 		n = q.used()
 	}
@@ -394,14 +394,21 @@ func (q *Queue) takeUsed(n uint16) (head uint16, written uint32, problem string)
 	s.isHead = false
 	q.seen++
 	q.inFlight--
-	for ; ; s = &q.slots[s.next] {
-		s.buffer.Complete(0) // written was looked at
+	q.release(s)
+	return s.number, written, ""
+}
+
+// release makes the buffers of a chain the driver's. What the device says to have written of them was looked at.
+func (q *Queue) release(first *Slot) {
+	last := first
+	for ; ; last = last.next {
+		last.buffer.Complete(0)
 		q.freeCount++
-		if s.rest&restNext == 0 {
-			s.next, q.free = q.free, uint16(id)
-			return uint16(id), written, ""
+		if last.rest&restNext == 0 {
+			break
 		}
 	}
+	last.next, q.free = q.free, first
 }
 
 const notGiven = "it has used a chain that it was not given"
