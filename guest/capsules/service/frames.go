@@ -61,10 +61,10 @@ func (d *Service) next() {
 }
 
 // Received implements hil.PortClient.
-func (d *Service) Received(_ []byte, n int, e abi.ErrorCode) {
+func (d *Service) Received(buf []byte, n int, e abi.ErrorCode) {
 	d.in.waits = false
 	if e == abi.OK {
-		d.in.rest = d.in.buffer[:n]
+		d.in.rest = buf[:n]
 		d.read()
 	}
 }
@@ -157,11 +157,12 @@ func (d *Service) hangUp(why string) {
 // called opens a call of the host's, or refuses it.
 func (d *Service) called(head *[abi.ServiceHeader]byte, name []byte) {
 	id, e := d.named.Find(d.kernel, name)
-	number, takes := word((*[4]byte)(head[4:])), e == abi.OK && d.takes(id)
-	switch {
-	case e != abi.OK:
-	case d.spare == nil, !takes && (d.holding != nil || d.in.size > abi.ServiceHeld):
-		e = abi.BUSY
+	number, takes := word((*[4]byte)(head[4:])), false
+	if e == abi.OK {
+		takes = d.takes(id)
+		if d.spare == nil || !takes && (d.holding != nil || d.in.size > abi.ServiceHeld) {
+			e = abi.BUSY
+		}
 	}
 	if e != abi.OK {
 		d.refused, d.refusal, d.status = true, number, e

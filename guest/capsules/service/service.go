@@ -147,7 +147,7 @@ func (d *Service) Command(id kernel.TaskID, command, a0, a1 uint32) kernel.Resul
 	return kernel.Failed(abi.NOSUPPORT)
 }
 
-func bit(id kernel.TaskID) uint64 { return 1 << id.Slot() }
+func bit(id kernel.TaskID) uint64 { return 1 << (id.Slot() % kernel.MaxTasks) }
 
 // serve begins to give the task requests.
 func (d *Service) serve(id kernel.TaskID) abi.ErrorCode {
@@ -268,11 +268,12 @@ func (d *Service) begin(id kernel.TaskID, s stage) *call {
 // link makes a call the latest.
 func (d *Service) link(c *call) {
 	c.next, c.previous = nil, d.last
-	if d.last = c; c.previous == nil {
+	if d.last == nil {
 		d.first = c
 	} else {
-		c.previous.next = c
+		d.last.next = c
 	}
+	d.last = c
 }
 
 // unlink undoes link.

@@ -295,9 +295,9 @@ func (q *Queue) Collect() bool {
 
 // publish has the device see the chains added since the last time, and tells it if it wants to be told (2.7.13).
 func (q *Queue) publish() {
-	old := q.published
-	q.published = q.added
-	q.availableIndex.Store(q.added) // behind the stores that it tells of
+	old, added := q.published, q.added
+	q.published = added
+	q.availableIndex.Store(added) // behind the stores that it tells of
 	t := q.transport
 	if t.state != ready {
 		return // Ready will tell
@@ -305,7 +305,7 @@ func (q *Queue) publish() {
 	q.availableRing.Fence() // the device's wish is not read before the index is there
 	wants := q.deviceWants.Load()
 	if t.Has(virtio.FeatureEventIndex) {
-		if !virtio.NeedsEvent(wants, q.added, old) {
+		if !virtio.NeedsEvent(wants, added, old) {
 			return
 		}
 	} else if wants&virtio.RingNoNotify != 0 {
@@ -329,12 +329,15 @@ func (q *Queue) used() uint16 { return q.usedIndex.Load() - q.seen }
 // usedOrAsked is used. If that is 0 the device was asked to interrupt for the next.
 func (q *Queue) usedOrAsked() uint16 {
 	n := q.used()
-	if n == 0 && q.asked != q.seen && q.ask() {
+	if n == 0 && q.ask() {
 		q.availableRing.Fence()
 		n = q.used()
 	}
 	return n
 }
+
+// silent reports whether the device has used no chain, and was asked to interrupt for the next.
+func (q *Queue) silent() bool { return q.usedIndex.Load() == q.seen && q.asked == q.seen }
 
 // serve hands chains back that the device has used, but maxServed at most, and returns how many. It is called while chains are
 // in flight, and somebody waits for them. If it returns fewer, the device was asked to interrupt for the next, but behind the last one: for what is added from

@@ -231,7 +231,7 @@ func (t *Transport) HandleDeferredCall() {
 func (t *Transport) serve() bool {
 	served := 0
 	for q := t.first; q != nil; q = q.next {
-		if q.inFlight == 0 || q.quiet {
+		if q.inFlight == 0 || q.quiet || q.silent() {
 			continue // the device has nothing to say of it, or nobody waits for that
 		}
 		n := q.serve()

@@ -23,14 +23,14 @@ func (p *Port) SetPortClient(client hil.PortClient) { p.client, p.sending, p.roo
 // State implements hil.Port.
 func (p *Port) State() abi.ErrorCode {
 	switch {
+	case p.line != nil && p.line.open: // which no line of a broken device is
+		return abi.OK
 	case p.driver == nil || p.driver.told && !p.driver.transport.Works():
 		return abi.FAIL
 	case p.line == nil:
 		return abi.NODEVICE
-	case !p.line.open:
-		return abi.OFF
 	}
-	return abi.OK
+	return abi.OFF
 }
 
 // Send implements hil.Port.
