@@ -354,7 +354,7 @@ func (d *Service) unreadable(c *call) {
 // transmit sends a frame, whose name and payload of so many bytes are in the buffer already. It reports false if the port does not take it now: then that will say
 // when it does, or it is closed.
 func (d *Service) transmit(kind byte, status abi.ErrorCode, number, name, size, last uint32) bool {
-	b := (*[abi.ServiceHeader]byte)(d.out) // so that no index is checked, or masked
+	b := d.out
 	b[0], b[1], b[2], b[3] = abi.ServiceVersion, kind, byte(status), byte(name)
 	setWord((*[4]byte)(b[4:]), number)
 	setWord((*[4]byte)(b[8:]), size)

@@ -61,14 +61,14 @@ type Service struct {
 	lastID      uint32
 
 	in       input
-	named    kernel.LastNamed // the task that the host called last
-	out      []byte           // a frame that is sent
-	partly   *call            // whose payload was sent in part, or nil
-	greeted  bool             // the host has said Hello
-	hello    bool             // and is owed an answer
-	settle   bool             // it is owed Settle
-	refused  bool             // it is owed a refusal, of a call that none of calls is
-	refusal  uint32           // the host's number of that
+	named    kernel.LastNamed  // the task that the host called last
+	out      *[outputSize]byte // a frame that is sent
+	partly   *call             // whose payload was sent in part, or nil
+	greeted  bool              // the host has said Hello
+	hello    bool              // and is owed an answer
+	settle   bool              // it is owed Settle
+	refused  bool              // it is owed a refusal, of a call that none of calls is
+	refusal  uint32            // the host's number of that
 	status   abi.ErrorCode
 	held     []byte // the request that waits for its task
 	holding  *call  // its call, or nil
@@ -112,7 +112,8 @@ const (
 // Init ties the driver to its port, and gives it MemorySize bytes. If it is made anew, what it knew of calls is lost, and the host is told so.
 func (d *Service) Init(k *kernel.Kernel, port hil.Port, memory []byte, anew bool, c capability.Set) {
 	d.kernel, d.port, d.tasks = k, port, c.TaskManagement
-	d.in.buffer, d.out, d.held = memory[:inputSize], memory[inputSize:][:outputSize], memory[inputSize+outputSize:][:abi.ServiceHeld]
+	d.in.buffer, d.out = memory[:inputSize], (*[outputSize]byte)(memory[inputSize:])
+	d.held = memory[inputSize+outputSize:][:abi.ServiceHeld]
 	for i := range d.calls {
 		d.calls[i].next, d.spare = d.spare, &d.calls[i]
 	}

@@ -316,7 +316,11 @@ func (q *Queue) publish() {
 
 // lookAtOnce has a chain handed back that the device has used by now, or asks the device to interrupt for it.
 func (q *Queue) lookAtOnce() {
-	if t := q.transport; q.usedOrAsked() != 0 {
+	n := q.used()
+	if n == 0 {
+		n = q.usedBehindAsk()
+	}
+	if t := q.transport; n != 0 {
 		t.left = t.left || t.atOnce != nil && t.atOnce != q
 		t.atOnce = q
 		t.deferred.Set()
@@ -326,14 +330,13 @@ func (q *Queue) lookAtOnce() {
 // used is how many chains the device says that it has used, and nobody has handed back.
 func (q *Queue) used() uint16 { return q.usedIndex.Load() - q.seen }
 
-// usedOrAsked is used. If that is 0 the device was asked to interrupt for the next.
-func (q *Queue) usedOrAsked() uint16 {
-	n := q.used()
-	if n == 0 && q.ask() {
-		q.availableRing.Fence()
-		n = q.used()
+// usedBehindAsk asks the device to interrupt for the next chain that it uses, and returns how many it says to have used then: 0 if it was asked before.
+func (q *Queue) usedBehindAsk() uint16 {
+	if !q.ask() {
+		return 0
 	}
-	return n
+	q.availableRing.Fence()
+	return q.used()
 }
 
 // silent reports whether the device has used no chain, and was asked to interrupt for the next.
@@ -345,9 +348,11 @@ func (q *Queue) silent() bool { return q.usedIndex.Load() == q.seen && q.asked =
 func (q *Queue) serve() (served int) {
 	t := q.transport
 	for served < maxServed {
-		n := q.usedOrAsked()
+		n := q.used()
 		if n == 0 {
-			break
+			if n = q.usedBehindAsk(); n == 0 {
+				break
+			}
 		}
 		last := q.inFlight == 1
 		head, written, problem := q.takeUsed(n)
