@@ -7,11 +7,11 @@ import "kapsel/guest/abi"
 type Buffer struct{ piece *piece }
 
 type piece struct {
-	_        [0]func() // not comparable: no function is made for it
-	store    *Store
-	at, size int
-	lent     uint32 // bytes, while isLent
-	isLent   bool
+	_     [0]func() // not comparable: no function is made for it
+	store *Store
+	bytes []byte
+	at    uint32 // of the store's bytes
+	lent  uint32 // bytes, 0: none
 }
 
 // Buffer makes n bytes of the region a buffer, which is the driver's. That there is no room for it is an error of wiring.
@@ -22,7 +22,8 @@ func (r Region) Buffer(n int) Buffer {
 	}
 	p := &s.buffers[s.count]
 	s.count++
-	*p = piece{store: s, at: s.take(n), size: n}
+	at := s.take(n)
+	*p = piece{store: s, bytes: s.bytes[at : at+n], at: uint32(at)}
 	return Buffer{p}
 }
 
@@ -31,12 +32,22 @@ func (b Buffer) Len() int {
 	if b.piece == nil {
 		return 0
 	}
-	return b.piece.size
+	return len(b.piece.bytes)
 }
 
 // ReadAt copies bytes from an offset on to p, and returns how many: less than len(p) where the buffer ends before. While the
 // buffer is lent that is none.
 func (b Buffer) ReadAt(p []byte, offset int) int { return copy(p, b.from(offset)) }
+
+// Read copies the bytes from an offset up to another to p, and returns how many: less than len(p) where there are no more. If the
+// buffer ends before, or while it is lent, that is none.
+func (b Buffer) Read(p []byte, from, to int) int {
+	bytes := b.own()
+	if from < 0 || from > to || to > len(bytes) {
+		return 0
+	}
+	return copy(p, bytes[from:to])
+}
 
 // WriteAt copies p to an offset on, and returns how many bytes: less than len(p) where the buffer ends before. While the
 // buffer is lent that is none.
@@ -44,15 +55,27 @@ func (b Buffer) WriteAt(p []byte, offset int) int { return copy(b.from(offset), 
 
 // from is the bytes from an offset on, if they are the driver's.
 func (b Buffer) from(offset int) []byte {
-	p := b.piece
-	if p == nil || offset < 0 || offset > p.size {
+	bytes := b.own()
+	switch {
+	case offset == 0: // as mostly: then the compiler leaves the slice out
+		return bytes
+	case offset < 0, offset > len(bytes):
 		return nil
 	}
-	if p.isLent {
+	return bytes[offset:]
+}
+
+// own is the bytes, if they are the driver's.
+func (b Buffer) own() []byte {
+	p := b.piece
+	if p == nil {
+		return nil
+	}
+	if p.lent != 0 {
 		p.store.refused++
 		return nil
 	}
-	return p.store.bytes[p.at+offset : p.at+p.size]
+	return p.bytes
 }
 
 // Lend makes the first n bytes the device's, 0 < n <= Len, and returns their physical address. The rest of the buffer is
@@ -62,13 +85,13 @@ func (b Buffer) from(offset int) []byte {
 func (b Buffer) Lend(n int) (address uint64, e abi.ErrorCode) {
 	p := b.piece
 	switch {
-	case p == nil || n <= 0 || n > p.size:
+	case p == nil || n <= 0 || n > len(p.bytes):
 		return 0, abi.SIZE
-	case p.isLent:
+	case p.lent != 0:
 		p.store.refused++
 		return 0, abi.BUSY
 	}
-	p.isLent, p.lent = true, uint32(n)
+	p.lent = uint32(n)
 	return p.store.physical + uint64(p.at), abi.OK
 }
 
@@ -78,12 +101,12 @@ func (b Buffer) Lend(n int) (address uint64, e abi.ErrorCode) {
 func (b Buffer) Complete(written uint32) (n int, e abi.ErrorCode) {
 	p := b.piece
 	switch {
-	case p == nil || !p.isLent:
+	case p == nil || p.lent == 0:
 		return 0, abi.ALREADY
 	case written > p.lent:
 		written, e = p.lent, abi.SIZE
 	}
-	p.isLent = false
+	p.lent = 0
 	return int(written), e
 }
 
@@ -91,6 +114,6 @@ func (b Buffer) Complete(written uint32) (n int, e abi.ErrorCode) {
 // any more (virtio 2.4). What is in the buffer is of no use.
 func (b Buffer) Reclaim() {
 	if b.piece != nil {
-		b.piece.isLent = false
+		b.piece.lent = 0
 	}
 }

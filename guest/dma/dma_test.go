@@ -130,6 +130,11 @@ func TestLengthsAreEnforced(t *testing.T) {
 		assert.Zero(t, b.WriteAt(p[:], offset))
 	}
 	assert.Equal(t, 40, b.WriteAt(p[:], 60))
+	assert.Equal(t, 5, b.Read(p[:], 95, 100))
+	assert.Equal(t, 4, b.Read(p[:4], 95, 100))
+	for _, part := range [][2]int{{100, 100}, {99, 101}, {-1, 5}, {6, 5}, {1 << 62, 1 << 62}} {
+		assert.Zero(t, b.Read(p[:], part[0], part[1]), "%d", part)
+	}
 	assert.Zero(t, r.Refused())
 }
 
@@ -150,25 +155,27 @@ func TestShared(t *testing.T) {
 	s := r.Shared(24)
 	memory = memory[Align:]
 	s.Store64(0, 0x1122_3344_5566_7788)
-	s.Store32(8, 0x99aa_bbcc)
+	s.Word16(8).Store(0xbbcc)
 	s.Store16(14, 0xddee)
 	s.Fence()
-	assert.Equal(t, []byte{0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0xcc, 0xbb, 0xaa, 0x99, 0, 0, 0xee, 0xdd}, memory[:16])
-	copy(memory[16:], []byte{1, 2, 3, 4, 5, 6, 7, 8})
+	assert.Equal(t, []byte{0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0xcc, 0xbb, 0, 0, 0, 0, 0xee, 0xdd}, memory[:16])
+	copy(memory[12:], []byte{9, 9, 9, 9, 1, 2, 3, 4, 5, 6, 7, 8})
 	assert.EqualValues(t, 0x0807_0605_0403_0201, s.Load64(16))
-	assert.EqualValues(t, 0x0807_0605, s.Load32(20))
-	assert.EqualValues(t, 0x0807, s.Load16(22))
+	assert.EqualValues(t, 0x0403_0201_0909_0909, s.Load64(12), "a multiple of 4")
+	assert.EqualValues(t, 0x0807, s.Word16(22).Load())
 	for name, access := range map[string]func(){
-		"not aligned 16": func() { s.Load16(1) },
-		"not aligned 32": func() { s.Store32(2, 0) },
-		"not aligned 64": func() { s.Store64(4, 0) },
-		"behind the end": func() { s.Load16(24) },
-		"far behind":     func() { s.Load32(1 << 40) },
+		"not aligned 16": func() { s.Word16(1) },
+		"not aligned 64": func() { s.Store64(2, 0) },
+		"over the end":   func() { s.Load64(20) },
+		"behind the end": func() { s.Word16(24) },
+		"far behind":     func() { s.Load64(1 << 40) },
 		"negative":       func() { s.Store16(-2, 0) },
 		"lowest":         func() { s.Load64(-1 << 63) },
 	} {
 		assert.PanicsWithValue(t, "dma: access outside shared memory, or not aligned", access, name)
 	}
 	var none Shared
-	assert.Panics(t, func() { none.Load16(0) })
+	assert.Panics(t, func() { none.Word16(0) })
+	var nowhere Word16
+	assert.Panics(t, func() { nowhere.Load() })
 }

@@ -10,15 +10,15 @@ const lastSize = outputSize - abi.ServiceHeader - abi.ServiceName
 
 // input is what comes from the host.
 type input struct {
-	buffer  []byte
-	at, end int  // what of it came and was not looked at
-	waits   bool // for more
-	state   state
+	buffer []byte
+	rest   []byte // what of it came and was not looked at
+	waits  bool   // for more
+	state  state
 
 	head   [abi.ServiceHeader + abi.ServiceName]byte // of a frame that came in pieces, with the name
 	got    int                                       // of it
 	wanted int                                       // likewise, before it can be looked at
-	call   uint32                                    // whose payload comes; 0: nobody's
+	call   *call                                     // whose payload comes; nil: nobody's
 	size   uint32                                    // of the payload
 	came   uint32                                    // of it
 }
@@ -48,7 +48,7 @@ func (d *Service) PortChanged() {
 		d.send()
 		d.read()
 	default:
-		d.in.state, d.in.waits, d.in.at, d.in.end, d.in.call = closed, false, 0, 0, 0
+		d.in.state, d.in.waits, d.in.rest, d.in.call = closed, false, nil, nil
 		d.greeted, d.hello = false, false
 		d.forget(true)
 	}
@@ -57,14 +57,14 @@ func (d *Service) PortChanged() {
 // next waits for a frame.
 func (d *Service) next() {
 	in := &d.in
-	in.state, in.got, in.wanted, in.call = header, 0, abi.ServiceHeader, 0
+	in.state, in.got, in.wanted, in.call = header, 0, abi.ServiceHeader, nil
 }
 
 // Received implements hil.PortClient.
-func (d *Service) Received(_ []byte, n int, e abi.ErrorCode) {
+func (d *Service) Received(buf []byte, n int, e abi.ErrorCode) {
 	d.in.waits = false
 	if e == abi.OK {
-		d.in.at, d.in.end = 0, n
+		d.in.rest = buf[:n]
 		d.read()
 	}
 }
@@ -72,14 +72,14 @@ func (d *Service) Received(_ []byte, n int, e abi.ErrorCode) {
 // read looks at what came, and waits for more. While the host is owed an answer to what it said before, it waits.
 func (d *Service) read() {
 	in := &d.in
-	for in.at != in.end && !d.owes() && d.up() {
+	for len(in.rest) != 0 && !d.owes() && d.up() {
 		if in.state == header {
 			d.readHeader()
 		} else {
 			d.readPayload()
 		}
 	}
-	if in.at == in.end && !in.waits && d.up() {
+	if len(in.rest) == 0 && !in.waits && d.up() {
 		if in.waits = d.port.Receive(in.buffer) == abi.OK; !in.waits && d.port.State() == abi.OK {
 			d.hangUp("the port is open, and takes no buffer")
 		}
@@ -92,15 +92,16 @@ func (d *Service) owes() bool { return d.hello || d.refused }
 // readHeader reads what came of a header, and does what it says once it is whole: as mostly at once, where it lies.
 func (d *Service) readHeader() {
 	in := &d.in
-	if b := in.buffer[in.at:in.end]; in.got == 0 && len(b) >= abi.ServiceHeader {
-		if size := abi.ServiceHeader + int(b[3]); size <= len(b) {
-			in.at += size
-			d.begun((*[abi.ServiceHeader]byte)(b), b[abi.ServiceHeader:size])
+	if b := in.rest; in.got == 0 && len(b) >= abi.ServiceHeader {
+		head := (*[abi.ServiceHeader]byte)(b)
+		if size := abi.ServiceHeader + int(head[3]); size <= len(b) {
+			in.rest = b[size:]
+			d.begun(head, b[abi.ServiceHeader:size])
 			return
 		}
 	}
-	n := copy(in.head[in.got:in.wanted], in.buffer[in.at:in.end])
-	in.at += n
+	n := copy(in.head[in.got:in.wanted], in.rest)
+	in.rest = in.rest[n:]
 	if in.got += n; in.got < in.wanted {
 		return
 	}
@@ -145,7 +146,7 @@ func (d *Service) begun(head *[abi.ServiceHeader]byte, name []byte) {
 
 // hangUp ends the conversation, as where the next frame begins is not known.
 func (d *Service) hangUp(why string) {
-	d.in.state, d.in.call = broken, 0
+	d.in.state, d.in.call = broken, nil
 	d.forget(true)
 	w := d.kernel.Messages()
 	w.WriteString("kapsel: services: ")
@@ -156,35 +157,33 @@ func (d *Service) hangUp(why string) {
 // called opens a call of the host's, or refuses it.
 func (d *Service) called(head *[abi.ServiceHeader]byte, name []byte) {
 	id, e := d.named.Find(d.kernel, name)
-	number, takes := word((*[4]byte)(head[4:])), e == abi.OK && d.takes(id)
-	switch {
-	case e != abi.OK:
-	case d.open == len(d.calls), !takes && (d.holding != 0 || d.in.size > abi.ServiceHeld):
-		e = abi.BUSY
+	number, takes := word((*[4]byte)(head[4:])), false
+	if e == abi.OK {
+		takes = d.takes(id)
+		if d.spare == nil || !takes && (d.holding != nil || d.in.size > abi.ServiceHeld) {
+			e = abi.BUSY
+		}
 	}
 	if e != abi.OK {
 		d.refused, d.refusal, d.status = true, number, e
 		d.send()
 		return
 	}
-	c := d.begin(id, holding)
+	c := d.begin(id, arriving)
 	c.number, c.most = number, min(word((*[4]byte)(head[12:])), abi.ServicePayload)
-	d.in.call = c.id
-	if takes {
-		c.stage = arriving
-	} else {
-		d.holding, d.heldSize = c.id, 0
+	d.in.call = c
+	if !takes {
+		c.stage, d.holding, d.heldSize = holding, c, 0
 	}
 }
 
 // answered finds the task's call that the host answers. One that is over, or not the task's latest, is passed over.
 func (d *Service) answered(head *[abi.ServiceHeader]byte) {
-	for i := range d.open {
-		c := &d.calls[i]
+	for c := d.first; c != nil; c = c.next {
 		if c.stage != asked || c.id != word((*[4]byte)(head[4:])) || c != d.latest(c.task) {
 			continue
 		}
-		d.in.call = c.id
+		d.in.call = c
 		c.status = abi.ErrorCode(head[2])
 		switch {
 		case c.status > abi.NOACK, c.status != abi.OK && d.in.size != 0:
@@ -198,12 +197,12 @@ func (d *Service) answered(head *[abi.ServiceHeader]byte) {
 // readPayload reads a piece of a payload.
 func (d *Service) readPayload() {
 	in := &d.in
-	piece := in.buffer[in.at:in.end]
+	piece := in.rest
 	if left := in.size - in.came; uint32(len(piece)) > left {
 		piece = piece[:left]
 	}
-	in.at += len(piece)
-	if c := d.find(in.call); c != nil {
+	in.rest = in.rest[len(piece):]
+	if c := in.call; c != nil {
 		switch {
 		case c.stage == holding:
 			d.heldSize += copy(d.held[d.heldSize:], piece)
@@ -218,20 +217,21 @@ func (d *Service) readPayload() {
 
 // whole does what a frame asks for.
 func (d *Service) whole() {
-	id, size := d.in.call, d.in.size
+	c, size := d.in.call, d.in.size
 	d.next()
-	if i := d.index(id); i >= 0 {
-		switch c := &d.calls[i]; c.stage {
-		case arriving:
-			d.came(c, size)
-		case asked:
-			if c.status != abi.OK {
-				size = 0
-			}
-			d.finish(i, c.status, size)
-		}
-		d.handOver()
+	if c == nil {
+		return
 	}
+	switch c.stage {
+	case arriving:
+		d.came(c, size)
+	case asked:
+		if c.status != abi.OK {
+			size = 0
+		}
+		d.finish(c, c.status, size)
+	}
+	d.handOver()
 }
 
 // send sends what is to be sent, as far as the port takes it. No other frame comes between the parts of a payload.
@@ -245,13 +245,13 @@ func (d *Service) send() {
 }
 
 // owesFrame reports whether there may be a frame to be sent.
-func (d *Service) owesFrame() bool { return d.open != 0 || d.owes() }
+func (d *Service) owesFrame() bool { return d.first != nil || d.owes() }
 
 // sendNext sends a frame, or reports false if there is none, or the port does not take it. It may be that there was one that cannot be sent any more.
 func (d *Service) sendNext() bool {
 	switch {
-	case d.partly != 0:
-		return d.sendCall(d.index(d.partly))
+	case d.partly != nil:
+		return d.sendCall(d.partly)
 	case d.hello:
 		d.hello = !d.transmit(abi.ServiceHello, 0, 0, 0, 0, 0)
 		return !d.hello
@@ -259,77 +259,94 @@ func (d *Service) sendNext() bool {
 		d.refused = !d.transmit(abi.ServiceAnswer, d.status, d.refusal, 0, 0, 0)
 		return !d.refused
 	}
-	for i := range d.open {
-		if s := d.calls[i].stage; s == answering || s == asking {
-			return d.sendCall(i)
+	for c := d.first; c != nil; c = c.next {
+		if c.stage == answering || c.stage == asking {
+			return d.sendCall(c)
 		}
 	}
 	return false
 }
 
 // sendCall sends what is next of a call: a part of its payload, or the last.
-func (d *Service) sendCall(i int) bool {
-	c := &d.calls[i]
-	n := c.size - c.sent
-	part := n > lastSize
-	if part {
-		n = min(n, outputSize-abi.ServiceHeader)
-	}
-	name, ok := 0, true
-	if n != 0 || c.stage == asking {
-		name, ok = d.load(c, int(n), !part && c.stage == asking)
-	}
-	switch {
-	case !ok:
-		d.unreadable(i)
-		return true
-	case part:
-		if d.transmit(abi.ServicePart, 0, c.number, 0, int(n), 0) {
-			c.sent += n
-			d.partly = c.id
-			d.deferred.Set() // a host may be quick, and a payload long: the rest is other pieces of work
-		}
-		return false
+func (d *Service) sendCall(c *call) bool {
+	switch n := c.size - c.sent; {
+	case n > lastSize:
+		return d.sendPart(c, min(n, outputSize-abi.ServiceHeader))
 	case c.stage == asking:
-		ok = d.transmit(abi.ServiceCall, 0, c.number, name, int(n), c.most)
-		if ok {
-			c.stage, c.sent, d.partly = asked, c.size, 0
-			d.handOver()
-		}
+		return d.sendAsk(c, n)
 	default:
-		ok = d.transmit(abi.ServiceAnswer, c.status, c.number, 0, int(n), c.reason)
-		if ok {
-			if c.waited {
-				d.wasRead(c, abi.OK)
-			}
-			d.end(i)
+		return d.sendAnswer(c, n)
+	}
+}
+
+// sendPart sends n bytes of a payload, behind which there are more.
+func (d *Service) sendPart(c *call, n uint32) bool {
+	if _, ok := d.load(c, n, false); !ok {
+		d.unreadable(c)
+		return true
+	}
+	if d.transmit(abi.ServicePart, 0, c.number, 0, n, 0) {
+		c.sent += n
+		d.partly = c
+		d.deferred.Set() // a host may be quick, and a payload long: the rest is other pieces of work
+	}
+	return false
+}
+
+// sendAsk sends a call of the host's, with the last n bytes of its payload.
+func (d *Service) sendAsk(c *call, n uint32) bool {
+	name, ok := d.load(c, n, true)
+	if !ok {
+		d.unreadable(c)
+		return true
+	}
+	if !d.transmit(abi.ServiceCall, 0, c.number, name, n, c.most) {
+		return false
+	}
+	c.stage, c.sent, d.partly = asked, c.size, nil
+	d.handOver()
+	return true
+}
+
+// sendAnswer sends an answer, with the last n bytes of its payload, and ends the call.
+func (d *Service) sendAnswer(c *call, n uint32) bool {
+	if n != 0 {
+		if _, ok := d.load(c, n, false); !ok {
+			d.unreadable(c)
+			return true
 		}
 	}
-	return ok
+	if !d.transmit(abi.ServiceAnswer, c.status, c.number, 0, n, c.reason) {
+		return false
+	}
+	if c.waited {
+		d.wasRead(c, abi.OK)
+	}
+	d.end(c)
+	return true
 }
 
 // load reads the next n bytes of a call's payload into the frame that is to be sent, behind the name if that is wanted. It reports false if they, or the name,
 // are not there any more.
-func (d *Service) load(c *call, n int, named bool) (name int, ok bool) {
+func (d *Service) load(c *call, n uint32, named bool) (name uint32, ok bool) {
 	d.grant.Enter(c.task, func(_ *task, data *kernel.TaskData) {
 		bytes := data.ReadOnly(answerBuffer)
 		if c.stage == asking {
 			bytes = data.ReadOnly(askBuffer)
 		}
 		if named {
-			name = data.ReadOnly(nameBuffer).ReadAt(d.out[abi.ServiceHeader:][:abi.ServiceName], 0)
+			name = uint32(data.ReadOnly(nameBuffer).ReadAt(d.out[abi.ServiceHeader:][:abi.ServiceName], 0))
 		}
-		ok = named == (name != 0) && bytes.ReadAt(d.out[abi.ServiceHeader+name:][:n], uint64(c.sent)) == n
+		ok = named == (name != 0) && bytes.ReadAt(d.out[abi.ServiceHeader+name:][:n], uint64(c.sent)) == int(n)
 	})
 	return name, ok
 }
 
 // unreadable gives up what a task wants to send, because it took the buffer away.
-func (d *Service) unreadable(i int) {
-	d.partly = 0
-	c := &d.calls[i]
+func (d *Service) unreadable(c *call) {
+	d.partly = nil
 	if c.stage == asking {
-		d.finish(i, abi.INVAL, 0)
+		d.finish(c, abi.INVAL, 0)
 		return
 	}
 	if c.waited {
@@ -340,11 +357,11 @@ func (d *Service) unreadable(i int) {
 
 // transmit sends a frame, whose name and payload of so many bytes are in the buffer already. It reports false if the port does not take it now: then that will say
 // when it does, or it is closed.
-func (d *Service) transmit(kind byte, status abi.ErrorCode, number uint32, name, size int, last uint32) bool {
-	b := (*[abi.ServiceHeader]byte)(d.out) // so that no index is checked, or masked
+func (d *Service) transmit(kind byte, status abi.ErrorCode, number, name, size, last uint32) bool {
+	b := d.out
 	b[0], b[1], b[2], b[3] = abi.ServiceVersion, kind, byte(status), byte(name)
 	setWord((*[4]byte)(b[4:]), number)
-	setWord((*[4]byte)(b[8:]), uint32(size))
+	setWord((*[4]byte)(b[8:]), size)
 	setWord((*[4]byte)(b[12:]), last)
 	return d.port.Post(d.out[:abi.ServiceHeader+name+size]) == abi.OK
 }

@@ -55,22 +55,23 @@ type Service struct {
 	serving  uint64 // a bit for each slot whose task serves
 	usedUp   uint64 // likewise, whose task has said that its memory is used up
 
-	calls  [abi.ServiceDepth]call // those that are open, and those whose answer is to be sent yet: the oldest first
-	open   int                    // of them
-	lastID uint32
+	calls       [abi.ServiceDepth]call
+	first, last *call // of those that are open, and those whose answer is to be sent yet: the oldest first
+	spare       *call // the first that is neither
+	lastID      uint32
 
 	in       input
-	named    kernel.LastNamed // the task that the host called last
-	out      []byte           // a frame that is sent
-	partly   uint32           // the call whose payload was sent in part, or 0
-	greeted  bool             // the host has said Hello
-	hello    bool             // and is owed an answer
-	settle   bool             // it is owed Settle
-	refused  bool             // it is owed a refusal, of a call that none of calls is
-	refusal  uint32           // the host's number of that
+	named    kernel.LastNamed  // the task that the host called last
+	out      *[outputSize]byte // a frame that is sent
+	partly   *call             // whose payload was sent in part, or nil
+	greeted  bool              // the host has said Hello
+	hello    bool              // and is owed an answer
+	settle   bool              // it is owed Settle
+	refused  bool              // it is owed a refusal, of a call that none of calls is
+	refusal  uint32            // the host's number of that
 	status   abi.ErrorCode
 	held     []byte // the request that waits for its task
-	holding  uint32 // its call, or 0
+	holding  *call  // its call, or nil
 	heldSize int
 }
 
@@ -81,7 +82,9 @@ type task struct {
 
 // call is a call in either direction.
 type call struct {
-	id     uint32 // by which tasks know it, as no other: never 0
+	next, previous *call // of those that are open, or the next that is spare
+
+	id     uint32 // by which tasks know it, as no other; 0: it is over
 	number uint32 // by which the host knows it
 	task   kernel.TaskID
 	faults uint64 // of the task, when it began
@@ -109,7 +112,11 @@ const (
 // Init ties the driver to its port, and gives it MemorySize bytes. If it is made anew, what it knew of calls is lost, and the host is told so.
 func (d *Service) Init(k *kernel.Kernel, port hil.Port, memory []byte, anew bool, c capability.Set) {
 	d.kernel, d.port, d.tasks = k, port, c.TaskManagement
-	d.in.buffer, d.out, d.held = memory[:inputSize], memory[inputSize:][:outputSize], memory[inputSize+outputSize:][:abi.ServiceHeld]
+	d.in.buffer, d.out = memory[:inputSize], (*[outputSize]byte)(memory[inputSize:])
+	d.held = memory[inputSize+outputSize:][:abi.ServiceHeld]
+	for i := range d.calls {
+		d.calls[i].next, d.spare = d.spare, &d.calls[i]
+	}
 	d.deferred.Register(k, d)
 	d.grant.Init(k, abi.DriverService, kernel.SlotCounts{Upcalls: upcalls, ReadOnly: readOnly, ReadWrite: readWrite,
 		Ends: kernel.EndsEmpty(requestCame) | kernel.EndsFailed(answerCame) | kernel.EndsFailed(answerRead)}, c.MemoryAllocation)
@@ -141,7 +148,7 @@ func (d *Service) Command(id kernel.TaskID, command, a0, a1 uint32) kernel.Resul
 	return kernel.Failed(abi.NOSUPPORT)
 }
 
-func bit(id kernel.TaskID) uint64 { return 1 << id.Slot() }
+func bit(id kernel.TaskID) uint64 { return 1 << (id.Slot() % kernel.MaxTasks) }
 
 // serve begins to give the task requests.
 func (d *Service) serve(id kernel.TaskID) abi.ErrorCode {
@@ -173,12 +180,7 @@ func (d *Service) answer(id kernel.TaskID, call, size uint32) kernel.Result {
 	if c == nil {
 		return kernel.Failed(abi.INVAL)
 	}
-	var there uint64
-	if size != 0 {
-		d.grant.Enter(id, func(_ *task, data *kernel.TaskData) { there = data.ReadOnly(answerBuffer).Len() })
-	}
-	c.stage = answering
-	if size > c.most || uint64(size) > there {
+	if c.stage = answering; size > c.most || size != 0 && !d.shares(id, size) {
 		c.status = abi.SIZE
 	} else {
 		c.size = size
@@ -186,7 +188,7 @@ func (d *Service) answer(id kernel.TaskID, call, size uint32) kernel.Result {
 	tooMuch := c.status != abi.OK
 	d.send()
 	left := uint32(0)
-	if c = d.find(call); c != nil && c.size != c.sent {
+	if c.id == call && c.size != c.sent {
 		left, c.waited = c.size-c.sent, true
 		d.owe(id, answerRead, true)
 	}
@@ -195,6 +197,12 @@ func (d *Service) answer(id kernel.TaskID, call, size uint32) kernel.Result {
 		return kernel.Failed(abi.SIZE)
 	}
 	return kernel.Value(left)
+}
+
+// shares reports whether the task's buffer of answers has so many bytes.
+func (d *Service) shares(id kernel.TaskID, size uint32) (has bool) {
+	d.grant.Enter(id, func(_ *task, data *kernel.TaskData) { has = uint64(size) <= data.ReadOnly(answerBuffer).Len() })
+	return has
 }
 
 // refuse answers the task's latest call with an error.
@@ -214,7 +222,7 @@ func (d *Service) ask(id kernel.TaskID, size uint32) kernel.Result {
 	switch {
 	case !d.up():
 		return kernel.Failed(abi.OFF)
-	case d.open == len(d.calls):
+	case d.spare == nil:
 		return kernel.Failed(abi.BUSY)
 	}
 	var most uint64
@@ -251,47 +259,62 @@ func (d *Service) begin(id kernel.TaskID, s stage) *call {
 	if d.lastID++; d.lastID == 0 {
 		d.lastID = 1
 	}
-	c := &d.calls[d.open]
-	d.open++
+	c := d.spare
+	d.spare = c.next
 	*c = call{id: d.lastID, task: id, stage: s, faults: d.kernel.Faults(id, d.tasks)}
+	d.link(c)
 	return c
 }
 
-// index is where a call is, or -1 if it is over.
-func (d *Service) index(id uint32) int {
-	for i := range d.open {
-		if d.calls[i].id == id {
-			return i
-		}
+// link makes a call the latest.
+func (d *Service) link(c *call) {
+	c.next, c.previous = nil, d.last
+	if d.last == nil {
+		d.first = c
+	} else {
+		d.last.next = c
 	}
-	return -1
+	d.last = c
 }
 
-// find is a call, or nil if it is over.
-func (d *Service) find(id uint32) *call {
-	if i := d.index(id); i >= 0 {
-		return &d.calls[i]
+// unlink undoes link.
+func (d *Service) unlink(c *call) {
+	if c.previous == nil {
+		d.first = c.next
+	} else {
+		c.previous.next = c.next
 	}
-	return nil
+	if c.next == nil {
+		d.last = c.previous
+	} else {
+		c.next.previous = c.previous
+	}
 }
 
-// end takes a call out.
-func (d *Service) end(i int) {
-	if d.partly == d.calls[i].id {
-		d.partly = 0
+// end ends a call, whatever it was in.
+func (d *Service) end(c *call) {
+	d.void(c)
+	if d.in.call == c {
+		d.in.call = nil
 	}
-	if d.holding == d.calls[i].id {
-		d.holding = 0
+	d.unlink(c)
+	c.id, c.next, d.spare = 0, d.spare, c
+}
+
+// void makes what is sent of a call, or held for its task, nobody's.
+func (d *Service) void(c *call) {
+	if d.partly == c {
+		d.partly = nil
 	}
-	if d.open--; i != d.open {
-		copy(d.calls[i:d.open], d.calls[i+1:])
+	if d.holding == c {
+		d.holding = nil
 	}
 }
 
 // latest is the task's latest call that it has a part in, or nil: none that is held for it, or that it has answered.
 func (d *Service) latest(id kernel.TaskID) *call {
-	for i := d.open - 1; i >= 0; i-- {
-		if c := &d.calls[i]; c.task == id && c.stage != holding && c.stage != answering {
+	for c := d.last; c != nil; c = c.previous {
+		if c.task == id && c.stage != holding && c.stage != answering {
 			return c
 		}
 	}
@@ -312,24 +335,26 @@ func (d *Service) takes(id kernel.TaskID) bool {
 		return false
 	}
 	c := d.latest(id)
-	return c == nil || c.stage == asked && d.in.call != c.id
+	return c == nil || c.stage == asked && d.in.call != c
 }
 
 // handOver gives a task the request that is held for it, if that is whole and the task takes it.
 func (d *Service) handOver() {
-	if d.holding == 0 {
+	if d.holding != nil {
+		d.handOverHeld()
+	}
+}
+
+func (d *Service) handOverHeld() {
+	c := d.holding
+	if d.in.call == c || !d.takes(c.task) {
 		return
 	}
-	i := d.index(d.holding)
-	if d.in.call == d.holding || !d.takes(d.calls[i].task) {
-		return
-	}
-	c := d.calls[i]
-	d.end(i)
-	d.calls[d.open] = c // now it is the latest
-	d.open++
-	d.fill(&d.calls[d.open-1], d.held[:d.heldSize], 0)
-	d.came(&d.calls[d.open-1], uint32(d.heldSize))
+	d.holding = nil
+	d.unlink(c)
+	d.link(c)
+	d.fill(c, d.held[:d.heldSize], 0)
+	d.came(c, uint32(d.heldSize))
 }
 
 // fill writes a piece of a request or an answer into the task's buffer. If that ends before, the call is over, or is to be refused.
@@ -362,21 +387,21 @@ func (d *Service) came(c *call, size uint32) {
 	}
 }
 
-// finish tells a task how its call of the host's ended, and takes that out.
-func (d *Service) finish(i int, e abi.ErrorCode, size uint32) {
-	c := d.calls[i]
-	d.end(i)
+// finish tells a task how its call of the host's ended, and ends that.
+func (d *Service) finish(c *call, e abi.ErrorCode, size uint32) {
+	id := c.id
+	d.end(c)
 	more := d.asks(c.task)
 	d.grant.Enter(c.task, func(t *task, data *kernel.TaskData) {
 		t.owe(answerCame, more)
-		data.ScheduleUpcall(answerCame, e.Status(), size, c.id)
+		data.ScheduleUpcall(answerCame, e.Status(), size, id)
 	})
 }
 
 // asks reports whether a task waits for the host.
 func (d *Service) asks(id kernel.TaskID) bool {
-	for i := range d.open {
-		if c := &d.calls[i]; c.task == id && (c.stage == asking || c.stage == asked) {
+	for c := d.first; c != nil; c = c.next {
+		if c.task == id && (c.stage == asking || c.stage == asked) {
 			return true
 		}
 	}
@@ -385,17 +410,18 @@ func (d *Service) asks(id kernel.TaskID) bool {
 
 // forget forgets all calls that the host knew of, and lets the tasks know that wait for it.
 func (d *Service) forget(all bool) {
-	for i := d.open - 1; i >= 0; i-- {
-		c := &d.calls[i]
+	for c := d.last; c != nil; {
+		this := c
+		c = c.previous
 		switch {
-		case c.stage == asking && c.sent == 0 && !all: // it knows nothing of that
-		case c.stage == asking || c.stage == asked:
-			d.finish(i, abi.CANCEL, 0)
+		case this.stage == asking && this.sent == 0 && !all: // it knows nothing of that
+		case this.stage == asking || this.stage == asked:
+			d.finish(this, abi.CANCEL, 0)
 		default:
-			if c.waited {
-				d.wasRead(c, abi.CANCEL)
+			if this.waited {
+				d.wasRead(this, abi.CANCEL)
 			}
-			d.end(i)
+			d.end(this)
 		}
 	}
 	d.refused, d.settle = false, false
@@ -411,21 +437,17 @@ func (d *Service) wasRead(c *call, e abi.ErrorCode) {
 
 // TaskEnded implements kernel.TaskEndCallback, as which the board has it called: the host is told of what the task did not answer.
 func (d *Service) TaskEnded(id kernel.TaskID) {
-	for i := d.open - 1; i >= 0; i-- {
-		c := &d.calls[i]
+	for c := d.last; c != nil; {
+		this := c
+		c = c.previous
 		switch {
-		case c.task != id:
-		case c.stage == asking || c.stage == asked:
-			d.end(i)
-		case c.stage != answering || c.sent != c.size:
-			reason := d.reason(c)
-			if d.partly == c.id {
-				d.partly = 0
-			}
-			if d.holding == c.id {
-				d.holding = 0
-			}
-			c.stage, c.status, c.reason, c.size, c.sent, c.waited = answering, abi.FAIL, reason, 0, 0, false
+		case this.task != id:
+		case this.stage == asking || this.stage == asked:
+			d.end(this)
+		case this.stage != answering || this.sent != this.size:
+			reason := d.reason(this)
+			d.void(this)
+			this.stage, this.status, this.reason, this.size, this.sent, this.waited = answering, abi.FAIL, reason, 0, 0, false
 			d.deferred.Set()
 		}
 	}

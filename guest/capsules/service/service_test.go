@@ -564,7 +564,7 @@ func TestEnds(t *testing.T) {
 			}
 			assert.Equal(t, numbered(1, refusal(abi.FAIL, tt.reason)), all[len(all)-1])
 			assert.Equal(t, answerOf("<well>"), m.call("other", "well"))
-			assert.Zero(t, m.driver.open)
+			assert.Nil(t, m.driver.first)
 		})
 	}
 }
@@ -798,7 +798,7 @@ func TestMadeAnew(t *testing.T) {
 			m.Idle = &again
 			assert.Equal(t, []frame{{kind: abi.ServiceHello}}, frames(t, m.send("", 1)))
 			assert.Equal(t, []frame{{kind: abi.ServiceHello}}, frames(t, m.send(string(frame{kind: abi.ServiceHello}.bytes()), 100)))
-			assert.Zero(t, again.open)
+			assert.Nil(t, again.first)
 		})
 	}
 }
@@ -810,7 +810,25 @@ func TestZeroValue(t *testing.T) {
 	d.TaskEnded(kernel.TaskID{})
 }
 
-// FuzzHost: whatever the host sends, in pieces, and tasks do meanwhile: what the kernel sends are frames, no more calls are open than may be, and
+// checkCalls: each call is open or spare, once, and the open ones know those beside them.
+func checkCalls(t *testing.T, d *Service) {
+	seen := map[*call]bool{}
+	var previous *call
+	for c := d.first; c != nil && !seen[c]; c = c.next {
+		require.Same(t, previous, c.previous)
+		require.NotZero(t, c.id)
+		seen[c], previous = true, c
+	}
+	require.Same(t, previous, d.last)
+	for c := d.spare; c != nil; c = c.next {
+		require.False(t, seen[c], "in two places")
+		require.Zero(t, c.id)
+		seen[c] = true
+	}
+	require.Len(t, seen, abi.ServiceDepth)
+}
+
+// FuzzHost: whatever the host sends, in pieces, and tasks do meanwhile: what the kernel sends are frames, no call is lost, and
 // a host that begins anew is answered.
 func FuzzHost(f *testing.F) {
 	f.Add([]byte("\x00\x00"), byte(7))
@@ -841,9 +859,7 @@ func FuzzHost(f *testing.F) {
 		all := m.send(string(b), int(piece)+1)
 		m.port.Change(abi.OFF)
 		frames(t, all)
-		if m.driver.open > abi.ServiceDepth {
-			t.Fatalf("%d calls are open", m.driver.open)
-		}
+		checkCalls(t, &m.driver)
 		m.port.Change(abi.OK)
 		m.hello()
 		if got := m.call("echo", "well"); got != answerOf("<well>") {

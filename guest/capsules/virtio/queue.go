@@ -17,11 +17,13 @@ type Queue struct {
 	quiet     bool // nobody waits for the chains that the device has
 
 	// The rings, which the device reads and writes.
-	descriptors, available, used dma.Shared
+	descriptors, availableRing, usedRing dma.Shared
+	availableIndex, usedIndex            dma.Word16
+	deviceWants, driverWants             dma.Word16 // to be told of: an index, of the device's without FeatureEventIndex flags
 
 	// What the driver relies on, which the device cannot reach.
 	slots     []Slot
-	free      uint16 // the first free one; each names the next
+	free      *Slot // the first free one
 	freeCount int
 	inFlight  int    // chains that the device has
 	added     uint16 // the available ring's index, with what was added
@@ -38,7 +40,8 @@ type Slot struct {
 	round   uint32 // the transport's, when the chain was added
 	address uint64 // as the descriptor has it
 	rest    uint64 // likewise, its other half
-	next    uint16 // of the chain, if there are more, or of the free ones
+	next    *Slot  // of the chain, if there are more, or of the free ones
+	number  uint16 // of the descriptor
 	isHead  bool   // of a chain that is in flight
 }
 
@@ -81,22 +84,28 @@ func (q *Queue) Init(t *Transport, number int, slots []Slot, least int, owes boo
 	}
 	q.transport, q.index, q.owes = t, number, owes
 	q.slots = slots[:size]
-	for i := range q.slots {
-		q.slots[i] = Slot{next: uint16(i + 1)}
+	for i := size - 1; i >= 0; i-- {
+		q.slots[i] = Slot{next: q.free, number: uint16(i)}
+		q.free = &q.slots[i]
 	}
 	q.freeCount = size
 	n := uint16(size)
 	q.descriptors = t.place.Memory.Shared(int(virtio.DescriptorsBytes(n)))
-	q.available = t.place.Memory.Shared(int(virtio.AvailableBytes(n)))
-	q.used = t.place.Memory.Shared(int(virtio.UsedBytes(n)))
+	q.availableRing = t.place.Memory.Shared(int(virtio.AvailableBytes(n)))
+	q.usedRing = t.place.Memory.Shared(int(virtio.UsedBytes(n)))
+	q.availableIndex, q.usedIndex = q.availableRing.Word16(virtio.RingIndex), q.usedRing.Word16(virtio.RingIndex)
+	q.deviceWants, q.driverWants = q.usedRing.Word16(virtio.RingFlags), q.availableRing.Word16(int(virtio.UsedEvent(n)))
+	if t.Has(virtio.FeatureEventIndex) {
+		q.deviceWants = q.usedRing.Word16(int(virtio.AvailableEvent(n)))
+	}
 	t.add(q)
 	regQueueSize.Write(r, uint32(size))
 	regQueueDescLow.Write(r, uint32(q.descriptors.Address()))
 	regQueueDescHigh.Write(r, uint32(q.descriptors.Address()>>32))
-	regQueueDriverLow.Write(r, uint32(q.available.Address()))
-	regQueueDriverHigh.Write(r, uint32(q.available.Address()>>32))
-	regQueueDeviceLow.Write(r, uint32(q.used.Address()))
-	regQueueDeviceHigh.Write(r, uint32(q.used.Address()>>32))
+	regQueueDriverLow.Write(r, uint32(q.availableRing.Address()))
+	regQueueDriverHigh.Write(r, uint32(q.availableRing.Address()>>32))
+	regQueueDeviceLow.Write(r, uint32(q.usedRing.Address()))
+	regQueueDeviceHigh.Write(r, uint32(q.usedRing.Address()>>32))
 	regQueueReady.Write(r, 1)
 	return abi.OK
 }
@@ -129,7 +138,7 @@ func (q *Queue) InFlight() int { return q.inFlight }
 
 // Done reports whether the device says that it has used all that it was given, for who waits for that without interrupts.
 func (q *Queue) Done() bool {
-	return q.inFlight == 0 || q.used.Load16(virtio.RingIndex)-q.seen >= uint16(q.inFlight)
+	return q.inFlight == 0 || int(q.used()) >= q.inFlight
 }
 
 // Add lends the buffers of a chain to the device, what it reads before what it writes (2.7.4.2), and returns the number by
@@ -148,15 +157,13 @@ func (q *Queue) Add(chain []Element) (head uint16, e abi.ErrorCode) {
 	case len(chain) > q.freeCount:
 		return 0, abi.BUSY
 	}
-	head = q.free
-	first := &q.slots[head]
-	at, s := head, first
+	first := q.free
+	s := first
 	first.room = 0
 	writable := false
 	for i := range chain {
 		if i != 0 {
-			at = s.next
-			s = &q.slots[at]
+			s = s.next
 		}
 		c := &chain[i]
 		var address uint64
@@ -174,16 +181,16 @@ func (q *Queue) Add(chain []Element) (head uint16, e abi.ErrorCode) {
 			rest |= restWrite
 		}
 		if i+1 < len(chain) {
-			rest |= restNext | uint64(s.next)<<restNumber
+			rest |= restNext | uint64(s.next.number)<<restNumber
 		}
 		if s.address != address || s.rest != rest {
-			q.describe(at, s, address, rest)
+			q.describe(s, address, rest)
 		}
 	}
 	q.free = s.next
 	q.freeCount -= len(chain)
-	q.give(head, first)
-	return head, abi.OK
+	q.give(first)
+	return first.number, abi.OK
 }
 
 // AddOne is Add for a chain of one element.
@@ -194,8 +201,7 @@ func (q *Queue) AddOne(buffer dma.Buffer, length int, writable bool) (head uint1
 	case q.freeCount == 0:
 		return 0, abi.BUSY
 	}
-	head = q.free
-	s := &q.slots[head]
+	s := q.free
 	address, e := buffer.Lend(length)
 	if e != abi.OK {
 		return 0, e
@@ -207,19 +213,19 @@ func (q *Queue) AddOne(buffer dma.Buffer, length int, writable bool) (head uint1
 		rest |= restWrite
 	}
 	if s.address != address || s.rest != rest {
-		q.describe(head, s, address, rest)
+		q.describe(s, address, rest)
 	}
 	q.free = s.next
 	q.freeCount--
-	q.give(head, s)
-	return head, abi.OK
+	q.give(s)
+	return s.number, abi.OK
 }
 
 // give puts a chain into the available ring. In a ring of one element it is there already.
-func (q *Queue) give(head uint16, first *Slot) {
+func (q *Queue) give(first *Slot) {
 	first.isHead, first.round = true, q.transport.round
 	if len(q.slots) > 1 {
-		q.available.Store16(virtio.RingElements+2*q.place(q.added), head)
+		q.availableRing.Store16(virtio.RingElements+2*q.place(q.added), first.number)
 	}
 	q.added++
 	q.inFlight++
@@ -228,11 +234,12 @@ func (q *Queue) give(head uint16, first *Slot) {
 	}
 }
 
-// describe makes descriptor at, of which s is what the driver knows, say where a buffer is, and the rest of it. Mostly it says so since the last time.
-func (q *Queue) describe(at uint16, s *Slot, address, rest uint64) {
+// describe makes the descriptor of a slot say where a buffer is, and the rest of it. Mostly it says so since the last time.
+func (q *Queue) describe(s *Slot, address, rest uint64) {
 	s.address, s.rest = address, rest
-	q.descriptors.Store64(int(at)*virtio.DescriptorSize, address)
-	q.descriptors.Store64(int(at)*virtio.DescriptorSize+8, rest)
+	at := int(s.number) * virtio.DescriptorSize
+	q.descriptors.Store64(at, address)
+	q.descriptors.Store64(at+8, rest)
 }
 
 // takeBack makes buffers the driver's that the device was never told of.
@@ -251,7 +258,7 @@ func (q *Queue) Kick() {
 		return
 	}
 	q.quiet = false
-	if !q.atOnce && q.asked != q.seen {
+	if !q.atOnce {
 		q.ask()
 	}
 	q.publish()
@@ -275,9 +282,8 @@ func (q *Queue) KickQuietly() {
 // has left Driver.Used hands back, as if it had been added before Kick.
 func (q *Queue) Collect() bool {
 	for q.quiet && q.inFlight != 0 && q.transport.state == ready {
-		n := int(q.used.Load16(virtio.RingIndex) - q.seen)
-		if n != 0 && n <= q.inFlight {
-			if _, _, problem := q.takeUsed(); problem == "" {
+		if n := q.used(); n != 0 {
+			if _, _, problem := q.takeUsed(n); problem == "" {
 				continue
 			}
 		}
@@ -289,19 +295,20 @@ func (q *Queue) Collect() bool {
 
 // publish has the device see the chains added since the last time, and tells it if it wants to be told (2.7.13).
 func (q *Queue) publish() {
-	old := q.published
-	q.published = q.added
-	q.available.Store16(virtio.RingIndex, q.added) // behind the stores that it tells of
+	old, added := q.published, q.added
+	q.published = added
+	q.availableIndex.Store(added) // behind the stores that it tells of
 	t := q.transport
 	if t.state != ready {
 		return // Ready will tell
 	}
-	q.available.Fence() // the device's wish is not read before the index is there
+	q.availableRing.Fence() // the device's wish is not read before the index is there
+	wants := q.deviceWants.Load()
 	if t.Has(virtio.FeatureEventIndex) {
-		if event := q.used.Load16(int(virtio.AvailableEvent(uint16(len(q.slots))))); !virtio.NeedsEvent(event, q.added, old) {
+		if !virtio.NeedsEvent(wants, added, old) {
 			return
 		}
-	} else if q.used.Load16(virtio.RingFlags)&virtio.RingNoNotify != 0 {
+	} else if wants&virtio.RingNoNotify != 0 {
 		return
 	}
 	regQueueNotify.Write(&t.place.Registers, uint32(q.index))
@@ -309,17 +316,31 @@ func (q *Queue) publish() {
 
 // lookAtOnce has a chain handed back that the device has used by now, or asks the device to interrupt for it.
 func (q *Queue) lookAtOnce() {
-	used := q.used.Load16(virtio.RingIndex) != q.seen
-	if !used && q.ask() {
-		q.available.Fence()
-		used = q.used.Load16(virtio.RingIndex) != q.seen
+	n := q.used()
+	if n == 0 {
+		n = q.usedBehindAsk()
 	}
-	if t := q.transport; used {
+	if t := q.transport; n != 0 {
 		t.left = t.left || t.atOnce != nil && t.atOnce != q
 		t.atOnce = q
 		t.deferred.Set()
 	}
 }
+
+// used is how many chains the device says that it has used, and nobody has handed back.
+func (q *Queue) used() uint16 { return q.usedIndex.Load() - q.seen }
+
+// usedBehindAsk asks the device to interrupt for the next chain that it uses, and returns how many it says to have used then: 0 if it was asked before.
+func (q *Queue) usedBehindAsk() uint16 {
+	if !q.ask() {
+		return 0
+	}
+	q.availableRing.Fence()
+	return q.used()
+}
+
+// silent reports whether the device has used no chain, and was asked to interrupt for the next.
+func (q *Queue) silent() bool { return q.usedIndex.Load() == q.seen && q.asked == q.seen }
 
 // serve hands chains back that the device has used, but maxServed at most, and returns how many. It is called while chains are
 // in flight, and somebody waits for them. If it returns fewer, the device was asked to interrupt for the next, but behind the last one: for what is added from
@@ -327,34 +348,24 @@ func (q *Queue) lookAtOnce() {
 func (q *Queue) serve() (served int) {
 	t := q.transport
 	for served < maxServed {
-		n := int(q.used.Load16(virtio.RingIndex) - q.seen)
+		n := q.used()
 		if n == 0 {
-			if q.asked != q.seen && q.ask() {
-				q.available.Fence()
-				n = int(q.used.Load16(virtio.RingIndex) - q.seen)
-			}
-			if n == 0 {
-				return served
+			if n = q.usedBehindAsk(); n == 0 {
+				break
 			}
 		}
-		if n > q.inFlight {
-			t.Break("its used index counts chains that it was not given")
-			return served
+		last := q.inFlight == 1
+		head, written, problem := q.takeUsed(n)
+		if problem != "" {
+			t.Break(problem)
+			break
 		}
-		for n = min(n, maxServed-served); n != 0; n-- {
-			last := q.inFlight == 1
-			head, written, problem := q.takeUsed()
-			if problem != "" {
-				t.Break(problem)
-				return served
-			}
-			t.driver.Used(q, head, written)
-			if t.state != ready {
-				return served
-			}
-			if served++; last {
-				return served
-			}
+		t.driver.Used(q, head, written)
+		if t.state != ready {
+			break
+		}
+		if served++; last {
+			break
 		}
 	}
 	return served
@@ -366,15 +377,18 @@ func (q *Queue) ask() bool {
 		return false
 	}
 	q.asked = q.seen
-	q.available.Store16(int(virtio.UsedEvent(uint16(len(q.slots)))), q.seen)
+	q.driverWants.Store(q.seen)
 	return true
 }
 
 // takeUsed makes the buffers of the next chain that the device has used the driver's, and its descriptors free, or says what is wrong with what the
-// device says of it.
-func (q *Queue) takeUsed() (head uint16, written uint32, problem string) {
-	at := virtio.RingElements + virtio.UsedSize*q.place(q.seen)
-	id, written := q.used.Load32(at), q.used.Load32(at+4)
+// device says of it, and of n chains that it says to have used.
+func (q *Queue) takeUsed(n uint16) (head uint16, written uint32, problem string) {
+	if int(n) > q.inFlight {
+		return 0, 0, "its used index counts chains that it was not given"
+	}
+	element := q.usedRing.Load64(virtio.RingElements + virtio.UsedSize*q.place(q.seen))
+	id, written := uint32(element), uint32(element>>32)
 	if id >= uint32(len(q.slots)) {
 		return 0, 0, notGiven
 	}
@@ -388,14 +402,21 @@ func (q *Queue) takeUsed() (head uint16, written uint32, problem string) {
 	s.isHead = false
 	q.seen++
 	q.inFlight--
-	for ; ; s = &q.slots[s.next] {
-		s.buffer.Complete(0) // written was looked at
+	q.release(s)
+	return s.number, written, ""
+}
+
+// release makes the buffers of a chain the driver's. What the device says to have written of them was looked at.
+func (q *Queue) release(first *Slot) {
+	last := first
+	for ; ; last = last.next {
+		last.buffer.Complete(0)
 		q.freeCount++
-		if s.rest&restNext == 0 {
-			s.next, q.free = q.free, uint16(id)
-			return uint16(id), written, ""
+		if last.rest&restNext == 0 {
+			break
 		}
 	}
+	last.next, q.free = q.free, first
 }
 
 const notGiven = "it has used a chain that it was not given"

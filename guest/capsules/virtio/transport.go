@@ -182,19 +182,20 @@ func (t *Transport) readConfig(p []byte, at uint16) {
 // device interrupts again. Only where the rings do not tell why the device interrupts is its status read, which in a virtual
 // machine is an exit. Whether its configuration changed besides is looked at by the alarm.
 func (t *Transport) HandleInterrupt() {
-	switch {
-	case t.state != ready:
-	case t.serveUsed():
+	if t.state != ready {
+		return
+	}
+	t.acknowledge()
+	if t.serve() {
 		t.watch()
-	default:
+	} else {
 		t.serveConfig()
 	}
 }
 
-// serveUsed acknowledges that chains were used, then hands them back. It reports whether there were any.
-func (t *Transport) serveUsed() bool {
+// acknowledge acknowledges that chains were used.
+func (t *Transport) acknowledge() {
 	regInterruptACK.Write(&t.place.Registers, virtio.InterruptUsed)
-	return t.serve()
 }
 
 // serveConfig looks whether the configuration changed. Then the alarm looks at the rings: a device whose line stayed up
@@ -233,6 +234,9 @@ func (t *Transport) serve() bool {
 	for q := t.first; q != nil; q = q.next {
 		if q.inFlight == 0 || q.quiet {
 			continue // the device has nothing to say of it, or nobody waits for that
+		}
+		if q.silent() {
+			continue
 		}
 		n := q.serve()
 		served += n

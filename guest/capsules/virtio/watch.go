@@ -31,7 +31,8 @@ func (t *Transport) AlarmFired() {
 	if t.state != ready {
 		return
 	}
-	if t.serveUsed() {
+	t.acknowledge()
+	if t.serve() {
 		t.watch()
 	}
 	t.serveConfig()

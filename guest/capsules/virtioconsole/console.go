@@ -187,7 +187,7 @@ func (c *Console) HandleDeferredCall() {
 // take gives the client what came, and asks for more if that is not all it wants.
 func (c *Console) take() {
 	r := &c.receive
-	n := c.input.ReadAt(r.buf[r.done:min(r.n, r.done+c.end-c.at)], c.at)
+	n := c.input.Read(r.buf[r.done:r.n], c.at, c.end)
 	r.done += n
 	c.at += n
 	if r.done == r.n {

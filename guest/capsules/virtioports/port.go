@@ -23,22 +23,23 @@ func (p *Port) SetPortClient(client hil.PortClient) { p.client, p.sending, p.roo
 // State implements hil.Port.
 func (p *Port) State() abi.ErrorCode {
 	switch {
+	case p.line != nil && p.line.open: // which no line of a broken device is
+		return abi.OK
 	case p.driver == nil || p.driver.told && !p.driver.transport.Works():
 		return abi.FAIL
 	case p.line == nil:
 		return abi.NODEVICE
-	case !p.line.open:
-		return abi.OFF
 	}
-	return abi.OK
+	return abi.OFF
 }
 
 // Send implements hil.Port.
 func (p *Port) Send(buf []byte, n int) abi.ErrorCode {
-	e := p.free()
-	switch {
+	switch e := p.State(); {
 	case e != abi.OK:
 		return e
+	case !p.free():
+		return abi.BUSY
 	case n <= 0 || n > len(buf):
 		return abi.SIZE
 	}
@@ -49,10 +50,11 @@ func (p *Port) Send(buf []byte, n int) abi.ErrorCode {
 
 // Post implements hil.Port.
 func (p *Port) Post(b []byte) abi.ErrorCode {
-	e := p.free()
-	switch {
+	switch e := p.State(); {
 	case e != abi.OK:
 		return e
+	case !p.free():
+		return abi.BUSY
 	case len(b) == 0 || len(b) > hil.PortPiece:
 		return abi.SIZE
 	}
@@ -61,14 +63,8 @@ func (p *Port) Post(b []byte) abi.ErrorCode {
 	return abi.OK
 }
 
-// free is abi.OK if bytes can be sent. Those before may be of before the port was closed.
-func (p *Port) free() abi.ErrorCode {
-	e := p.State()
-	if e == abi.OK && (p.sending != nil || !p.line.transmit.Collect()) {
-		e = abi.BUSY
-	}
-	return e
-}
+// free reports whether nothing is being sent. What was before may be of before the port was closed.
+func (p *Port) free() bool { return p.sending == nil && p.line.transmit.Collect() }
 
 // send lends the device the next piece of what is being sent.
 func (p *Port) send() {
@@ -100,10 +96,13 @@ func (p *Port) endSend(e abi.ErrorCode) {
 
 // Receive implements hil.Port.
 func (p *Port) Receive(buf []byte) abi.ErrorCode {
-	e, holds := p.State(), p.holds()
+	holds := p.holds()
+	if !holds {
+		if e := p.State(); e != abi.OK {
+			return e
+		}
+	}
 	switch {
-	case e != abi.OK && !holds:
-		return e
 	case p.room != nil:
 		return abi.BUSY
 	case len(buf) == 0:
@@ -133,7 +132,7 @@ func (p *Port) take() {
 // receive gives the client, which waits, what of the line's input nobody took.
 func (p *Port) receive(l *line) {
 	buf := p.room
-	n := l.input.ReadAt(buf[:min(len(buf), l.end-l.at)], l.at)
+	n := l.input.Read(buf, l.at, l.end)
 	l.at += n
 	p.room = nil
 	p.client.Received(buf, n, abi.OK)

@@ -271,6 +271,9 @@ func (p *Ports) ConfigChanged() {}
 
 // Broken implements virtio.Driver: what was under way ends.
 func (p *Ports) Broken() {
+	for i := range p.lines {
+		p.lines[i].open = false
+	}
 	for i := range p.ports[:p.wired] {
 		p.ports[i].changed()
 	}
