@@ -40,6 +40,8 @@ type console struct {
 	until string
 	each  bool // pause at each write, and keep nothing
 	pause func()
+
+	behind func(n int) // if not nil, is told how many bytes each write has
 }
 
 func (c *console) Write(p []byte) (int, error) {
@@ -48,6 +50,9 @@ func (c *console) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	c.text.Write(p)
+	if c.behind != nil {
+		c.behind(len(p))
+	}
 	if c.until != "" && bytes.Contains(c.text.Bytes(), []byte(c.until)) {
 		c.until = ""
 		c.pause()

@@ -1,0 +1,106 @@
+package snapshot
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"kapsel/tests/machine"
+	"kapsel/vmm"
+	"kapsel/vmm/snapshot"
+)
+
+// TestContinuationAtAnyInstant: a snapshot is taken at an instant that nothing has chosen, in a task, in the kernel, in the middle of a line or asleep. The machine goes on
+// as if there had been none, and so it does once more when it was reset, and so does a fork. In the rig by day there are 30 instants, else 1000.
+func TestContinuationAtAnyInstant(t *testing.T) {
+	instants := 1000
+	if machine.InRig() && !machine.Nightly() {
+		instants = 30
+	}
+	c := kernel(t, "counter.tbf")
+	c.Memory = 8 << 20
+	g := start(t, c)
+	g.runUntil(t, "hello: greeting 1 of 10")
+	first := g.snapshot(t)
+	all := sorted(g.toEnd(t))
+	length := len(strings.Join(all, ""))
+	r := rand.New(rand.NewPCG(1, 2))
+	taken, tries, spurious := 0, 0, 0
+	for ; taken < instants; tries++ {
+		require.Less(t, tries, 3*instants, "%d instants, %d ends by the rig's own interrupts", taken, spurious)
+		g.reset(t, first)
+		before, paused := g.runToInstant(t, 1+r.IntN(length), time.Duration(r.IntN(300))*time.Microsecond)
+		if !paused { // it ended before
+			require.True(t, machine.Outcome{Console: before}.Spurious() || slices.Equal(all, sorted(before)), "the console:\n%s", before)
+			continue
+		}
+		s, err := g.Snapshot()
+		require.NoError(t, err)
+		right := g.goesOn(t, before, all)
+		g.reset(t, s)
+		right = right && g.goesOn(t, before, all)
+		if right && taken%10 == 0 {
+			right = forkGoesOn(t, s, before, all)
+		}
+		require.NoError(t, s.Close())
+		if right {
+			taken++
+		} else {
+			spurious++
+		}
+		if taken%100 == 0 && right {
+			t.Logf("%d instants", taken)
+		}
+	}
+	t.Logf("%d instants of %d tries; the rig ended %d by an interrupt of its own", taken, tries, spurious)
+}
+
+// runToInstant runs the guest until some time behind the byte of that number that it prints. It returns what was printed, and false if the guest ended before.
+func (g *guest) runToInstant(t *testing.T, bytes int, behind time.Duration) (string, bool) {
+	t.Helper()
+	paused := make(chan struct{})
+	timer := time.AfterFunc(time.Hour, func() {
+		g.Pause()
+		close(paused)
+	})
+	g.console.behind = func(n int) {
+		if bytes -= n; bytes <= 0 && bytes+n > 0 {
+			timer.Reset(behind)
+		}
+	}
+	exit := g.run(t)
+	g.console.behind = nil
+	if !timer.Stop() {
+		<-paused // or it would pause what runs next
+	}
+	return g.console.take(), exit.Reason == vmm.Paused
+}
+
+// goesOn runs the guest to its end, and checks that it prints what is left to print. It returns false if the rig ended the guest.
+func (g *guest) goesOn(t *testing.T, before string, all []string) bool {
+	t.Helper()
+	exit := g.run(t)
+	text := before + g.console.take()
+	if (machine.Outcome{Console: text}).Spurious() {
+		return false
+	}
+	require.Equal(t, vmm.Exit{Reason: vmm.GuestExit}, exit, "the console:\n%s", text)
+	require.Equal(t, all, sorted(text), "behind %q", before)
+	return true
+}
+
+// forkGoesOn is goesOn of another machine.
+func forkGoesOn(t *testing.T, s *snapshot.Snapshot, before string, all []string) bool {
+	t.Helper()
+	f := new(guest)
+	m, err := vmm.Fork(t.Context(), s, f.config(t, vmm.Config{}), vmm.GoOn)
+	require.NoError(t, err)
+	f.Machine = m
+	defer func() { assert.NoError(t, f.Close()) }()
+	return f.goesOn(t, before, all)
+}
