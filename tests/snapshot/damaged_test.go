@@ -93,7 +93,8 @@ func harm(v reflect.Value, path string, visit func(path string, with func(try fu
 			defer v.Set(old)
 			for _, other := range others {
 				v.Set(reflect.ValueOf(other).Convert(v.Type()))
-				try(fmt.Sprintf("= %.40v", other))
+				text := fmt.Sprint(other)
+				try("= " + text[:min(len(text), 40)])
 			}
 		})
 	}
@@ -104,6 +105,9 @@ func harm(v reflect.Value, path string, visit func(path string, with func(try fu
 			return
 		}
 		for i := range v.NumField() {
+			if !v.Type().Field(i).IsExported() { // padding
+				continue
+			}
 			harm(v.Field(i), path+"."+v.Type().Field(i).Name, visit)
 		}
 	case reflect.Slice:
