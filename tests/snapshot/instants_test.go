@@ -108,7 +108,7 @@ func (g *guest) runInRig(t *testing.T) (vmm.Exit, bool) {
 	if err != nil {
 		g.Dump(&dump)
 	}
-	if (machine.Outcome{Console: g.console.text.String(), Dump: dump.String()}).Spurious() {
+	if text := strings.ReplaceAll(g.console.text.String(), "\r", ""); (machine.Outcome{Console: text, Dump: dump.String()}).Spurious() {
 		return exit, false
 	}
 	require.NoError(t, err, "%s\nthe console:\n%s", &dump, &g.console.text)
