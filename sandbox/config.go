@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"time"
 
 	"kapsel/guest/abi"
@@ -79,6 +80,25 @@ type Config struct {
 	OutputLimit int           // bytes that the guest prints within a Call; at the start it is DefaultOutput, or this if that is more
 	Calls       int           // calls of host services within a Call
 	Payload     int           // bytes of a request or an answer, in either direction; at most abi.ServicePayload
+}
+
+// read fills in Image and Tasks from files.
+func (c *Config) read(ctx context.Context, kernel string, tasks []string) (err error) {
+	if c.Image != nil {
+		return fmt.Errorf("two images, Config.Image and the file %q: leave Config.Image nil, or use New", kernel)
+	}
+	if c.Image, err = image.Open(ctx, kernel); err != nil {
+		return err
+	}
+	c.Tasks = slices.Clone(c.Tasks) // the caller's own stays as it is
+	for _, path := range tasks {
+		task, err := image.ReadFile(ctx, path)
+		if err != nil {
+			return err
+		}
+		c.Tasks = append(c.Tasks, task)
+	}
+	return nil
 }
 
 // withDefaults checks c, and fills in what it leaves open.

@@ -1,8 +1,7 @@
 // Package sandbox runs code that a Go program does not trust as a function call: tasks in a virtual machine of their own, under a kernel that isolates
 // them from each other. There is no daemon, no cgo and no Linux in it. It needs KVM.
 //
-//	img, err := image.Open(ctx, "build/kapsel.elf")
-//	s, err := sandbox.New(ctx, sandbox.Config{Image: img, Tasks: [][]byte{greeter}, Services: sandbox.Services{"time": now}})
+//	s, err := sandbox.Open(ctx, sandbox.Config{Services: sandbox.Services{"time": now}}, "build/bare.elf", "build/test/greeter.tbf")
 //	defer s.Close()
 //	reply, err := s.Call(ctx, "greeter", request) // the task of that package name answers
 //

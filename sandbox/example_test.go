@@ -5,35 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"log"
-	"os"
 	"time"
 
 	"kapsel/sandbox"
-	"kapsel/vmm/image"
 )
 
 // The examples need KVM, an image and tasks, so that they are compiled here, and run by tests/sandbox and examples/sandbox.
 
 func Example() {
 	ctx := context.Background()
-	img, err := image.Open(ctx, "build/bare.elf")
-	if err != nil {
-		log.Fatal(err)
-	}
-	greeter, err := os.ReadFile("build/test/greeter.tbf")
-	if err != nil {
-		log.Fatal(err)
-	}
-	s, err := sandbox.New(ctx, sandbox.Config{
-		Image: img,
-		Tasks: [][]byte{greeter},
+	s, err := sandbox.Open(ctx, sandbox.Config{
 		Services: sandbox.Services{
 			"time": func(_ context.Context, reply, _ []byte) ([]byte, error) {
 				return time.Now().AppendFormat(reply, time.RFC3339), nil
 			},
 		},
 		CallTime: time.Second,
-	})
+	}, "build/bare.elf", "build/test/greeter.tbf")
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -98,6 +98,14 @@ type Stats struct {
 // Close the sandbox after use.
 func New(ctx context.Context, c Config) (*Sandbox, error) { return newSandbox(ctx, kvm, c) }
 
+// Open is New of files: one with the image, which becomes Config.Image, and those of further tasks, which come behind Config.Tasks.
+func Open(ctx context.Context, c Config, kernel string, tasks ...string) (*Sandbox, error) {
+	if err := c.read(ctx, kernel, tasks); err != nil {
+		return nil, fmt.Errorf("sandbox: %w", err)
+	}
+	return New(ctx, c)
+}
+
 func newSandbox(ctx context.Context, h host, c Config) (*Sandbox, error) {
 	c, err := c.withDefaults()
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -515,6 +517,43 @@ func TestWithoutKVM(t *testing.T) {
 	_, err = New(t.Context(), Config{Image: img, KVM: "/dev/there-is-no-kvm"})
 	assert.EqualError(t, err, "sandbox: cannot open /dev/there-is-no-kvm: no such file or directory: load the kvm_intel or kvm_amd module, or enable virtualization (nested, in a virtual machine)")
 	assert.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+// TestOpenRefuses: which file cannot be used, and why; the caller's Config stays as it was.
+func TestOpenRefuses(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string, data []byte) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, data, 0o600))
+		return path
+	}
+	kernel, task, none := file("kernel", image.Flat([]byte{0xf4}, 0)), file("task", []byte("task")), filepath.Join(dir, "none")
+	img, err := image.Open(t.Context(), kernel)
+	require.NoError(t, err)
+	tasks := append(make([][]byte, 0, 4), []byte("first"))
+	for _, tt := range []struct {
+		name   string
+		config Config
+		files  []string
+		want   string
+	}{
+		{"no image", Config{}, []string{none}, fmt.Sprintf("sandbox: %q: no such file or directory", none)},
+		{"an image that is none", Config{}, []string{task}, fmt.Sprintf("sandbox: %q: ", task)},
+		{"no task", Config{}, []string{kernel, task, none}, fmt.Sprintf("sandbox: %q: no such file or directory", none)},
+		{"two images", Config{Image: img}, []string{kernel}, fmt.Sprintf("sandbox: two images, Config.Image and the file %q: leave Config.Image nil, or use New", kernel)},
+		{"no KVM", Config{KVM: none, Tasks: tasks}, []string{kernel, task}, fmt.Sprintf("sandbox: cannot open %s: ", none)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Open(t.Context(), tt.config, tt.files[0], tt.files[1:]...)
+			assert.ErrorContains(t, err, tt.want)
+		})
+	}
+	assert.Nil(t, tasks[:2][1])
+
+	c := Config{Tasks: tasks}
+	require.NoError(t, c.read(t.Context(), kernel, []string{task, task}))
+	assert.Equal(t, [][]byte{[]byte("first"), []byte("task"), []byte("task")}, c.Tasks)
+	assert.NotNil(t, c.Image)
 }
 
 // TestOutput: comes by lines, in order, and what is over the limit does not; each call has the limit anew.

@@ -2,7 +2,6 @@ package vmm
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"kapsel/vmm/kvm"
@@ -113,21 +112,18 @@ func (m *Machine) checkProcessor(p *snapshot.Processor) error {
 	if len(p.XSave) != size {
 		return fmt.Errorf("the snapshot's extended state has %d bytes, this host's KVM wants %d", len(p.XSave), size)
 	}
-	sameRegister := func(a, b kvm.MSR) bool { return a.Index == b.Index }
-	if want := savedMSRs(m.cpuid, m.smm); !slices.EqualFunc(p.MSRs, want, sameRegister) {
-		return fmt.Errorf("the snapshot has the model-specific registers %s: want %s", registers(p.MSRs), registers(want))
-	}
-	return nil
+	return checkMSRs(p.MSRs, savedMSRs(m.cpuid, m.smm))
 }
 
-// registers names model-specific registers.
-func registers(list []kvm.MSR) string {
-	text := ""
-	for i, r := range list {
-		if i > 0 {
-			text += " "
-		}
-		text += fmt.Sprintf("%#x", r.Index)
+// checkMSRs says how a snapshot's model-specific registers differ from those that are saved here: another index, or another number of them.
+func checkMSRs(theirs, ours []kvm.MSR) error {
+	if len(theirs) != len(ours) {
+		return fmt.Errorf("the snapshot has %d model-specific registers: want %d", len(theirs), len(ours))
 	}
-	return text
+	for i := range ours {
+		if theirs[i].Index != ours[i].Index {
+			return fmt.Errorf("the snapshot has %#x as number %d of its model-specific registers: want %#x", theirs[i].Index, i, ours[i].Index)
+		}
+	}
+	return nil
 }

@@ -19,7 +19,7 @@ const frequencyTolerance = 250
 // checkHost says in what the processor that a snapshot was taken of differs from a guest's on this host; nil if in nothing.
 func checkHost(g *snapshot.Guest, cpuid []kvm.CPUIDEntry, tscKHz uint32) error {
 	if vendor := vendor(cpuid); g.Vendor != vendor {
-		return fmt.Errorf("the snapshot is of a processor of %q, this host's is of %q", g.Vendor, vendor)
+		return fmt.Errorf("the snapshot is of a processor of %.40q, this host's is of %q", g.Vendor, vendor)
 	}
 	if differences := differences(g.CPUID, cpuid); len(differences) > 0 {
 		return fmt.Errorf("the snapshot is of another processor than this host's: %s", strings.Join(differences, "; "))

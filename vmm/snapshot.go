@@ -218,7 +218,7 @@ func (m *Machine) restoreDevices(s *snapshot.State) error {
 	}
 	for i, p := range m.places {
 		if err := p.transport.Restore(s.Devices[i].State); err != nil {
-			return fmt.Errorf("restoring device %d, %s, from %s: %w", i, p.name, s.Devices[i].Name, err)
+			return fmt.Errorf("restoring device %d, %s, from %.40q: %w", i, p.name, s.Devices[i].Name, err)
 		}
 	}
 	if err := m.serial.Restore(s.Serial); err != nil {

@@ -1,58 +1,47 @@
-// Command sandbox calls two tasks that it does not trust, each call as if it were the first. The tasks, one in Go and one in C, are those of scripts/build and scripts/test:
+// Command sandbox has tasks that it does not trust answer the lines of its input, each of a service's name and a request, as if each were the first:
 //
-//	go run ./examples/sandbox build 10000
+//	echo 'greeter greet world' | go run ./examples/sandbox build/bare.elf build/test/greeter.tbf build/test/greeter32.tbf
 package main
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
-	"slices"
-	"strconv"
+	"strings"
 	"time"
 
 	"kapsel/sandbox"
-	"kapsel/vmm/image"
 )
 
 func main() {
-	if len(os.Args) != 3 {
-		log.Fatal("usage: sandbox DIRECTORY CALLS")
+	if len(os.Args) < 2 {
+		log.Fatal("usage: sandbox IMAGE [TASK...]")
 	}
-	dir, calls, ctx := os.Args[1], must(strconv.Atoi(os.Args[2])), context.Background()
+	ctx, lines := context.Background(), bufio.NewScanner(os.Stdin)
 	var s *sandbox.Sandbox
-	s = must(sandbox.New(ctx, sandbox.Config{
-		Image:       must(image.Open(ctx, dir+"/bare.elf")),
-		Tasks:       [][]byte{must(os.ReadFile(dir + "/test/greeter.tbf")), must(os.ReadFile(dir + "/test/greeter32.tbf"))},
-		CallTime:    time.Second,
-		OutputLimit: 4 << 10,
-		Services: sandbox.Services{"nest": func(ctx context.Context, reply, request []byte) ([]byte, error) { // 8 deep
-			if len(request) == 8 {
-				return append(reply, "the bottom"...), nil
-			}
-			return s.AppendCall(ctx, reply, "greeter", fmt.Appendf(nil, "nest %s.", request))
-		}},
-	}))
-	defer s.Close()
-	snapshot := must(s.Snapshot())
-	requests := append(slices.Repeat([]string{"greet world"}, calls), "spin", "fault", "exhaust", "flood", "much", "nest .", "exit")
-	for _, name := range []string{"greeter", "greeter32"} {
-		outcomes := map[string]int{}
-		for _, request := range requests {
-			reply, err := s.Call(ctx, name, []byte(request))
-			outcomes[fmt.Sprintf("%s: %q, %v", request, reply, err)]++
-			must(0, s.Reset(snapshot))
+	nest := func(ctx context.Context, reply, request []byte) ([]byte, error) { // what tasks can call: it calls one of them in turn
+		if len(request) == 8 {
+			return append(reply, "the bottom"...), nil
 		}
-		for outcome, times := range outcomes {
-			fmt.Printf("%s, %d times: %s\n", name, times, outcome)
-		}
+		return s.AppendCall(ctx, reply, "greeter", fmt.Appendf(nil, "nest %s.", request))
 	}
-}
-
-func must[T any](value T, err error) T {
+	config := sandbox.Config{CallTime: time.Second, OutputLimit: 4 << 10, Services: sandbox.Services{"nest": nest}}
+	s, err := sandbox.Open(ctx, config, os.Args[1], os.Args[2:]...)
 	if err != nil {
 		log.Fatal(err)
 	}
-	return value
+	defer s.Close()
+	snapshot, err := s.Snapshot()
+	for err == nil && lines.Scan() {
+		name, request, _ := strings.Cut(lines.Text(), " ")
+		reply, failed := s.Call(ctx, name, []byte(request))
+		fmt.Printf("%s: %q, %v\n", lines.Text(), reply, failed)
+		err = s.Reset(snapshot)
+	}
+	if err := errors.Join(err, lines.Err()); err != nil {
+		log.Fatal(err)
+	}
 }

@@ -3,7 +3,9 @@ package machine
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // rigVariable is set by tools/vmexec in the machine whose KVM is QEMU's nested SVM.
@@ -27,7 +29,23 @@ var doubleFault = regexp.MustCompile(`(?s)kernel panic: double fault\n` +
 	`RFL 0x([0-9a-f]{16})`)
 
 // Spurious reports whether the guest was ended by the rig, for nothing that it did.
-func (o Outcome) Spurious() bool { return endedBySpuriousInterrupt(o.Console) }
+func (o Outcome) Spurious() bool {
+	return endedBySpuriousInterrupt(o.Console) || stoppedBySpuriousInterrupt(o.Dump)
+}
+
+// stopped finds RSP, CR2 and the names of RFLAGS in a dump of the processor.
+var stopped = regexp.MustCompile(`(?s)  rsp ([0-9a-f]{16})\n.*?  cr2 ([0-9a-f]{16}).*?rflags [0-9a-f]+ \(([A-Z ]*)\)`)
+
+// stoppedBySpuriousInterrupt says the same of a guest that the processor refused to enter again, in the middle of that double fault.
+func stoppedBySpuriousInterrupt(dump string) bool {
+	m := stopped.FindStringSubmatch(dump)
+	if !InRig() || m == nil {
+		return false
+	}
+	rsp, err1 := strconv.ParseUint(m[1], 16, 64)
+	cr2, err2 := strconv.ParseUint(m[2], 16, 64)
+	return err1 == nil && err2 == nil && cr2 == rsp&^15-8 && !slices.Contains(strings.Fields(m[3]), "IF")
+}
 
 // endedBySpuriousInterrupt says whether the guest ended by a fault of QEMU's nested SVM, which no
 // processor has. QEMU's helper_vmrun leaves the vector that it injected in exception_index; when

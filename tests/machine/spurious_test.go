@@ -42,3 +42,32 @@ func TestEndedBySpuriousInterrupt(t *testing.T) {
 		})
 	}
 }
+
+// stoppedInRig is the dump of a guest that the processor refused to enter, as seen in the rig.
+const stoppedInRig = `The processor is running in 64-bit mode, ring 0, interrupts off.
+  rax 0000000000000000  rbx 0000000000000002  rcx 000000004000316a  rdx 0000000000000000
+  rsi 00000000000b2448  rdi 0000000000000081  rbp 000000004000b948  rsp 000000004000b8f8
+  r8  0000000000000000  r9  0000000000000000  r10 0000000000000000  r11 0000000000000202
+  r12 0000000000000011  r13 0000000040006000  r14 00000000400067a0  r15 000000004001d000
+  rip ffffffff80242dc9  cr2 000000004000b8e8  fs  0000000000000000  gs  0000000000000000
+  gdt ffffffff80286620  idt ffffffff802a6d00  tss ffffffff802a6880  cr8 0000000000000000
+  rflags 6 (PF)
+`
+
+func TestStoppedBySpuriousInterrupt(t *testing.T) {
+	for _, tt := range []struct {
+		name, rig, old, new string
+		want                bool
+	}{
+		{"as seen", "1", "", "", true},
+		{"not in the rig", "", "", "", false},
+		{"another address", "1", "cr2 000000004000b8e8", "cr2 000000004000b8f0", false},
+		{"interrupts on", "1", "rflags 6 (PF)", "rflags 206 (PF IF)", false},
+		{"no dump", "1", stoppedInRig, "", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv(rigVariable, tt.rig)
+			assert.Equal(t, tt.want, Outcome{Dump: strings.Replace(stoppedInRig, tt.old, tt.new, 1)}.Spurious())
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -13,9 +14,11 @@ import (
 	"kapsel/vmm"
 	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
+	machines "kapsel/vmm/snapshot"
 )
 
-// Benchmarks of a sandbox, beside the floor: what it takes to enter a guest and to leave it. In the rig they show what is many times as much as what, and no hardware's time.
+// Benchmarks of a sandbox, beside the floor: what it takes to enter a guest and to leave it. scripts/bench has them and the floor in C in one run, and docs/benchmarks.md the
+// table. In the rig they show what is many times as much as what, and no hardware's time.
 
 // BenchmarkFloor enters and leaves a guest of one page in 16-bit mode that does nothing else, by KVM_RUN alone. bench/peers/floor.c is the same in C.
 func BenchmarkFloor(b *testing.B) {
@@ -84,27 +87,13 @@ func BenchmarkCallAndReset(b *testing.B) {
 
 // BenchmarkReset16Pages resets a machine whose guest has written 16 pages, without what the guest takes.
 func BenchmarkReset16Pages(b *testing.B) {
-	needKVM(b)
-	img, err := image.Parse(image.Flat(writes16Pages(), 20*abi.PageSize))
-	require.NoError(b, err)
-	var m *vmm.Machine
-	m, err = vmm.New(b.Context(), vmm.Config{Image: img, Memory: 4 << 20, InStep: true, Console: pauses{&m}})
-	require.NoError(b, err)
-	defer m.Close()
-	run := func() {
-		if exit, err := m.Run(b.Context()); err != nil || exit.Reason != vmm.Paused {
-			b.Fatalf("%v: %v", exit, err)
-		}
-	}
-	run() // the page tables are marked as used
-	snap, err := m.Snapshot()
-	require.NoError(b, err)
-	defer snap.Close()
+	m, snap := writer(b)
 	var stats vmm.ResetStats
 	for b.Loop() {
 		b.StopTimer()
-		run()
+		runToPause(b, m)
 		b.StartTimer()
+		var err error
 		if stats, err = m.Reset(snap, vmm.StandStill); err != nil {
 			b.Fatal(err)
 		}
@@ -112,6 +101,56 @@ func BenchmarkReset16Pages(b *testing.B) {
 	require.Equal(b, 16, stats.Pages)
 	b.ReportMetric(float64(stats.Bytes), "copied-bytes/op")
 	b.ReportMetric(float64(stats.Ioctls), "ioctls/op")
+}
+
+// BenchmarkForkMachine makes a machine of a snapshot, and counts the pages that are its own and not the snapshot's: before it has run, and when it has written 16.
+func BenchmarkForkMachine(b *testing.B) {
+	_, snap := writer(b)
+	var own, written uint64
+	for b.Loop() {
+		var f *vmm.Machine
+		f, err := vmm.Fork(b.Context(), snap, vmm.Config{InStep: true, Console: pauses{&f}}, vmm.StandStill)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		own = resident(b, f)
+		runToPause(b, f)
+		written = resident(b, f)
+		require.NoError(b, f.Close())
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(own), "own-pages/op")
+	b.ReportMetric(float64(written), "written-pages/op")
+}
+
+// writer is a machine whose guest writes 16 pages and pauses, again and again, and a snapshot of it.
+func writer(b *testing.B) (*vmm.Machine, *machines.Snapshot) {
+	needKVM(b)
+	img, err := image.Parse(image.Flat(writes16Pages(), 20*abi.PageSize))
+	require.NoError(b, err)
+	var m *vmm.Machine
+	m, err = vmm.New(b.Context(), vmm.Config{Image: img, Memory: 4 << 20, InStep: true, Console: pauses{&m}})
+	require.NoError(b, err)
+	b.Cleanup(func() { assert.NoError(b, m.Close()) })
+	runToPause(b, m) // the page tables are marked as used
+	snap, err := m.Snapshot()
+	require.NoError(b, err)
+	b.Cleanup(func() { assert.NoError(b, snap.Close()) })
+	return m, snap
+}
+
+func runToPause(b *testing.B, m *vmm.Machine) {
+	if exit, err := m.Run(b.Context()); err != nil || exit.Reason != vmm.Paused {
+		b.Fatalf("%v: %v", exit, err)
+	}
+}
+
+// resident is how many pages are the machine's own.
+func resident(b *testing.B, m *vmm.Machine) uint64 {
+	pages, err := m.Resident()
+	require.NoError(b, err)
+	return pages
 }
 
 // writes16Pages is a guest that adds one to a byte in each of 16 pages behind it, and sends one, again and again.

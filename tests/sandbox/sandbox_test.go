@@ -151,7 +151,7 @@ func TestThousandCalls(t *testing.T) {
 		t.Logf("%s: %d calls, %.2f exits each: %.2f to I/O ports, %.2f to memory, %.2f others; %.2f interrupted", name, calls, per(exits, calls),
 			per(after.Machine.IO-before.Machine.IO, calls), per(after.Machine.MMIO-before.Machine.MMIO, calls), per(after.Machine.Other-before.Machine.Other, calls),
 			per(after.Machine.Interrupted-before.Machine.Interrupted, calls))
-		assert.LessOrEqual(t, per(exits, calls), 4.0, "exits for a call and back: at most 2 each way")
+		assert.LessOrEqual(t, per(exits, calls), 2.01, "exits for a call and back: one each way, and one now and then for what the kernel does besides")
 	}
 }
 
@@ -169,7 +169,7 @@ func TestHostCallsFromWithin(t *testing.T) {
 	assert.EqualValues(t, 200, after.HostCalls-before.HostCalls)
 	exits := per(after.Machine.Exits()-before.Machine.Exits(), 200)
 	t.Logf("%.2f exits for a call with one of the host's within", exits)
-	assert.LessOrEqual(t, exits, 8.0, "at most 2 each way, of two calls")
+	assert.LessOrEqual(t, exits, 4.05, "one each way, of two calls, and one now and then for what the kernel does besides")
 }
 
 // TestNested: calls within calls, 8 deep on each side, of both tasks.

@@ -16,11 +16,12 @@ import (
 )
 
 // TestThousandSandboxes: a thousand sandboxes of one snapshot, each of which was called, are in 1 GiB, all together: what the process has, and what Linux has for it, in KVM
-// and elsewhere. By day it is a tenth of them, and ten times as much must not be more.
+// and elsewhere. By day it is a tenth of them, and twenty times as much must not be more: the first ones find memory that was there before, and were seen to take
+// little more than half of what each of a thousand does.
 func TestThousandSandboxes(t *testing.T) {
-	n := uint64(100)
+	n, reckoned := uint64(100), uint64(2000)
 	if machine.Nightly() {
-		n = 1000
+		n, reckoned = 1000, 1000
 	}
 	atFirst := memory(t)
 	snap := snapshot(t, start(t, func(c *sandbox.Config) { c.Log = nil }))
@@ -33,7 +34,7 @@ func TestThousandSandboxes(t *testing.T) {
 		t.Cleanup(func() { assert.NoError(t, s.Close()) })
 		require.Equal(t, "0001", count(t, s))
 		if (i+1)%100 == 0 {
-			t.Logf("%d sandboxes", i+1)
+			t.Logf("%d sandboxes: %d bytes each", i+1, taken(before, memory(t))/uint64(i+1))
 		}
 	}
 	behind := memory(t)
@@ -44,7 +45,7 @@ func TestThousandSandboxes(t *testing.T) {
 	}
 	fixed, each := taken(atFirst, before), taken(before, behind)/n
 	t.Logf("%d bytes for the first sandbox and the snapshot, %d for each of %d more; %d threads", fixed, each, n, entries(t, "task"))
-	assert.Less(t, fixed+1000*each, uint64(1<<30))
+	assert.Less(t, fixed+reckoned*each, uint64(1<<30))
 	assert.LessOrEqual(t, entries(t, "fd")-files, 2*int(n), "open files: of each its machine and its processor")
 	for _, s := range []*sandbox.Sandbox{all[0], all[n/2], all[n-1]} {
 		assert.Equal(t, "0002", count(t, s))

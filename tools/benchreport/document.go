@@ -141,6 +141,8 @@ func (m *measured) figures(plots string) string {
 	section("Peers, counted", "", peerTable(m.peers, true))
 	picture(plotOfPeers, "Bars: what peers take, as a ratio to Kapsel")
 	section("Peers, timed on this host's KVM", "", peerTable(m.timed, false))
+	section("A sandbox, counted", "", sandboxTable(m.peers, true))
+	section("A sandbox, timed on this host's KVM", "", sandboxTable(m.timed, false))
 	b.WriteString("\n")
 	return b.String()
 }

@@ -12,7 +12,7 @@
 //	model.json       kapsel bench --model
 //	growth/*.json    the same as counts.json in other machines: KIND-NUMBER.json
 //	host.txt         package vmm's benchmarks
-//	peers/*.txt      peers and the monitor, where a nanosecond is an instruction
+//	peers/*.txt      peers, the monitor and the sandbox, where a nanosecond is an instruction
 //	timed/*.txt      the same on this host's KVM
 //
 // All but counts.json may be missing; so may be single results in them. If a path of counts.json

@@ -145,6 +145,7 @@ func TestDocument(t *testing.T) {
 		"facts.txt":       "date: 2026-01-02\nsystem: Debian: 12\nno fact\n",
 		"host.txt":        "kvm: /dev/kvm of Linux 6.1\nBenchmarkExit/port-2 \t 9 \t 13419 ns/op \t 0 B/op \t 0 allocs/op\n",
 		"peers/linux.txt": "BenchmarkLinux/getpid 1001 314.00 instructions/op\nBenchmarkLinux/fault 1001 2607 instructions/op\n",
+		"peers/box.txt":   "BenchmarkCall-2 100 12345 ns/op 2.000 exits/op 0 B/op 0 allocs/op\n",
 		"peers/ours.txt":  "kvm: nested\nBenchmarkExit/port 9 4020 ns/op\n",
 		"timed/floor.txt": "BenchmarkFloor/exit 9 2000.5 ns/op\n",
 		"doc.md":          "# Title\n" + markBegin + "old\n" + markEnd + "end\n",
@@ -170,6 +171,7 @@ func TestDocument(t *testing.T) {
 		`\| exit of a port, and back +\| ns +\| +13419 \| +4020 \|`,
 		`\| allocations for it +\| +\| +0 \| +- \|`,
 		`\| system call that does nothing +\| Linux: getpid +\| instructions \| +314 \| +157 \| +2\.00 \|`,
+		`### A sandbox, counted\n\n\| what +\|.*\n.*\n\| a call and its answer +\| ticks +\| +12345 \| +\| +\| +- \|\n\| a call and its answer +\| exits +\| +2 \| +4 \| yes \|`,
 		`\| page fault to handler +\| Linux: SIGSEGV +\| instructions \| +2607 \| +- \| +- \|`,
 		`### Peers, timed on this host's KVM\n\n\| what +\|.*\n.*\n\| exit to the monitor and back +\| C, least of KVM \| ns +\| +2000 \|`,
 	} {
@@ -194,6 +196,7 @@ func TestDocumentOfCountsAlone(t *testing.T) {
 	assert.NotContains(t, string(text), "peers.svg")
 	assert.NotContains(t, string(text), "### The monitor")
 	assert.NotContains(t, string(text), "### Peers")
+	assert.NotContains(t, string(text), "### A sandbox")
 	assert.NoFileExists(t, filepath.Join(dir, "doc", "peers.svg"))
 }
 
@@ -260,6 +263,32 @@ func TestPeerTable(t *testing.T) {
 			assert.ElementsMatch(t, tt.want, got.rows[1:])
 		})
 	}
+}
+
+// A sandbox's figures stand beside the floor's, if they were measured, with what they should be at most.
+func TestSandboxTable(t *testing.T) {
+	found := results{
+		"Floor/exit":   {passed: 2000},
+		"Floor":        {passed: 3000},
+		"Call":         {passed: 15000, "exits/op": 2, "allocs/op": 1},
+		"ServiceCall":  {instructions: 2869},
+		"Reset16Pages": {passed: 150_000, "copied-bytes/op": 65536, "ioctls/op": 31},
+	}
+	assert.Equal(t, [][]string{
+		{"the floor: an exit and back, in C", "ticks", "2000", "", "", "1.00"},
+		{"the same in Go", "ticks", "3000", "", "", "1.50"},
+		{"a call and its answer", "ticks", "15000", "", "", "7.50"},
+		{"a call and its answer", "exits", "2", "4", "yes", ""},
+		{"a call and its answer", "allocations", "1", "0", "no", ""},
+		{"of it in the guest, without a byte", "instructions", "2869", "", "", ""},
+		{"a reset of 16 pages", "ticks", "150000", "", "", "75.00"},
+		{"a reset of 16 pages", "bytes copied", "65536", "65536", "yes", ""},
+		{"a reset of 16 pages", "calls of KVM", "31", "30", "no", ""},
+	}, sandboxTable(found, true).rows[1:])
+	delete(found, "Floor/exit")
+	assert.Equal(t, []string{"the same in Go", "ns", "3000", "", "", "-"}, sandboxTable(found, false).rows[1], "timed, without the program in C")
+	delete(found, "Call")
+	assert.True(t, sandboxTable(found, true).empty(), "the rest is not the sandbox's own")
 }
 
 func TestBenchmarkName(t *testing.T) {
