@@ -40,6 +40,9 @@ func (s *Snapshot) save(dir string) error {
 	if s.Memory.Len() != s.State.Guest.Memory {
 		return fmt.Errorf("it has a memory of %d bytes, and a state that says %d", s.Memory.Len(), s.State.Guest.Memory)
 	}
+	if n := len(s.State.PrivateDisks()); n != len(s.Disks) {
+		return fmt.Errorf("it has what was written to %d private disks, and a state that says %d", len(s.Disks), n)
+	}
 	if err := replaceable(dir); err != nil {
 		return err
 	}
@@ -111,17 +114,17 @@ func (s *Snapshot) write(dir string) error {
 	if err := os.MkdirAll(filepath.Join(dir, blobs), 0o700); err != nil {
 		return err
 	}
-	layer, err := s.writeMemory(dir)
+	layers, err := s.writeLayers(dir)
 	if err != nil {
 		return err
 	}
-	configuration, err := writeBlob(dir, oci.MediaTypeImageConfig, newConfig(&s.State, abi.Version, layer.Digest), maxConfig)
+	configuration, err := writeBlob(dir, oci.MediaTypeImageConfig, newConfig(&s.State, abi.Version, digests(layers)), maxConfig)
 	if err != nil {
 		return fmt.Errorf("the state: %w: take the snapshot when fewer requests are in the devices' queues", err)
 	}
 	manifest, err := writeBlob(dir, oci.MediaTypeImageManifest, &oci.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: oci.MediaTypeImageManifest, ArtifactType: artifactType,
-		Config: configuration, Layers: []oci.Descriptor{layer},
+		Config: configuration, Layers: layers,
 	}, maxManifest)
 	if err != nil {
 		return err
@@ -144,19 +147,42 @@ func (s *Snapshot) write(dir string) error {
 	return nil
 }
 
-// writeMemory writes the layer of memory. Its name is known when it is written.
-func (s *Snapshot) writeMemory(dir string) (oci.Descriptor, error) {
+// writeLayers writes the layer of memory, and one of each private disk.
+func (s *Snapshot) writeLayers(dir string) (layers []oci.Descriptor, err error) {
+	memory, err := writeLayer(dir, memoryType, func(w io.Writer) error { return writePages(w, s.Memory) })
+	if err != nil {
+		return nil, err
+	}
+	layers = append(layers, memory)
+	for _, l := range s.Disks {
+		written, err := writeLayer(dir, diskType, func(w io.Writer) error { return writeDisk(w, l) })
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, written)
+	}
+	return layers, nil
+}
+
+// writeLayer writes a layer. Its name is known when it is written.
+func writeLayer(dir, mediaType string, write func(io.Writer) error) (oci.Descriptor, error) {
 	hash := sha256.New()
 	counter := &counter{}
-	path := filepath.Join(dir, blobs, "memory")
-	err := create(path, func(w io.Writer) error {
-		return writePages(io.MultiWriter(w, hash, counter), s.Memory)
-	})
+	path := filepath.Join(dir, blobs, "layer")
+	err := create(path, func(w io.Writer) error { return write(io.MultiWriter(w, hash, counter)) })
 	if err != nil {
 		return oci.Descriptor{}, err
 	}
-	d := oci.Descriptor{MediaType: memoryType, Digest: digest.NewDigest(digest.SHA256, hash), Size: counter.bytes}
+	d := oci.Descriptor{MediaType: mediaType, Digest: digest.NewDigest(digest.SHA256, hash), Size: counter.bytes}
 	return d, os.Rename(path, filepath.Join(dir, blobs, d.Digest.Encoded()))
+}
+
+// digests are those of layers.
+func digests(layers []oci.Descriptor) (all []digest.Digest) {
+	for i := range layers {
+		all = append(all, layers[i].Digest)
+	}
+	return all
 }
 
 // counter counts what is written to it.
