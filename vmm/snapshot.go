@@ -170,11 +170,11 @@ func (m *Machine) checkSnapshot(s *snapshot.Snapshot) error {
 	}
 	for i, p := range m.places {
 		if err := p.transport.Check(&s.State.Devices[i].State); err != nil {
-			return fmt.Errorf("device %d is %s, and in the snapshot %s: %w", i, p.name, s.State.Devices[i].Name, err)
+			return &DeviceError{fmt.Errorf("the snapshot's device %d, %s, is not %s: %w", i, s.State.Devices[i].Name, p.name, err)}
 		}
 	}
 	if err := m.checkDisks(s.Disks); err != nil {
-		return err
+		return &DeviceError{err}
 	}
 	return m.checkProcessor(&s.State.Processor)
 }

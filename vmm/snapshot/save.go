@@ -25,14 +25,84 @@ const blobs = "blobs/sha256"
 // dir when all of it is on disk: at any instant dir is what it was, or the whole new snapshot. What may be there already is an empty directory or a snapshot,
 // which is removed; anything else is an error. A process that ends meanwhile may leave a directory .kapsel-snapshot-* beside. Only the owner may read a snapshot, as a guest's memory may hold secrets.
 func (s *Snapshot) Save(dir string) error {
-	if err := s.save(filepath.Clean(dir)); err != nil {
-		return fmt.Errorf("saving the snapshot as %q: %s", dir, files.Words(err))
+	p, err := Prepare(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.Save(s), p.Close())
+}
+
+// Place is where a snapshot is to be saved. Between Prepare and Save a process may confine itself (package kapsel/vmm/confine) to what Save does: it makes, writes, reads and removes files
+// and directories in those of Written, and renames directories in that of Above.
+type Place struct {
+	dir     string
+	aside   string   // empty, to be put in the place of dir
+	above   *os.File // the directory that both are in
+	written []string
+}
+
+// Prepare looks whether Snapshot.Save could write to dir, and makes the directory beside it. Close removes that.
+func Prepare(dir string) (*Place, error) {
+	p := &Place{dir: filepath.Clean(dir)}
+	if err := p.prepare(); err != nil {
+		return nil, errors.Join(p.wrong(err), p.Close())
+	}
+	return p, nil
+}
+
+func (p *Place) prepare() (err error) {
+	if err := replaceable(p.dir); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(p.dir); err == nil {
+		p.written = append(p.written, p.dir)
+	}
+	if p.above, err = os.Open(filepath.Dir(p.dir)); err != nil {
+		return err
+	}
+	if p.aside, err = os.MkdirTemp(filepath.Dir(p.dir), ".kapsel-snapshot-"); err != nil {
+		return err
+	}
+	p.written = append(p.written, p.aside)
+	return nil
+}
+
+// wrong says what an error was about.
+func (p *Place) wrong(err error) error {
+	return fmt.Errorf("saving the snapshot as %q: %s", p.dir, files.Words(err))
+}
+
+// Written are the directories whose files are made, written, read and removed, and so is what is below.
+func (p *Place) Written() []string { return p.written }
+
+// Above is the directory in which directories are renamed.
+func (p *Place) Above() string { return filepath.Dir(p.dir) }
+
+// Save writes a snapshot there, as Snapshot.Save does; once.
+func (p *Place) Save(s *Snapshot) error {
+	if err := p.save(s); err != nil {
+		return p.wrong(err)
 	}
 	return nil
 }
 
-// save is Save with errors that do not name dir.
-func (s *Snapshot) save(dir string) error {
+// Close removes what was not put in its place, or what that has replaced.
+func (p *Place) Close() error {
+	var errs []error
+	if p.aside != "" {
+		errs = append(errs, os.RemoveAll(p.aside))
+	}
+	if p.above != nil {
+		errs = append(errs, p.above.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("removing what is left beside the snapshot %q: %s", p.dir, files.Words(err))
+	}
+	return nil
+}
+
+// save is Save with errors that do not name the directory.
+func (p *Place) save(s *Snapshot) error {
 	if err := s.Memory.Use(); err != nil {
 		return err
 	}
@@ -43,21 +113,16 @@ func (s *Snapshot) save(dir string) error {
 	if n := len(s.State.PrivateDisks()); n != len(s.Disks) {
 		return fmt.Errorf("it has what was written to %d private disks, and a state that says %d", len(s.Disks), n)
 	}
-	if err := replaceable(dir); err != nil {
+	if err := s.write(p.aside); err != nil {
 		return err
 	}
-	aside, err := os.MkdirTemp(filepath.Dir(dir), ".kapsel-snapshot-")
-	if err != nil {
+	if err := replaceable(p.dir); err != nil { // still
 		return err
 	}
-	defer os.RemoveAll(aside)
-	if err := s.write(aside); err != nil {
+	if err := replace(p.dir, p.aside); err != nil {
 		return err
 	}
-	if err := replace(dir, aside); err != nil {
-		return err
-	}
-	return syncDirectory(filepath.Dir(dir))
+	return p.above.Sync()
 }
 
 // replaceable is nil if there is nothing in dir but what Save may remove.

@@ -110,18 +110,13 @@ func (b *Block) check(s *BlockState) error {
 	case s == nil:
 		return errPart
 	case s.Sectors != b.sectors():
-		return fmt.Errorf("a disk of %d sectors: want %d", s.Sectors, b.sectors())
-	case s.ReadOnly != b.storage.ReadOnly():
-		return fmt.Errorf("a disk that %s: want one that %s", writable(s.ReadOnly), writable(b.storage.ReadOnly()))
+		return fmt.Errorf("it has %d sectors, this one %d", s.Sectors, b.sectors())
+	case s.ReadOnly && !b.storage.ReadOnly():
+		return errors.New("it is read-only, this one is not")
+	case !s.ReadOnly && b.storage.ReadOnly():
+		return errors.New("it can be written, this one cannot")
 	}
 	return nil
-}
-
-func writable(readOnly bool) string {
-	if readOnly {
-		return "cannot be written"
-	}
-	return "can be written"
 }
 
 // Save implements Device: between two requests there is nothing to remember.
