@@ -411,9 +411,6 @@ func (f diskFlag) Set(text string) error {
 			return err
 		}
 		d.Path, d.Private = text[:i], uint64(private)
-		if private == 0 {
-			return errors.New("want a size behind private= that is not 0")
-		}
 	case i > 0 && !exists(text) && exists(text[:i]):
 		return fmt.Errorf("want FILE, FILE,ro or FILE,private, found %q behind the file", text[i:])
 	}
