@@ -90,7 +90,7 @@ func (p *Place) Save(s *Snapshot) error {
 func (p *Place) Close() error {
 	var errs []error
 	if p.aside != "" {
-		errs = append(errs, os.RemoveAll(p.aside))
+		errs = append(errs, removeAll(p.aside))
 	}
 	if p.above != nil {
 		errs = append(errs, p.above.Close())
@@ -99,6 +99,19 @@ func (p *Place) Close() error {
 		return fmt.Errorf("removing what is left beside the snapshot %q: %s", p.dir, files.Words(err))
 	}
 	return nil
+}
+
+// removeAll removes a directory, if it is there. Other than os.RemoveAll it reads none above, which a confined process may not.
+func removeAll(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, e := range entries {
+		errs = append(errs, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return errors.Join(append(errs, os.Remove(dir))...)
 }
 
 // save is Save with errors that do not name the directory.
