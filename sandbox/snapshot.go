@@ -108,6 +108,14 @@ func (n *Snapshot) Save(dir string) error {
 	return nil
 }
 
+// SaveIn is Save to a place that was prepared (snapshot.Prepare), for a program that confines itself before the guest has run.
+func (n *Snapshot) SaveIn(p *snapshot.Place) error {
+	if err := p.Save(n.machine); err != nil {
+		return fmt.Errorf("sandbox: %w", err)
+	}
+	return nil
+}
+
 // Load reads a snapshot that Save has written. c is for the sandboxes that start from it: services, devices as those of the sandbox that it was taken of,
 // output and limits; it has no Image and no Tasks, nor Arguments and Environment.
 func Load(dir string, c Config) (*Snapshot, error) {

@@ -44,7 +44,7 @@ func DeviceWords(n int) string {
 
 func deviceAddress(place int) uint64 { return abi.VirtioBase + uint64(place)*abi.PageSize }
 
-// DeviceError is why New cannot make one of Config.Devices: what it is to be made of cannot be used.
+// DeviceError is why New cannot make one of Config.Devices: what it is to be made of cannot be used. Of Fork and Reset it is also that a device is not as the snapshot's.
 type DeviceError struct{ Err error }
 
 func (e *DeviceError) Error() string { return e.Err.Error() }

@@ -10,6 +10,7 @@ import (
 
 	"kapsel/guest/abi"
 	"kapsel/vmm/device"
+	"kapsel/vmm/disk"
 	"kapsel/vmm/image"
 	"kapsel/vmm/kvm"
 	"kapsel/vmm/linux"
@@ -39,6 +40,7 @@ type Machine struct {
 	places  []*place // of virtio devices
 
 	terminal   *virtio.Console // nil without a console device
+	overlays   []*disk.Overlay // of private disks
 	streams    []*stream       // of named ports
 	flushPorts func()          // nil without ports
 	routes     []kvm.MSI       // of the I/O APIC's pins; guarded by the I/O APIC's lock

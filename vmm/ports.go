@@ -26,7 +26,7 @@ type Port struct {
 	// that the guest had sent is written before Run returns, within the limits of Config.Console. Nil discards it.
 	Output io.Writer
 	// End, if not nil, is the port's outer end itself, in the place of Input and Output. With Config.InStep its calls come on the
-	// virtual processor's thread, and may call Machine.Pause.
+	// virtual processor's thread, and may call Machine.Pause; under QEMU, which is never in step, on goroutines of their own, one at a time.
 	End virtio.End
 }
 

@@ -47,7 +47,7 @@ var (
 
 // Snapshot takes the machine as it is before Run, or Paused; it stays so. The error says why there is none: during Run, after
 // the guest's end, for Linux, or what this host's KVM lacks. What is outside of the machine, such as the console and what is typed,
-// the host's ends of ports and the contents of disks, is no part of it. Close the snapshot after use; machines that came of it live on. It waits for Do.
+// the host's ends of ports and the contents of disks' files, is no part of it; what was written to a private disk is. Close the snapshot after use; machines that came of it live on. It waits for Do.
 func (m *Machine) Snapshot() (s *snapshot.Snapshot, err error) {
 	err = m.standing(func() error {
 		if m.ended.Load() {
@@ -90,6 +90,7 @@ func (m *Machine) take() (*snapshot.Snapshot, error) {
 	}
 	s.State.Serial, s.State.CMOS = m.serial.Save(), m.cmos.Save()
 	s.State.IOAPIC = m.ioapic.Save()
+	s.Disks = m.saveDisks()
 	var err error
 	if s.State.Processor, err = m.saveProcessor(); err != nil {
 		return nil, err
@@ -167,6 +168,14 @@ func (m *Machine) checkSnapshot(s *snapshot.Snapshot) error {
 	if len(s.State.Devices) != len(m.places) {
 		return fmt.Errorf("the snapshot is of a machine with %d devices, this one has %d", len(s.State.Devices), len(m.places))
 	}
+	for i, p := range m.places {
+		if err := p.transport.Check(&s.State.Devices[i].State); err != nil {
+			return &DeviceError{fmt.Errorf("the snapshot's device %d, %s, is not %s: %w", i, s.State.Devices[i].Name, p.name, err)}
+		}
+	}
+	if err := m.checkDisks(s.Disks); err != nil {
+		return &DeviceError{err}
+	}
 	return m.checkProcessor(&s.State.Processor)
 }
 
@@ -179,6 +188,7 @@ func (m *Machine) restore(s *snapshot.Snapshot, t Time) (pages int, err error) {
 	if pages, err = m.memory.revert(m.vm, s.Memory); err != nil {
 		return pages, err
 	}
+	m.restoreDisks(s.Disks)
 	if err := m.restoreDevices(&s.State); err != nil {
 		return pages, err
 	}
@@ -294,6 +304,9 @@ func (m *Machine) describe() {
 func (m *Machine) whyNoSnapshot(host *kvm.Device) error {
 	if m.config.Linux != nil {
 		return errLinux
+	}
+	if err := checkKept(m.config.Devices); err != nil {
+		return err
 	}
 	list, err := readCapabilities(host)
 	if err != nil {

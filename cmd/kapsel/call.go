@@ -11,6 +11,7 @@ import (
 	"kapsel/guest/abi"
 	"kapsel/sandbox"
 	"kapsel/vmm"
+	"kapsel/vmm/confine"
 	"kapsel/vmm/snapshot"
 )
 
@@ -41,6 +42,7 @@ func parseSandbox(command string, args []string) (*sandboxOptions, error) {
 	f.Var(&o.memory, "mem", "")
 	f.StringVar(&o.cmdline, "cmdline", "", "")
 	f.Var(rngFlag{&o.devices}, "rng", "")
+	f.Var(diskFlag{&o.devices}, "disk", "")
 	f.DurationVar(&o.timeout, "timeout", sandbox.DefaultCallTime, "")
 	f.Var(&o.payload, "payload", "")
 	f.Var(&o.output, "output", "")
@@ -49,13 +51,12 @@ func parseSandbox(command string, args []string) (*sandboxOptions, error) {
 		o.serveOptions.define(f)
 	} else {
 		f.StringVar(&o.service, "service", "", "")
-		f.Var(diskFlag{&o.devices}, "disk", "")
 		f.Var(&o.net, "net", "")
 	}
+	f.Var(&o.confine, "confine", "")
 	if command == "snapshot" {
 		f.StringVar(&o.directory, "o", "", "")
 	} else {
-		f.Var(&o.confine, "confine", "")
 		f.Var(&o.clock, "clock", "")
 	}
 	files, err := o.parseTasks(f, args)
@@ -70,6 +71,11 @@ func (o *sandboxOptions) check(command string, f *flag.FlagSet, files []string) 
 	needed := map[string]struct{ name, value string }{"call": {"--service", o.service}, "snapshot": {"-o", o.directory}, "serve": {"--listen", o.listen}}[command]
 	if err := o.forSnapshot(f, files); err != nil {
 		return err
+	}
+	if command != "call" { // which may have a machine that no snapshot is taken of
+		if err := o.devices.notWritten(); err != nil {
+			return err
+		}
 	}
 	switch {
 	case len(files) == 0 && o.from == "":
@@ -179,16 +185,19 @@ func callCommand(args []string, std stdio) (int, error) {
 
 // call starts a sandbox, confined, and calls its service.
 func (o *sandboxOptions) call(ctx context.Context, std stdio) ([]byte, error) {
-	m, err := o.prepare(ctx, std, func(c vmm.Config) error {
-		if o.confine == confineOff {
-			return nil
-		}
-		return confined(o.confine.telling(o.needs(std.in), c))
-	})
+	m, err := o.prepare(ctx, std, func(c vmm.Config) error { return o.confineTo(o.needs(std.in), c) })
 	if err != nil {
 		return nil, err
 	}
 	return o.callOnce(ctx, std, m, func(*sandbox.Sandbox) error { return nil })
+}
+
+// confineTo confines the command to what it needs, unless it is not to be confined.
+func (o *sandboxOptions) confineTo(needs confine.Options, c vmm.Config) error {
+	if o.confine == confineOff {
+		return nil
+	}
+	return confined(o.confine.telling(needs, c))
 }
 
 // callOnce reads the request, starts a sandbox, calls its service if one is named, and does more with it.
@@ -222,34 +231,46 @@ func (o *sandboxOptions) request(ctx context.Context, in io.Reader) ([]byte, err
 	return request, err
 }
 
-// snapshotCommand is "kapsel snapshot": it has a sandbox settle, calls a service if one is named, and saves it. It is not confined, as it writes files when
-// the guest has run.
+// snapshotCommand is "kapsel snapshot": it has a sandbox settle, calls a service if one is named, and saves it.
 func snapshotCommand(args []string, std stdio) (int, error) {
 	o, err := parseSandbox("snapshot", args)
 	if err != nil {
 		return statusUsage, usageError{err}
 	}
 	return untilTold(0, nil, std, func(ctx context.Context, _ context.CancelCauseFunc) (int, error) {
-		m, err := o.prepare(ctx, std, nil)
-		if err == nil {
-			_, err = o.callOnce(ctx, std, m, func(s *sandbox.Sandbox) error { return o.save(ctx, s) })
-		}
-		if err != nil {
+		if err := o.saveOnce(ctx, std); err != nil {
 			return callStatus(err), plainly(err)
 		}
 		return 0, nil
 	})
 }
 
+// saveOnce makes the place for the snapshot first, as the command is confined to it, and then what is saved there.
+func (o *sandboxOptions) saveOnce(ctx context.Context, std stdio) (err error) {
+	place, err := snapshot.Prepare(o.directory)
+	if err != nil {
+		return usageError{err}
+	}
+	defer func() { err = errors.Join(err, place.Close()) }()
+	needs := o.needs(std.in)
+	needs.Add(confine.Options{Snapshots: true, Write: place.Written(), Rename: []string{place.Above()}})
+	m, err := o.prepare(ctx, std, func(c vmm.Config) error { return o.confineTo(needs, c) })
+	if err != nil {
+		return err
+	}
+	_, err = o.callOnce(ctx, std, m, func(s *sandbox.Sandbox) error { return save(ctx, s, place) })
+	return err
+}
+
 // save takes the snapshot, and writes it.
-func (o *sandboxOptions) save(ctx context.Context, s *sandbox.Sandbox) error {
+func save(ctx context.Context, s *sandbox.Sandbox, place *snapshot.Place) error {
 	_, err := within(ctx, func() (struct{}, error) {
 		taken, err := s.Snapshot()
 		if err != nil {
 			return struct{}{}, err
 		}
 		defer taken.Close()
-		return struct{}{}, taken.Save(o.directory)
+		return struct{}{}, taken.SaveIn(place)
 	})
 	return err
 }

@@ -82,8 +82,11 @@ func TestParseSandboxErrors(t *testing.T) {
 		{"no sandbox", "serve|i|--sandboxes|0", "--sandboxes 0: want a whole number from 1 to 200"},
 		{"too many sandboxes", "serve|i|--sandboxes|201", "--sandboxes 201: want a whole number from 1 to 200"},
 		{"half a call", "serve|i|--queue|1.5", "--queue 1.5: want a whole number from 0 to 1000"},
-		{"a disk for many sandboxes", "serve|i|--disk|d", "no flag --disk: see kapsel help serve"},
-		{"confinement of what writes files", "snapshot|i|-o|d|--confine=on", "no flag --confine: see kapsel help snapshot"},
+		{"a network for many sandboxes", "serve|i|--net|user", "no flag --net: see kapsel help serve"},
+		{"a disk that is written, to be saved", "snapshot|i|-o|d|--disk|e", "--disk e: a snapshot cannot take back what the guest writes to a file: give e,ro or e,private"},
+		{"a disk that is written, to be served", "serve|i|--listen|unix:s|--disk|e", "--disk e: a snapshot cannot take back"},
+		{"a disk that is written, from a snapshot", "call|--from|d|--service|s|--disk|e", "--disk e: a snapshot cannot take back"},
+		{"a clock for what is saved", "snapshot|i|-o|d|--clock=go-on", "no flag --clock: see kapsel help snapshot"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			args := strings.Split(test.args, "|")

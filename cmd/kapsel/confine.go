@@ -80,8 +80,8 @@ func (o *runOptions) needs(in *os.File) (needs confine.Options) {
 	_, err := unix.IoctlGetTermios(int(in.Fd()), unix.TCGETS)
 	needs.Terminal = err == nil
 	for _, d := range o.devices {
-		if _, ok := d.(vmm.Disk); ok {
-			needs.Files = true
+		if d, ok := d.(vmm.Disk); ok && d.Private == 0 {
+			needs.Files = true // one that is read-only is flushed as well
 		}
 	}
 	for _, p := range o.ports {

@@ -36,6 +36,8 @@ func TestNeeds(t *testing.T) {
 		{[]string{"--rng", "--console=virtio", "--gpio", "--buzzer", "--net=tap=t"}, confine.Options{}},
 		{[]string{"--port=a,in=f,out=g", "--adc=f", "--dac=g"}, confine.Options{}},
 		{[]string{"--disk=f"}, confine.Options{Files: true}},
+		{[]string{"--disk=f,ro"}, confine.Options{Files: true}},
+		{[]string{"--disk=f,private"}, confine.Options{}},
 		{[]string{"--screen=f"}, confine.Options{Files: true}},
 		{[]string{"--port=a,unix=s"}, confine.Options{Sockets: true}},
 		{[]string{"--net=user"}, confine.Options{Network: true}},

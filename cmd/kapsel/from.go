@@ -63,7 +63,7 @@ func (o *runOptions) forSnapshot(f *flag.FlagSet, files []string) error {
 			return fmt.Errorf("--%s is for a machine that boots: --from goes on with what the snapshot has", name)
 		}
 	}
-	return nil
+	return o.devices.notWritten()
 }
 
 // within returns what f does, or why ctx has ended meanwhile: then f goes on, and nobody looks at it.

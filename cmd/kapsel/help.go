@@ -141,8 +141,10 @@ flags of run, anywhere on the line:
                           they have at most 64K, and a machine from a snapshot has that one's
   --env-from FILE         variables of FILE, a zero byte behind each: other users of the host
                           read a command line, but not a file
-  --disk FILE[,ro]        a virtio block device: a raw image, or a block device of the host;
-                          ro: the guest cannot write to it, and others may read it, too.
+  --disk FILE[,WORD]      a virtio block device: a raw image, or a block device of the host;
+                          ro: the guest cannot write to it, and others may read it, too;
+                          private[=SIZE]: what it writes is kept aside, in memory, and FILE stays
+                          as it is: SIZE at most (default 64M); needs KVM.
                           May be repeated; tasks keep data on the first, if kapsel disk
                           format made it: docs/storage.md
   --net user[,WORD...]    a virtio network device in user mode: a network of the command's own,
@@ -213,18 +215,18 @@ flags of call, of snapshot and of serve, which need KVM; sizes are bytes, or wit
   --payload SIZE          a request and an answer may have SIZE (default 64K, at most 1M)
   --output SIZE           a guest may print SIZE in a call (default 64K)
   -v                      say what is going on, on standard error, and what guests print
+  --disk FILE[,WORD]      as of run. Of a machine that is saved, goes on from a snapshot, or serves,
+                          a disk is ro or private: what is written to a file is not taken back
+  --confine on|off        as of run, before a guest runs
 flags of call and of snapshot:
   --service NAME          what is called: a task serves under its name. Of snapshot it is called once
                           before the machine is saved, and its reply is dropped
-  --disk FILE[,ro], --net user[,WORD...]
-                          devices, as of run. A machine from a snapshot has those that it had
+  --net user[,WORD...]    a network, as of run. A machine from a snapshot has the devices that it had
 flags of snapshot:
   -o DIR                  where the snapshot goes: no directory yet, an empty one, or a snapshot,
                           which is replaced
 flags of call and of serve:
   --clock WORD            as of run
-  --confine on|off        as of run, before a guest runs. kapsel snapshot does not confine itself:
-                          it writes files when the guest has run
 flags of serve:
   --listen unix:PATH      make a unix socket, for the user alone, or listen at HOST:PORT: there is no
                           authentication, so 127.0.0.1 is for all of this host

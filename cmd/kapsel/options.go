@@ -390,16 +390,44 @@ type diskFlag struct{ devices *devices }
 
 func (f diskFlag) String() string { return "" }
 
-// Set reads FILE or FILE,ro.
+// defaultPrivate is how much a private disk keeps of what is written.
+const defaultPrivate = 64 << 20
+
+// Set reads FILE, FILE,ro or FILE,private[=SIZE].
 func (f diskFlag) Set(text string) error {
-	path, readOnly := strings.CutSuffix(text, ",ro")
-	if path == "" {
-		return errors.New("want FILE, or FILE,ro for one that the guest cannot write to")
+	d := vmm.Disk{Path: text}
+	i := strings.LastIndexByte(text, ',')
+	word := text[i+1:]
+	size, sized := strings.CutPrefix(word, "private=")
+	switch {
+	case i < 0:
+	case word == "ro":
+		d.Path, d.ReadOnly = text[:i], true
+	case word == "private":
+		d.Path, d.Private = text[:i], defaultPrivate
+	case sized:
+		private := byteSize(0)
+		if err := private.Set(size); err != nil {
+			return err
+		}
+		d.Path, d.Private = text[:i], uint64(private)
+	case i > 0 && !exists(text) && exists(text[:i]):
+		return fmt.Errorf("want FILE, FILE,ro or FILE,private, found %q behind the file", text[i:])
 	}
-	if i := strings.LastIndexByte(path, ','); i > 0 && !exists(path) && exists(path[:i]) {
-		return fmt.Errorf("want FILE or FILE,ro, found %q behind the file", path[i:])
+	if d.Path == "" {
+		return errors.New("want FILE, or FILE,ro for one that the guest cannot write to, or FILE,private for one whose file stays as it is")
 	}
-	*f.devices = append(*f.devices, vmm.Disk{Path: path, ReadOnly: readOnly})
+	*f.devices = append(*f.devices, d)
+	return nil
+}
+
+// notWritten refuses disks whose files a machine of a snapshot would write to.
+func (d devices) notWritten() error {
+	for _, d := range d {
+		if d, ok := d.(vmm.Disk); ok && d.Written() {
+			return fmt.Errorf("--disk %s: a snapshot cannot take back what the guest writes to a file: give %[1]s,ro or %[1]s,private", printable(d.Path))
+		}
+	}
 	return nil
 }
 

@@ -86,13 +86,14 @@ func (o *sandboxOptions) serve(ctx context.Context, std stdio) error {
 		return usageError{fmt.Errorf("--listen %s: %w", o.listen, err)}
 	}
 	defer l.Close()
+	for _, d := range o.devices {
+		if d, ok := d.(vmm.Disk); ok {
+			needs.Add(confine.Options{Read: []string{d.Path}, Files: d.ReadOnly}) // of each machine
+		}
+	}
 	var once sync.Once
 	m, err := o.prepare(ctx, std, func(c vmm.Config) (err error) {
-		once.Do(func() {
-			if o.confine != confineOff {
-				err = confined(o.confine.telling(needs, c))
-			}
-		})
+		once.Do(func() { err = o.confineTo(needs, c) })
 		return err
 	})
 	if err != nil {

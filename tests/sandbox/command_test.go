@@ -31,7 +31,6 @@ func command(t *testing.T, args ...string) (cmd *exec.Cmd, stdout, stderr *bytes
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	switch {
-	case args[0] == "snapshot":
 	case confine.Landlock() == 0 || !confine.Seccomp():
 		t.Log("not confined: this host has no landlock, or no seccomp")
 	default:
@@ -113,14 +112,14 @@ func TestCommandSnapshot(t *testing.T) {
 	assert.Contains(t, stderr, `disk "/dev/null": the snapshot was taken without this disk`)
 }
 
-// TestCommandRunFrom: the machine of a snapshot goes on with its console and its disk, which is given again.
+// TestCommandRunFrom: the machine of a snapshot goes on with its console and its private disk, which is given again.
 func TestCommandRunFrom(t *testing.T) {
 	dir, disk := filepath.Join(t.TempDir(), "snapshot"), filepath.Join(t.TempDir(), "disk")
 	require.NoError(t, os.WriteFile(disk, make([]byte, 1<<20), 0o600))
-	status, _, stderr := kapsel(t, "", "snapshot", "-o", dir, "--rng", "--disk", disk, machine.File(t, "bare.elf"), machine.File(t, "test/echo.tbf"))
+	status, _, stderr := kapsel(t, "", "snapshot", "-o", dir, "--rng", "--disk", disk+",private", machine.File(t, "bare.elf"), machine.File(t, "test/echo.tbf"))
 	require.Equal(t, 0, status, stderr)
 	for range 2 {
-		cmd, _, stderr := command(t, "run", "--from", dir, "--disk", disk)
+		cmd, _, stderr := command(t, "run", "--from", dir, "--disk", disk+",private=1M")
 		stdout := &lockedBuffer{}
 		cmd.Stdin, cmd.Stdout = strings.NewReader("abq"), stdout
 		require.NoError(t, cmd.Start())
@@ -134,6 +133,9 @@ func TestCommandRunFrom(t *testing.T) {
 	status, _, stderr = kapsel(t, "", "run", "--from", dir)
 	assert.Equal(t, 2, status)
 	assert.Contains(t, stderr, `the snapshot was taken with device 2, disk "`+disk+`": give it by --disk, as then`)
+	status, _, stderr = kapsel(t, "", "run", "--from", dir, "--disk", disk+",ro")
+	assert.Equal(t, 2, status)
+	assert.Contains(t, stderr, `disk "`+disk+`": it can be written, this one cannot`)
 }
 
 // TestCommandServe: calls of many over HTTP, each of which finds the snapshot, whatever the one before has done; and an end when it is told.

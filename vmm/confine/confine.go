@@ -27,6 +27,12 @@ type Options struct {
 
 	// Remove are files that the process removes at its end: its sockets. Others that lie below their directories can be removed as well.
 	Remove []string
+	// Read are files that are opened to be read, and locked: the disks of machines that are made.
+	Read []string
+	// Write are directories in which files and directories are made, written, read and removed, as a snapshot is saved (snapshot.Place).
+	Write []string
+	// Rename are directories in which directories are made, removed and renamed, however deep.
+	Rename []string
 	// Child is the leader of a process group that was started before, which is waited for and killed; 0 for none.
 	Child int
 
@@ -46,6 +52,9 @@ func (o *Options) Add(more Options) {
 	o.Snapshots = o.Snapshots || more.Snapshots
 	o.Machines = o.Machines || more.Machines
 	o.Remove = append(o.Remove, more.Remove...)
+	o.Read = append(o.Read, more.Read...)
+	o.Write = append(o.Write, more.Write...)
+	o.Rename = append(o.Rename, more.Rename...)
 	o.Child = max(o.Child, more.Child)
 }
 

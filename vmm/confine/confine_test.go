@@ -228,6 +228,36 @@ var features = []struct {
 		tell("unix", err)
 		tell("create", os.WriteFile(filepath.Join(os.Getenv("WRITEABLE"), "new"), nil, 0o600))
 	}, "dial: done\naddresses: done\nname: done\nhosts: done\nopen: EACCES\nunix: EPERM\ncreate: EACCES\n"},
+	{"read", func() Options { return Options{Read: []string{opened.Name()}} }, func() {
+		file, err := os.Open(opened.Name())
+		tell("open", err)
+		tell("lock", unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB))
+		tell("file system", unix.Fstatfs(int(file.Fd()), new(unix.Statfs_t)))
+		_, err = os.OpenFile(opened.Name(), os.O_RDWR, 0)
+		tell("open to write", err)
+		_, err = os.Open("/etc/passwd")
+		tell("another", err)
+	}, "open: done\nlock: done\nfile system: done\nopen to write: EACCES\nanother: EACCES\n"},
+	{"write", func() Options {
+		return Options{Write: []string{writtenPath()}, Rename: []string{filepath.Dir(writtenPath())}}
+	}, func() {
+		file := filepath.Join(writtenPath(), "a", "b")
+		tell("directory", os.MkdirAll(filepath.Dir(file), 0o700))
+		tell("file", os.WriteFile(file, []byte("hello"), 0o600))
+		tell("rename file", os.Rename(file, file+"c"))
+		tell("rename", os.Rename(writtenPath(), writtenPath()+" aside"))
+		_, err := os.ReadFile(filepath.Join(writtenPath()+" aside", "a", "bc"))
+		tell("read", err)
+		tell("remove", errors.Join(os.RemoveAll(filepath.Join(writtenPath()+" aside", "a")), os.Remove(writtenPath()+" aside")))
+		tell("file beside", os.WriteFile(filepath.Join(os.Getenv("WRITEABLE"), "new"), nil, 0o600))
+		tell("remove beside", os.Remove(opened.Name()))
+		_, err = os.Open(opened.Name())
+		tell("read beside", err)
+		tell("rename beside", os.Rename(opened.Name(), opened.Name()+"er"))
+		tell("link", os.Symlink("/etc", filepath.Join(os.Getenv("WRITEABLE"), "link")))
+		tell("pipe", unix.Mkfifo(filepath.Join(os.Getenv("WRITEABLE"), "pipe"), 0o600))
+	}, "directory: done\nfile: done\nrename file: done\nrename: done\nread: done\nremove: done\n" +
+		"file beside: EACCES\nremove beside: EACCES\nread beside: EACCES\nrename beside: EACCES\nlink: EPERM\npipe: EPERM\n"},
 	{"child", func() Options { return Options{Child: child.Process.Pid} }, func() {
 		tell("kill", unix.Kill(-child.Process.Pid, unix.SIGKILL))
 		err := child.Wait()
@@ -247,6 +277,8 @@ var (
 )
 
 func socketPath() string { return filepath.Join(os.Getenv("WRITEABLE"), "sockets", "s") }
+
+func writtenPath() string { return filepath.Join(os.Getenv("WRITEABLE"), "written") }
 
 // prepare opens what the children use.
 func prepare() {
@@ -295,7 +327,7 @@ func TestFeatures(t *testing.T) {
 	for _, f := range features {
 		t.Run(f.name, func(t *testing.T) {
 			dir := t.TempDir()
-			for _, d := range []string{"sockets", "elsewhere"} {
+			for _, d := range []string{"sockets", "elsewhere", "written"} {
 				require.NoError(t, os.Mkdir(filepath.Join(dir, d), 0o700))
 			}
 			for _, f := range []string{"old", "elsewhere/old"} {
@@ -468,7 +500,8 @@ func TestMissing(t *testing.T) {
 
 // TestAdd: of two sets of options each need is kept.
 func TestAdd(t *testing.T) {
-	all := Options{Terminal: true, Files: true, Sockets: true, Packets: true, Network: true, Snapshots: true, Machines: true, Remove: []string{"a"}, Child: 7}
+	all := Options{Terminal: true, Files: true, Sockets: true, Packets: true, Network: true, Snapshots: true, Machines: true, Remove: []string{"a"},
+		Read: []string{"r"}, Write: []string{"w"}, Rename: []string{"n"}, Child: 7}
 	var o Options
 	o.Add(all)
 	assert.Equal(t, all, o)

@@ -33,6 +33,8 @@ var (
 	packetCalls  = []string{"recvmsg"} // by which Linux tells of VLANs; frames are sent by write
 	networkCalls = []string{"connect", "bind", "openat", "newfstatat", "uname", "getdents64"}
 	machineCalls = []string{"openat", "memfd_create", "ftruncate"}
+	readCalls    = []string{"openat", "newfstatat", "flock", "fstatfs"}
+	writeCalls   = []string{"openat", "newfstatat", "getdents64", "mkdirat", "renameat", "renameat2", "unlinkat", "fsync"}
 	childCalls   = []string{"wait4", "waitid", "shutdown", "recvfrom", "recvmsg", "sendto", "sendmsg"}
 )
 
@@ -117,7 +119,7 @@ func (o *Options) names() []string {
 	}{
 		{o.Files, fileCalls}, {o.Sockets || o.Network, socketCalls}, {o.Packets, packetCalls}, {o.Network, networkCalls},
 		{o.Snapshots || o.Machines, machineCalls[1:]}, {o.Machines, machineCalls}, {o.Child != 0, childCalls},
-		{len(o.Remove) > 0, []string{"unlinkat"}},
+		{len(o.Remove) > 0, []string{"unlinkat"}}, {len(o.Read) > 0, readCalls}, {len(o.Write) > 0, writeCalls},
 	} {
 		if group.needed {
 			all = append(all, group.calls...)

@@ -17,6 +17,15 @@ func (o *Options) rules() (rules []landlock.Rule) {
 	for _, path := range o.Remove {
 		rules = append(rules, landlock.PathAccess(ll.AccessFSRemoveFile, filepath.Dir(path)))
 	}
+	if len(o.Read) > 0 {
+		rules = append(rules, landlock.ROFiles(o.Read...))
+	}
+	if len(o.Write) > 0 {
+		rules = append(rules, landlock.PathAccess(writeDirectories, o.Write...))
+	}
+	if len(o.Rename) > 0 {
+		rules = append(rules, landlock.PathAccess(ll.AccessFSMakeDir|ll.AccessFSRemoveDir, o.Rename...))
+	}
 	if o.Network {
 		rules = append(rules, landlock.ROFiles(resolverFiles()...).IgnoreIfMissing(), landlock.RODirs(resolverDirectories()...).IgnoreIfMissing())
 	}
@@ -25,6 +34,10 @@ func (o *Options) rules() (rules []landlock.Rule) {
 	}
 	return rules
 }
+
+// writeDirectories are the rights in directories that are written. Nothing in them is executed, and there are no devices, pipes, sockets or links.
+const writeDirectories = ll.AccessFSReadFile | ll.AccessFSReadDir | ll.AccessFSWriteFile |
+	ll.AccessFSMakeReg | ll.AccessFSMakeDir | ll.AccessFSRemoveFile | ll.AccessFSRemoveDir
 
 // kvmDevice is what a machine is made by (vmm.DefaultKVM).
 const kvmDevice = "/dev/kvm"

@@ -60,6 +60,9 @@ func (m *Machine) addEntropy(i int) {
 // addDisk adds a block device. QEMU gets the file that we opened and locked, and opens none by itself. What the
 // host cannot do is told to the guest: by itself, QEMU stops a machine whose disk is full.
 func (m *Machine) addDisk(i int, d vmm.Disk) error {
+	if d.Private != 0 {
+		return fmt.Errorf("%v is private, which is for a machine under KVM: QEMU's is the file itself, or read-only", d)
+	}
 	image, err := disk.Open(d.Path, d.ReadOnly)
 	if err != nil {
 		return err

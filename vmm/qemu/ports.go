@@ -13,6 +13,7 @@ import (
 // namedPort is a named port: QEMU's end is a socket, and we are the other end.
 type namedPort struct {
 	vmm.Port
+	own    *endStream // of a port with an end of its own, else nil: it is Input and Output
 	conn   quietConn
 	theirs *os.File
 	copied chan struct{} // closed when all that the guest sent is written
@@ -22,14 +23,16 @@ type namedPort struct {
 func (m *Machine) addNamedPorts(d vmm.Ports) error {
 	m.devices = append(m.devices, "-device", fmt.Sprintf("virtio-serial-device,id=ports,max_ports=%d", len(d)+1))
 	for i, port := range d {
-		if port.End != nil {
-			return fmt.Errorf("port %s has an end of its own, which is for a machine under KVM: QEMU's has an input and an output", port.Name)
-		}
 		conn, theirs, err := newSocket("port " + port.Name)
 		if err != nil {
 			return err
 		}
-		m.namedPorts = append(m.namedPorts, &namedPort{Port: port, conn: conn, theirs: theirs, copied: make(chan struct{})})
+		p := &namedPort{Port: port, conn: conn, theirs: theirs, copied: make(chan struct{})}
+		if port.End != nil {
+			p.own = newEndStream(port.End)
+			p.Input, p.Output = p.own, p.own
+		}
+		m.namedPorts = append(m.namedPorts, p)
 		m.devices = append(m.devices,
 			"-chardev", fmt.Sprintf("socket,id=port%d,fd=%d", i+1, m.hand(theirs)),
 			"-device", fmt.Sprintf("virtserialport,bus=ports.0,nr=%d,chardev=port%[1]d,name=%s", i+1, port.Name))
@@ -87,6 +90,11 @@ func (p *namedPort) drained() bool {
 // drainPorts waits until all that the guest sent is written, which it reports, or ctx ends and it takes too long. QEMU has ended.
 func (m *Machine) drainPorts(ctx context.Context) bool {
 	for _, p := range m.namedPorts {
+		if p.own != nil {
+			p.own.finish()
+		}
+	}
+	for _, p := range m.namedPorts {
 		select {
 		case <-p.copied:
 			continue
@@ -105,5 +113,9 @@ func (m *Machine) drainPorts(ctx context.Context) bool {
 func (m *Machine) closeNamedPorts() {
 	for _, p := range m.namedPorts {
 		p.conn.Close()
+		if p.own != nil {
+			p.own.close()
+		}
 	}
+	m.namedPorts = nil
 }

@@ -23,3 +23,54 @@ func TestPortWhoseAnswersNobodyTakes(t *testing.T) {
 	p.copyOut(func(string, ...any) {})
 	output.Close()
 }
+
+// full is a port's end that takes two bytes of the guest's in all, and has two for it.
+type full struct {
+	taken, left string
+	wake        func()
+}
+
+func (f *full) Offer(p []byte) int {
+	n := min(len(p), 2-len(f.taken))
+	f.taken += string(p[:n])
+	return n
+}
+
+func (f *full) Fetch(p []byte) int {
+	n := copy(p, f.left)
+	f.left = f.left[n:]
+	return n
+}
+
+func (f *full) Ended() bool { return false }
+
+func (f *full) Attach(wake func()) { f.wake = wake }
+
+// TestOwnEndThatTakesNothing: what an end has no room for is lost when the guest has ended, and nobody waits for it. Until then it is waited for, and so is
+// what comes for the guest.
+func TestOwnEndThatTakesNothing(t *testing.T) {
+	end := &full{left: "ab"}
+	s := newEndStream(end)
+	require.NotNil(t, end.wake)
+	got := make([]byte, 10)
+	n, err := s.Read(got)
+	require.NoError(t, err)
+	require.Equal(t, "ab", string(got[:n]))
+
+	wrote := make(chan error)
+	go func() {
+		_, err := s.Write([]byte("0123"))
+		wrote <- err
+	}()
+	read := make(chan error)
+	go func() {
+		_, err := s.Read(got)
+		read <- err
+	}()
+	s.finish()
+	require.ErrorIs(t, <-wrote, errNotTaken)
+	s.close()
+	require.ErrorIs(t, <-read, io.EOF)
+	require.Equal(t, "01", end.taken)
+	require.Nil(t, end.wake)
+}

@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kapsel/guest/abi"
+	"kapsel/vmm/disk"
 )
 
 var update = flag.Bool("update", false, "write testdata anew")
@@ -38,7 +39,10 @@ func onSampleHost(t testing.TB) {
 	t.Cleanup(func() { hostVendor = real })
 }
 
-// sample is a snapshot in which no field is zero, of memory with some pages.
+// sampleSectors is the size of the sample's private disk.
+const sampleSectors = 5 * disk.PageSize / disk.SectorSize
+
+// sample is a snapshot in which no field is zero, of memory with some pages, and of a private disk with those of them that it has.
 func sample(t testing.TB, pages uint64, used ...uint64) *Snapshot {
 	s := new(Snapshot)
 	next := uint64(0)
@@ -56,6 +60,15 @@ func sample(t testing.TB, pages uint64, used ...uint64) *Snapshot {
 	})
 	require.NoError(t, err)
 	s.Memory = memory
+	block := s.State.Devices[1].State.Block
+	block.Sectors, block.ReadOnly = sampleSectors, false
+	layer := map[uint64]*disk.Page{}
+	for _, page := range used {
+		if page < sampleSectors*disk.SectorSize/disk.PageSize {
+			layer[page] = &disk.Page{0: byte(page%255 + 1), disk.SectorSize - 1: 7}
+		}
+	}
+	s.Disks = []*disk.Layer{disk.NewLayer(layer)}
 	t.Cleanup(func() { s.Close() })
 	return s
 }
@@ -100,6 +113,10 @@ func assertSame(t *testing.T, want, found *Snapshot) {
 	t.Helper()
 	assert.Equal(t, want.State, found.State)
 	assert.True(t, bytes.Equal(ram(t, want), ram(t, found)), "the memory differs")
+	require.Len(t, found.Disks, len(want.Disks))
+	for i := range want.Disks {
+		assert.Equal(t, maps.Collect(want.Disks[i].Pages()), maps.Collect(found.Disks[i].Pages()), "a disk differs")
+	}
 }
 
 // ram reads a snapshot's memory.
@@ -184,7 +201,7 @@ func tree(t *testing.T, dir string) map[string]string {
 // parts are the files of a snapshot. write makes a layout of them in which sizes and digests are right, whatever they hold, so that
 // what is wrong with one is found by what it is.
 type parts struct {
-	layout, index, manifest, config, layer []byte
+	layout, index, manifest, config, layer, disk []byte
 }
 
 // read reads the parts of a layout.
@@ -201,14 +218,14 @@ func (p *parts) read(t testing.TB, dir string) *parts {
 	p.manifest = blob(index.Manifests[0])
 	var manifest oci.Manifest
 	require.NoError(t, json.Unmarshal(p.manifest, &manifest))
-	p.config, p.layer = blob(manifest.Config), blob(manifest.Layers[0])
+	p.config, p.layer, p.disk = blob(manifest.Config), blob(manifest.Layers[0]), blob(manifest.Layers[1])
 	return p
 }
 
 // write writes the parts to a new directory, with each descriptor of a part, where it stands as before in another, put right.
 func (p *parts) write(t testing.TB, dir string, was *parts) {
-	config := refer(p.config, was.layer, p.layer)
-	manifest := refer(refer(p.manifest, was.layer, p.layer), was.config, config)
+	config := refer(refer(p.config, was.layer, p.layer), was.disk, p.disk)
+	manifest := refer(refer(refer(p.manifest, was.layer, p.layer), was.disk, p.disk), was.config, config)
 	index := refer(p.index, was.manifest, manifest)
 	p.put(t, dir, index, manifest, config)
 }
@@ -218,7 +235,7 @@ func (p *parts) put(t testing.TB, dir string, index, manifest, config []byte) {
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, blobs), 0o700))
 	for name, data := range map[string][]byte{
 		oci.ImageLayoutFile: p.layout, oci.ImageIndexFile: index,
-		blobName(manifest): manifest, blobName(config): config, blobName(p.layer): p.layer,
+		blobName(manifest): manifest, blobName(config): config, blobName(p.layer): p.layer, blobName(p.disk): p.disk,
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
 	}
@@ -277,7 +294,7 @@ func TestDamagedBytes(t *testing.T) {
 	s, dir, p := saved(t)
 	names := map[string][]byte{
 		oci.ImageLayoutFile: p.layout, oci.ImageIndexFile: p.index,
-		blobName(p.manifest): p.manifest, blobName(p.config): p.config, blobName(p.layer): p.layer,
+		blobName(p.manifest): p.manifest, blobName(p.config): p.config, blobName(p.layer): p.layer, blobName(p.disk): p.disk,
 	}
 	for name, data := range names {
 		path := filepath.Join(dir, name)
@@ -343,7 +360,7 @@ func loadParts(t *testing.T, p, was *parts) (*Snapshot, error) {
 
 // loadConfig does what Load does with a configuration whose digest is right.
 func loadConfig(data []byte, p *parts) (*Snapshot, error) {
-	state, err := decodeConfig(data, digest.FromBytes(p.layer))
+	state, err := decodeConfig(data, []digest.Digest{digest.FromBytes(p.layer), digest.FromBytes(p.disk)})
 	if err == nil {
 		err = checkGuest(&state.Guest)
 	}
@@ -411,7 +428,10 @@ func TestDamagedConfig(t *testing.T) {
 	for _, test := range []struct{ name, old, new, want string }{
 		{"version of the guest", `"guest": 1`, `"guest": 7`, `version 7 of "guest", but this kapsel (` + abi.Version + `) has version 1: use the release that took the snapshot`},
 		{"version of memory", `"memory": 1,`, `"memory": 2,`, `version 2 of "memory"`},
-		{"version of the configuration", `"config": 1`, `"config": 0`, `version 0 of "config"`},
+		{"version of the configuration", `"config": 2`, `"config": 1`, `version 1 of "config", but this kapsel (` + abi.Version + `) has version 2: use the release that took the snapshot`},
+		{"a private disk fewer", `"readOnly": false`, `"readOnly": true`, "0 private disks, beside 1 layers of such: it is damaged"},
+		{"a private disk more", `"readOnly": true`, `"readOnly": false`, "2 private disks, beside 1 layers of such: it is damaged"},
+		{"a private disk too small", fmt.Sprintf(`"sectors": %d`, sampleSectors), `"sectors": 16`, "16384 bytes, where at most 12288 were expected"},
 		{"vendor", sampleVendor, "AuthenticOther", `taken on a processor of "AuthenticOther", and this host's is of "GenuineKapsel": load it on a host with such a processor`},
 		{"architecture", `"amd64"`, `"arm64"`, `"architecture\": \"arm64\",", where "\"architecture\": \"amd64\"," was expected`},
 		{"memory of no page", fmt.Sprint(21 * abi.PageSize), "0", "memory of 0 bytes, where pages of 4096 bytes"},
@@ -471,13 +491,65 @@ func TestDamagedMemory(t *testing.T) {
 	}
 }
 
+// TestDamagedDisk: a layer that is not that of the disk is refused, with its digest right.
+func TestDamagedDisk(t *testing.T) {
+	onSampleHost(t)
+	_, _, p := saved(t)
+	set := func(at int, value byte) func([]byte) []byte {
+		return func(layer []byte) []byte { layer[at] = value; return layer }
+	}
+	for _, test := range []struct {
+		name   string
+		change func([]byte) []byte
+		want   string
+	}{
+		{"a page more", set(0, 4), "16384 bytes long, but it has 4 pages, which take 20480"},
+		{"a page fewer", set(0, 2), "16384 bytes long, but it has 2 pages, which take 12288"},
+		{"more than there are", set(0, 6), "it has 6 pages of a disk that has 5"},
+		{"more than can be counted", set(7, 0x80), "pages of a disk that has 5"},
+		{"a page twice", set(16, 0), "page 0 stands behind page 0"},
+		{"pages out of order", set(16, 5), "page 4 stands behind page 5"},
+		{"something behind the numbers", set(32, 1), "something else than zeroes"},
+		{"something before the pages", set(disk.PageSize-1, 1), "something else than zeroes"},
+		{"empty", func([]byte) []byte { return nil }, "shorter than the number of its pages"},
+		{"a byte fewer", func(l []byte) []byte { return l[:len(l)-1] }, "16383 bytes long"},
+		{"a byte more", func(l []byte) []byte { return append(l, 0) }, "16385 bytes long"},
+		{"longer than the disk", func(l []byte) []byte { return append(l, make([]byte, 6*disk.PageSize)...) }, "at most 24576 were expected"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			changed := *p
+			changed.disk = test.change(slices.Clone(p.disk))
+			dir := filepath.Join(t.TempDir(), "s")
+			changed.write(t, dir, p)
+			assert.Contains(t, refused(t, dir, nil), test.want)
+		})
+	}
+}
+
+// FuzzDisk: whatever a layer holds, it is one that has this encoding and no other, or is refused.
+func FuzzDisk(f *testing.F) {
+	var b bytes.Buffer
+	require.NoError(f, writeDisk(&b, disk.NewLayer(map[uint64]*disk.Page{1: {1}, 3: {}})))
+	f.Add(b.Bytes(), uint64(40))
+	f.Add(make([]byte, disk.PageSize), uint64(1<<64-1))
+	f.Fuzz(func(t *testing.T, data []byte, sectors uint64) {
+		layer, err := readDisk(bytes.NewReader(data), uint64(len(data)), sectors)
+		if err != nil {
+			return
+		}
+		var again bytes.Buffer
+		require.NoError(t, writeDisk(&again, layer))
+		require.True(t, bytes.Equal(data, again.Bytes()))
+	})
+}
+
 // TestDamagedFiles: files that are missing, cut off, too long, or none.
 func TestDamagedFiles(t *testing.T) {
 	onSampleHost(t)
 	_, _, p := saved(t)
 	other := filepath.Join(t.TempDir(), "other")
 	require.NoError(t, os.WriteFile(other, p.index, 0o600))
-	for _, file := range []string{oci.ImageLayoutFile, oci.ImageIndexFile, blobName(p.manifest), blobName(p.config), blobName(p.layer)} {
+	for _, file := range []string{oci.ImageLayoutFile, oci.ImageIndexFile, blobName(p.manifest), blobName(p.config), blobName(p.layer), blobName(p.disk)} {
 		for _, test := range []struct {
 			name   string
 			change func(path string) error
@@ -569,13 +641,13 @@ func TestLoadIsBounded(t *testing.T) {
 		{"depth", strings.Repeat("[", 5000), "1,", "1" + strings.Repeat("]", 5000)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			const head, tail = `{"snapshot":{"versions":{"guest":1,"memory":1,"config":1},"state":{"guest":{"memory":1099511627776},"devices":[`, "]}}}"
+			const head, tail = `{"snapshot":{"versions":{"guest":1,"memory":1,"config":2},"state":{"guest":{"memory":1099511627776},"devices":[`, "]}}}"
 			for _, n := range []int{maxTokens/2 - 100, (maxConfig - len(head+test.head+test.tail+tail)) / len(test.element)} {
 				data := []byte(head + test.head + strings.Repeat(test.element, n) + test.tail + tail)
 				require.LessOrEqual(t, len(data), maxConfig)
 				var before, after runtime.MemStats
 				runtime.ReadMemStats(&before)
-				_, err := decodeConfig(data, "")
+				_, err := decodeConfig(data, nil)
 				runtime.ReadMemStats(&after)
 				require.Error(t, err)
 				checkWords(t, err)
@@ -620,7 +692,7 @@ func TestSaveReplaces(t *testing.T) {
 		loaded.Close()
 	}
 	assert.Equal(t, []string{"s"}, slices.Collect(maps.Keys(entries(t, filepath.Dir(dir)))))
-	assert.Len(t, tree(t, dir), 5, "of the older one nothing is left")
+	assert.Len(t, tree(t, dir), 6, "of the older one nothing is left")
 }
 
 // entries are those of a directory.
@@ -696,7 +768,7 @@ func TestSaveThatFails(t *testing.T) {
 	require.NoError(t, s.Save(dir))
 	was := tree(t, filepath.Dir(dir))
 	larger := sample(t, 600, 1)
-	larger.State.Devices = make([]Device, 5000) // more than a configuration takes, which is found when the memory is written
+	larger.Disks, larger.State.Devices = nil, make([]Device, 5000) // more than a configuration takes, which is found when the memory is written
 	err := larger.Save(dir)
 	require.Error(t, err)
 	checkWords(t, err)
@@ -709,6 +781,9 @@ func TestSaveThatFails(t *testing.T) {
 	other := sample(t, 8)
 	other.State.Guest.Memory *= 2
 	require.ErrorContains(t, other.Save(dir), "it has a memory of 32768 bytes, and a state that says 65536")
+	fewer := sample(t, 8)
+	fewer.Disks = nil
+	require.ErrorContains(t, fewer.Save(dir), "it has what was written to 0 private disks, and a state that says 1")
 	assert.Equal(t, was, tree(t, filepath.Dir(dir)))
 }
 
@@ -749,9 +824,9 @@ func TestSaveIsWholeAtAnyInstant(t *testing.T) {
 func FuzzLoad(f *testing.F) {
 	onSampleHost(f)
 	_, _, p := saved(f)
-	f.Add(p.index, p.manifest, p.config, p.layer)
-	f.Fuzz(func(t *testing.T, index, manifest, config, layer []byte) {
-		changed := &parts{p.layout, index, manifest, config, layer}
+	f.Add(p.index, p.manifest, p.config, p.layer, p.disk)
+	f.Fuzz(func(t *testing.T, index, manifest, config, layer, disk []byte) {
+		changed := &parts{p.layout, index, manifest, config, layer, disk}
 		dir := filepath.Join(t.TempDir(), "s")
 		changed.write(t, dir, p)
 		s, err := Load(dir)

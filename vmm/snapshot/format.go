@@ -19,10 +19,10 @@ const (
 	// GuestVersion is that of what guest and monitor agreed upon and the memory holds: the board's devices, BootInfo, the words that the kernel's
 	// notes name. It changes when a guest of before would not go on under the monitor of now.
 	GuestVersion = 1
-	// MemoryVersion is that of the encoding of the layer (pages.go).
+	// MemoryVersion is that of the encoding of the layers (pages.go, disks.go).
 	MemoryVersion = 1
 	// ConfigVersion is that of the configuration: of State, and what is around it.
-	ConfigVersion = 1
+	ConfigVersion = 2
 )
 
 // Names of the OCI artifact (OCI Image Format 1.1, "Guidelines for Artifact Usage"). Its configuration is that of an image with more
@@ -30,6 +30,7 @@ const (
 const (
 	artifactType = "application/vnd.kapsel.snapshot.v1"
 	memoryType   = "application/vnd.kapsel.snapshot.memory.v1"
+	diskType     = "application/vnd.kapsel.snapshot.disk.v1"
 	tag          = "snapshot"
 	architecture = "amd64"
 	system       = "kapsel"
@@ -67,11 +68,11 @@ type versions struct {
 	Config int `json:"config"`
 }
 
-// newConfig is the configuration of a state beside a layer.
-func newConfig(s *State, release string, layer digest.Digest) *config {
+// newConfig is the configuration of a state beside its layers.
+func newConfig(s *State, release string, layers []digest.Digest) *config {
 	return &config{
 		Created: s.Taken, Architecture: architecture, OS: system,
-		RootFS:   oci.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer}},
+		RootFS:   oci.RootFS{Type: "layers", DiffIDs: layers},
 		Snapshot: contents{release, versions{GuestVersion, MemoryVersion, ConfigVersion}, *s},
 	}
 }
@@ -86,9 +87,9 @@ func encode(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// decodeConfig reads a configuration that stands beside a layer. The same state has one encoding, so it is written again and compared: a field
+// decodeConfig reads a configuration that stands beside layers. The same state has one encoding, so it is written again and compared: a field
 // that is missing, unknown, there twice or written otherwise is found in whichever structure it is.
-func decodeConfig(data []byte, layer digest.Digest) (*State, error) {
+func decodeConfig(data []byte, layers []digest.Digest) (*State, error) {
 	if err := checkShape(data); err != nil {
 		return nil, damaged(err)
 	}
@@ -100,7 +101,7 @@ func decodeConfig(data []byte, layer digest.Digest) (*State, error) {
 		return nil, damaged(jsonError(err))
 	}
 	state := &found.Snapshot.State
-	want, err := encode(newConfig(state, found.Snapshot.Release, layer))
+	want, err := encode(newConfig(state, found.Snapshot.Release, layers))
 	if err != nil {
 		return nil, err
 	}

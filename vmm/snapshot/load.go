@@ -9,12 +9,14 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	oci "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"kapsel/files"
 	"kapsel/guest/abi"
+	"kapsel/vmm/disk"
 )
 
 // maxMemory is the most memory of a machine (vmm.MaxMemory), in bytes.
@@ -46,11 +48,15 @@ func load(dir string) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	disks, err := l.disks(manifest, state)
+	if err != nil {
+		return nil, err
+	}
 	memory, err := l.memory(manifest.Layers[0], state.Guest.Memory)
 	if err != nil {
 		return nil, err
 	}
-	return &Snapshot{State: *state, Memory: memory}, nil
+	return &Snapshot{State: *state, Memory: memory, Disks: disks}, nil
 }
 
 // layout is an OCI image layout that is read: nothing outside of its directory.
@@ -172,7 +178,7 @@ func checkDigest(d *oci.Descriptor, found digest.Digest) error {
 	return nil
 }
 
-// manifest reads the manifest of the one snapshot in the layout. It has one layer.
+// manifest reads the manifest of the one snapshot in the layout. It has a layer of memory, and behind that those of disks.
 func (l *layout) manifest() (*oci.Manifest, error) {
 	var index oci.Index
 	if err := l.json(oci.ImageIndexFile, &index); err != nil {
@@ -192,22 +198,22 @@ func (l *layout) manifest() (*oci.Manifest, error) {
 	for _, f := range []struct{ of, found, want string }{
 		{"artifactType", m.ArtifactType, artifactType},
 		{"mediaType of config", m.Config.MediaType, oci.MediaTypeImageConfig},
-		{"number of layers", fmt.Sprint(len(m.Layers)), "1"},
-		{"mediaType of layers", mediaTypeOf(m.Layers), memoryType},
+		{"layers", mediaTypes(m.Layers), memoryType + strings.Repeat(" "+diskType, max(len(m.Layers), 1)-1)},
 	} {
 		if f.found != f.want {
-			return nil, fmt.Errorf("%s: its %s is %.80q, where %q was expected: name a directory that holds a snapshot of Kapsel", name, f.of, f.found, f.want)
+			return nil, fmt.Errorf("%s: its %s is %.150q, where %.150q was expected: name a directory that holds a snapshot of Kapsel", name, f.of, f.found, f.want)
 		}
 	}
 	return &m, nil
 }
 
-// mediaTypeOf is the type of the first of a manifest's layers, if there is one.
-func mediaTypeOf(layers []oci.Descriptor) string {
-	if len(layers) == 0 {
-		return ""
+// mediaTypes are the types of a manifest's layers.
+func mediaTypes(layers []oci.Descriptor) string {
+	var types []string
+	for i := range layers {
+		types = append(types, layers[i].MediaType)
 	}
-	return layers[0].MediaType
+	return strings.Join(types, " ")
 }
 
 // state reads the configuration of a manifest.
@@ -216,9 +222,12 @@ func (l *layout) state(m *oci.Manifest) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	state, err := decodeConfig(data, m.Layers[0].Digest)
+	state, err := decodeConfig(data, digests(m.Layers))
 	if err == nil {
 		err = checkGuest(&state.Guest)
+	}
+	if err == nil && len(state.PrivateDisks()) != len(m.Layers)-1 {
+		err = damaged(fmt.Errorf("%d private disks, beside %d layers of such", len(state.PrivateDisks()), len(m.Layers)-1))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -255,6 +264,38 @@ func (l *layout) memory(d oci.Descriptor, size uint64) (*Memory, error) {
 	return memory, nil
 }
 
+// disks reads the layers of the private disks, of which there is one for each.
+func (l *layout) disks(m *oci.Manifest, s *State) (disks []*disk.Layer, err error) {
+	for i, b := range s.PrivateDisks() {
+		layer, err := l.disk(&m.Layers[1+i], b.Sectors)
+		if err != nil {
+			return nil, err
+		}
+		disks = append(disks, layer)
+	}
+	return disks, nil
+}
+
+// disk reads the layer of a private disk.
+func (l *layout) disk(d *oci.Descriptor, sectors uint64) (*disk.Layer, error) {
+	f, name, err := l.blob(d, int64(layerSize(pagesOfDisk(sectors))))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	hash := sha256.New()
+	layer, err := readDisk(io.TeeReader(f, hash), uint64(d.Size), sectors)
+	if err != nil {
+		err = damaged(err)
+	} else {
+		err = checkDigest(d, digest.NewDigest(digest.SHA256, hash))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return layer, nil
+}
+
 // readMemory reads the layer from its file. What has another digest is thrown away when all of it was read.
 func readMemory(r io.Reader, d *oci.Descriptor, size uint64) (*Memory, error) {
 	hash := sha256.New()
@@ -278,7 +319,7 @@ func (l *layout) only(m *oci.Manifest) error {
 	if err := l.json(oci.ImageIndexFile, &index); err != nil {
 		return err
 	}
-	for _, d := range append(index.Manifests, m.Config, m.Layers[0]) {
+	for _, d := range slices.Concat(index.Manifests, []oci.Descriptor{m.Config}, m.Layers) {
 		name, err := blobPath(&d)
 		if err != nil {
 			return err

@@ -25,14 +25,97 @@ const blobs = "blobs/sha256"
 // dir when all of it is on disk: at any instant dir is what it was, or the whole new snapshot. What may be there already is an empty directory or a snapshot,
 // which is removed; anything else is an error. A process that ends meanwhile may leave a directory .kapsel-snapshot-* beside. Only the owner may read a snapshot, as a guest's memory may hold secrets.
 func (s *Snapshot) Save(dir string) error {
-	if err := s.save(filepath.Clean(dir)); err != nil {
-		return fmt.Errorf("saving the snapshot as %q: %s", dir, files.Words(err))
+	p, err := Prepare(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.Save(s), p.Close())
+}
+
+// Place is where a snapshot is to be saved. Between Prepare and Save a process may confine itself (package kapsel/vmm/confine) to what Save does: it makes, writes, reads and removes files
+// and directories in those of Written, and renames directories in that of Above.
+type Place struct {
+	dir     string
+	aside   string   // empty, to be put in the place of dir
+	above   *os.File // the directory that both are in
+	written []string
+}
+
+// Prepare looks whether Snapshot.Save could write to dir, and makes the directory beside it. Close removes that.
+func Prepare(dir string) (*Place, error) {
+	p := &Place{dir: filepath.Clean(dir)}
+	if err := p.prepare(); err != nil {
+		return nil, errors.Join(p.wrong(err), p.Close())
+	}
+	return p, nil
+}
+
+func (p *Place) prepare() (err error) {
+	if err := replaceable(p.dir); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(p.dir); err == nil {
+		p.written = append(p.written, p.dir)
+	}
+	if p.above, err = os.Open(filepath.Dir(p.dir)); err != nil {
+		return err
+	}
+	if p.aside, err = os.MkdirTemp(filepath.Dir(p.dir), ".kapsel-snapshot-"); err != nil {
+		return err
+	}
+	p.written = append(p.written, p.aside)
+	return nil
+}
+
+// wrong says what an error was about.
+func (p *Place) wrong(err error) error {
+	return fmt.Errorf("saving the snapshot as %q: %s", p.dir, files.Words(err))
+}
+
+// Written are the directories whose files are made, written, read and removed, and so is what is below.
+func (p *Place) Written() []string { return p.written }
+
+// Above is the directory in which directories are renamed.
+func (p *Place) Above() string { return filepath.Dir(p.dir) }
+
+// Save writes a snapshot there, as Snapshot.Save does; once.
+func (p *Place) Save(s *Snapshot) error {
+	if err := p.save(s); err != nil {
+		return p.wrong(err)
 	}
 	return nil
 }
 
-// save is Save with errors that do not name dir.
-func (s *Snapshot) save(dir string) error {
+// Close removes what was not put in its place, or what that has replaced.
+func (p *Place) Close() error {
+	var errs []error
+	if p.aside != "" {
+		errs = append(errs, removeAll(p.aside))
+	}
+	if p.above != nil {
+		errs = append(errs, p.above.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("removing what is left beside the snapshot %q: %s", p.dir, files.Words(err))
+	}
+	return nil
+}
+
+// removeAll removes a directory, if it is there. Other than os.RemoveAll it reads none above, which a confined process may not.
+func removeAll(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, e := range entries {
+		errs = append(errs, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return errors.Join(append(errs, os.Remove(dir))...)
+}
+
+// save is Save with errors that do not name the directory.
+func (p *Place) save(s *Snapshot) error {
 	if err := s.Memory.Use(); err != nil {
 		return err
 	}
@@ -40,21 +123,19 @@ func (s *Snapshot) save(dir string) error {
 	if s.Memory.Len() != s.State.Guest.Memory {
 		return fmt.Errorf("it has a memory of %d bytes, and a state that says %d", s.Memory.Len(), s.State.Guest.Memory)
 	}
-	if err := replaceable(dir); err != nil {
+	if n := len(s.State.PrivateDisks()); n != len(s.Disks) {
+		return fmt.Errorf("it has what was written to %d private disks, and a state that says %d", len(s.Disks), n)
+	}
+	if err := s.write(p.aside); err != nil {
 		return err
 	}
-	aside, err := os.MkdirTemp(filepath.Dir(dir), ".kapsel-snapshot-")
-	if err != nil {
+	if err := replaceable(p.dir); err != nil { // still
 		return err
 	}
-	defer os.RemoveAll(aside)
-	if err := s.write(aside); err != nil {
+	if err := replace(p.dir, p.aside); err != nil {
 		return err
 	}
-	if err := replace(dir, aside); err != nil {
-		return err
-	}
-	return syncDirectory(filepath.Dir(dir))
+	return p.above.Sync()
 }
 
 // replaceable is nil if there is nothing in dir but what Save may remove.
@@ -111,17 +192,17 @@ func (s *Snapshot) write(dir string) error {
 	if err := os.MkdirAll(filepath.Join(dir, blobs), 0o700); err != nil {
 		return err
 	}
-	layer, err := s.writeMemory(dir)
+	layers, err := s.writeLayers(dir)
 	if err != nil {
 		return err
 	}
-	configuration, err := writeBlob(dir, oci.MediaTypeImageConfig, newConfig(&s.State, abi.Version, layer.Digest), maxConfig)
+	configuration, err := writeBlob(dir, oci.MediaTypeImageConfig, newConfig(&s.State, abi.Version, digests(layers)), maxConfig)
 	if err != nil {
 		return fmt.Errorf("the state: %w: take the snapshot when fewer requests are in the devices' queues", err)
 	}
 	manifest, err := writeBlob(dir, oci.MediaTypeImageManifest, &oci.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: oci.MediaTypeImageManifest, ArtifactType: artifactType,
-		Config: configuration, Layers: []oci.Descriptor{layer},
+		Config: configuration, Layers: layers,
 	}, maxManifest)
 	if err != nil {
 		return err
@@ -144,19 +225,42 @@ func (s *Snapshot) write(dir string) error {
 	return nil
 }
 
-// writeMemory writes the layer of memory. Its name is known when it is written.
-func (s *Snapshot) writeMemory(dir string) (oci.Descriptor, error) {
+// writeLayers writes the layer of memory, and one of each private disk.
+func (s *Snapshot) writeLayers(dir string) (layers []oci.Descriptor, err error) {
+	memory, err := writeLayer(dir, memoryType, func(w io.Writer) error { return writePages(w, s.Memory) })
+	if err != nil {
+		return nil, err
+	}
+	layers = append(layers, memory)
+	for _, l := range s.Disks {
+		written, err := writeLayer(dir, diskType, func(w io.Writer) error { return writeDisk(w, l) })
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, written)
+	}
+	return layers, nil
+}
+
+// writeLayer writes a layer. Its name is known when it is written.
+func writeLayer(dir, mediaType string, write func(io.Writer) error) (oci.Descriptor, error) {
 	hash := sha256.New()
 	counter := &counter{}
-	path := filepath.Join(dir, blobs, "memory")
-	err := create(path, func(w io.Writer) error {
-		return writePages(io.MultiWriter(w, hash, counter), s.Memory)
-	})
+	path := filepath.Join(dir, blobs, "layer")
+	err := create(path, func(w io.Writer) error { return write(io.MultiWriter(w, hash, counter)) })
 	if err != nil {
 		return oci.Descriptor{}, err
 	}
-	d := oci.Descriptor{MediaType: memoryType, Digest: digest.NewDigest(digest.SHA256, hash), Size: counter.bytes}
+	d := oci.Descriptor{MediaType: mediaType, Digest: digest.NewDigest(digest.SHA256, hash), Size: counter.bytes}
 	return d, os.Rename(path, filepath.Join(dir, blobs, d.Digest.Encoded()))
+}
+
+// digests are those of layers.
+func digests(layers []oci.Descriptor) (all []digest.Digest) {
+	for i := range layers {
+		all = append(all, layers[i].Digest)
+	}
+	return all
 }
 
 // counter counts what is written to it.

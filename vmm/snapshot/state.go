@@ -21,6 +21,16 @@ type State struct {
 	Taken     time.Time          `json:"taken"`
 }
 
+// PrivateDisks returns the private disks among the devices, those that can be written: a machine with another has no snapshots.
+func (s *State) PrivateDisks() (disks []*virtio.BlockState) {
+	for i := range s.Devices {
+		if b := s.Devices[i].State.Block; b != nil && !b.ReadOnly {
+			disks = append(disks, b)
+		}
+	}
+	return disks
+}
+
 // Guest is what the machine was made as.
 type Guest struct {
 	Memory    uint64           `json:"memory"`    // bytes

@@ -3,6 +3,7 @@ package virtio
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 
 	"kapsel/guest/abi/virtio"
@@ -103,10 +104,25 @@ func (b *Block) Activate(features uint64, queues []*Queue) {
 // Reset implements Device.
 func (b *Block) Reset() { b.queue = nil }
 
-// Save implements Device: between two requests there is nothing to remember.
-func (b *Block) Save(*State) {}
+// check says why a state is none of this device's; nil if it is one.
+func (b *Block) check(s *BlockState) error {
+	switch {
+	case s == nil:
+		return errPart
+	case s.Sectors != b.sectors():
+		return fmt.Errorf("it has %d sectors, this one %d", s.Sectors, b.sectors())
+	case s.ReadOnly && !b.storage.ReadOnly():
+		return errors.New("it is read-only, this one is not")
+	case !s.ReadOnly && b.storage.ReadOnly():
+		return errors.New("it can be written, this one cannot")
+	}
+	return nil
+}
 
-// Restore implements Device.
+// Save implements Device: between two requests there is nothing to remember.
+func (b *Block) Save(s *State) { s.Block = &BlockState{b.sectors(), b.storage.ReadOnly()} }
+
+// Restore implements Device. What the device is was looked at by check.
 func (b *Block) Restore(features uint64, queues []*Queue, _ *State) error {
 	if queues != nil {
 		b.Activate(features, queues)

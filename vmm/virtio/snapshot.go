@@ -24,6 +24,7 @@ type State struct {
 	Queues            []QueueState `json:"queues"`
 
 	// What the kind of device remembers, of those that do.
+	Block   *BlockState   `json:"block,omitempty"`
 	Console *ConsoleState `json:"console,omitempty"`
 	Ports   *PortsState   `json:"ports,omitempty"`
 	GPIO    *GPIOState    `json:"gpio,omitempty"`
@@ -60,6 +61,12 @@ type ChainState struct {
 type PieceState struct {
 	Address uint64 `json:"address"`
 	Length  uint64 `json:"length"`
+}
+
+// BlockState is what a Block is: between two requests it has no state. What is in its storage is no part of it.
+type BlockState struct {
+	Sectors  uint64 `json:"sectors"`
+	ReadOnly bool   `json:"readOnly"`
 }
 
 // ConsoleState is a Console's state.
@@ -188,7 +195,24 @@ func (m *MMIO) Restore(s State) error {
 	return err
 }
 
+// Check says why a state is none of such a device, whatever its driver has done; nil if Restore is to be tried.
+func (m *MMIO) Check(s *State) error {
+	if s.ID != m.device.ID() {
+		return fmt.Errorf("a device of kind %d: want %d", s.ID, m.device.ID())
+	}
+	if len(s.Queues) != len(m.queueMax) {
+		return fmt.Errorf("%d queues: want %d", len(s.Queues), len(m.queueMax))
+	}
+	if b, ok := m.device.(*Block); ok {
+		return b.check(s.Block)
+	}
+	return nil
+}
+
 func (m *MMIO) restore(s *State) error {
+	if err := m.Check(s); err != nil {
+		return err
+	}
 	if err := m.restoreRegisters(s); err != nil {
 		return err
 	}
@@ -241,12 +265,6 @@ var (
 
 // restoreRegisters takes what is not a queue's.
 func (m *MMIO) restoreRegisters(s *State) error {
-	if s.ID != m.device.ID() {
-		return fmt.Errorf("a device of kind %d: want %d", s.ID, m.device.ID())
-	}
-	if len(s.Queues) != len(m.queueMax) {
-		return fmt.Errorf("%d queues: want %d", len(s.Queues), len(m.queueMax))
-	}
 	rest := s.Status &^ virtio.StatusFailed
 	for i, bit := range stages {
 		if rest&bit != 0 && i > 0 && s.Status&stages[i-1] == 0 {
