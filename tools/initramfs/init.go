@@ -14,7 +14,7 @@ import (
 // Mount mounts the file systems that the kernel makes, each in its usual place. It is for init.
 func Mount() error {
 	for _, m := range []struct{ kind, dir string }{
-		{"devtmpfs", "/dev"}, {"devpts", "/dev/pts"}, {"proc", "/proc"}, {"sysfs", "/sys"},
+		{"devtmpfs", "/dev"}, {"devpts", "/dev/pts"}, {"proc", "/proc"}, {"sysfs", "/sys"}, {"cgroup2", "/sys/fs/cgroup"},
 	} {
 		if err := os.MkdirAll(m.dir, 0o755); err != nil {
 			return err
