@@ -141,6 +141,8 @@ func (m *measured) figures(plots string) string {
 	section("Peers, counted", "", peerTable(m.peers, true))
 	picture(plotOfPeers, "Bars: what peers take, as a ratio to Kapsel")
 	section("Peers, timed on this host's KVM", "", peerTable(m.timed, false))
+	section("Start to first output, counted", "", startTable(m.peers, true))
+	section("Start to first output, timed on this host's KVM", "", startTable(m.timed, false))
 	b.WriteString("\n")
 	return b.String()
 }
