@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // A Console reads what a benchmark image prints, as the package comment lays down.
@@ -131,12 +132,12 @@ func (b *boot) read(text string) error {
 	return errors.New(`want "entered X main Y loaded Z" or "first-task T"`)
 }
 
-// A path's name becomes a benchmark's and a file's.
-var pathName = regexp.MustCompile(`^[A-Z][A-Za-z0-9]{0,63}$`)
+// A path's name becomes a benchmark's and a file's. It is compiled when it is used: every start of the command would wait for it.
+var pathName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Z][A-Za-z0-9]{0,63}$`) })
 
 func (c *Console) readPath(text string) error {
 	name, rest, _ := strings.Cut(text, " ")
-	if !pathName.MatchString(name) {
+	if !pathName().MatchString(name) {
 		return errors.New("want the name of a path, capital letter first")
 	}
 	p, isNew, err := c.pathFor(name)

@@ -128,21 +128,25 @@ func assemble(ctx context.Context, c Config, memory func() (*memory, error), fil
 	return m, nil
 }
 
-// createVM makes the VM with its memory and without devices. Memory comes before the
-// interrupt controller: adding a slot later costs much more.
+// createVM makes the VM with its memory and without devices. The MSR filter comes first: KVM waits for a grace period of SRCU with it (kvm_vm_ioctl_set_msr_filter in
+// linux/arch/x86/kvm/x86.c), which takes several timer ticks within 25 us of the one before (srcu_might_be_idle in linux/kernel/rcu/srcutree.c), as of a memory slot. Memory comes before
+// the interrupt controller: adding a slot later costs much more.
 func (m *Machine) createVM(host *kvm.Device) (err error) {
 	if m.vm, err = host.CreateVM(); err != nil {
-		return err
-	}
-	if err := m.memory.attach(m.vm, false); err != nil {
 		return err
 	}
 	if m.config.Linux == nil {
 		if err := m.filterMSRs(host); err != nil {
 			return err
 		}
-	} else if err := m.vm.SetTSSAddress(tssAddress); err != nil {
+	}
+	if err := m.memory.attach(m.vm, false); err != nil {
 		return err
+	}
+	if m.config.Linux != nil {
+		if err := m.vm.SetTSSAddress(tssAddress); err != nil {
+			return err
+		}
 	}
 	return m.vm.SplitIRQChip(device.Pins)
 }

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io/fs"
+	"os"
 	"time"
 
 	"kapsel/vmm/image"
+	"kapsel/vmm/kvm"
 )
 
 // probeTimeout is far more than the probe's few instructions take anywhere.
@@ -17,6 +20,34 @@ const (
 	markSSE     = "S"
 	markSyscall = "U"
 )
+
+// modules is where Linux says which of its modules are loaded (Linux, Documentation/ABI/stable/sysfs-module).
+const modules = "/sys/module"
+
+// Usable says in words why this host cannot run the kernel, or nil if it can. The KVM of VT-x or SVM is taken at its word: a machine that shows it takes longer than all else of a
+// start. Any other KVM, and one of which Linux does not say what it is, has to pass Probe.
+func Usable(ctx context.Context) error {
+	if !hardware(os.DirFS(modules)) {
+		return Probe(ctx)
+	}
+	host, err := kvm.Open(DefaultKVM)
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	return checkCapabilities(host)
+}
+
+// hardware reports whether KVM is that of VT-x or SVM. These modules are alive only where the processor has what they need, and Linux takes no second one beside the first
+// (kvm_x86_vendor_init in linux/arch/x86/kvm/x86.c). One that is built in has no initstate.
+func hardware(modules fs.FS) bool {
+	for _, name := range []string{"kvm_intel", "kvm_amd"} {
+		if state, err := fs.ReadFile(modules, name+"/initstate"); err == nil && string(state) == "live\n" {
+			return true
+		}
+	}
+	return false
+}
 
 // Probe runs a few instructions in a machine of its own, SSE and a system call from ring 3
 // among them, and says in words why this host cannot run the kernel, or nil if it can. Some

@@ -57,12 +57,19 @@ func probe(ctx context.Context) error {
 	return vmm.Probe(ctx)
 }
 
+// usable says why KVM is not to be chosen; nil if it is.
+func usable(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	return vmm.Usable(ctx)
+}
+
 // choose turns auto into an accelerator that this host has and says why in words.
 func choose(ctx context.Context, a accelerator) (accelerator, string, error) {
 	if a != accelAuto {
 		return a, "as asked", nil
 	}
-	noKVM := probe(ctx)
+	noKVM := usable(ctx)
 	if noKVM == nil {
 		return accelKVM, "it works on this host", nil
 	}

@@ -126,8 +126,8 @@ usage:
   kapsel help [COMMAND]                    show this text, or what is about a command alone
 
 flags of run, anywhere on the line:
-  --accel auto|kvm|qemu   what runs the machine (default auto: KVM if a short program
-                          with SSE and a system call works in it here, else QEMU)
+  --accel auto|kvm|qemu   what runs the machine (default auto: KVM if it is that of VT-x or
+                          SVM, or a short program with SSE and a system call works in it, else QEMU)
   --mem SIZE              the machine's memory: bytes, or with K, M or G (default 64M)
   --timeout TIME          end the machine after TIME: 30s, 2m (default: never)
   --watchdog TIME         a kernel that keeps the processor for TIME gets NMIs: a capsule that

@@ -303,6 +303,9 @@ func (o *runOptions) boot(ctx context.Context, accel accelerator, c vmm.Config, 
 	if _, ok := errors.AsType[*vmm.DeviceError](err); ok {
 		return statusUsage, usageError{err}
 	}
+	if err != nil && accel == accelKVM && o.taken == nil { // auto may have chosen it without trying
+		err = o.advised(accel, err)
+	}
 	if err != nil {
 		return statusFailed, err
 	}

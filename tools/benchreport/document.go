@@ -143,6 +143,8 @@ func (m *measured) figures(plots string) string {
 	section("Peers, timed on this host's KVM", "", peerTable(m.timed, false))
 	section("A sandbox, counted", "", sandboxTable(m.peers, true))
 	section("A sandbox, timed on this host's KVM", "", sandboxTable(m.timed, false))
+	section("Start to first output, counted", "", startTable(m.peers, true))
+	section("Start to first output, timed on this host's KVM", "", startTable(m.timed, false))
 	b.WriteString("\n")
 	return b.String()
 }

@@ -291,6 +291,13 @@ func TestSandboxTable(t *testing.T) {
 	assert.True(t, sandboxTable(found, true).empty(), "the rest is not the sandbox's own")
 }
 
+func TestStartTable(t *testing.T) {
+	found := results{"Start/runc": {passed: 60241569, used: 53944000}, "Start/run": {passed: 21448815.4}}
+	assert.Equal(t, [][]string{{"what", "ticks", "instructions"}, {"`runc run`", "60241569", "53944000"}, {"`kapsel run`", "21448815", "-"}}, startTable(found, true).rows)
+	assert.Equal(t, []string{"what", "ns", "ns of processor"}, startTable(found, false).rows[0])
+	assert.True(t, startTable(nil, true).empty())
+}
+
 func TestBenchmarkName(t *testing.T) {
 	for name, want := range map[string]string{
 		"Exit/port-16": "Exit/port", "Exit/port": "Exit/port", "Floor/first-exit": "Floor/first-exit", "Linux/pipe-and-back": "Linux/pipe-and-back",

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mount mounts the file systems that the kernel makes, each in its usual place. It is for init.
+// Mount mounts the file systems that the kernel makes, each in its usual place, with /dev/fd, which is none of the kernel's. It is for init.
 func Mount() error {
 	for _, m := range []struct{ kind, dir string }{
-		{"devtmpfs", "/dev"}, {"devpts", "/dev/pts"}, {"proc", "/proc"}, {"sysfs", "/sys"},
+		{"devtmpfs", "/dev"}, {"devpts", "/dev/pts"}, {"proc", "/proc"}, {"sysfs", "/sys"}, {"cgroup2", "/sys/fs/cgroup"},
 	} {
 		if err := os.MkdirAll(m.dir, 0o755); err != nil {
 			return err
@@ -23,7 +23,7 @@ func Mount() error {
 			return fmt.Errorf("mount %s: %w", m.dir, err)
 		}
 	}
-	return nil
+	return os.Symlink("/proc/self/fd", "/dev/fd")
 }
 
 // LoadModules loads the modules that AddSystem added. It is for init.
