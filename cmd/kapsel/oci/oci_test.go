@@ -412,13 +412,13 @@ func TestRelease(t *testing.T) {
 	for _, tt := range []struct {
 		name, script, want string
 	}{
-		{"it starts", `echo '{"starting":true}' >&3; exec 3>&-; exec sleep 100`, ""},
-		{"it starts and ends at once", `echo '{"starting":true}' >&3`, ""},
+		{"it starts", `echo '{"ready":true}' >&3; exec 3>&-; exec sleep 100`, ""},
+		{"it starts and ends at once", `echo '{"ready":true}' >&3`, ""},
 		{"a hook fails", `echo '{"error":"hook startContainer[0]: no"}' >&3`, "hook startContainer[0]: no"},
-		{"it cannot be executed", `echo '{"starting":true}' >&3; echo '{"error":"execute"}' >&3`, "execute"},
-		{"it ends before", `:`, "ended before it began"},
-		{"it talks", `while :; do echo '{"starting":true}'; done >&3`, "want at most"},
-		{"it says what nobody knows", `echo x >&3`, "ended before it began"},
+		{"it cannot be executed", `echo '{"error":"execute"}' >&3`, "execute"},
+		{"it ends before", `:`, "ended before it was kapsel run"},
+		{"it talks", `while :; do echo '{"ready":true}'; done >&3`, "want at most"},
+		{"it says what nobody knows", `echo x >&3`, "ended before it was kapsel run"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := &container{dir: t.TempDir()}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -64,20 +63,14 @@ func (c *container) release() error {
 	if err != nil {
 		return fmt.Errorf("%q: %w", path, err)
 	}
-	starting := false
-	for d := json.NewDecoder(strings.NewReader(said)); ; {
-		var a answer
-		err := d.Decode(&a)
-		switch {
-		case errors.Is(err, io.EOF) && starting:
-			return os.Remove(path)
-		case err != nil:
-			return errors.New("its process ended before it began")
-		case a.err() != nil:
-			return a.err()
-		}
-		starting = a.Starting
+	var a answer
+	if err := json.Unmarshal([]byte(said), &a); err != nil || !a.Ready && a.Error == "" {
+		return errors.New("its process ended before it was kapsel run: the last words on the container's standard error say why")
 	}
+	if err := a.err(); err != nil {
+		return err
+	}
+	return os.Remove(path)
 }
 
 // maxSaid is the most that a container's process says to start, in bytes.
