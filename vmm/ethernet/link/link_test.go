@@ -475,10 +475,10 @@ func TestFind(t *testing.T) {
 	assert.Equal(t, "net0", find(container))
 
 	other := linktest.New(t)
-	other.IP(t, "link", "add", "tun0", "type", "dummy")
+	other.IP(t, "tuntap", "add", "dev", "tun0", "mode", "tun")
 	assert.Empty(t, find(other))
 	if assert.Len(t, unfit, 1, "not the loopback") {
-		assert.EqualError(t, unfit[0], `interface "tun0" is down: ip link set tun0 up`)
+		assert.EqualError(t, unfit[0], `interface "tun0" is none of Ethernet: want one with a MAC address, as a veth`)
 	}
 }
 
