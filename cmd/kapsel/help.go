@@ -176,7 +176,8 @@ flags of run, anywhere on the line:
                           machine ends when they have; without such a task, and at the second,
                           it ends at once, as at any without --ask. With --from this is so if the
                           machine was saved with it
-  --ready FD              close the file descriptor FD, above 2, when signals reach the command
+  --ready FD              write {"ready":true} to the file descriptor FD, above 2, and close it, when
+                          signals reach the command
   --gpio[=WORD,...]       a virtio GPIO device: 4 LEDs, 4 buttons and 8 pins, whose changes are
                           lines on standard error, as "gpio: led 0 on". KVM alone has it
                           json=FILE     the changes are JSON, in FILE; - is standard error

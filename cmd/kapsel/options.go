@@ -36,7 +36,7 @@ type runOptions struct {
 	net     network.Flag
 	ports   namedPorts
 	ask     *asker   // nil: nobody is asked to end
-	ready   *os.File // is closed when signals reach the command; nil: nobody waits for that
+	ready   *os.File // is told when signals reach the command; nil: nobody waits for that
 	gpio    gpioOptions
 	confine confineFlag
 	verbose bool

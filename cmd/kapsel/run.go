@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"kapsel/cmd/kapsel/oci"
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel/tbf"
 	"kapsel/guest/kernel/tbf/tab"
@@ -43,9 +44,18 @@ func runCommand(args []string, std stdio) (int, error) {
 		return statusUsage, usageError{err}
 	}
 	return untilTold(o.timeout, o.ask, std, func(ctx context.Context, leave context.CancelCauseFunc) (int, error) {
-		o.ready.Close() // nil, where nobody waits
+		o.tellReady()
 		return o.run(ctx, leave, std)
 	})
+}
+
+// tellReady tells whoever waits for it that signals reach the command.
+func (o *runOptions) tellReady() {
+	if o.ready == nil {
+		return
+	}
+	o.ready.WriteString(oci.Ready) // the other end may be gone, which changes nothing here
+	o.ready.Close()
 }
 
 // untilTold does what a command does, whose context ends with a signal, unless that is one for which ask takes over, when its time is over, unless that is 0, or by

@@ -144,6 +144,20 @@ var mistakes = []struct {
 		hook := c.hook("createContainer 1", "fail")
 		return c.creation(func(s *specs.Spec) { s.Hooks = &specs.Hooks{CreateContainer: []specs.Hook{hook}} })
 	}},
+	{"a process that is killed", func(c *container) []string {
+		hook := specs.Hook{Path: "/bin/sh", Args: []string{"sh", "-c", `kill -9 $(sed 's/.*"pid":\([0-9]*\).*/\1/')`}, Env: []string{"PATH=/usr/bin:/bin"}}
+		return c.creation(func(s *specs.Spec) { s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{hook}} })
+	}},
+	{"too small a limit of addresses", func(c *container) []string {
+		return c.creation(func(s *specs.Spec) {
+			s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_AS", Soft: 1 << 30, Hard: 1 << 30}}
+		})
+	}},
+	{"a user namespace to join", func(c *container) []string {
+		return c.creation(func(s *specs.Spec) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/proc/1/ns/user"})
+		})
+	}},
 	{"a hook that hangs", func(c *container) []string {
 		hook := c.hook("createRuntime 1", "hang")
 		hook.Timeout = ptr(1)
@@ -189,7 +203,9 @@ func TestErrors(t *testing.T) {
 			res := r.fails(args...)
 			words, ok := strings.CutPrefix(strings.TrimSpace(res.err), "kapsel: ")
 			assert.True(t, ok, "standard error: %s", res.err)
-			if logged := entries(t, res.log); m.name != "an unknown log format" && assert.Len(t, logged, 1) {
+			if m.name == "an unknown log format" {
+				assert.Contains(t, res.log, "level=error msg=") // as text, for want of another format
+			} else if logged := entries(t, res.log); assert.Len(t, logged, 1) {
 				assert.Equal(t, "error", logged[0].Level)
 				assert.Equal(t, words, logged[0].Message)
 			}

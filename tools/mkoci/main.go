@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"kapsel/cmd/kapsel/oci/bundle"
 	"kapsel/tools/ociimage"
 )
 
@@ -65,6 +66,9 @@ func run(output, name, kernel string, tasks []string, words map[string]string) e
 		return errors.New("want -o FILE, the archive to write")
 	case !reference.MatchString(name):
 		return fmt.Errorf("-name %q: want a name with a registry and a tag, as localhost/hello:1", name)
+	}
+	if err := bundle.CheckWords(words); err != nil {
+		return err
 	}
 	var k *ociimage.File
 	if kernel != "" {

@@ -30,9 +30,8 @@ type createOptions struct {
 
 func (o *createOptions) parse(verb string, args []string, more func(*flag.FlagSet)) (id string, err error) {
 	f := newFlags(verb)
-	for _, name := range []string{"bundle", "b"} {
-		f.StringVar(&o.bundle, name, ".", "")
-	}
+	o.bundle = "."
+	stringFlag(f, &o.bundle, "bundle", "b")
 	f.StringVar(&o.console, "console-socket", "", "")
 	f.StringVar(&o.pidFile, "pid-file", "", "")
 	f.BoolVar(&o.noPivot, "no-pivot", false, "")
@@ -160,6 +159,9 @@ func (c *creation) complete() error {
 	for _, note := range command.Notes {
 		c.log.warn("container %q: %s", c.ID, note)
 	}
+	if err := c.checkLimits(command.Memory); err != nil {
+		return err
+	}
 	if err := c.save(); err != nil {
 		return err
 	}
@@ -170,6 +172,18 @@ func (c *creation) complete() error {
 		}
 	}
 	return nil
+}
+
+// checkLimits checks the limits of the process.
+func (c *creation) checkLimits(memory uint64) error {
+	if c.spec.Process == nil {
+		return nil
+	}
+	uid, _, err := c.spaces.HostUser(c.spec.Process.User.UID, c.spec.Process.User.GID)
+	if err != nil {
+		return err
+	}
+	return checkLimits(c.birth.Settings.Limits, memory, uid)
 }
 
 // abandon undoes what was done.
@@ -254,10 +268,9 @@ func (c *creation) startInit(command *bundle.Command) error {
 	}
 	c.init = cmd
 	c.undo = append(c.undo, func() error {
-		cmd.Process.Kill() // before the socket is closed, at which the process would say that create has ended
-		cmd.Wait()
+		err := reap(cmd) // before the socket is closed, at which the process would say that create has ended
 		c.socket.Close()
-		return c.group.Kill()
+		return errors.Join(err, c.group.Kill())
 	})
 	c.Process, err = identify(cmd.Process.Pid)
 	c.birth.Args, c.birth.Files = command.Args, len(command.Files)
@@ -301,13 +314,41 @@ func (c *creation) instruct() error {
 // ask has the process do its next step.
 func (c *creation) ask(message any) error {
 	if err := json.NewEncoder(c.socket).Encode(message); err != nil {
-		return fmt.Errorf("the container's process ended: %w", err)
+		return c.lost()
 	}
 	var a answer
 	if err := json.NewDecoder(c.socket).Decode(&a); err != nil { // it says one thing at a time
-		return fmt.Errorf("the container's process ended: %w", err)
+		return c.lost()
 	}
 	return a.err()
+}
+
+// lost is how the container's process has ended, which says nothing any more.
+func (c *creation) lost() error {
+	if err := reap(c.init); err != nil {
+		return err
+	}
+	why := "the last words on its standard error say why"
+	if s, ok := c.init.ProcessState.Sys().(syscall.WaitStatus); ok && s.Signaled() {
+		why = "a delete --force, or the host for want of memory (linux.resources.memory, dmesg), does that"
+	}
+	return fmt.Errorf("the container's process ended before it was made: %v: %s", c.init.ProcessState, why)
+}
+
+// reap kills a child and waits for its end, which lets it keep its status if it has ended by itself.
+func reap(cmd *exec.Cmd) error {
+	cmd.Process.Kill()
+	ended := make(chan struct{})
+	go func() {
+		cmd.Wait() // an error, if somebody has waited for it before
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-time.After(endPatience):
+		return errEndless(cmd.Process.Pid)
+	}
 }
 
 // runCreateHooks runs the hooks of create. From the first on the container counts as one that was there, so that the hooks poststop are due.
@@ -348,7 +389,7 @@ func (c *creation) finish() error {
 		c.undo = append(c.undo, func() error { return os.Remove(path) })
 	}
 	if err := json.NewEncoder(c.socket).Encode(answer{}); err != nil {
-		return fmt.Errorf("the container's process ended: %w", err)
+		return c.lost()
 	}
 	return c.socket.Close()
 }

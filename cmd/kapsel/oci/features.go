@@ -20,7 +20,7 @@ func (r *call) featuresVerb(args []string) (int, error) {
 		return statusFailed, fmt.Errorf("features: unexpected argument %q", f.Arg(0))
 	}
 	yes, no := true, false
-	return r.print(features.Features{
+	err := r.print(features.Features{
 		OCIVersionMin: minVersion,
 		OCIVersionMax: specs.Version,
 		Hooks:         []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"},
@@ -35,6 +35,10 @@ func (r *call) featuresVerb(args []string) (int, error) {
 			IntelRdt:     &features.IntelRdt{Enabled: &no},
 		},
 	})
+	if err != nil {
+		return statusFailed, err
+	}
+	return statusDone, nil
 }
 
 func prefixed(prefix string, names []string) []string {

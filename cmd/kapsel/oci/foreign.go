@@ -28,8 +28,8 @@ func findRunc() (string, error) {
 	return path, nil
 }
 
-// runc becomes runc, with the same words.
-func (r *call) runc() (int, error) {
+// runc becomes runc, with the same words, whatever container they are about.
+func (r *call) runc(string) (int, error) {
 	path, err := findRunc()
 	if err != nil {
 		return statusFailed, err
@@ -72,7 +72,7 @@ func (r *call) createForeign(id string) (int, error) {
 // mark locks a container of runc's, and marks it as such, if it is not yet: then perhaps the mark is all that there is of it, which is runc's to say.
 func (r *call) mark(id string) (l *lock, marked bool, err error) {
 	if r.isForeign(id) {
-		l, err = r.lock(id)
+		l, err = r.lock(id, false)
 		return l, false, err
 	}
 	if l, err = r.reserve(id); err != nil {
@@ -99,10 +99,10 @@ func (r *call) runForeign(id string, kept bool) (int, error) {
 }
 
 // deleteForeign has runc delete a container, and then removes the mark.
-func (r *call) deleteForeign(id string) (int, error) {
-	l, err := r.lock(id)
+func (r *call) deleteForeign(id string, force bool) (int, error) {
+	l, err := r.lock(id, force)
 	if errors.Is(err, fs.ErrNotExist) { // another delete was quicker: runc knows
-		return r.runc()
+		return r.runc(id)
 	}
 	if err != nil {
 		return statusFailed, fmt.Errorf("container %q: %w", id, err)
@@ -119,7 +119,7 @@ func (r *call) deleteForeign(id string) (int, error) {
 func (r *call) otherVerb(name string, args []string) (int, error) {
 	for _, word := range args {
 		if checkID(word) == nil && r.isForeign(word) {
-			return r.runc()
+			return r.runc(word)
 		}
 	}
 	return statusFailed, fmt.Errorf("oci: no verb %s: want create, start, state, kill, delete, run, list or features; a machine has no processes that exec, ps or update could be about", short(name))

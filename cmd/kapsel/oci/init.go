@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
+	"path/filepath"
 	goruntime "runtime"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -34,11 +37,14 @@ type birth struct {
 	Settings        settings
 }
 
-// An answer is what the process tells back: of each step, what failed. To start it tells Starting at last, and then no more, if all goes well.
+// An answer is what the process tells back: of each step, what failed. To start it tells at last that it is Ready, which kapsel run does.
 type answer struct {
-	Error    string `json:"error,omitempty"`
-	Starting bool   `json:"starting,omitempty"`
+	Error string `json:"error,omitempty"`
+	Ready bool   `json:"ready,omitempty"`
 }
+
+// Ready is the answer by which "kapsel run --ready" says that signals reach it.
+const Ready = `{"ready":true}` + "\n"
 
 func (a answer) err() error {
 	if a.Error == "" {
@@ -80,7 +86,12 @@ func becomeContainer() (int, error) {
 	}
 	b.State.Pid = os.Getpid() // as the container sees it
 	for _, step := range []func() error{
-		func() error { return b.Settings.apply() },
+		func() error {
+			if err := b.Settings.apply(); err != nil {
+				return err
+			}
+			return b.tryFiles()
+		},
 		func() error { return runHooks("createContainer", b.CreateContainer, b.State) },
 	} {
 		if err := l.tell(step()); err != nil {
@@ -121,6 +132,9 @@ func (b *birth) awaitStart(fifo int) error {
 	b.State.Status = specs.StateCreated
 	err = runHooks("startContainer", b.StartContainer, b.State)
 	if err == nil {
+		if mask := b.Settings.User.Umask; mask != nil {
+			syscall.Umask(int(*mask))
+		}
 		err = b.Settings.drop()
 	}
 	if err == nil {
@@ -130,7 +144,6 @@ func (b *birth) awaitStart(fifo int) error {
 		err = keepFiles(int(w.Fd()), 1)
 	}
 	if err == nil {
-		start.Encode(answer{Starting: true}) // start may be gone; the container goes on
 		args := append([]string{"kapsel", b.Args[0], fmt.Sprintf("--ready=%d", w.Fd())}, b.Args[1:]...)
 		err = syscall.Exec(self, args, os.Environ())
 		err = fmt.Errorf("execute kapsel run: %w", err)
@@ -139,6 +152,76 @@ func (b *birth) awaitStart(fifo int) error {
 		return err
 	}
 	return nil
+}
+
+// tryFiles has a thread become what the container's process is to be, and looks whether that may open the files of kapsel run. The runtime may have had more rights to do so, and
+// kapsel run opens them anew, by their descriptors.
+func (b *birth) tryFiles() error {
+	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	if err != nil {
+		return fmt.Errorf("PR_GET_DUMPABLE: %w", err)
+	}
+	tried := make(chan error)
+	go func() {
+		goruntime.LockOSThread() // for good: the thread ends with the goroutine
+		err := b.Settings.drop()
+		for fd := bundle.FirstFile; err == nil && fd < bundle.FirstFile+b.Files; fd++ {
+			err = b.Settings.mayOpen(fd)
+		}
+		tried <- err
+	}()
+	err = <-tried
+	if dumpable == 1 { // which a change of users has ended, for all threads, so that who has the container's user could not look into /proc/PID
+		err = errors.Join(err, unix.Prctl(unix.PR_SET_DUMPABLE, uintptr(dumpable), 0, 0, 0))
+	}
+	return err
+}
+
+// maxTried bounds the files of a directory that are looked at: a snapshot has a few.
+const maxTried = 1024
+
+// mayOpen says whether the calling thread may open the file of a descriptor in the same way, and of a directory what is in it.
+func (s *settings) mayOpen(fd int) error {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	var info unix.Stat_t
+	if err == nil {
+		err = unix.Fstat(fd, &info)
+	}
+	want := uint32(unix.R_OK)
+	if flags&unix.O_ACCMODE == unix.O_RDWR {
+		want |= unix.W_OK
+	}
+	place := fmt.Sprintf("/proc/self/fd/%d", fd)
+	at, looked := place, 0
+	if err == nil {
+		err = unix.Faccessat(unix.AT_FDCWD, place, want, unix.AT_EACCESS)
+	}
+	if err == nil && info.Mode&unix.S_IFMT == unix.S_IFDIR {
+		err = filepath.WalkDir(place+"/", func(path string, entry fs.DirEntry, err error) error {
+			at = path
+			switch looked++; {
+			case err != nil:
+				return err
+			case looked > maxTried:
+				return filepath.SkipAll
+			case entry.Type().IsRegular():
+				return unix.Faccessat(unix.AT_FDCWD, path, want, unix.AT_EACCESS)
+			}
+			return nil
+		})
+	}
+	if err == nil {
+		return nil
+	}
+	name, unnamed := os.Readlink(place)
+	if unnamed != nil {
+		name = place
+	}
+	if wrapped := (*fs.PathError)(nil); errors.As(err, &wrapped) { // of the place in /proc
+		err = wrapped.Err
+	}
+	return fmt.Errorf("process.user %d:%d may not open %q, which the container needs: %w: want another user, mode or owner, and of a disk that is only read the mount's option ro",
+		s.User.UID, s.User.GID, name+strings.TrimPrefix(at, place), err)
 }
 
 // keepFiles keeps n files from a descriptor on open for kapsel run, which hooks have not seen.

@@ -36,24 +36,19 @@ type record struct {
 	Time  string `json:"time"`
 }
 
-// open begins the log, which is appended to.
+// open begins the log, which is appended to. A format that is none is an error that the log has, as text.
 func (j *journal) open(path, format string, debug bool) error {
-	j.debug = debug
-	switch format {
-	case formatText:
-	case formatJSON:
-		j.json = true
-	default:
+	j.debug, j.json = debug, format == formatJSON
+	if path != "" {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+		if err != nil {
+			return fmt.Errorf("--log: %w", err)
+		}
+		j.file = f
+	}
+	if format != formatText && format != formatJSON {
 		return fmt.Errorf("--log-format %s: want %s or %s", short(format), formatText, formatJSON)
 	}
-	if path == "" {
-		return nil
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return fmt.Errorf("--log: %w", err)
-	}
-	j.file = f
 	return nil
 }
 

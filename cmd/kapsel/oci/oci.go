@@ -84,12 +84,16 @@ func (r *call) parse(args []string) ([]string, error) {
 	f.StringVar(&r.rootless, "rootless", "auto", "")
 	f.BoolVar(&r.systemd, "systemd-cgroup", false, "")
 	f.BoolVar(&r.debug, "debug", false, "")
-	f.BoolVar(&r.version, "version", false, "")
-	f.BoolVar(&r.version, "v", false, "")
-	if err := f.Parse(args); err != nil {
-		return nil, flagError(f, err)
+	boolFlag(f, &r.version, "version", "v")
+	wrong := f.Parse(args)
+	for rest := f.Args(); wrong != nil && len(rest) > 0; rest = rest[1:] { // the log that is named behind what is wrong is to have the error
+		f.Parse(rest)
 	}
-	if err := r.log.open(r.logPath, r.logFormat, r.debug); err != nil {
+	err := r.log.open(r.logPath, r.logFormat, r.debug)
+	if wrong != nil {
+		return nil, flagError(f, wrong)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if r.root == "" {
@@ -149,6 +153,18 @@ func newFlags(verb string) *flag.FlagSet {
 	return f
 }
 
+// boolFlag adds a flag that has a short name, too.
+func boolFlag(f *flag.FlagSet, value *bool, long, short string) {
+	f.BoolVar(value, long, false, "")
+	f.BoolVar(value, short, false, "")
+}
+
+// stringFlag is boolFlag for a text, which is the value's as long as the flag is not given.
+func stringFlag(f *flag.FlagSet, value *string, long, short string) {
+	f.StringVar(value, long, *value, "")
+	f.StringVar(value, short, *value, "")
+}
+
 // flagError is what is wrong with a verb's flags.
 func flagError(f *flag.FlagSet, err error) error {
 	if errors.Is(err, flag.ErrHelp) {
@@ -179,6 +195,21 @@ func parseID(f *flag.FlagSet, args []string, more int) (id string, rest []string
 		return "", nil, fmt.Errorf("%s: unexpected argument %q", verbName(f), f.Arg(1+more))
 	}
 	return f.Arg(0), f.Args()[1:], checkID(f.Arg(0))
+}
+
+// about carries out a verb about one container, for which there may be up to more words behind the ID: runc's by foreign, Kapsel's by ours.
+func (r *call) about(f *flag.FlagSet, args []string, more int, foreign func(id string) (int, error), ours func(id string, rest []string) error) (int, error) {
+	id, rest, err := parseID(f, args, more)
+	if err != nil {
+		return statusFailed, err
+	}
+	if r.isForeign(id) {
+		return foreign(id)
+	}
+	if err := ours(id, rest); err != nil {
+		return statusFailed, err
+	}
+	return statusDone, nil
 }
 
 // maxID is the length of the longest ID: it is a file's name.

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -96,6 +97,42 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// What is wrong with the global flags is in the log that they name before it or behind it.
+func TestErrorsOfGlobalFlags(t *testing.T) {
+	for _, tt := range []struct {
+		name, want string
+		args       []string
+	}{
+		{"behind", "oci: no flag --quick", []string{"--log", "LOG", "--log-format", "json", "--quick", "state", "a"}},
+		{"before", "oci: no flag --quick", []string{"--quick", "--log", "LOG", "--log-format", "json", "state", "a"}},
+		{"before, with a value", "oci: no flag --cpu", []string{"--cpu", "7", "--log=LOG", "--log-format=json", "state", "a"}},
+		{"no value", "oci: flag needs an argument: -root", []string{"--log", "LOG", "--log-format", "json", "--root"}},
+		{"rootless", `--rootless "perhaps": want true, false or auto`, []string{"--rootless", "perhaps", "--log", "LOG", "--log-format", "json", "state", "a"}},
+		{"no root", "--root is empty", []string{"--root", "", "--log", "LOG", "--log-format", "json", "state", "a"}},
+		{"a format", `--log-format "xml": want text or json`, []string{"--log", "LOG", "--log-format", "xml", "state", "a"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			log := filepath.Join(t.TempDir(), "log")
+			for i := range tt.args {
+				tt.args[i] = strings.ReplaceAll(tt.args[i], "LOG", log)
+			}
+			status, err := Main(tt.args, Stdio{os.Stdin, os.Stdout, os.Stderr})
+			assert.Equal(t, statusFailed, status)
+			require.ErrorContains(t, err, tt.want)
+			text, err := os.ReadFile(log)
+			require.NoError(t, err)
+			if tt.name == "a format" {
+				assert.Contains(t, string(text), "level=error msg=")
+				return
+			}
+			var l record
+			require.NoError(t, json.Unmarshal(text, &l), "%s", text)
+			assert.Equal(t, levelError, l.Level)
+			assert.Contains(t, l.Msg, tt.want)
+		})
+	}
+}
+
 func TestDeleteForceOfNoContainer(t *testing.T) {
 	r := invoke(t, t.TempDir(), "delete", "--force", "a")
 	assert.NoError(t, r.err)
@@ -182,7 +219,7 @@ func TestLockOfWhatIsRemoved(t *testing.T) {
 	require.NoError(t, err)
 	waited := make(chan error)
 	go func() {
-		_, err := r.lock("a")
+		_, err := r.lock("a", false)
 		waited <- err
 	}()
 	select {
@@ -210,7 +247,7 @@ func TestStatus(t *testing.T) {
 
 	me, err := identify(os.Getpid())
 	require.NoError(t, err)
-	c.Complete, c.Process, c.Annotations = true, me, map[string]string{"a": "b"}
+	c.Complete, c.Process, c.Cgroup, c.Annotations = true, me, "/a", map[string]string{"a": "b"}
 	require.NoError(t, c.save())
 	c, err = r.load("a")
 	require.NoError(t, err)
@@ -271,6 +308,93 @@ func TestDeleteForceOfWhatIsLeft(t *testing.T) {
 	}
 }
 
+// A state that is damaged has a copy, which has what is to be undone.
+func TestDamagedState(t *testing.T) {
+	for name, text := range map[string]string{"cut off": `{"ociVersion":"1`, "empty": "", "another's": `{"id":"b","cgroup":"/b"}`, "no cgroup": `{"id":"a"}`} {
+		t.Run(name, func(t *testing.T) {
+			r := callAt(t)
+			l, err := r.reserve("a")
+			require.NoError(t, err)
+			defer l.Close()
+			c, err := r.load("a")
+			require.NoError(t, err)
+			c.Cgroup, c.HasCgroup = "/somewhere/a", true
+			require.NoError(t, c.save())
+			require.NoError(t, os.WriteFile(filepath.Join(c.dir, stateFile), []byte(text), 0o600))
+			c, err = r.load("a")
+			require.NoError(t, err)
+			assert.Equal(t, "/somewhere/a", c.Cgroup)
+			assert.True(t, c.HasCgroup)
+			require.NoError(t, os.Remove(filepath.Join(c.dir, stateCopy)))
+			_, err = r.load("a")
+			assert.ErrorContains(t, err, "delete --force removes what is known of it")
+		})
+	}
+}
+
+// Whoever waits for a lock that is not let go says so in the end, and by force its holder ends.
+func TestLockThatIsHeld(t *testing.T) {
+	patient, forbearing := lockPatience, lockGrace
+	lockPatience, lockGrace = 50*time.Millisecond, 0
+	t.Cleanup(func() { lockPatience, lockGrace = patient, forbearing })
+	r := callAt(t)
+	l, err := r.reserve("a")
+	require.NoError(t, err)
+	_, err = r.lock("a", false)
+	assert.ErrorContains(t, err, fmt.Sprintf("process %d has been at it for more than 50ms, perhaps in a hook", os.Getpid()))
+	require.NoError(t, l.Close())
+
+	lockPatience = patient
+	holds := exec.Command("flock", "-o", r.dirOf("a"), "sh", "-c", "echo held; sleep 1000")
+	out, err := holds.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, holds.Start())
+	defer holds.Wait()
+	defer holds.Process.Kill()
+	_, err = out.Read(make([]byte, 8))
+	require.NoError(t, err)
+	p, err := identify(holds.Process.Pid)
+	require.NoError(t, err)
+	text, err := json.Marshal(p)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(r.dirOf("a"), holderFile), text, 0o600))
+	l, err = r.lock("a", true)
+	require.NoError(t, err)
+	assert.NoError(t, l.Close())
+	assert.False(t, p.alive())
+}
+
+func TestLeastLimits(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		limit limit
+		want  string
+	}{
+		{"addresses", limit{"RLIMIT_AS", unix.RLIMIT_AS, unix.Rlimit{Cur: 2 << 30, Max: 4 << 30}}, "process.rlimits RLIMIT_AS 2147483648: want 2214592512 or more for the monitor and 64M of guest memory"},
+		{"room for addresses", limit{"RLIMIT_AS", unix.RLIMIT_AS, unix.Rlimit{Cur: 2<<30 + 64<<20}}, ""},
+		{"data", limit{"RLIMIT_DATA", unix.RLIMIT_DATA, unix.Rlimit{Cur: 64 << 20}}, "want 201326592 or more"},
+		{"a stack", limit{"RLIMIT_STACK", unix.RLIMIT_STACK, unix.Rlimit{Cur: 8 << 10}}, "want 131072 or more"},
+		{"files", limit{"RLIMIT_NOFILE", unix.RLIMIT_NOFILE, unix.Rlimit{Max: 63}}, "want 64 or more"},
+		{"files that Go gives itself", limit{"RLIMIT_NOFILE", unix.RLIMIT_NOFILE, unix.Rlimit{Cur: 8, Max: 64}}, ""},
+		{"threads", limit{"RLIMIT_NPROC", unix.RLIMIT_NPROC, unix.Rlimit{Cur: 31}}, "want 32 or more: user 70000 has 0 threads"},
+		{"no signals", limit{"RLIMIT_SIGPENDING", unix.RLIMIT_SIGPENDING, unix.Rlimit{}}, "want 64 or more"},
+		{"no dumps", limit{"RLIMIT_CORE", unix.RLIMIT_CORE, unix.Rlimit{}}, ""},
+		{"all", limit{"RLIMIT_AS", unix.RLIMIT_AS, unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := checkLimits([]limit{tt.limit}, 64<<20, 70000)
+			if tt.want == "" {
+				assert.NoError(t, err)
+				return
+			}
+			assert.ErrorContains(t, err, tt.want)
+		})
+	}
+	threads, err := threadsOf(os.Getuid())
+	require.NoError(t, err)
+	assert.Greater(t, threads, uint64(1), "of this program alone there are several")
+}
+
 func FuzzState(f *testing.F) {
 	f.Add([]byte(`{"ociVersion":"1.3.0","id":"a","bundle":"/b","process":{"pid":1,"start":2},"complete":true,"hooks":{"poststop":[{"path":"/x"}]}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -288,13 +412,13 @@ func TestRelease(t *testing.T) {
 	for _, tt := range []struct {
 		name, script, want string
 	}{
-		{"it starts", `echo '{"starting":true}' >&3; exec 3>&-; exec sleep 100`, ""},
-		{"it starts and ends at once", `echo '{"starting":true}' >&3`, ""},
+		{"it starts", `echo '{"ready":true}' >&3; exec 3>&-; exec sleep 100`, ""},
+		{"it starts and ends at once", `echo '{"ready":true}' >&3`, ""},
 		{"a hook fails", `echo '{"error":"hook startContainer[0]: no"}' >&3`, "hook startContainer[0]: no"},
-		{"it cannot be executed", `echo '{"starting":true}' >&3; echo '{"error":"execute"}' >&3`, "execute"},
-		{"it ends before", `:`, "ended before it began"},
-		{"it talks", `while :; do echo '{"starting":true}'; done >&3`, "want at most"},
-		{"it says what nobody knows", `echo x >&3`, "ended before it began"},
+		{"it cannot be executed", `echo '{"error":"execute"}' >&3`, "execute"},
+		{"it ends before", `:`, "ended before it was kapsel run"},
+		{"it talks", `while :; do echo '{"ready":true}'; done >&3`, "want at most"},
+		{"it says what nobody knows", `echo x >&3`, "ended before it was kapsel run"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := &container{dir: t.TempDir()}

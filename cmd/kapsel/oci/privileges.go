@@ -10,6 +10,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"kapsel/cmd/kapsel/oci/namespace"
 )
 
 // kvmDevice is what the monitor opens whoever runs it.
@@ -109,7 +111,8 @@ func monitorCapabilities(args []string) (bits uint64) {
 	return bits
 }
 
-// drop gives up what the container's process is not to have, on the calling thread, which executes kapsel run next: first the bounding set, for which it needs a privilege, then the user.
+// drop gives up what the container's process is not to have, on the calling thread alone, which executes kapsel run next or only tries what that may do: first the bounding set, for which
+// it needs a privilege, then the user.
 func (s *settings) drop() error {
 	for n := range uint(64) {
 		if s.Capabilities.Bounding&(1<<n) != 0 {
@@ -138,25 +141,23 @@ func (s *settings) drop() error {
 	return nil
 }
 
-// setUser makes the process the user's. It stays in the group of /dev/kvm, if that is what opens it; in a user namespace Start has seen to that.
+// setUser makes the thread the user's. It stays in the group of /dev/kvm, if that is what opens it; in a user namespace Start has seen to that.
 func (s *settings) setUser() error {
-	if s.User.Umask != nil {
-		syscall.Umask(int(*s.User.Umask))
-	}
 	if !s.NewUsers {
 		groups := kvmGroups()
 		for _, g := range s.User.AdditionalGids {
 			groups = append(groups, int(g))
 		}
-		if err := syscall.Setgroups(groups); err != nil && (len(groups) > 0 || !errors.Is(err, unix.EPERM)) { // a rootless engine's may keep those that they have
-			return fmt.Errorf("process.user: setgroups: %w", err)
+		if err := namespace.SetThreadGroups(groups); err != nil && (len(groups) > 0 || !errors.Is(err, unix.EPERM)) { // a rootless engine's may keep those that they have
+			return fmt.Errorf("process.user: %w", err)
 		}
 	}
-	if err := syscall.Setgid(int(s.User.GID)); err != nil {
-		return fmt.Errorf("process.user.gid %d: %w", s.User.GID, err)
+	uid, gid := uintptr(s.User.UID), uintptr(s.User.GID)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, gid, gid, gid); errno != 0 { // package syscall's are for all threads
+		return fmt.Errorf("process.user.gid %d: %w", gid, errno)
 	}
-	if err := syscall.Setuid(int(s.User.UID)); err != nil {
-		return fmt.Errorf("process.user.uid %d: %w", s.User.UID, err)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid); errno != 0 {
+		return fmt.Errorf("process.user.uid %d: %w", uid, errno)
 	}
 	return nil
 }

@@ -15,8 +15,7 @@ func (r *call) runVerb(args []string) (int, error) {
 	var o createOptions
 	var detach, keep, noSubreaper bool
 	id, err := o.parse("run", args, func(f *flag.FlagSet) {
-		f.BoolVar(&detach, "detach", false, "")
-		f.BoolVar(&detach, "d", false, "")
+		boolFlag(f, &detach, "detach", "d")
 		f.BoolVar(&keep, "keep", false, "")
 		f.BoolVar(&noSubreaper, "no-subreaper", false, "") // the container's process is a child of this one
 	})

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,17 +20,7 @@ import (
 
 // startVerb is "kapsel oci start ID".
 func (r *call) startVerb(args []string) (int, error) {
-	id, _, err := parseID(newFlags("start"), args, 0)
-	if err != nil {
-		return statusFailed, err
-	}
-	if r.isForeign(id) {
-		return r.runc()
-	}
-	if err := r.start(id); err != nil {
-		return statusFailed, err
-	}
-	return statusDone, nil
+	return r.about(newFlags("start"), args, 0, r.runc, func(id string, _ []string) error { return r.start(id) })
 }
 
 // start has a created container's process execute kapsel run. If a hook fails, or that, the container is removed.
@@ -74,20 +63,14 @@ func (c *container) release() error {
 	if err != nil {
 		return fmt.Errorf("%q: %w", path, err)
 	}
-	starting := false
-	for d := json.NewDecoder(strings.NewReader(said)); ; {
-		var a answer
-		err := d.Decode(&a)
-		switch {
-		case errors.Is(err, io.EOF) && starting:
-			return os.Remove(path)
-		case err != nil:
-			return errors.New("its process ended before it began")
-		case a.err() != nil:
-			return a.err()
-		}
-		starting = a.Starting
+	var a answer
+	if err := json.Unmarshal([]byte(said), &a); err != nil || !a.Ready && a.Error == "" {
+		return errors.New("its process ended before it was kapsel run: the last words on the container's standard error say why")
 	}
+	if err := a.err(); err != nil {
+		return err
+	}
+	return os.Remove(path)
 }
 
 // maxSaid is the most that a container's process says to start, in bytes.
@@ -123,18 +106,13 @@ func readUntilExec(fifo, pid int) (said string, err error) {
 
 // stateVerb is "kapsel oci state ID".
 func (r *call) stateVerb(args []string) (int, error) {
-	id, _, err := parseID(newFlags("state"), args, 0)
-	if err != nil {
-		return statusFailed, err
-	}
-	if r.isForeign(id) {
-		return r.runc()
-	}
-	c, err := r.load(id)
-	if err != nil {
-		return statusFailed, err
-	}
-	return r.print(c.report())
+	return r.about(newFlags("state"), args, 0, r.runc, func(id string, _ []string) error {
+		c, err := r.load(id)
+		if err != nil {
+			return err
+		}
+		return r.print(c.report())
+	})
 }
 
 // A report is a container's state with what engines read besides.
@@ -147,44 +125,35 @@ type report struct {
 func (c *container) report() report { return report{c.state(c.status()), c.Rootfs, c.Created} }
 
 // print prints JSON for people.
-func (r *call) print(v any) (int, error) {
+func (r *call) print(v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err == nil {
 		_, err = r.std.Out.Write(append(text, '\n'))
 	}
-	if err != nil {
-		return statusFailed, err
-	}
-	return statusDone, nil
+	return err
 }
 
 // killVerb is "kapsel oci kill ID [SIGNAL]". It takes no lock: it is to reach a container whose hooks do not end, too.
 func (r *call) killVerb(args []string) (int, error) {
 	f := newFlags("kill")
 	var all bool
-	f.BoolVar(&all, "all", false, "")
-	f.BoolVar(&all, "a", false, "")
-	id, rest, err := parseID(f, args, 1)
-	if err != nil {
-		return statusFailed, err
-	}
-	if r.isForeign(id) {
-		return r.runc()
-	}
-	signal := unix.SIGTERM
-	if len(rest) > 0 {
-		if signal, err = parseSignal(rest[0]); err != nil {
-			return statusFailed, err
+	boolFlag(f, &all, "all", "a")
+	return r.about(f, args, 1, r.runc, func(id string, rest []string) (err error) {
+		signal := unix.SIGTERM
+		if len(rest) > 0 {
+			if signal, err = parseSignal(rest[0]); err != nil {
+				return err
+			}
 		}
-	}
-	c, err := r.load(id)
-	if err != nil {
-		return statusFailed, err
-	}
-	if err := c.kill(signal, all); err != nil {
-		return statusFailed, fmt.Errorf("kill container %q: %w", id, err)
-	}
-	return statusDone, nil
+		c, err := r.load(id)
+		if err != nil {
+			return err
+		}
+		if err := c.kill(signal, all); err != nil {
+			return fmt.Errorf("kill container %q: %w", id, err)
+		}
+		return nil
+	})
 }
 
 // errNotRunning says that there is no process for a signal. Engines look for the words.
@@ -248,20 +217,10 @@ func parseSignal(text string) (unix.Signal, error) {
 func (r *call) deleteVerb(args []string) (int, error) {
 	f := newFlags("delete")
 	var force bool
-	f.BoolVar(&force, "force", false, "")
-	f.BoolVar(&force, "f", false, "")
-	id, _, err := parseID(f, args, 0)
-	if err != nil {
-		return statusFailed, err
-	}
-	if r.isForeign(id) {
-		return r.deleteForeign(id)
-	}
-	err = r.delete(id, force)
-	if err != nil {
-		return statusFailed, err
-	}
-	return statusDone, nil
+	boolFlag(f, &force, "force", "f")
+	return r.about(f, args, 0,
+		func(id string) (int, error) { return r.deleteForeign(id, force) },
+		func(id string, _ []string) error { return r.delete(id, force) })
 }
 
 // delete removes a stopped container, by force any, and what is left of one.
@@ -269,7 +228,7 @@ func (r *call) delete(id string, force bool) error {
 	if force {
 		r.killNow(id)
 	}
-	l, err := r.lock(id)
+	l, err := r.lock(id, force)
 	if errors.Is(err, fs.ErrNotExist) {
 		if force {
 			return nil
@@ -339,12 +298,8 @@ func (r *call) listVerb(args []string) (int, error) {
 	f := newFlags("list")
 	format := "table"
 	var quiet bool
-	for _, name := range []string{"format", "f"} {
-		f.StringVar(&format, name, format, "")
-	}
-	for _, name := range []string{"quiet", "q"} {
-		f.BoolVar(&quiet, name, false, "")
-	}
+	stringFlag(f, &format, "format", "f")
+	boolFlag(f, &quiet, "quiet", "q")
 	if err := f.Parse(args); err != nil {
 		return statusFailed, flagError(f, err)
 	}
@@ -370,28 +325,28 @@ func (r *call) listVerb(args []string) (int, error) {
 		}
 		reports = append(reports, c.report())
 	}
-	return r.printList(reports, format, quiet)
+	if err := r.printList(reports, format, quiet); err != nil {
+		return statusFailed, err
+	}
+	return statusDone, nil
 }
 
-func (r *call) printList(reports []report, format string, quiet bool) (int, error) {
+func (r *call) printList(reports []report, format string, quiet bool) error {
 	switch {
 	case quiet:
 		for _, p := range reports {
 			if _, err := fmt.Fprintln(r.std.Out, p.ID); err != nil {
-				return statusFailed, err
+				return err
 			}
 		}
+		return nil
 	case format == "json":
 		return r.print(reports)
-	default:
-		w := tabwriter.NewWriter(r.std.Out, 0, 8, 2, ' ', 0)
-		fmt.Fprintln(w, "ID\tPID\tSTATUS\tBUNDLE\tCREATED")
-		for _, p := range reports {
-			fmt.Fprintf(w, "%s\t%d\t%s\t%q\t%s\n", p.ID, p.Pid, p.Status, p.Bundle, p.Created.Format(time.RFC3339))
-		}
-		if err := w.Flush(); err != nil {
-			return statusFailed, err
-		}
 	}
-	return statusDone, nil
+	w := tabwriter.NewWriter(r.std.Out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tPID\tSTATUS\tBUNDLE\tCREATED")
+	for _, p := range reports {
+		fmt.Fprintf(w, "%s\t%d\t%s\t%q\t%s\n", p.ID, p.Pid, p.Status, p.Bundle, p.Created.Format(time.RFC3339))
+	}
+	return w.Flush()
 }

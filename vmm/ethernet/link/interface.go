@@ -146,26 +146,25 @@ func (f *hostInterface) setRoutes(all []hostRoute) {
 }
 
 // Find returns the name of the interface that a container's guest should have, in the network namespace of the calling thread: of those that Open takes the one by
-// which everywhere is reached, else the first; "" if there is none, as where only the loopback is.
-func Find() (string, error) {
+// which everywhere is reached, else the first; "" if there is none. unfit says of the others but the loopback that it does not take what it wants of them.
+func Find() (name string, unfit []error, err error) {
 	all, err := net.Interfaces()
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	first := ""
 	for _, i := range all {
 		f, err := readInterface(i.Name)
-		if err != nil {
-			continue
-		}
-		if f.router.IsValid() {
-			return f.name, nil
-		}
-		if first == "" {
-			first = f.name
+		switch {
+		case err != nil && i.Flags&net.FlagLoopback == 0:
+			unfit = append(unfit, err)
+		case err != nil:
+		case f.router.IsValid():
+			return f.name, unfit, nil
+		case name == "":
+			name = f.name
 		}
 	}
-	return first, nil
+	return name, unfit, nil
 }
 
 // resolvConf is where the host says who resolves names (resolv.conf(5)).

@@ -454,10 +454,11 @@ func TestAddressAlone(t *testing.T) {
 }
 
 func TestFind(t *testing.T) {
+	var unfit []error
 	find := func(n *linktest.Namespace) (name string) {
 		n.Do(func() {
 			var err error
-			name, err = Find()
+			name, unfit, err = Find()
 			assert.NoError(t, err)
 		})
 		return name
@@ -472,6 +473,13 @@ func TestFind(t *testing.T) {
 	container.IP(t, "route", "del", "default")
 	container.IP(t, "route", "add", "default", "via", "10.77.0.1")
 	assert.Equal(t, "net0", find(container))
+
+	other := linktest.New(t)
+	other.IP(t, "tuntap", "add", "dev", "tun0", "mode", "tun")
+	assert.Empty(t, find(other))
+	if assert.Len(t, unfit, 1, "not the loopback") {
+		assert.EqualError(t, unfit[0], `interface "tun0" is none of Ethernet: want one with a MAC address, as a veth`)
+	}
 }
 
 // TestOpenSaysWhatToDo is what keeps an interface from a guest.

@@ -96,26 +96,43 @@ func (b *Bundle) addCmdline(c *Command, p program, words map[string]string) erro
 		return nil
 	case p.snapshot != "":
 		return fmt.Errorf("%s%s: a snapshot has its command line: want none", prefix, wordCmdline)
-	case len(cmdline) > abi.CmdlineMax || strings.IndexByte(cmdline, 0) >= 0:
-		return fmt.Errorf("the kernel's command line: want at most %d bytes and no NUL, found %d bytes", abi.CmdlineMax, len(cmdline))
 	}
 	c.Args = append(c.Args, "--cmdline="+cmdline)
+	return checkCmdline(cmdline)
+}
+
+// checkCmdline refuses what the kernel does not take.
+func checkCmdline(cmdline string) error {
+	if len(cmdline) > abi.CmdlineMax || strings.IndexByte(cmdline, 0) >= 0 {
+		return fmt.Errorf("the kernel's command line: want at most %d bytes and no NUL, found %d bytes", abi.CmdlineMax, len(cmdline))
+	}
 	return nil
 }
 
 // addDevices adds flags for devices.
 func (b *Bundle) addDevices(c *Command, p program, words map[string]string) error {
-	switch rng := words[wordRNG]; rng {
-	case "", "false":
-	case "true":
+	rng, err := parseRNG(words[wordRNG])
+	if err != nil {
+		return err
+	}
+	if rng {
 		c.Args = append(c.Args, "--rng")
-	default:
-		return fmt.Errorf("%s%s %.40q: want true or false", prefix, wordRNG, rng)
 	}
 	if err := b.addNetwork(c, p, words[wordNet]); err != nil {
 		return err
 	}
 	return b.addDisks(c)
+}
+
+// parseRNG reads the word for random numbers.
+func parseRNG(text string) (bool, error) {
+	switch text {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	}
+	return false, fmt.Errorf("%s%s %.40q: want true or false", prefix, wordRNG, text)
 }
 
 // addEnvironment adds the process' environment, in a file, as secrets may be in it and every user of the host can read a command line, and returns its arguments, for behind the program, but for the first, which stands for that. A snapshot has those that it was taken with.

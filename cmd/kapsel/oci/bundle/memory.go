@@ -73,16 +73,29 @@ func (b *Bundle) memoryAsked(words map[string]string) (size uint64, name string,
 	case vm != nil && vm.HwConfig != nil && vm.HwConfig.Memory != nil:
 		size, name = *vm.HwConfig.Memory, "vm.hwconfig.memory"
 	case text != "":
-		n, unit, ok := files.ParseSize(text)
-		if !ok {
-			return 0, "", fmt.Errorf("%s%s %.40q: want a size as 64M: bytes, or a number with K, M or G", prefix, wordMemory, text)
+		if size, err = parseMemory(text); err != nil {
+			return 0, "", err
 		}
-		size, name = n*unit, prefix+wordMemory
+		name = prefix + wordMemory
 	default:
 		return 0, "", nil
 	}
-	if size == 0 || size%abi.PageSize != 0 || size > vmm.MaxMemory {
-		return 0, "", fmt.Errorf("%s of %d bytes: want a multiple of %d above 0, and at most %s", name, size, abi.PageSize, files.Size(vmm.MaxMemory))
+	return size, name, checkMemory(size, name)
+}
+
+// parseMemory reads the word for the memory.
+func parseMemory(text string) (uint64, error) {
+	n, unit, ok := files.ParseSize(text)
+	if !ok {
+		return 0, fmt.Errorf("%s%s %.40q: want a size as 64M: bytes, or a number with K, M or G", prefix, wordMemory, text)
 	}
-	return size, name, nil
+	return n * unit, nil
+}
+
+// checkMemory refuses what is no size of a guest's memory.
+func checkMemory(size uint64, name string) error {
+	if size == 0 || size%abi.PageSize != 0 || size > vmm.MaxMemory {
+		return fmt.Errorf("%s of %d bytes: want a multiple of %d above 0, and at most %s", name, size, abi.PageSize, files.Size(vmm.MaxMemory))
+	}
+	return nil
 }

@@ -26,21 +26,32 @@ func (b *Bundle) addNetwork(c *Command, p program, words string) error {
 	}
 	defer namespace.close()
 	if words == "" && p.snapshot == "" {
-		if words, err = namespace.words(); err != nil {
+		if words, err = namespace.words(c); err != nil {
 			return fmt.Errorf("the interfaces of the container's network namespace: %w: want the path of one, as /proc/PID/ns/net", err)
 		}
 	}
 	if words == "" || words == noNetwork {
 		return nil
 	}
-	n, err := network.Parse(words)
+	if err := namespace.checkWords(words); err != nil {
+		return err
+	}
+	c.Args = append(c.Args, "--net="+words)
+	return nil
+}
+
+// checkWords refuses words that are no network, or one of the host's.
+func (n networkNamespace) checkWords(words string) error {
+	if words == noNetwork {
+		return nil
+	}
+	c, err := network.Parse(words)
 	if err == nil {
-		err = namespace.check(n)
+		err = n.check(c)
 	}
 	if err != nil {
 		return fmt.Errorf("%s%s %.200q: %w, or %s", prefix, wordNet, words, err, noNetwork)
 	}
-	c.Args = append(c.Args, "--net="+words)
 	return nil
 }
 
@@ -98,24 +109,29 @@ func (n networkNamespace) check(c network.Config) error {
 	return nil
 }
 
-// words are those of the interface that the engine has put into a network namespace that it has made, as CNI does; empty if there is none.
-func (n networkNamespace) words() (string, error) {
+// words are those of the interface that the engine has put into a network namespace that it has made, as CNI does; empty if there is none. If there are some that a guest cannot have, that
+// is noted.
+func (n networkNamespace) words(c *Command) (string, error) {
 	if n.made == nil {
 		return "", nil
 	}
 	var name string
+	var unfit []error
 	var err error
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		runtime.LockOSThread() // for good: the thread ends with the goroutine, and its namespace is no other's
 		if err = unix.Setns(int(n.made.Fd()), unix.CLONE_NEWNET); err == nil {
-			name, err = link.Find()
+			name, unfit, err = link.Find()
 		}
 	}()
 	<-done
-	if name == "" {
-		return "", err
+	if name != "" || err != nil {
+		return "link=" + name, err
 	}
-	return "link=" + name, err
+	for _, why := range unfit {
+		c.note("the guest has no network: %v, or %s%s user, which needs no interface", why, prefix, wordNet)
+	}
+	return "", nil
 }

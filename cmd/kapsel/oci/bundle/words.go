@@ -99,13 +99,46 @@ func parseWords(text []byte) (map[string]string, error) {
 	if _, err := d.Token(); err != io.EOF { // More is about what is not over yet: it passes over a brace
 		return nil, errors.New("want one object, found more behind it")
 	}
-	for _, word := range slices.Sorted(maps.Keys(words)) {
-		if !slices.Contains(known, word) {
-			return nil, fmt.Errorf("no word %.40q: want %s", word, strings.Join(known, ", "))
-		}
+	if err := checkNames(words); err != nil {
+		return nil, err
 	}
 	if words == nil { // null
 		words = map[string]string{}
 	}
 	return words, nil
+}
+
+// checkNames refuses words that are none.
+func checkNames(words map[string]string) error {
+	for _, word := range slices.Sorted(maps.Keys(words)) {
+		if !slices.Contains(known, word) {
+			return fmt.Errorf("no word %.40q: want %s", word, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
+// CheckWords refuses what no container can have, whatever its configuration, in words that an image is to be made with. Its files are not looked at.
+func CheckWords(words map[string]string) error {
+	if err := checkNames(words); err != nil {
+		return err
+	}
+	if text, ok := words[wordMemory]; ok {
+		size, err := parseMemory(text)
+		if err == nil {
+			err = checkMemory(size, prefix+wordMemory)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if text, ok := words[wordNet]; ok {
+		if err := (networkNamespace{own: true}).checkWords(text); err != nil {
+			return err
+		}
+	}
+	if _, err := parseRNG(words[wordRNG]); err != nil {
+		return err
+	}
+	return checkCmdline(words[wordCmdline])
 }

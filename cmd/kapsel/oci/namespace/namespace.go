@@ -164,7 +164,7 @@ func (s *Set) Start(cmd *exec.Cmd, groups []int) error {
 		runtime.LockOSThread() // never unlocked: the thread ends with this function
 		err := s.enter(files)
 		if err == nil && s.Has(specs.UserNamespace) {
-			err = setThreadGroups(groups)
+			err = SetThreadGroups(groups)
 		}
 		if err == nil {
 			err = cmd.Start()
@@ -237,8 +237,8 @@ func (s *Set) enter(files map[specs.LinuxNamespaceType]*os.File) error {
 	return nil
 }
 
-// setThreadGroups sets the supplementary groups of this thread alone.
-func setThreadGroups(groups []int) error {
+// SetThreadGroups sets the supplementary groups of this thread alone.
+func SetThreadGroups(groups []int) error {
 	ids := make([]uint32, len(groups)+1) // one more, for its address
 	for i, g := range groups {
 		ids[i] = uint32(g)
