@@ -165,7 +165,9 @@ func TestSandboxCommandsRefuse(t *testing.T) {
 	}{
 		{"no image", []string{"call", "--service", "s", "/nowhere"}, 2, "/nowhere"},
 		{"no task", []string{"call", "--service", "s", image, taken}, 2, "want a task in Tock Binary Format, found an empty file"},
-		{"too little memory", []string{"snapshot", "-o", dir, "--mem", "4K", image}, 2, "memory"},
+		{"too little memory", []string{"snapshot", "-o", filepath.Join(dir, "new"), "--mem", "4K", image}, 2, "memory"},
+		{"a directory that is taken", []string{"snapshot", "-o", dir, image}, 2, "it is there, and no snapshot"},
+		{"a file in the place of a directory", []string{"snapshot", "-o", taken, image}, 2, "it is there, and no directory"},
 		{"no snapshot", []string{"call", "--service", "s", "--from", dir}, 2, "loading the snapshot"},
 		{"no snapshot to run", []string{"run", "--from", dir, "--accel", "kvm"}, 2, "loading the snapshot"},
 		{"no snapshot to serve", []string{"serve", "--from", dir, "--listen", "unix:" + filepath.Join(dir, "s")}, 2, "loading the snapshot"},
@@ -180,7 +182,9 @@ func TestSandboxCommandsRefuse(t *testing.T) {
 			assertOneLine(t, stderr.String(), test.want)
 		})
 	}
-	assert.NoFileExists(t, filepath.Join(dir, "s"))
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 1, "nothing is left but the file: %v", entries)
 }
 
 // TestRequestsTooLarge: a request is bounded as it is read.

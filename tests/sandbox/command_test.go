@@ -143,7 +143,9 @@ func TestCommandServe(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "snapshot")
 	status, _, stderr := kapsel(t, "count", append([]string{"snapshot", "-o", dir, "--service", "greeter32"}, greeting(t)...)...)
 	require.Equal(t, 0, status, stderr)
-	for _, from := range [][]string{{"--from", dir}, greeting(t)} {
+	disk := filepath.Join(t.TempDir(), "disk")
+	require.NoError(t, os.WriteFile(disk, make([]byte, 1<<20), 0o600))
+	for _, from := range [][]string{{"--from", dir}, greeting(t), append(greeting(t), "--disk", disk+",private", "--disk", disk+",ro")} {
 		serveOnce(t, map[bool]string{true: "0002", false: "0001"}[from[0] == "--from"], from)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -20,6 +21,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"kapsel/vmm/snapshot"
 )
 
 // A confined process cannot be a test's own: each test runs this program again, as the child of a name.
@@ -258,6 +261,15 @@ var features = []struct {
 		tell("pipe", unix.Mkfifo(filepath.Join(os.Getenv("WRITEABLE"), "pipe"), 0o600))
 	}, "directory: done\nfile: done\nrename file: done\nrename: done\nread: done\nremove: done\n" +
 		"file beside: EACCES\nremove beside: EACCES\nread beside: EACCES\nrename beside: EACCES\nlink: EPERM\npipe: EPERM\n"},
+	{"snapshot", func() Options {
+		return Options{Snapshots: true, Write: place.Written(), Rename: []string{place.Above()}}
+	}, func() {
+		memory, err := snapshot.NewMemory(4096, func(io.WriterAt) error { return nil })
+		tell("memory", err)
+		s := &snapshot.Snapshot{State: snapshot.State{Guest: snapshot.Guest{Memory: 4096}}, Memory: memory}
+		tell("save", place.Save(s))
+		tell("close", place.Close())
+	}, "memory: done\nsave: done\nclose: done\n"},
 	{"child", func() Options { return Options{Child: child.Process.Pid} }, func() {
 		tell("kill", unix.Kill(-child.Process.Pid, unix.SIGKILL))
 		err := child.Wait()
@@ -274,6 +286,7 @@ var (
 	pair     [2]int // of sockets
 	listener net.Listener
 	child    *exec.Cmd
+	place    *snapshot.Place
 )
 
 func socketPath() string { return filepath.Join(os.Getenv("WRITEABLE"), "sockets", "s") }
@@ -291,6 +304,12 @@ func prepare() {
 	opened, err = os.OpenFile(filepath.Join(os.Getenv("WRITEABLE"), "old"), os.O_RDWR, 0)
 	must(err)
 	pair, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	must(err)
+	older, err := snapshot.NewMemory(4096, func(io.WriterAt) error { return nil })
+	must(err)
+	dir := filepath.Join(os.Getenv("WRITEABLE"), "snapshot") // is replaced
+	must((&snapshot.Snapshot{State: snapshot.State{Guest: snapshot.Guest{Memory: 4096, TSCKHz: 1}}, Memory: older}).Save(dir))
+	place, err = snapshot.Prepare(dir)
 	must(err)
 	listener, err = net.Listen("unix", socketPath())
 	must(err)
@@ -319,6 +338,20 @@ func init() {
 	}
 }
 
+// assertReplaced checks that a snapshot is the one that was saved last, which says nothing of the counter's frequency.
+func assertReplaced(t *testing.T, dir string) {
+	blobs, err := filepath.Glob(filepath.Join(dir, "blobs", "sha256", "*"))
+	require.NoError(t, err)
+	var all []byte
+	for _, name := range blobs {
+		data, err := os.ReadFile(name)
+		require.NoError(t, err)
+		all = append(all, data...)
+	}
+	assert.Contains(t, string(all), `"tscKHz": 0`)
+	assert.NotContains(t, string(all), `"tscKHz": 1`)
+}
+
 // TestFeatures: an option keeps what it says, and no more.
 func TestFeatures(t *testing.T) {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
@@ -336,6 +369,12 @@ func TestFeatures(t *testing.T) {
 			out, err := run(t, f.name, "WRITEABLE="+dir, "SERVER="+server.Addr().String())
 			require.NoError(t, err, out)
 			assert.Equal(t, f.want, out)
+			if f.name == "snapshot" {
+				assertReplaced(t, filepath.Join(dir, "snapshot"))
+				aside, err := filepath.Glob(filepath.Join(dir, ".kapsel-snapshot-*"))
+				require.NoError(t, err)
+				assert.Empty(t, aside)
+			}
 			if f.name == "sockets" {
 				assert.NoFileExists(t, filepath.Join(dir, "sockets", "s"))
 			}
