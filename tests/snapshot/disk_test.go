@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -62,12 +61,6 @@ func TestDiskGoesOn(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, bytes.Equal(was, now), "the file is never written")
 }
-
-// expired is the column of time slices that a task has used up, which is a matter of the host's time.
-var expired = regexp.MustCompile(` +\d+( +exit with code \d+)`)
-
-// untimed is what the guest printed without that.
-func untimed(text string) string { return expired.ReplaceAllString(text, "$1") }
 
 // A disk is to be as the snapshot's, and one whose file is written is in none.
 func TestDisksOfSnapshots(t *testing.T) {

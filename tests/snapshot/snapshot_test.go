@@ -265,11 +265,11 @@ func TestSnapshotOutOfStep(t *testing.T) {
 	assert.ErrorContains(t, err, "what is outside of it has with it")
 }
 
-// sorted returns the lines of a text in order, without what is a matter of time, which is the host's: which of several tasks prints first, and how many of a task's
-// timeslices ran out (the last number in a line of the kernel's table of processes).
-func sorted(text string) []string {
-	return slices.Sorted(strings.Lines(expired.ReplaceAllString(text, "${1}any  exit with code")))
-}
+// sorted returns the lines of a text in order, without what is a matter of time, which is the host's: which of several tasks prints first, and what untimed leaves out.
+func sorted(text string) []string { return slices.Sorted(strings.Lines(untimed(text))) }
+
+// untimed is a text without how many of a task's timeslices ran out, the last number in a line of the kernel's table of processes.
+func untimed(text string) string { return expired.ReplaceAllString(text, "${1}any  exit with code") }
 
 var expired = regexp.MustCompile(`(?m)^( +\d+  \w+ +Terminated(?: +\d+){3} +)\d+  exit with code`)
 
