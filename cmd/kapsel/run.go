@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"kapsel/cmd/kapsel/endings"
 	"kapsel/cmd/kapsel/oci"
 	"kapsel/guest/abi"
 	"kapsel/guest/kernel/tbf"
@@ -397,25 +398,15 @@ func outcome(exit vmm.Exit, failure, cause error) (int, error) {
 }
 
 // leaveOnSignals calls leave at the signals that mean an end, until stop is called. SIGPIPE is none, and does nothing: a peer of a socket's that has gone raises
-// it, too, and whoever writes gets an error in any case. What the caller has made this process ignore, as nohup(1) does SIGHUP, stays ignored.
+// it, too, and whoever writes gets an error in any case.
 func leaveOnSignals(leave context.CancelCauseFunc) (stop func()) {
-	ends := []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT}
-	signals, pipes := make(chan os.Signal, 1), make(chan os.Signal, 1)
-	for _, s := range ends { // one by one: none of them would be all that there are
-		if !signal.Ignored(s) {
-			signal.Notify(signals, s)
-		}
-	}
+	pipes := make(chan os.Signal, 1)
 	if !signal.Ignored(syscall.SIGPIPE) {
 		signal.Notify(pipes, syscall.SIGPIPE)
 	}
-	go func() {
-		for s := range signals {
-			leave(signalError{s.(syscall.Signal)})
-		}
-	}()
+	notified := endings.Notify(func(s syscall.Signal) { leave(signalError{s}) })
 	return func() {
-		signal.Stop(signals)
+		notified()
 		signal.Stop(pipes)
 	}
 }

@@ -104,11 +104,13 @@ func size(path string) int64 {
 	return info.Size()
 }
 
-// stopEngines ends containerd. What containers are left ends with the namespaces.
+// stopEngines ends the daemons. What containers are left ends with the namespaces.
 func stopEngines() {
-	if c := containerd.process; c != nil {
-		c.Process.Signal(syscall.SIGTERM)
-		c.Wait()
+	for _, c := range []*exec.Cmd{dockerd.process, containerd.process} {
+		if c != nil {
+			c.Process.Signal(syscall.SIGTERM)
+			c.Wait()
+		}
 	}
 }
 

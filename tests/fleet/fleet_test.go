@@ -85,7 +85,7 @@ type engine interface {
 var engines = []struct {
 	name string
 	get  func(t *testing.T) engine
-}{{"podman", getPodman}, {"ctr", getCtr}, {"cri", getCRI}}
+}{{"podman", getPodman}, {"ctr", getCtr}, {"cri", getCRI}, {"docker", getDocker}}
 
 // each runs a test with each engine that is here.
 func each(t *testing.T, test func(t *testing.T, e engine)) {

@@ -1,5 +1,5 @@
 // Package ociimage writes images of the OCI Image Format Specification 1.1 as one file: an archive of an image layout, which engines load without a registry
-// (podman load, ctr image import). The same content gives the same bytes.
+// (podman load, ctr image import). The file that docker load looks for is in it, too. The same content gives the same bytes.
 package ociimage
 
 import (
@@ -49,9 +49,10 @@ func (m *Image) Write(w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	content := add(&blobs, oci.MediaTypeImageLayer, layer)
 	manifest, err := addJSON(&blobs, oci.MediaTypeImageManifest, oci.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: oci.MediaTypeImageManifest, Config: config,
-		Layers: []oci.Descriptor{add(&blobs, oci.MediaTypeImageLayer, layer)}, Annotations: m.Annotations,
+		Layers: []oci.Descriptor{content}, Annotations: m.Annotations,
 	})
 	if err != nil {
 		return err
@@ -65,7 +66,21 @@ func (m *Image) Write(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return archive(w, append(blobs, File{Path: oci.ImageIndexFile, Content: index}, File{Path: oci.ImageLayoutFile, Content: version}))
+	docker, err := json.Marshal([]dockerManifest{{Config: blobPath(config.Digest), RepoTags: []string{m.Name}, Layers: []string{blobPath(content.Digest)}}})
+	if err != nil {
+		return err
+	}
+	return archive(w, append(blobs,
+		File{Path: oci.ImageIndexFile, Content: index}, File{Path: oci.ImageLayoutFile, Content: version}, File{Path: dockerFile, Content: docker}))
+}
+
+// dockerFile is the file of an archive by which docker load knows images (moby/moby, image/tarexport), and dockerManifest one of them.
+const dockerFile = "manifest.json"
+
+type dockerManifest struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
 }
 
 // config is the image's configuration.
@@ -107,8 +122,13 @@ func addJSON(blobs *[]File, mediaType string, v any) (oci.Descriptor, error) {
 // add adds content as a blob of that type and describes it.
 func add(blobs *[]File, mediaType string, content []byte) oci.Descriptor {
 	d := digest.FromBytes(content)
-	*blobs = append(*blobs, File{Path: path.Join(oci.ImageBlobsDir, d.Algorithm().String(), d.Encoded()), Content: content})
+	*blobs = append(*blobs, File{Path: blobPath(d), Content: content})
 	return oci.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(content))}
+}
+
+// blobPath is the path of a blob.
+func blobPath(d digest.Digest) string {
+	return path.Join(oci.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
 
 // archive writes the files in their order, each after the directories that it is the first to need.

@@ -4,10 +4,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
 
 	"golang.org/x/sys/unix"
+
+	"kapsel/cmd/kapsel/endings"
 )
 
 // runVerb is "kapsel oci run ID": create and start, and unless the container is detached, wait for its end and delete it. The status is the container's then.
@@ -51,18 +51,7 @@ func (r *call) runVerb(args []string) (int, error) {
 
 // forwardSignals sends the process those signals that would end this one, until stop is called: it has a session of its own, so that nobody else's Ctrl-C reaches it.
 func (p process) forwardSignals() (stop func()) {
-	signals := make(chan os.Signal, 1)
-	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
-		if !signal.Ignored(s) {
-			signal.Notify(signals, s)
-		}
-	}
-	go func() {
-		for s := range signals {
-			p.signal(s.(unix.Signal)) // it may have ended, which wait says
-		}
-	}()
-	return func() { signal.Stop(signals) }
+	return endings.Notify(func(s unix.Signal) { p.signal(s) }) // it may have ended, which wait says
 }
 
 // wait waits for the end of a process that is a child of this one, and returns its status as a shell has it.

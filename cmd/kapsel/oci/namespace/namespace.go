@@ -60,7 +60,7 @@ func Parse(l *specs.Linux) (*Set, error) {
 		case !filepath.IsAbs(n.Path) || strings.ContainsRune(n.Path, 0):
 			return nil, fmt.Errorf("%s.path %.200q: want an absolute path", where, n.Path)
 		case n.Type == specs.UserNamespace, n.Type == specs.TimeNamespace:
-			return nil, fmt.Errorf("%s.path %.200q: a %s namespace that exists cannot be joined, only made: leave the path out, or the namespace, and have the engine be in it", where, n.Path, n.Type)
+			return nil, fmt.Errorf("%s.path %.200q: a %s namespace that exists cannot be joined, only made, for Go has several threads, and setns(2) wants one: leave the path out, or the namespace, and start the engine in it by nsenter(1)", where, n.Path, n.Type)
 		}
 		s.paths[n.Type] = n.Path
 	}
