@@ -17,6 +17,7 @@ var goals = map[string]float64{
 	"InterruptToTask":        1000,
 	"AlarmLatency":           850,
 	"VirtioConsoleWrite4096": 3500,
+	"ServiceCall":            2500,
 	"NullCommand32":          180,
 	"UpcallRoundTrip32":      460,
 	"KernelPclntab":          66_000,
