@@ -236,11 +236,7 @@ func (d *Service) whole() {
 
 // send sends what is to be sent, as far as the port takes it. No other frame comes between the parts of a payload.
 func (d *Service) send() {
-	waits := d.owes()
 	for d.owesFrame() && d.greeted && d.up() && d.sendNext() {
-	}
-	if waits && !d.owes() {
-		d.deferred.Set() // to read on
 	}
 }
 
@@ -254,10 +250,10 @@ func (d *Service) sendNext() bool {
 		return d.sendCall(d.partly)
 	case d.hello:
 		d.hello = !d.transmit(abi.ServiceHello, 0, 0, 0, 0, 0)
-		return !d.hello
+		return d.readOn(!d.hello)
 	case d.refused:
 		d.refused = !d.transmit(abi.ServiceAnswer, d.status, d.refusal, 0, 0, 0)
-		return !d.refused
+		return d.readOn(!d.refused)
 	}
 	for c := d.first; c != nil; c = c.next {
 		if c.stage == answering || c.stage == asking {
@@ -265,6 +261,14 @@ func (d *Service) sendNext() bool {
 		}
 	}
 	return false
+}
+
+// readOn has what the host said be looked at that had to wait until now, if what it was owed was sent, and reports whether it was.
+func (d *Service) readOn(sent bool) bool {
+	if sent {
+		d.deferred.Set()
+	}
+	return sent
 }
 
 // sendCall sends what is next of a call: a part of its payload, or the last.
