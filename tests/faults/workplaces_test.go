@@ -187,7 +187,7 @@ func (y *typist) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// host loads a task, waits until it has ended, and unloads it, again and again, as well as that goes.
+// host loads a task, saves and restores it, waits until it has ended, and unloads it, again and again, as well as that goes.
 func host(ctx context.Context, path string, object []byte) {
 	for ctx.Err() == nil {
 		c, err := control.Connect(ctx, path)
@@ -195,6 +195,9 @@ func host(ctx context.Context, path string, object []byte) {
 			return // the machine is gone
 		}
 		if _, err := c.Load(object); err == nil {
+			if state, err := c.Save("visitor"); err == nil {
+				c.Restore("visitor", state)
+			}
 			for visits(c) {
 			}
 		}
@@ -241,8 +244,9 @@ func tied(t *testing.T) *gpio.Board {
 	return b
 }
 
-// ask gives a machine a host that asks it to end.
+// ask gives a machine a host that asks it to end, and a task that does not listen.
 func ask(t *testing.T, g *machine.Guest) {
+	g.Modules = append(g.Modules, machine.Object(t, "test/labour/lingers.tbf"))
 	g.Devices = []vmm.Device{vmm.Ports{{Name: abi.PortEnd, Input: asker(t.Context().Done())}}}
 }
 

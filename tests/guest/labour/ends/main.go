@@ -1,6 +1,6 @@
 //go:build kapsel_task
 
-// Command ends waits until the host asks it to end, and until the task sums has ended: with this one the machine does.
+// Command ends waits until the host asks it to end, and until the task sums has ended: with its end the machine's comes.
 package main
 
 import (

@@ -1,6 +1,6 @@
 //go:build kapsel_task
 
-// Command hears asks the network who has an address, and waits for the answer.
+// Command hears asks the network who has an address, several times at once, and waits for the answers.
 package main
 
 import (
@@ -10,6 +10,9 @@ import (
 )
 
 //kapsel:heap 65536
+
+// questions is how many are asked at once.
+const questions = 3
 
 // patience is how long an answer is waited for, in microseconds.
 const patience = 8_000_000
@@ -28,20 +31,26 @@ func main() {
 		address := network.Address()
 		copy(question[6:], address[:])
 		copy(question[22:], address[:])
-		if err := network.Send(question[:]); err != nil {
-			return err
+		for range questions {
+			if err := network.Send(question[:]); err != nil {
+				return err
+			}
+			if err := network.Flush(); err != nil {
+				return err
+			}
 		}
-		if err := network.Flush(); err != nil {
-			return err
-		}
+		heard := 0
 		for until := task.Now() + patience; task.Now() < until; {
 			if err := network.Wait(until); err != nil {
 				return err
 			}
 			for frame, ok := network.Next(); ok; frame, ok = network.Next() {
 				if answers(frame) {
-					return nil
+					heard++
 				}
+			}
+			if heard == questions {
+				return nil
 			}
 		}
 		return abi.FAIL
