@@ -187,7 +187,7 @@ func (y *typist) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// host loads a task, saves and restores it, waits until it has ended, and unloads it, again and again, as well as that goes.
+// host loads a task, saves and restores it while it sleeps, waits until it has ended, and unloads it, again and again, as well as that goes.
 func host(ctx context.Context, path string, object []byte) {
 	for ctx.Err() == nil {
 		c, err := control.Connect(ctx, path)
@@ -195,10 +195,12 @@ func host(ctx context.Context, path string, object []byte) {
 			return // the machine is gone
 		}
 		if _, err := c.Load(object); err == nil {
+			for visitor(c) == "Running" {
+			}
 			if state, err := c.Save("visitor"); err == nil {
 				c.Restore("visitor", state)
 			}
-			for visits(c) {
+			for visitor(c) != "" {
 			}
 		}
 		c.Unload("visitor")
@@ -206,15 +208,15 @@ func host(ctx context.Context, path string, object []byte) {
 	}
 }
 
-// visits reports whether the task that was loaded goes on.
-func visits(c *control.Client) bool {
-	tasks, err := c.Tasks()
+// visitor is the state of the task that was loaded, or "" if it has ended.
+func visitor(c *control.Client) string {
+	tasks, _ := c.Tasks()
 	for _, task := range tasks {
 		if task.Name == "visitor" && task.State != "Terminated" {
-			return err == nil
+			return task.State
 		}
 	}
-	return false
+	return ""
 }
 
 // board reports whether the machine has a GPIO device: QEMU has one only by another program.

@@ -13,13 +13,13 @@ const patience = 800
 
 func main() {
 	asked := false
-	labour.Do(1, func(int) (err error) {
+	labour.Do(1, func(int) error {
+		if err := task.OnTerminate(func() { asked = true }); err != nil { // once: by another time the upcall would be lost
+			return err
+		}
 		for n := 0; !asked; n++ {
 			if n == patience {
 				task.Exit(labour.Gone) // nobody asks
-			}
-			if err = task.OnTerminate(func() { asked = true }); err != nil {
-				return err
 			}
 			task.YieldUntil(task.Now() + 10_000)
 		}

@@ -1,6 +1,6 @@
 //go:build kapsel_task
 
-// Command hears asks the network who has an address, several times at once, and waits for the answers.
+// Command hears asks the network who has an address, and waits for the answer.
 package main
 
 import (
@@ -10,9 +10,6 @@ import (
 )
 
 //kapsel:heap 65536
-
-// questions is how many are asked at once.
-const questions = 3
 
 // patience is how long an answer is waited for, in microseconds.
 const patience = 8_000_000
@@ -31,26 +28,20 @@ func main() {
 		address := network.Address()
 		copy(question[6:], address[:])
 		copy(question[22:], address[:])
-		for range questions {
-			if err := network.Send(question[:]); err != nil {
-				return err
-			}
-			if err := network.Flush(); err != nil {
-				return err
-			}
+		if err := network.Send(question[:]); err != nil {
+			return err
 		}
-		heard := 0
+		if err := network.Flush(); err != nil {
+			return err
+		}
 		for until := task.Now() + patience; task.Now() < until; {
 			if err := network.Wait(until); err != nil {
 				return err
 			}
 			for frame, ok := network.Next(); ok; frame, ok = network.Next() {
 				if answers(frame) {
-					heard++
+					return nil
 				}
-			}
-			if heard == questions {
-				return nil
 			}
 		}
 		return abi.FAIL
