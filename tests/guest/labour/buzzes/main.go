@@ -24,7 +24,11 @@ func main() {
 		if err := task.Command(abi.DriverBuzzer, buzz, 440, 50).Err(); err != nil {
 			return err
 		}
-		task.Command(abi.DriverBuzzer, stop, 0, 0) // refused while another task's tone goes on, or behind the end of this
+		switch err := task.Command(abi.DriverBuzzer, stop, 0, 0).Err(); err {
+		case nil, abi.OFF, abi.RESERVE: // the tone goes on, is over, or waits for its turn
+		default:
+			return err // and that the tone has ended
+		}
 		if status, _, _ := task.WaitFor(abi.DriverBuzzer, done); status != 0 {
 			return abi.ErrorCode(status)
 		}
