@@ -160,7 +160,7 @@ func (w *workplace) hits(t *testing.T) map[int]int {
 	require.Zero(t, o.Exit.Status)
 	for _, m := range taskLine.FindAllStringSubmatch(o.Console, -1) {
 		if _, ok := w.tasks[m[1]]; ok {
-			require.Equal(t, strconv.Itoa(right), m[3], "%s is right when nothing fails", m[1])
+			require.Equal(t, strconv.Itoa(right), m[3], "%s is right when nothing fails, on the machine that is %s", m[1], w.name)
 		}
 	}
 	found := map[int]int{}
@@ -177,8 +177,14 @@ type place struct {
 	hits int
 }
 
+// known are the places that were found: the machines boot once without a fault.
+var known map[int]place
+
 // places returns where each point is come to.
 func places(t *testing.T) map[int]place {
+	if known != nil {
+		return known
+	}
 	found := map[int]place{}
 	for _, w := range workplaces(t) {
 		for p, n := range w.hits(t) {
@@ -187,7 +193,8 @@ func places(t *testing.T) map[int]place {
 			}
 		}
 	}
-	require.Greater(t, len(found), 280, "the tasks come to most points")
+	require.Greater(t, len(found), 380, "the tasks come to most points")
+	known = found
 	return found
 }
 

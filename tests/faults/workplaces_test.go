@@ -3,6 +3,7 @@ package faults
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -23,14 +24,15 @@ import (
 
 // A workplace is a machine and the tasks that work on it.
 type workplace struct {
+	name    string
 	tasks   map[string][]string // the capsules that each calls, first the one that it is for
 	furnish func(*testing.T, *machine.Guest)
 }
 
-// workplaces are the machines: one with devices, one that is typed at, given tasks meanwhile, and called, with a GPIO board where the accelerator has one, and one
-// whose console is another device.
+// workplaces are the machines: one with devices; one that is typed at, given tasks meanwhile, and called, with a GPIO board where the accelerator has one; one
+// whose console is another device; one that is asked to end; one whose devices are lost; and one with a device that does not answer.
 func workplaces(t *testing.T) []*workplace {
-	operated := &workplace{tasks: map[string][]string{
+	operated := &workplace{name: "operated", tasks: map[string][]string{
 		"types":    {"console"},
 		"installs": {"apploader"},
 		"greets":   {"loadport", "processinfo", "alarm"},
@@ -42,13 +44,14 @@ func workplaces(t *testing.T) []*workplace {
 		operated.tasks["presses"] = []string{"button", "led", "alarm"}
 		operated.tasks["levels"] = []string{"gpio", "alarm"}
 	}
-	return []*workplace{{tasks: map[string][]string{
+	return []*workplace{{name: "equipped", tasks: map[string][]string{
 		"alarms":  {"alarm"},
 		"asks":    {"ipc", "alarm", "processinfo"}, // those of the other one, too
 		"buzzes":  {"buzzer"},
 		"checks":  {"crc"},
 		"ciphers": {"aes"},
 		"clocks":  {"datetime"},
+		"counts":  {"processinfo", "ethernettap", "alarm"},
 		"digests": {"digest"},
 		"draws":   {"rng"},
 		"finds":   {"ipc"},
@@ -67,21 +70,30 @@ func workplaces(t *testing.T) []*workplace {
 		"shows":   {"textscreen"},
 		"sums":    nil,
 		"turns":   {"ipc", "alarm", "processinfo"},
-	}, furnish: equip}, operated, {tasks: map[string][]string{
+	}, furnish: equip}, operated, {name: "connected", tasks: map[string][]string{
 		"prints": {"console", "lowleveldebug"},
+		"stays":  {"alarm"},
 		"types":  {"console"},
 		"sums":   nil,
-	}, furnish: connect}}
+	}, furnish: connect}, {name: "asked", tasks: map[string][]string{
+		"ends": {"environment", "processinfo", "alarm"},
+		"sums": nil,
+	}, furnish: ask}, {name: "robbed", tasks: map[string][]string{
+		"draws":  {"rng"},
+		"frames": {"ethernettap"},
+		"loses":  {"adc", "nonvolatile", "alarm"},
+		"sums":   nil,
+	}, furnish: rob}, {name: "ignored", tasks: map[string][]string{
+		"sums":  nil,
+		"waits": {"adc"},
+	}, furnish: ignore}}
 }
 
 // equip gives a machine each device that the kernel has a driver for.
 func equip(t *testing.T, g *machine.Guest) {
-	disk := filepath.Join(t.TempDir(), "disk")
-	require.NoError(t, os.WriteFile(disk, formatted(), 0o644))
-	adc, err := peripheral.NewADC([]byte("0: 1000\n"))
-	require.NoError(t, err)
+	adc := converter(t)
 	g.Arguments = []string{labour.Argument, ""}
-	g.Devices = []vmm.Device{vmm.Disk{Path: disk}, vmm.Entropy{}, vmm.Network{Connection: network.Config{User: true}}, vmm.Ports{
+	g.Devices = []vmm.Device{disk(t), vmm.Entropy{}, vmm.Network{Connection: network.Config{User: true}}, vmm.Ports{
 		{Name: abi.PortADC, Input: adc, Output: adc},
 		{Name: abi.PortDAC, Output: io.Discard},
 		{Name: abi.PortBuzzer, Output: peripheral.NewBuzzer(io.Discard)},
@@ -117,6 +129,20 @@ func operate(t *testing.T, g *machine.Guest) {
 	if board(t) {
 		g.Devices = append(g.Devices, vmm.GPIO{Board: tied(t)})
 	}
+}
+
+// disk is one with a storage.
+func disk(t *testing.T) vmm.Device {
+	path := filepath.Join(t.TempDir(), "disk")
+	require.NoError(t, os.WriteFile(path, formatted(), 0o644))
+	return vmm.Disk{Path: path}
+}
+
+// converter is an ADC whose first channel always has the same voltage.
+func converter(t *testing.T) *peripheral.ADC {
+	adc, err := peripheral.NewADC(fmt.Appendf(nil, "0: %d\n", labour.Sample))
+	require.NoError(t, err)
+	return adc
 }
 
 // connect gives a machine a console device, at which somebody types.
@@ -161,7 +187,7 @@ func (y *typist) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// host loads a task, waits until it has ended, and unloads it, again and again, as well as that goes.
+// host loads a task, saves and restores it while it sleeps, waits until it has ended, and unloads it, again and again, as well as that goes.
 func host(ctx context.Context, path string, object []byte) {
 	for ctx.Err() == nil {
 		c, err := control.Connect(ctx, path)
@@ -169,7 +195,12 @@ func host(ctx context.Context, path string, object []byte) {
 			return // the machine is gone
 		}
 		if _, err := c.Load(object); err == nil {
-			for visits(c) {
+			for visitor(c) == "Running" {
+			}
+			if state, err := c.Save("visitor"); err == nil {
+				c.Restore("visitor", state)
+			}
+			for visitor(c) != "" {
 			}
 		}
 		c.Unload("visitor")
@@ -177,15 +208,15 @@ func host(ctx context.Context, path string, object []byte) {
 	}
 }
 
-// visits reports whether the task that was loaded goes on.
-func visits(c *control.Client) bool {
-	tasks, err := c.Tasks()
+// visitor is the state of the task that was loaded, or "" if it has ended.
+func visitor(c *control.Client) string {
+	tasks, _ := c.Tasks()
 	for _, task := range tasks {
 		if task.Name == "visitor" && task.State != "Terminated" {
-			return err == nil
+			return task.State
 		}
 	}
-	return false
+	return ""
 }
 
 // board reports whether the machine has a GPIO device: QEMU has one only by another program.
@@ -213,4 +244,41 @@ func tied(t *testing.T) *gpio.Board {
 		}
 	}()
 	return b
+}
+
+// ask gives a machine a host that asks it to end, and a task that does not listen.
+func ask(t *testing.T, g *machine.Guest) {
+	g.Modules = append(g.Modules, machine.Object(t, "test/labour/lingers.tbf"))
+	g.Devices = []vmm.Device{vmm.Ports{{Name: abi.PortEnd, Input: asker(t.Context().Done())}}}
+}
+
+// An asker asks again and again, as a capsule that fails forgets it.
+type asker <-chan struct{}
+
+// Read asks.
+func (a asker) Read(p []byte) (int, error) {
+	select {
+	case <-time.After(50 * time.Millisecond):
+		p[0] = abi.EndAsk
+		return 1, nil
+	case <-a:
+		return 0, io.EOF
+	}
+}
+
+// ignore gives a machine an ADC that says what it can do, and answers no more.
+func ignore(t *testing.T, g *machine.Guest) {
+	adc := converter(t)
+	g.Devices = []vmm.Device{vmm.Ports{{Name: abi.PortADC, Input: adc, Output: silent{adc}}}}
+}
+
+// silent passes on empty lines alone, which ask what an ADC can do.
+type silent struct{ io.Writer }
+
+// Write takes what the machine asks.
+func (s silent) Write(p []byte) (int, error) {
+	if p[0] == '\n' {
+		s.Writer.Write(p[:1])
+	}
+	return len(p), nil
 }

@@ -90,7 +90,7 @@ func (d *LoadPort) listen() {
 // receive waits for what lacks of a frame.
 func (d *LoadPort) receive() {
 	if d.port.Receive(d.in[d.came:d.wanted]) != abi.OK {
-		d.state = broken
+		d.end()
 	}
 }
 
@@ -121,9 +121,14 @@ func (d *LoadPort) Received(_ []byte, n int, e abi.ErrorCode) {
 
 // refuse ends the conversation, as where the next frame begins is not known.
 func (d *LoadPort) refuse() {
-	d.giveUp()
 	d.asked = 0
 	d.answer(abi.INVAL, 0)
+	d.end()
+}
+
+// end ends the conversation. What was begun is given up: else a task that is being saved would stand still for ever.
+func (d *LoadPort) end() {
+	d.giveUp()
 	d.state = broken
 }
 
@@ -258,7 +263,7 @@ func (d *LoadPort) answer(e abi.ErrorCode, more int) {
 	setWord(b[4:], crc32c.Add(crc32c.Sum(b[:4]), b[abi.LoadHeader:][:size]))
 	d.state = sending
 	if d.port.Send(b[:], abi.LoadHeader+size) != abi.OK {
-		d.state = broken
+		d.end()
 	}
 }
 

@@ -252,6 +252,24 @@ func TestSavingEndsWithThePort(t *testing.T) {
 	assert.Equal(t, abi.OK, e)
 }
 
+// TestSavingEndsWithAnAnswerThatCannotBeSent: the same where the port refuses a piece of a state, and stays open.
+func TestSavingEndsWithAnAnswerThatCannotBeSent(t *testing.T) {
+	m := newMachine(t)
+	m.port.set(abi.OK)
+	free := m.Reuse.Free()
+	m.port.in = frame(abi.LoadSave, []byte("keeper")...)
+	m.Lines[line] = func() {
+		if m.driver.state == saving {
+			assert.Less(t, m.Reuse.Free(), free)
+			m.port.busy = true
+		}
+		m.port.interrupt()
+	}
+	m.send(nil)
+	assert.Equal(t, broken, m.driver.state)
+	assert.Equal(t, free, m.Reuse.Free())
+}
+
 // TestHostLoadsAndUnloads: what the host asks is done, in whatever pieces it comes.
 func TestHostLoadsAndUnloads(t *testing.T) {
 	for _, piece := range []int{1, 7, 5000} {

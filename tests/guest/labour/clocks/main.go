@@ -1,6 +1,6 @@
 //go:build kapsel_task
 
-// Command clocks sets the date and reads it.
+// Command clocks sets the date and reads it, and tries to set one that there is not.
 package main
 
 import (
@@ -13,6 +13,9 @@ func main() {
 		set := task.DateTime{Year: 2000 + uint16(i), Month: 3, Day: 1, DayOfWeek: 3, Hour: 12}
 		if err := task.SetDateTime(set); err != nil {
 			return err
+		}
+		if task.SetDateTime(task.DateTime{Year: 2001, Month: 2, Day: 29}) == nil {
+			return labour.ErrWrong
 		}
 		t, err := task.GetDateTime()
 		if err == nil && (t.Year != set.Year || t.Month != 3 || t.Day != 1) {

@@ -1,6 +1,6 @@
 //go:build kapsel_task
 
-// Command greets waits for tasks that the host loads, one after another, each with the name visitor.
+// Command greets waits for tasks that the host loads, one after another, each with the name visitor, and ends the first as a fault does.
 package main
 
 import (
@@ -14,11 +14,13 @@ const patience = 8_000_000
 
 func main() {
 	last := uint32(0)
-	labour.Do(3, func(int) error {
+	labour.Do(3, func(i int) error {
 		begun := task.Now()
 		for n := 0; n < 100_000 && task.Now()-begun < patience; n++ {
 			if found := labour.PID("visitor"); found > last {
-				last = found
+				if last = found; i == 0 {
+					task.Control(found, task.FaultTask) // or it has ended
+				}
 				return nil
 			}
 			task.Sleep(5)

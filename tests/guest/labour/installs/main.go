@@ -1,6 +1,6 @@
 //go:build kapsel_task
 
-// Command installs loads copies of itself, which end at once, and unloads them.
+// Command installs loads copies of itself, which end at once, and unloads them. It also tries to load what there is no room for.
 package main
 
 import (
@@ -21,6 +21,9 @@ func main() {
 	}
 	size := uint32(len(copies.Object()))
 	labour.Do(4, func(i int) error {
+		if task.LoadTask(1<<31, copies.Source(0, copies.Own)) == nil {
+			return labour.ErrWrong
+		}
 		id := shortID + 1 + uint32(i)
 		if err := task.LoadTask(size, copies.Source(id, copies.Own)); err != nil {
 			return err

@@ -1,6 +1,6 @@
 //go:build kapsel_task
 
-// Command reads begins to read from the console, where nobody types, and gives up.
+// Command reads begins to read from the console, where nobody types, is refused a second read, and gives up.
 package main
 
 import (
@@ -26,6 +26,9 @@ func main() {
 		}
 		if err := task.Command(abi.DriverConsole, read, uint32(len(bytes)), 0).Err(); err != nil {
 			return err
+		}
+		if err := task.Command(abi.DriverConsole, read, uint32(len(bytes)), 0).Err(); err != abi.BUSY {
+			return abi.FAIL // the driver was made anew
 		}
 		if err := task.Command(abi.DriverConsole, abort, 0, 0).Err(); err != nil {
 			return err

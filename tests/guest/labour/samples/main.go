@@ -13,8 +13,11 @@ func main() {
 		if _, err := task.ADCResolution(0); err != nil {
 			return err
 		}
+		if millivolts, err := task.ADCReference(0); err != nil || millivolts == 0 {
+			return err
+		}
 		v, err := task.ADCSample(0)
-		if err == nil && v != 1000<<4 { // 12 bits of 16
+		if err == nil && v != labour.Sample<<4 { // 12 bits of 16
 			return labour.ErrWrong
 		}
 		return err

@@ -6,6 +6,6 @@ package main
 import "kapsel/guest/task"
 
 func main() {
-	task.Sleep(20)
+	task.Sleep(100)
 	task.Exit(0)
 }
