@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,16 +32,18 @@ const self = "/proc/self/exe"
 type birth struct {
 	Args            []string // of kapsel run, from "run" on
 	Files           int      // of kapsel run, from bundle.FirstFile on
+	TakeInterface   bool     // bundle.Interface is one of Args
 	State           specs.State
 	CreateContainer []specs.Hook
 	StartContainer  []specs.Hook
 	Settings        settings
 }
 
-// An answer is what the process tells back: of each step, what failed. To start it tells at last that it is Ready, which kapsel run does.
+// An answer is what the process tells back: of each step, what failed. To start it tells what to warn of, and at last that it is Ready, which kapsel run does.
 type answer struct {
-	Error string `json:"error,omitempty"`
-	Ready bool   `json:"ready,omitempty"`
+	Error    string   `json:"error,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+	Ready    bool     `json:"ready,omitempty"`
 }
 
 // Ready is the answer by which "kapsel run --ready" says that signals reach it.
@@ -132,6 +135,9 @@ func (b *birth) awaitStart(fifo int) error {
 	b.State.Status = specs.StateCreated
 	err = runHooks("startContainer", b.StartContainer, b.State)
 	if err == nil {
+		err = b.takeInterface(start)
+	}
+	if err == nil {
 		if mask := b.Settings.User.Umask; mask != nil {
 			syscall.Umask(int(*mask))
 		}
@@ -151,6 +157,26 @@ func (b *birth) awaitStart(fifo int) error {
 	if start.Encode(answer{Error: err.Error()}) != nil { // nobody else says it
 		return err
 	}
+	return nil
+}
+
+// takeInterface adds the interface that the engine has given to the container, whenever it has: before create, as CNI does, by a hook of create, as Docker does, or behind create, as podman
+// does for a user namespace. It needs capabilities whatever process.capabilities are.
+func (b *birth) takeInterface(start *json.Encoder) error {
+	if !b.TakeInterface {
+		return nil
+	}
+	arg, notes, err := bundle.Interface()
+	switch {
+	case err != nil:
+		return err
+	case arg == "" && notes == nil:
+		return nil
+	case arg == "":
+		return start.Encode(answer{Warnings: notes})
+	}
+	b.Args = slices.Insert(b.Args, 1, arg)
+	b.Settings.Capabilities.grant(linkCapabilities)
 	return nil
 }
 
