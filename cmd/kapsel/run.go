@@ -198,9 +198,6 @@ func (o *runOptions) config(ctx context.Context, std stdio) (vmm.Config, error) 
 	return c, nil
 }
 
-// bareImage is the file of a kernel without tasks, which lies beside the command.
-const bareImage = "bare.elf"
-
 // openFirst opens the image, which is the first file unless that is a task: then it is the one beside the command.
 func (o *runOptions) openFirst(ctx context.Context, c *vmm.Config) error {
 	data, err := image.ReadFile(ctx, o.image)
@@ -224,7 +221,7 @@ func (o *runOptions) openFirst(ctx context.Context, c *vmm.Config) error {
 	if err != nil {
 		return err
 	}
-	if o.image, err = findBare(filepath.Dir(self)); err != nil {
+	if o.image, err = image.FindBare(filepath.Dir(self)); err != nil {
 		return err
 	}
 	c.Image, err = image.Open(ctx, o.image)
@@ -235,18 +232,6 @@ func (o *runOptions) openFirst(ctx context.Context, c *vmm.Config) error {
 func isTask(path string, data []byte) bool {
 	_, object := tbf.Length(data)
 	return object || tab.Is(data) || filepath.Ext(path) == ".tbf" || filepath.Ext(path) == ".tab"
-}
-
-// findBare finds the kernel that comes with a command in the directory dir.
-func findBare(dir string) (string, error) {
-	places := []string{filepath.Join(dir, bareImage), filepath.Join(dir, "..", "lib", "kapsel", bareImage)}
-	for _, path := range places {
-		if exists(path) {
-			return path, nil
-		}
-	}
-	return "", fmt.Errorf("a task and no image: want the kernel that comes with the command, %q or %q, and found neither: scripts/build makes build/%s; "+
-		"or name an image in front of the task", places[0], places[1], bareImage)
 }
 
 // linuxConfig completes the configuration of a machine that boots Linux: it reads and checks the kernel, and

@@ -91,23 +91,6 @@ func TestPeersThatGoEndNothing(t *testing.T) {
 	assert.Equal(t, signalError{syscall.SIGHUP}, context.Cause(ctx))
 }
 
-// TestFindBare: the kernel that comes with the command lies beside it, or in lib/kapsel beside its directory.
-func TestFindBare(t *testing.T) {
-	root := t.TempDir()
-	bin, lib := filepath.Join(root, "bin"), filepath.Join(root, "lib", "kapsel")
-	require.NoError(t, os.Mkdir(bin, 0o700))
-	require.NoError(t, os.MkdirAll(lib, 0o700))
-	_, err := findBare(bin)
-	assert.EqualError(t, err, fmt.Sprintf("a task and no image: want the kernel that comes with the command, %q or %q, and found neither: "+
-		"scripts/build makes build/bare.elf; or name an image in front of the task", bin+"/bare.elf", lib+"/bare.elf"))
-	for _, path := range []string{lib + "/bare.elf", bin + "/bare.elf"} { // the second comes first
-		require.NoError(t, os.WriteFile(path, nil, 0o600))
-		found, err := findBare(bin)
-		require.NoError(t, err)
-		assert.Equal(t, path, found)
-	}
-}
-
 // TestTasksWithoutImage: the first file is an image or a task by what is in it, or else by its name.
 func TestTasksWithoutImage(t *testing.T) {
 	task, err := tbfbuild.Build(tbfbuild.Spec{Name: "a", Binary: []byte{1}})

@@ -96,8 +96,6 @@ func (d docker) running(c container, flags ...string) []string {
 	args := append([]string{"run", "--runtime", "kapsel", "--cgroup-parent", "/" + parent, "--name", c.name}, flags...)
 	if c.port != 0 {
 		args = append(args, "--publish", fmt.Sprintf("%d:%d", c.port, c.inside()))
-	} else {
-		args = append(args, "--network", "none")
 	}
 	for _, e := range c.env {
 		args = append(args, "--env", e)
@@ -186,6 +184,6 @@ func (d docker) remove(t *testing.T, name string) {
 func TestDockerOrdinary(t *testing.T) {
 	d := getDocker(t).(docker)
 	t.Cleanup(func() { nothingLeft(t) })
-	out := d.must(t, "run", "--rm", "--runtime", "kapsel", "--network", "none", "--cgroup-parent", "/"+parent, "--name", "ordinary", ordinary, "tell", "one")
+	out := d.must(t, "run", "--rm", "--runtime", "kapsel", "--cgroup-parent", "/"+parent, "--name", "ordinary", ordinary, "tell", "one")
 	assert.Contains(t, out, "arguments: one\n")
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -109,7 +110,13 @@ func (p podman) attach(t *testing.T, c container, words, input string) (string, 
 
 func (p podman) start(t *testing.T, c container) {
 	t.Helper()
-	p.must(t, p.arguments(c, "--detach")...)
+	p.started(t, c)
+}
+
+// started is start with more flags.
+func (p podman) started(t *testing.T, c container, flags ...string) {
+	t.Helper()
+	p.must(t, p.arguments(c, append(flags, "--detach")...)...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log of %s:\n%s", c.name, p.logs(t, c.name))
@@ -152,4 +159,17 @@ func (p podman) wait(t *testing.T, name string) int {
 func (p podman) remove(t *testing.T, name string) {
 	t.Helper()
 	p.must(t, "rm", name)
+}
+
+// TestPodmanUserNamespace: with a user namespace podman fills the network namespace when the container has been created.
+func TestPodmanUserNamespace(t *testing.T) {
+	p := getPodman(t).(podman)
+	t.Cleanup(func() { nothingLeft(t) })
+	c := container{name: "mapped", image: httpd, port: 8084}
+	p.started(t, c, "--uidmap=0:100000:65536", "--gidmap=0:100000:65536")
+	printed(t, p, c.name, "httpd: ")
+	assert.Contains(t, fetch(t, fmt.Sprintf("http://127.0.0.1:%d/", c.port)), "Kapsel")
+	p.kill(t, c.name)
+	p.wait(t, c.name)
+	p.remove(t, c.name)
 }

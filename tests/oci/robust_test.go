@@ -11,6 +11,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"kapsel/tests/machine"
 )
 
 // TestForceEndsAHookThatHangs: delete --force ends create or start whose hook has no timeout and does not end, and nothing of the hook or the container is left.
@@ -110,4 +112,25 @@ func TestFilesOfAnother(t *testing.T) {
 	require.NoError(t, os.Chmod(b.file("rootfs/task.tbf"), 0o640))
 	b.spec.Process.User.AdditionalGids = []uint32{70001}
 	r.create(b)
+}
+
+// TestKernelOfTheCommand: tasks without a kernel run on the one that comes with the command, in a folder that the container's user may not be let into.
+func TestKernelOfTheCommand(t *testing.T) {
+	r := start(t)
+	dir := filepath.Join(r.dir, "command")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	for name, mode := range map[string]os.FileMode{"kapsel": 0o755, "bare.elf": 0o644} {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, machine.Object(t, name), mode))
+		r.expect(path)
+	}
+	r.expect(dir)
+	r.command = filepath.Join(dir, "kapsel")
+	b := r.greeter().with(func(s *specs.Spec) {
+		delete(s.Annotations, "org.kapsel.kernel")
+		s.Process.User = specs.User{UID: 70000, GID: 70000}
+	})
+	c := r.started(b)
+	c.prints(greeting)
+	c.ends()
 }

@@ -151,7 +151,11 @@ func cgroupPath(l *specs.Linux, id string, systemd bool) string {
 
 // complete does all of create behind the reservation of the ID.
 func (c *creation) complete() error {
-	command, err := c.bundle.Command()
+	path, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	command, err := c.bundle.Command(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
@@ -273,7 +277,7 @@ func (c *creation) startInit(command *bundle.Command) error {
 		return errors.Join(err, c.group.Kill())
 	})
 	c.Process, err = identify(cmd.Process.Pid)
-	c.birth.Args, c.birth.Files = command.Args, len(command.Files)
+	c.birth.Args, c.birth.Files, c.birth.TakeInterface = command.Args, len(command.Files), command.TakeInterface
 	c.birth.Settings.Capabilities.grant(monitorCapabilities(command.Args))
 	return err
 }

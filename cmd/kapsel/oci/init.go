@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,16 +32,18 @@ const self = "/proc/self/exe"
 type birth struct {
 	Args            []string // of kapsel run, from "run" on
 	Files           int      // of kapsel run, from bundle.FirstFile on
+	TakeInterface   bool     // bundle.Interface is one of Args
 	State           specs.State
 	CreateContainer []specs.Hook
 	StartContainer  []specs.Hook
 	Settings        settings
 }
 
-// An answer is what the process tells back: of each step, what failed. To start it tells at last that it is Ready, which kapsel run does.
+// An answer is what the process tells back: of each step, what failed. To start it tells what to warn of, and at last that it is Ready, which kapsel run does.
 type answer struct {
-	Error string `json:"error,omitempty"`
-	Ready bool   `json:"ready,omitempty"`
+	Error    string   `json:"error,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+	Ready    bool     `json:"ready,omitempty"`
 }
 
 // Ready is the answer by which "kapsel run --ready" says that signals reach it.
@@ -128,29 +131,55 @@ func (b *birth) awaitStart(fifo int) error {
 	if err != nil {
 		return fmt.Errorf("init: %s: %w", startFIFO, err)
 	}
-	start := json.NewEncoder(w)
-	b.State.Status = specs.StateCreated
-	err = runHooks("startContainer", b.StartContainer, b.State)
-	if err == nil {
-		if mask := b.Settings.User.Umask; mask != nil {
-			syscall.Umask(int(*mask))
-		}
-		err = b.Settings.drop()
-	}
-	if err == nil {
-		err = keepFiles(bundle.FirstFile, b.Files)
-	}
-	if err == nil {
-		err = keepFiles(int(w.Fd()), 1)
-	}
-	if err == nil {
-		args := append([]string{"kapsel", b.Args[0], fmt.Sprintf("--ready=%d", w.Fd())}, b.Args[1:]...)
-		err = syscall.Exec(self, args, os.Environ())
-		err = fmt.Errorf("execute kapsel run: %w", err)
-	}
-	if start.Encode(answer{Error: err.Error()}) != nil { // nobody else says it
+	err = b.become(w)
+	if json.NewEncoder(w).Encode(answer{Error: err.Error()}) != nil { // nobody else says it
 		return err
 	}
+	return nil
+}
+
+// become executes kapsel run, which has the FIFO to start. It returns only if that, or what comes before it, fails.
+func (b *birth) become(start *os.File) error {
+	b.State.Status = specs.StateCreated
+	if err := runHooks("startContainer", b.StartContainer, b.State); err != nil {
+		return err
+	}
+	if err := b.takeInterface(start); err != nil {
+		return err
+	}
+	if mask := b.Settings.User.Umask; mask != nil {
+		syscall.Umask(int(*mask))
+	}
+	if err := b.Settings.drop(); err != nil {
+		return err
+	}
+	if err := keepFiles(bundle.FirstFile, b.Files); err != nil {
+		return err
+	}
+	if err := keepFiles(int(start.Fd()), 1); err != nil {
+		return err
+	}
+	args := append([]string{"kapsel", b.Args[0], fmt.Sprintf("--ready=%d", start.Fd())}, b.Args[1:]...)
+	return fmt.Errorf("execute kapsel run: %w", syscall.Exec(self, args, os.Environ()))
+}
+
+// takeInterface adds the interface that the engine has given to the container, whenever it has: before create, as CNI does, by a hook of create, as Docker does, or behind create, as podman
+// does for a user namespace. It needs capabilities whatever process.capabilities are.
+func (b *birth) takeInterface(start io.Writer) error {
+	if !b.TakeInterface {
+		return nil
+	}
+	arg, notes, err := bundle.Interface()
+	switch {
+	case err != nil:
+		return err
+	case arg == "" && notes == nil:
+		return nil
+	case arg == "":
+		return json.NewEncoder(start).Encode(answer{Warnings: notes})
+	}
+	b.Args = slices.Insert(b.Args, 1, arg)
+	b.Settings.Capabilities.grant(linkCapabilities)
 	return nil
 }
 

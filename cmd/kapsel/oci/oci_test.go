@@ -411,14 +411,18 @@ func FuzzState(f *testing.F) {
 func TestRelease(t *testing.T) {
 	for _, tt := range []struct {
 		name, script, want string
+		warnings           []string
 	}{
-		{"it starts", `echo '{"ready":true}' >&3; exec 3>&-; exec sleep 100`, ""},
-		{"it starts and ends at once", `echo '{"ready":true}' >&3`, ""},
-		{"a hook fails", `echo '{"error":"hook startContainer[0]: no"}' >&3`, "hook startContainer[0]: no"},
-		{"it cannot be executed", `echo '{"error":"execute"}' >&3`, "execute"},
-		{"it ends before", `:`, "ended before it was kapsel run"},
-		{"it talks", `while :; do echo '{"ready":true}'; done >&3`, "want at most"},
-		{"it says what nobody knows", `echo x >&3`, "ended before it was kapsel run"},
+		{"it starts", `echo '{"ready":true}' >&3; exec 3>&-; exec sleep 100`, "", nil},
+		{"it starts and ends at once", `echo '{"ready":true}' >&3`, "", nil},
+		{"it starts with a warning", `echo '{"warnings":["no network"]}' >&3; echo '{"ready":true}' >&3`, "", []string{"no network"}},
+		{"it warns and fails", `echo '{"warnings":["no network"]}' >&3; echo '{"error":"execute"}' >&3`, "execute", []string{"no network"}},
+		{"it warns and ends", `echo '{"warnings":["no network"]}' >&3`, "ended before it was kapsel run", []string{"no network"}},
+		{"a hook fails", `echo '{"error":"hook startContainer[0]: no"}' >&3`, "hook startContainer[0]: no", nil},
+		{"it cannot be executed", `echo '{"error":"execute"}' >&3`, "execute", nil},
+		{"it ends before", `:`, "ended before it was kapsel run", nil},
+		{"it talks", `while :; do echo '{"ready":true}'; done >&3`, "want at most", nil},
+		{"it says what nobody knows", `echo x >&3`, "ended before it was kapsel run", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := &container{dir: t.TempDir()}
@@ -431,7 +435,8 @@ func TestRelease(t *testing.T) {
 			var err error
 			c.Process, err = identify(cmd.Process.Pid)
 			require.NoError(t, err)
-			err = c.release()
+			warnings, err := c.release()
+			assert.Equal(t, tt.warnings, warnings)
 			if tt.want == "" {
 				assert.NoError(t, err)
 				assert.NoFileExists(t, fifo)
@@ -452,7 +457,8 @@ func TestReleaseOfWhatHasEnded(t *testing.T) {
 	var err error
 	c.Process, err = identify(cmd.Process.Pid)
 	require.NoError(t, err)
-	assert.Error(t, c.release())
+	_, err = c.release()
+	assert.Error(t, err)
 }
 
 func TestSysctls(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -36,7 +37,10 @@ func (r *call) start(id string) error {
 	case !c.HasProcess:
 		return fmt.Errorf("container %q has no process to start: want process in config.json before create", id)
 	}
-	err = c.release()
+	warnings, err := c.release()
+	for _, w := range warnings {
+		r.log.warn("container %q: %s", id, w)
+	}
 	if err == nil {
 		err = runHooks("poststart", c.Hooks.Poststart, c.state(specs.StateRunning))
 	}
@@ -47,30 +51,41 @@ func (r *call) start(id string) error {
 }
 
 // release opens the FIFO at which the process waits, and waits until it is kapsel run.
-func (c *container) release() error {
+func (c *container) release() (warnings []string, err error) {
 	pid, err := c.Process.open()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer unix.Close(pid)
 	path := filepath.Join(c.dir, startFIFO)
 	fifo, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("%q: %w", path, err)
+		return nil, fmt.Errorf("%q: %w", path, err)
 	}
 	defer unix.Close(fifo)
 	said, err := readUntilExec(fifo, pid)
 	if err != nil {
-		return fmt.Errorf("%q: %w", path, err)
+		return nil, fmt.Errorf("%q: %w", path, err)
 	}
-	var a answer
-	if err := json.Unmarshal([]byte(said), &a); err != nil || !a.Ready && a.Error == "" {
-		return errors.New("its process ended before it was kapsel run: the last words on the container's standard error say why")
+	a, err := parseAnswers(said)
+	if err == nil {
+		err = os.Remove(path)
 	}
-	if err := a.err(); err != nil {
-		return err
+	return a.Warnings, err
+}
+
+// parseAnswers reads what the process said, one answer behind another, and returns all of it as one.
+func parseAnswers(said string) (a answer, err error) {
+	for decoder := json.NewDecoder(strings.NewReader(said)); err == nil; {
+		err = decoder.Decode(&a) // what an answer does not have stays
 	}
-	return os.Remove(path)
+	switch {
+	case a.Error != "":
+		return a, a.err()
+	case err != io.EOF || !a.Ready:
+		return a, errors.New("its process ended before it was kapsel run: the last words on the container's standard error say why")
+	}
+	return a, nil
 }
 
 // maxSaid is the most that a container's process says to start, in bytes.

@@ -146,7 +146,8 @@ func (f *hostInterface) setRoutes(all []hostRoute) {
 }
 
 // Find returns the name of the interface that a container's guest should have, in the network namespace of the calling thread: of those that Open takes the one by
-// which everywhere is reached, else the first; "" if there is none. unfit says of the others but the loopback that it does not take what it wants of them.
+// which everywhere is reached, else the first; "" if there is none. unfit says of those that are up, but for the loopback, what Open wants of them. Others nobody has given: Linux
+// puts interfaces for tunnels into each namespace.
 func Find() (name string, unfit []error, err error) {
 	all, err := net.Interfaces()
 	if err != nil {
@@ -155,7 +156,7 @@ func Find() (name string, unfit []error, err error) {
 	for _, i := range all {
 		f, err := readInterface(i.Name)
 		switch {
-		case err != nil && i.Flags&net.FlagLoopback == 0:
+		case err != nil && i.Flags&net.FlagUp != 0 && i.Flags&net.FlagLoopback == 0:
 			unfit = append(unfit, err)
 		case err != nil:
 		case f.router.IsValid():

@@ -477,6 +477,9 @@ func TestFind(t *testing.T) {
 	other := linktest.New(t)
 	other.IP(t, "tuntap", "add", "dev", "tun0", "mode", "tun")
 	assert.Empty(t, find(other))
+	assert.Empty(t, unfit, "nobody has given what is down")
+	other.IP(t, "link", "set", "tun0", "up")
+	assert.Empty(t, find(other))
 	if assert.Len(t, unfit, 1, "not the loopback") {
 		assert.EqualError(t, unfit[0], `interface "tun0" is none of Ethernet: want one with a MAC address, as a veth`)
 	}

@@ -62,13 +62,21 @@ func made(t testing.TB, s *specs.Spec, files map[string][]byte) *Bundle {
 	return b
 }
 
+// commandDir is a command's directory, with the kernel that comes with it.
+func commandDir(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "bare.elf"), append(kernelImage(), "bare"...))
+	return dir
+}
+
 // command is the bundle's command.
 func command(t testing.TB, b *Bundle) *Command {
 	t.Helper()
 	foreign, reason, err := b.Foreign()
 	require.NoError(t, err)
 	require.False(t, foreign, reason)
-	c, err := b.Command()
+	c, err := b.Command(commandDir(t))
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c

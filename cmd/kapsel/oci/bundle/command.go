@@ -20,6 +20,8 @@ type Command struct {
 	Files  []*os.File // open; become descriptors 3, 4, ... of the process, by which Args names them
 	Memory uint64     // the guest's, in bytes; 0 with a snapshot, which has its own
 	Notes  []string   // what of the configuration has no effect, for the log
+
+	TakeInterface bool // Args are to have the one of Interface besides
 }
 
 // Close closes the files.
@@ -40,10 +42,11 @@ func (c *Command) note(format string, args ...any) {
 	c.Notes = append(c.Notes, fmt.Sprintf(format, args...))
 }
 
-// Command makes the command line, for a bundle that is not foreign, and opens the files that it needs.
-func (b *Bundle) Command() (*Command, error) {
+// Command makes the command line, for a bundle that is not foreign, and opens the files that it needs. The directory is the one of the command, whose kernel
+// tasks without one run on.
+func (b *Bundle) Command(directory string) (*Command, error) {
 	c := &Command{Args: []string{"run", "--ask"}}
-	if err := b.complete(c); err != nil {
+	if err := b.complete(c, directory); err != nil {
 		c.Close()
 		return nil, err
 	}
@@ -51,7 +54,7 @@ func (b *Bundle) Command() (*Command, error) {
 }
 
 // complete adds all that belongs behind "run".
-func (b *Bundle) complete(c *Command) error {
+func (b *Bundle) complete(c *Command, directory string) error {
 	words, from, unknown, err := b.words()
 	if err != nil {
 		return err
@@ -78,7 +81,7 @@ func (b *Bundle) complete(c *Command) error {
 	if err != nil {
 		return err
 	}
-	if err := b.addProgram(c, p); err != nil {
+	if err := b.addProgram(c, p, directory); err != nil {
 		return err
 	}
 	c.Args = append(c.Args, arguments...)
@@ -171,7 +174,7 @@ func (b *Bundle) addEnvironment(c *Command, p program) (arguments []string, err 
 }
 
 // addProgram adds the snapshot, or the kernel and the tasks behind it.
-func (b *Bundle) addProgram(c *Command, p program) error {
+func (b *Bundle) addProgram(c *Command, p program, directory string) error {
 	if p.snapshot != "" {
 		dir, err := openWithin(b.Root, p.snapshot, true)
 		if err != nil {
@@ -180,7 +183,7 @@ func (b *Bundle) addProgram(c *Command, p program) error {
 		c.Args = append(c.Args, "--from="+c.add(dir))
 		return nil
 	}
-	if err := b.addKernel(c, p); err != nil {
+	if err := b.addKernel(c, p, directory); err != nil {
 		return err
 	}
 	if len(p.tasks) > abi.MaxTasks {
@@ -199,10 +202,13 @@ func (b *Bundle) addProgram(c *Command, p program) error {
 	return nil
 }
 
-// addKernel adds the kernel. Without one it is the one that comes with the command.
-func (b *Bundle) addKernel(c *Command, p program) error {
+// addKernel adds the kernel. Without one it is the one that comes with the command, in a directory that the container's user may not be let into.
+func (b *Bundle) addKernel(c *Command, p program, directory string) (err error) {
 	if p.kernel == "" {
-		return nil
+		p.host = true
+		if p.kernel, err = image.FindBare(directory); err != nil {
+			return err
+		}
 	}
 	f, err := b.open(p, p.kernel)
 	if err != nil {

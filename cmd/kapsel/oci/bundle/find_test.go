@@ -57,17 +57,17 @@ func TestWhatRuns(t *testing.T) {
 		tails  []string
 	}{
 		{"an image as argument", args("/kernel", "-a", "--", "b c"), "", "/dev/fd/3 -- -a -- b c", []string{"kernel"}},
-		{"a task as argument", args("/one.tbf", "x"), "", "/dev/fd/3 -- x", []string{"one"}},
-		{"a task without a telling name", args("/task"), "", "/dev/fd/3", []string{"task"}},
-		{"an archive", args("/app.tab"), "", "/dev/fd/3", []string{"tab"}},
-		{"an argument relative to the working directory", func(s *specs.Spec) { s.Process.Args, s.Process.Cwd = []string{"three.tbf"}, "/sub" }, "", "/dev/fd/3", []string{"three"}},
-		{"kapsel.json before the argument", args("/kernel", "x"), `{"tasks": "/one.tbf /two.tbf"}`, "/dev/fd/3 /dev/fd/4 -- x", []string{"one", "two"}},
+		{"a task as argument", args("/one.tbf", "x"), "", "/dev/fd/3 /dev/fd/4 -- x", []string{"bare", "one"}},
+		{"a task without a telling name", args("/task"), "", "/dev/fd/3 /dev/fd/4", []string{"bare", "task"}},
+		{"an archive", args("/app.tab"), "", "/dev/fd/3 /dev/fd/4", []string{"bare", "tab"}},
+		{"an argument relative to the working directory", func(s *specs.Spec) { s.Process.Args, s.Process.Cwd = []string{"three.tbf"}, "/sub" }, "", "/dev/fd/3 /dev/fd/4", []string{"bare", "three"}},
+		{"kapsel.json before the argument", args("/kernel", "x"), `{"tasks": "/one.tbf /two.tbf"}`, "/dev/fd/3 /dev/fd/4 /dev/fd/5 -- x", []string{"bare", "one", "two"}},
 		{"kapsel.json with a kernel", args("/bin/tool"), `{"kernel": "/kernel", "tasks": "one.tbf", "cmdline": "boot-ticks"}`, "--cmdline=boot-ticks /dev/fd/3 /dev/fd/4", []string{"kernel", "one"}},
-		{"annotations before kapsel.json", annotated("org.kapsel.tasks", "/two.tbf"), `{"kernel": "/kernel", "tasks": "/one.tbf"}`, "/dev/fd/3", []string{"two"}},
+		{"annotations before kapsel.json", annotated("org.kapsel.tasks", "/two.tbf"), `{"kernel": "/kernel", "tasks": "/one.tbf"}`, "/dev/fd/3 /dev/fd/4", []string{"bare", "two"}},
 		{"what annotations do not say is kapsel.json's", annotated("org.kapsel.cmdline", "boot-ticks"), `{"kernel": "/other.elf", "cmdline": "console", "rng": "true"}`,
 			"--cmdline=boot-ticks --rng /dev/fd/3", []string{"other"}},
-		{"words without a program", args("/task"), `{"rng": "true"}`, "--rng /dev/fd/3", []string{"task"}},
-		{"a path that leads above the root", args("/../../one.tbf"), "", "/dev/fd/3", []string{"one"}},
+		{"words without a program", args("/task"), `{"rng": "true"}`, "--rng /dev/fd/3 /dev/fd/4", []string{"bare", "task"}},
+		{"a path that leads above the root", args("/../../one.tbf"), "", "/dev/fd/3 /dev/fd/4", []string{"bare", "one"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			content := imageFiles(t)
@@ -85,6 +85,16 @@ func TestWhatRuns(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWithoutAKernel: tasks alone on a command without its kernel.
+func TestWithoutAKernel(t *testing.T) {
+	dir := t.TempDir()
+	_, err := made(t, spec(args("/one.tbf")), imageFiles(t)).Command(dir)
+	assert.ErrorContains(t, err, fmt.Sprintf("a task and no image: want the kernel that comes with the command, %q", dir+"/bare.elf"))
+	write(t, filepath.Join(dir, "bare.elf"), []byte("none"))
+	_, err = made(t, spec(args("/one.tbf")), imageFiles(t)).Command(dir)
+	assert.EqualError(t, err, fmt.Sprintf("process.args: kernel %q: want a Kapsel image, which mkimage makes; a task is named by tasks", dir+"/bare.elf"))
 }
 
 // TestWithoutAProcess: a container can be created without one, if words say what runs.
@@ -116,7 +126,7 @@ func TestSnapshotRuns(t *testing.T) {
 		{"org.kapsel.snapshot", "/snapshot/oci-layout", `annotations: snapshot: "/snapshot/oci-layout" in the root file system: want a directory`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := made(t, spec(annotated("org.kapsel.snapshot", "/snapshot", tt.name, tt.value)), content).Command()
+			_, err := made(t, spec(annotated("org.kapsel.snapshot", "/snapshot", tt.name, tt.value)), content).Command(commandDir(t))
 			assert.EqualError(t, err, tt.want)
 		})
 	}
@@ -162,7 +172,7 @@ func TestVMObject(t *testing.T) {
 		{"memory that is no pages", func(vm *specs.VM) { vm.HwConfig.Memory = &odd }, "vm.hwconfig.memory of 4097 bytes: want a multiple of 4096 above 0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := made(t, spec(vm(tt.change)), imageFiles(t)).Command()
+			_, err := made(t, spec(vm(tt.change)), imageFiles(t)).Command(commandDir(t))
 			assert.ErrorContains(t, err, tt.want)
 		})
 	}
@@ -240,7 +250,7 @@ func TestOursButWrong(t *testing.T) {
 				content[kapselFile] = []byte(tt.file)
 			}
 			b := made(t, spec(args("/kernel"), tt.change), content)
-			_, err := b.Command()
+			_, err := b.Command(commandDir(t))
 			assert.ErrorContains(t, err, tt.want)
 			foreign, _, _ := b.Foreign()
 			assert.False(t, foreign)
@@ -276,7 +286,7 @@ func TestHostileImage(t *testing.T) {
 			}{{"argument", args("/x.tbf")}, {"kernel", annotated("org.kapsel.kernel", "/x.tbf")}, {"task", annotated("org.kapsel.tasks", "/x.tbf")}} {
 				b := made(t, spec(named.change), nil)
 				require.NoError(t, tt.make(b.Root))
-				_, err := b.Command()
+				_, err := b.Command(commandDir(t))
 				assert.ErrorContains(t, err, tt.want, named.how)
 			}
 			b := made(t, spec(annotated("org.kapsel.tasks", "/a")), map[string][]byte{"a": object(t)})

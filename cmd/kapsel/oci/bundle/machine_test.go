@@ -1,11 +1,8 @@
 package bundle
 
 import (
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +15,7 @@ import (
 
 	"kapsel/guest/abi"
 	"kapsel/vmm"
+	"kapsel/vmm/ethernet/link/linktest"
 )
 
 // limited is a change to a memory limit.
@@ -74,7 +72,7 @@ func TestMemoryRefuses(t *testing.T) {
 		{"more than a machine can have", []func(*specs.Spec){memory("1025G")}, "want a multiple of 4096 above 0, and at most 1024G"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := made(t, spec(tt.changes...), files).Command()
+			_, err := made(t, spec(tt.changes...), files).Command(commandDir(t))
 			assert.ErrorContains(t, err, tt.want)
 		})
 	}
@@ -138,13 +136,13 @@ func TestMountsRefused(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := made(t, spec(func(s *specs.Spec) {
 				s.Mounts = []specs.Mount{{Destination: "/data", Source: tt.source, Options: []string{"bind"}}}
-			}), files).Command()
+			}), files).Command(commandDir(t))
 			assert.ErrorContains(t, err, tt.want)
 		})
 	}
 	_, err := made(t, spec(func(s *specs.Spec) {
 		s.Mounts = slices.Repeat([]specs.Mount{{Destination: "/d", Source: filepath.Join(dir, "file"), Options: []string{"bind", "ro"}}}, 9)
-	}), files).Command()
+	}), files).Command(commandDir(t))
 	assert.ErrorContains(t, err, `mount "/d": want at most 8 mounts of files`)
 }
 
@@ -162,7 +160,7 @@ func TestFilesCloseOnError(t *testing.T) {
 	}
 	before := count()
 	for range 10 {
-		_, err := b.Command()
+		_, err := b.Command(commandDir(t))
 		require.Error(t, err)
 	}
 	assert.Less(t, count(), before+10)
@@ -178,29 +176,33 @@ func networks(path string) func(*specs.Spec) {
 // TestNetworkWords: what words of an image can ask for is the container's, not the host's.
 func TestNetworkWords(t *testing.T) {
 	none := func(*specs.Spec) {}
+	there := filepath.Join(t.TempDir(), "net")
+	write(t, there, nil) // any file that is not the host's namespace
 	hosts := networks("/proc/thread-self/ns/net")
 	for _, tt := range []struct {
 		name, words string
 		namespace   func(*specs.Spec)
 		want        string // with a blank, of the error
+		take        bool
 	}{
-		{"none", "none", networks(""), ""},
-		{"not said, with a namespace that is new", "", networks(""), ""},
-		{"not said, with the host's network", "", none, ""},
-		{"not said, with the host's network by its name", "", hosts, ""},
-		{"user mode", "user,allow=*:*,forward=tcp:8080:80", none, "--net=user,allow=*:*,forward=tcp:8080:80"},
-		{"an interface", "link=eth0", networks(""), "--net=link=eth0"},
-		{"a TAP interface", "tap=tap0,mac=52:54:00:12:34:56", networks(""), "--net=tap=tap0,mac=52:54:00:12:34:56"},
-		{"an interface of the host", "link=eth0", none, `org.kapsel.net "link=eth0": the container shares the network of the host, whose interfaces are not its own: want user, a container with a network, or none`},
-		{"an interface of the host, by its namespace", "tap=tap0", hosts, "the container shares the network of the host"},
-		{"a socket of the host", "unix=/run/docker.sock", networks(""), "that is a socket of the host: want user, link= or tap=, or none"},
-		{"a file of the host", "user,pcap=/etc/shadow", networks(""), "pcap= would write to a file of the host: want it away, or none"},
-		{"no words", "bridge", none, `org.kapsel.net "bridge": want user, tap=NAME, unix=PATH or link=NAME first, found "bridge", or none`},
-		{"two networks", "user --disk=/etc/shadow", none, `first, found "user --disk=/etc/shadow"`},
-		{"a namespace that is not there", "user", networks("/missing"), `the network namespace: "/missing": no such file or directory`},
+		{"none", "none", networks(""), "", false},
+		{"not said, with a namespace that is new", "", networks(""), "", true},
+		{"not said, with a namespace that is there", "", networks(there), "", true},
+		{"not said, with the host's network", "", none, "", false},
+		{"not said, with the host's network by its name", "", hosts, "", false},
+		{"user mode", "user,allow=*:*,forward=tcp:8080:80", none, "--net=user,allow=*:*,forward=tcp:8080:80", false},
+		{"an interface", "link=eth0", networks(""), "--net=link=eth0", false},
+		{"a TAP interface", "tap=tap0,mac=52:54:00:12:34:56", networks(""), "--net=tap=tap0,mac=52:54:00:12:34:56", false},
+		{"an interface of the host", "link=eth0", none, `org.kapsel.net "link=eth0": the container shares the network of the host, whose interfaces are not its own: want user, a container with a network, or none`, false},
+		{"an interface of the host, by its namespace", "tap=tap0", hosts, "the container shares the network of the host", false},
+		{"a socket of the host", "unix=/run/docker.sock", networks(""), "that is a socket of the host: want user, link= or tap=, or none", false},
+		{"a file of the host", "user,pcap=/etc/shadow", networks(""), "pcap= would write to a file of the host: want it away, or none", false},
+		{"no words", "bridge", none, `org.kapsel.net "bridge": want user, tap=NAME, unix=PATH or link=NAME first, found "bridge", or none`, false},
+		{"two networks", "user --disk=/etc/shadow", none, `first, found "user --disk=/etc/shadow"`, false},
+		{"a namespace that is not there", "user", networks("/missing"), `the network namespace: "/missing": no such file or directory`, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c, err := made(t, spec(tt.namespace, annotated("org.kapsel.net", tt.words)), map[string][]byte{"kapsel.elf": kernelImage()}).Command()
+			c, err := made(t, spec(tt.namespace, annotated("org.kapsel.net", tt.words)), map[string][]byte{"kapsel.elf": kernelImage()}).Command(commandDir(t))
 			if strings.Contains(tt.want, " ") {
 				assert.ErrorContains(t, err, tt.want)
 				return
@@ -208,68 +210,39 @@ func TestNetworkWords(t *testing.T) {
 			require.NoError(t, err)
 			defer c.Close()
 			assert.Equal(t, strings.TrimSpace(tt.want+" /dev/fd/3"), plain(c))
+			assert.Equal(t, tt.take, c.TakeInterface)
 		})
 	}
 }
 
-// TestGivenInterface: without words a container's network is the interface that its engine has put into its network namespace.
-func TestGivenInterface(t *testing.T) {
-	ip, err := exec.LookPath("ip")
-	if err != nil || os.Getuid() != 0 {
-		t.Skip("want root, and ip(8)")
-	}
-	namespace := filepath.Join(t.TempDir(), "net")
-	write(t, namespace, nil)
-	done := make(chan error)
-	run := func(args ...string) error {
-		out, err := exec.Command(ip, args...).CombinedOutput()
-		if err != nil {
-			t.Logf("ip %v: %s", args, out)
-		}
-		return err
-	}
-	inside := func(f func() error) { // on a thread of its own, which ends with it
-		go func() {
-			runtime.LockOSThread()
-			done <- f()
-		}()
-		require.NoError(t, <-done)
-	}
-	inside(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return err
-		}
-		if err := unix.Mount("/proc/thread-self/ns/net", namespace, "", unix.MS_BIND, ""); err != nil {
-			return err
-		}
-		if err := run("link", "set", "lo", "up"); err != nil {
-			return err
-		}
-		return run("link", "add", "eth7", "type", "veth", "peer", "name", "far")
-	})
-	defer unix.Unmount(namespace, unix.MNT_DETACH)
-	b := made(t, spec(networks(namespace)), map[string][]byte{"kapsel.elf": kernelImage()})
-	assert.Equal(t, "/dev/fd/3", plain(command(t, b)), "no address yet")
-	inside(func() error {
-		file, err := os.Open(namespace)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
-			return err
-		}
-		for _, words := range []string{
-			"link set far up", "address add 10.99.0.2/16 dev far", // its number is lower
-			"link set eth7 up", "address add 10.88.0.2/16 dev eth7", "route add default via 10.88.0.1",
-		} {
-			if err := run(strings.Fields(words)...); err != nil {
-				return err
+// TestInterface: the argument for what an engine has put into the network namespace.
+func TestInterface(t *testing.T) {
+	empty := linktest.New(t)
+	empty.IP(t, "link", "add", "eth7", "type", "veth", "peer", "name", "far")
+	container, _ := linktest.Pair(t)
+	for _, tt := range []struct {
+		name      string
+		namespace *linktest.Namespace
+		before    string // of ip
+		arg       string
+		notes     []string
+	}{
+		{"one that is down is nobody's", empty, "", "", nil},
+		{"one without an address", empty, "link set eth7 up", "",
+			[]string{`the guest has no network: interface "eth7" has no IPv4 address, which the guest would get: ip addr add ADDRESS/BITS dev eth7, or org.kapsel.net user, which needs no interface`}},
+		{"one that a guest can have", empty, "addr add 10.99.0.2/16 dev eth7", "--net=link=eth7", nil},
+		{"that of an engine", container, "", "--net=link=" + linktest.Guest, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.before != "" {
+				tt.namespace.IP(t, strings.Fields(tt.before)...)
 			}
-		}
-		return nil
-	})
-	assert.Equal(t, "--net=link=eth7 /dev/fd/3", plain(command(t, b)), "the one by which everywhere is reached")
-	_, err = net.InterfaceByName("eth7")
-	assert.Error(t, err, "this thread's namespace is what it was")
+			tt.namespace.Do(func() {
+				arg, notes, err := Interface()
+				require.NoError(t, err)
+				assert.Equal(t, tt.arg, arg)
+				assert.Equal(t, tt.notes, notes)
+			})
+		})
+	}
 }

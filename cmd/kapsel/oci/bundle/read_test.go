@@ -111,7 +111,7 @@ func FuzzRead(f *testing.F) {
 		if err != nil {
 			return
 		}
-		c, err := b.Command()
+		c, err := b.Command(commandDir(t))
 		if err != nil {
 			return
 		}

@@ -133,7 +133,7 @@ func CheckWords(words map[string]string) error {
 		}
 	}
 	if text, ok := words[wordNet]; ok {
-		if err := (networkNamespace{own: true}).checkWords(text); err != nil {
+		if err := checkWords(text, true); err != nil {
 			return err
 		}
 	}
