@@ -157,6 +157,8 @@ func TestRefusalReachesTheUser(t *testing.T) {
 			r = e.do(t, "", e.arguments(c, "--rm")...)
 		case ctr:
 			r = command(t, "", "ctr", e.running(c, "--rm")...)
+		case docker:
+			r = command(t, "", "docker", e.running(c, "--rm")...)
 		case cri:
 			pod := e.pod(c)
 			e.startPod(t, c.name, pod)

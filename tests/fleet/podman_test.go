@@ -161,15 +161,16 @@ func (p podman) remove(t *testing.T, name string) {
 	p.must(t, "rm", name)
 }
 
-// TestPodmanUserNamespace: with a user namespace podman fills the network namespace when the container has been created.
+// TestPodmanUserNamespace: with a user namespace podman fills the network namespace when the container has been created. The guest is asked at its own address, and the container is
+// removed whatever podman says to that: podman 4.3 was seen to leave forwarded ports of such containers, and to find its own mount of shm busy.
 func TestPodmanUserNamespace(t *testing.T) {
 	p := getPodman(t).(podman)
 	t.Cleanup(func() { nothingLeft(t) })
+	const words = "httpd: http://"
 	c := container{name: "mapped", image: httpd, port: 8084}
-	p.started(t, c, "--uidmap=0:100000:65536", "--gidmap=0:100000:65536")
-	printed(t, p, c.name, "httpd: ")
-	assert.Contains(t, fetch(t, fmt.Sprintf("http://127.0.0.1:%d/", c.port)), "Kapsel")
-	p.kill(t, c.name)
-	p.wait(t, c.name)
-	p.remove(t, c.name)
+	p.started(t, c, "--uidmap=0:100000:65536", "--gidmap=0:100000:65536", "--ipc=none")
+	printed(t, p, c.name, words)
+	_, after, _ := strings.Cut(p.logs(t, c.name), words)
+	address, _, _ := strings.Cut(after, "/")
+	assert.Contains(t, fetch(t, "http://"+address+"/"), "Kapsel")
 }

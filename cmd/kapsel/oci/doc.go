@@ -1,7 +1,8 @@
 // Package oci is "kapsel oci": an OCI runtime (opencontainers/runtime-spec 1.3.0, runtime.md) with runc's command line, which engines call.
 //
 // The monitor is the container's process. create starts this program again, as "kapsel oci init", in the container's namespaces and cgroup; that waits at the FIFO
-// exec.fifo until start opens it, and then executes "kapsel run" in its own place, with a command line that package bundle has made. What create and init say to each other
+// exec.fifo until start opens it, and then executes "kapsel run" in its own place, with a command line that package bundle has made, and
+// the interface that the engine has given the container by then. What create and init say to each other
 // goes through a socket, message by message; when create ends before it has done all, so does init.
 //
 // State is a directory of each container below --root, with state.json, exec.fifo and, of a container that is runc's, the file foreign. It is locked (flock(2))
