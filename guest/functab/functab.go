@@ -167,7 +167,7 @@ type reader struct {
 	numbers [8]uint64
 }
 
-// none is each number behind the last, so that no search goes on there.
+// none is each number behind the last, and each that is longer than a word, so that no search goes on there.
 const none = ^uint64(0)
 
 // read reads numbers of those orders whose bits are set in present.
@@ -193,10 +193,10 @@ func (r *reader) number(order byte) uint64 {
 	if i, shift := r.at>>6, r.at&63; i+1 < uint64(len(r.words)) {
 		w = r.words[i]<<shift | r.words[i+1]>>1>>(63-shift)
 	}
-	if w == 0 {
+	size := 2*bits.LeadingZeros64(w) + int(order&Order) + 1
+	if size > 64 { // as behind the end, where all bits are zeros
 		return none
 	}
-	size := 2*bits.LeadingZeros64(w) + int(order&Order) + 1
 	r.at += uint64(size)
 	return w>>(-size&63) - 1<<(order&Order)
 }

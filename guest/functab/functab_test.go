@@ -113,12 +113,26 @@ func TestKinds(t *testing.T) {
 // Nothing is known of a program that mkimage did not make.
 func TestHere(t *testing.T) { assert.False(t, Here(program.Text, new(Place))) }
 
+// wordBytes are the bytes of words.
+func wordBytes(words []uint64) (b []byte) {
+	for _, w := range words {
+		b = binary.LittleEndian.AppendUint64(b, w)
+	}
+	return b
+}
+
+// loop is the table of a group of no size, whose length is in a code of more than 64 bits: a reader that takes that for a number goes back by as
+// much as it has read, to the same group.
+var loop = Program{Functions: words("100000000" + // the size
+	strings.Repeat("0", 59) + "1111" + strings.Repeat("0", 64) + // the length: 15-256
+	strings.Repeat("0", 50) + "1" + strings.Repeat("0", 52) + "1")}
+
+func TestNumberLongerThanAWord(t *testing.T) { assert.False(t, loop.Find(0, new(Place))) }
+
 // Whatever the table holds, the reader ends, and names are parts of the table.
 func FuzzFind(f *testing.F) {
-	var functions []byte
-	for _, w := range small.Functions {
-		functions = binary.LittleEndian.AppendUint64(functions, w)
-	}
+	functions := wordBytes(small.Functions)
+	f.Add(wordBytes(loop.Functions), "", "", "", uint64(0))
 	for n := range len(functions) + 1 {
 		f.Add(functions[:n], small.Prefixes, small.Names, small.Rests, uint64(n))
 	}

@@ -206,10 +206,10 @@ func (t *Timer) startRest(until uint64) bool {
 	if until <= t.now {
 		return false
 	}
-	t.arm(until, t.now)
-	if t.slice != 0 {
-		t.arm(t.slice, t.now)
+	if t.slice-1 < until { // not if it is 0
+		until = t.slice
 	}
+	t.arm(until, rdtsc()) // what is between it and now may have been an exit
 	return true
 }
 

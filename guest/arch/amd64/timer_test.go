@@ -271,3 +271,25 @@ func TestTimerCountsCycles(t *testing.T) {
 		assert.Equal(t, micros, timer.Now(), "%d", micros)
 	}
 }
+
+// A rest begins behind the end of the interrupt, which takes a virtual machine as long as its monitor likes. What comes first is the only
+// thing that the hardware is set to.
+func TestTimerRestIsNotLate(t *testing.T) {
+	for _, deadline := range []bool{false, true} {
+		for _, tt := range []struct{ slice, rest, want uint64 }{{0, 1000, 1000}, {500, 1000, 500}, {1000, 500, 500}} {
+			timer, _ := newTimer(t, deadline)
+			setTime(100)
+			if tt.slice != 0 {
+				timer.setSlice(tt.slice - 100)
+			}
+			timer.stopSlice()
+			timer.interrupted()
+			setTime(150)
+			hostCPU.writes = nil
+			require.True(t, timer.startRest(timer.clock.tsc(tt.rest)))
+			assert.Len(t, hostCPU.writes, 1)
+			at, _ := armedFor(deadline)
+			assert.Equal(t, tt.want, at, "TSC deadline: %t", deadline)
+		}
+	}
+}
