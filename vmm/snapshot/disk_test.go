@@ -659,6 +659,18 @@ func TestLoadIsBounded(t *testing.T) {
 	}
 }
 
+// TestLoadOfManyDisks: what many private disks have is read once for each, were it one file, so there are no more than devices of a machine.
+func TestLoadOfManyDisks(t *testing.T) {
+	onSampleHost(t)
+	s := sample(t, 8, 1)
+	s.State.Devices, s.Disks = slices.Repeat(s.State.Devices[1:2], 100), slices.Repeat(s.Disks, 100)
+	dir := filepath.Join(t.TempDir(), "s")
+	require.NoError(t, s.Save(dir))
+	_, err := Load(dir)
+	require.ErrorContains(t, err, "100 devices, where at most 8 were expected")
+	checkWords(t, err)
+}
+
 // TestOwnerAloneReads: nobody else can look at a guest's memory.
 func TestOwnerAloneReads(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "s")

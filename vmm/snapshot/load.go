@@ -226,6 +226,9 @@ func (l *layout) state(m *oci.Manifest) (*State, error) {
 	if err == nil {
 		err = checkGuest(&state.Guest)
 	}
+	if err == nil && len(state.Devices) > abi.VirtioPlaces {
+		err = fmt.Errorf("%d devices, where at most %d were expected: take the snapshot anew", len(state.Devices), abi.VirtioPlaces)
+	}
 	if err == nil && len(state.PrivateDisks()) != len(m.Layers)-1 {
 		err = damaged(fmt.Errorf("%d private disks, beside %d layers of such", len(state.PrivateDisks()), len(m.Layers)-1))
 	}

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -39,9 +41,15 @@ type Place struct {
 	aside   string   // empty, to be put in the place of dir
 	above   *os.File // the directory that both are in
 	written []string
+
+	saving sync.Mutex
+	closed atomic.Bool
 }
 
-// Prepare looks whether Snapshot.Save could write to dir, and makes the directory beside it. Close removes that.
+// errClosed is the error of a Save whose Place is closed.
+var errClosed = errors.New("it was given up")
+
+// Prepare looks whether Snapshot.Save could write to dir, and makes the directory beside it. Close removes that. Close may be called while Save is at work, the others may not.
 func Prepare(dir string) (*Place, error) {
 	p := &Place{dir: filepath.Clean(dir)}
 	if err := p.prepare(); err != nil {
@@ -80,14 +88,20 @@ func (p *Place) Above() string { return filepath.Dir(p.dir) }
 
 // Save writes a snapshot there, as Snapshot.Save does; once.
 func (p *Place) Save(s *Snapshot) error {
+	p.saving.Lock()
+	defer p.saving.Unlock()
 	if err := p.save(s); err != nil {
 		return p.wrong(err)
 	}
 	return nil
 }
 
-// Close removes what was not put in its place, or what that has replaced.
+// Close removes what was not put in its place, or what that has replaced. A Save that is at work writes nothing more, and fails, unless it has put the snapshot in its place: Close waits
+// for that, and for what the host writes to the disk then.
 func (p *Place) Close() error {
+	p.closed.Store(true)
+	p.saving.Lock()
+	defer p.saving.Unlock()
 	var errs []error
 	if p.aside != "" {
 		errs = append(errs, removeAll(p.aside))
@@ -116,6 +130,9 @@ func removeAll(dir string) error {
 
 // save is Save with errors that do not name the directory.
 func (p *Place) save(s *Snapshot) error {
+	if p.closed.Load() {
+		return errClosed
+	}
 	if err := s.Memory.Use(); err != nil {
 		return err
 	}
@@ -126,11 +143,14 @@ func (p *Place) save(s *Snapshot) error {
 	if n := len(s.State.PrivateDisks()); n != len(s.Disks) {
 		return fmt.Errorf("it has what was written to %d private disks, and a state that says %d", len(s.Disks), n)
 	}
-	if err := s.write(p.aside); err != nil {
+	if err := p.write(s); err != nil {
 		return err
 	}
 	if err := replaceable(p.dir); err != nil { // still
 		return err
+	}
+	if p.closed.Load() {
+		return errClosed
 	}
 	if err := replace(p.dir, p.aside); err != nil {
 		return err
@@ -187,12 +207,13 @@ func wrap(what string, err error) error {
 	return nil
 }
 
-// write writes the layout to a new directory, and has the host write all of it to the disk.
-func (s *Snapshot) write(dir string) error {
+// write writes the layout to the new directory, and has the host write all of it to the disk.
+func (p *Place) write(s *Snapshot) error {
+	dir := p.aside
 	if err := os.MkdirAll(filepath.Join(dir, blobs), 0o700); err != nil {
 		return err
 	}
-	layers, err := s.writeLayers(dir)
+	layers, err := p.writeLayers(s)
 	if err != nil {
 		return err
 	}
@@ -226,14 +247,14 @@ func (s *Snapshot) write(dir string) error {
 }
 
 // writeLayers writes the layer of memory, and one of each private disk.
-func (s *Snapshot) writeLayers(dir string) (layers []oci.Descriptor, err error) {
-	memory, err := writeLayer(dir, memoryType, func(w io.Writer) error { return writePages(w, s.Memory) })
+func (p *Place) writeLayers(s *Snapshot) (layers []oci.Descriptor, err error) {
+	memory, err := p.writeLayer(memoryType, func(w io.Writer) error { return writePages(w, s.Memory) })
 	if err != nil {
 		return nil, err
 	}
 	layers = append(layers, memory)
 	for _, l := range s.Disks {
-		written, err := writeLayer(dir, diskType, func(w io.Writer) error { return writeDisk(w, l) })
+		written, err := p.writeLayer(diskType, func(w io.Writer) error { return writeDisk(w, l) })
 		if err != nil {
 			return nil, err
 		}
@@ -243,16 +264,16 @@ func (s *Snapshot) writeLayers(dir string) (layers []oci.Descriptor, err error) 
 }
 
 // writeLayer writes a layer. Its name is known when it is written.
-func writeLayer(dir, mediaType string, write func(io.Writer) error) (oci.Descriptor, error) {
+func (p *Place) writeLayer(mediaType string, write func(io.Writer) error) (oci.Descriptor, error) {
 	hash := sha256.New()
-	counter := &counter{}
-	path := filepath.Join(dir, blobs, "layer")
-	err := create(path, func(w io.Writer) error { return write(io.MultiWriter(w, hash, counter)) })
+	counter := &counter{closed: &p.closed}
+	path := filepath.Join(p.aside, blobs, "layer")
+	err := create(path, func(w io.Writer) error { return write(io.MultiWriter(counter, w, hash)) })
 	if err != nil {
 		return oci.Descriptor{}, err
 	}
 	d := oci.Descriptor{MediaType: mediaType, Digest: digest.NewDigest(digest.SHA256, hash), Size: counter.bytes}
-	return d, os.Rename(path, filepath.Join(dir, blobs, d.Digest.Encoded()))
+	return d, os.Rename(path, filepath.Join(p.aside, blobs, d.Digest.Encoded()))
 }
 
 // digests are those of layers.
@@ -263,10 +284,16 @@ func digests(layers []oci.Descriptor) (all []digest.Digest) {
 	return all
 }
 
-// counter counts what is written to it.
-type counter struct{ bytes int64 }
+// counter counts what is written to it, until its place is closed.
+type counter struct {
+	bytes  int64
+	closed *atomic.Bool
+}
 
 func (c *counter) Write(p []byte) (int, error) {
+	if c.closed.Load() {
+		return 0, errClosed
+	}
 	c.bytes += int64(len(p))
 	return len(p), nil
 }

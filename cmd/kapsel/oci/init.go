@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -190,18 +191,38 @@ func (b *birth) tryFiles() error {
 	if err != nil {
 		return fmt.Errorf("PR_GET_DUMPABLE: %w", err)
 	}
-	tried := make(chan error)
-	go func() {
-		goruntime.LockOSThread() // for good: the thread ends with the goroutine
+	err = onThread(func() error {
 		err := b.Settings.drop()
 		for fd := bundle.FirstFile; err == nil && fd < bundle.FirstFile+b.Files; fd++ {
 			err = b.Settings.mayOpen(fd)
 		}
-		tried <- err
-	}()
-	err = <-tried
+		return err
+	})
 	if dumpable == 1 { // which a change of users has ended, for all threads, so that who has the container's user could not look into /proc/PID
 		err = errors.Join(err, unix.Prctl(unix.PR_SET_DUMPABLE, uintptr(dumpable), 0, 0, 0))
+	}
+	return err
+}
+
+// onThread has a thread do something that changes the thread, and returns when the thread has ended: while it has a user's rights, that user may write to the memory of all, once the process
+// is dumpable (ptrace(2), "Ptrace access mode checking").
+func onThread(do func() error) error {
+	thread, done := 0, make(chan error)
+	go func() {
+		goruntime.LockOSThread()          // for good: the thread ends with the goroutine
+		if unix.Gettid() == os.Getpid() { // but for the first, which ends with the process: it does nothing meanwhile
+			defer goruntime.UnlockOSThread()
+			done <- onThread(do)
+			return
+		}
+		thread = unix.Gettid()
+		done <- do()
+	}()
+	err := <-done
+	for begun := time.Now(); thread != 0 && unix.Tgkill(os.Getpid(), thread, 0) == nil; time.Sleep(lockPause) {
+		if time.Since(begun) > endPatience {
+			return errors.Join(err, fmt.Errorf("thread %d of process %d has not ended for %v: what the host waits for there, /proc/%[2]d/task/%[1]d/stack says", thread, os.Getpid(), endPatience))
+		}
 	}
 	return err
 }

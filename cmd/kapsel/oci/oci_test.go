@@ -390,6 +390,7 @@ func TestLeastLimits(t *testing.T) {
 			assert.ErrorContains(t, err, tt.want)
 		})
 	}
+	assert.NoError(t, checkLimits([]limit{{"RLIMIT_NPROC", unix.RLIMIT_NPROC, unix.Rlimit{}}}, 64<<20, 0), "root's threads are not limited")
 	threads, err := threadsOf(os.Getuid())
 	require.NoError(t, err)
 	assert.Greater(t, threads, uint64(1), "of this program alone there are several")

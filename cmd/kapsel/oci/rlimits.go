@@ -32,7 +32,7 @@ func checkLimits(limits []limit, memory uint64, uid int) error {
 			want, what = want+memory, fmt.Sprintf(" for the monitor and %s of guest memory", files.Size(memory))
 		case unix.RLIMIT_NPROC:
 			if uid == 0 { // whom it does not bind: setrlimit(2), RLIMIT_NPROC
-				break
+				continue
 			}
 			threads, err := threadsOf(uid)
 			if err != nil {
