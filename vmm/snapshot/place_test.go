@@ -46,3 +46,14 @@ func made(dir string) (n int) {
 	})
 	return n
 }
+
+// TestPlaceWithoutName: what cannot be replaced is refused before a machine runs.
+func TestPlaceWithoutName(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, dir := range []string{".", "./", "..", "../..", "/", ""} {
+		_, err := Prepare(dir)
+		require.ErrorContains(t, err, "want a path that ends with its name, as ../NAME", dir)
+		checkWords(t, err)
+	}
+	require.Empty(t, entries(t, "."))
+}

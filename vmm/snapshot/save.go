@@ -59,6 +59,10 @@ func Prepare(dir string) (*Place, error) {
 }
 
 func (p *Place) prepare() (err error) {
+	switch filepath.Base(p.dir) {
+	case ".", "..", "/":
+		return errors.New("another directory is put in its place: want a path that ends with its name, as ../NAME")
+	}
 	if err := replaceable(p.dir); err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ type container struct {
 type lock struct{ *os.File }
 
 // Bounds of what waits for a lock: lockPatience is for whoever has it to let it go, and lockGrace what a delete --force leaves create or start of that, behind killing their container, to
-// undo what they did. A delete takes less than lockPatience, whatever it waits for.
+// undo what they did. Until a delete has removed the directory, which ends the wait as well, it takes less than lockPatience.
 var (
 	lockPatience = 30 * time.Second
 	lockGrace    = 2 * time.Second
@@ -136,26 +136,28 @@ func (r *call) lock(id string, force bool) (*lock, error) {
 		f.Close()
 		return nil, err
 	}
-	now, err := os.Stat(dir)
-	if err == nil {
-		var mine os.FileInfo
-		if mine, err = f.Stat(); err == nil && !os.SameFile(mine, now) {
-			err = fs.ErrNotExist
-		}
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
 	return &lock{f}, nil
 }
 
-// waitForLock waits until nobody else has the lock of a directory, and takes it.
+// remains is nil as long as a directory is what its path names, else fs.ErrNotExist.
+func remains(dir *os.File) error {
+	now, err := os.Stat(dir.Name())
+	if err != nil {
+		return err
+	}
+	mine, err := dir.Stat()
+	if err == nil && !os.SameFile(mine, now) {
+		err = fs.ErrNotExist
+	}
+	return err
+}
+
+// waitForLock waits until nobody else has the lock of a directory, and takes it, or until the directory is removed: who did that may have hooks to run.
 func waitForLock(dir *os.File, force bool) error {
 	for begun := time.Now(); ; time.Sleep(lockPause) {
 		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return nil
+		if gone := remains(dir); gone != nil || err == nil {
+			return gone
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("%q: lock: %w", dir.Name(), err)
