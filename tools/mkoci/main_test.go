@@ -34,4 +34,6 @@ func TestWordsRefused(t *testing.T) {
 	good := map[string]string{"memory": "32M", "net": "user,forward=tcp:0.0.0.0:8080:80", "rng": "true", "cmdline": "a=b"}
 	assert.NoError(t, run(filepath.Join(dir, "image.tar"), "localhost/a:1", "", []string{task}, good))
 	assert.NoError(t, run(filepath.Join(dir, "none.tar"), "localhost/a:1", "", []string{task}, map[string]string{"net": "none"}))
+	empty := map[string]string{"memory": "", "net": "", "rng": "", "cmdline": ""} // as if they were not there
+	assert.NoError(t, run(filepath.Join(dir, "empty.tar"), "localhost/a:1", "", []string{task}, empty))
 }

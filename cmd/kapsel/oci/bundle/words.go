@@ -123,7 +123,7 @@ func CheckWords(words map[string]string) error {
 	if err := checkNames(words); err != nil {
 		return err
 	}
-	if text, ok := words[wordMemory]; ok {
+	if text := words[wordMemory]; text != "" { // which is as if it were not there
 		size, err := parseMemory(text)
 		if err == nil {
 			err = checkMemory(size, prefix+wordMemory)
@@ -132,7 +132,7 @@ func CheckWords(words map[string]string) error {
 			return err
 		}
 	}
-	if text, ok := words[wordNet]; ok {
+	if text := words[wordNet]; text != "" {
 		if err := checkWords(text, true); err != nil {
 			return err
 		}
