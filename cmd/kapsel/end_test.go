@@ -8,11 +8,14 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
 	"golang.org/x/sys/unix"
+	"kapsel/vmm"
 )
 
 // promise is within what time the command ends when it is told to.
@@ -271,6 +274,21 @@ func TestRunLeavesATerminalThatShowsNothing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLastWordsOfASlowEnd: what is said long after the hurry began is said all the same, if somebody reads it.
+func TestLastWordsOfASlowEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		l := newLastWords(&text)
+		l.hurry()
+		for range 3 {
+			time.Sleep(vmm.FlushTime)
+			_, err := io.WriteString(l, "x")
+			assert.NoError(t, err)
+		}
+		assert.Equal(t, "xxx", text.String())
+	})
 }
 
 // TestLastWords: they wait for their reader until they are to hurry.

@@ -10,23 +10,23 @@ import (
 	"kapsel/vmm"
 )
 
-// A lastWords passes what is written on, and waits for whoever reads it. After hurry it waits
-// no longer than vmm.FlushTime, for a command that was told to end must, even if nobody reads
+// A lastWords passes what is written on, and waits for whoever reads it. After hurry its writes wait
+// no longer than vmm.FlushTime in all, for a command that was told to end must, even if nobody reads
 // its standard error. A write that is given up goes on by itself; none follows it.
 type lastWords struct {
-	w     io.Writer
-	turn  chan struct{} // holds a value during a write
-	over  chan struct{} // closed when the wait is over
-	start sync.Once
+	w        io.Writer
+	turn     chan struct{} // holds a value during a write
+	hurried  chan struct{} // closed by hurry
+	start    sync.Once
+	patience time.Duration // that is left, whoever has the turn
+	over     chan struct{} // closed when a write was given up
 }
 
 func newLastWords(w io.Writer) *lastWords {
-	return &lastWords{w: w, turn: make(chan struct{}, 1), over: make(chan struct{})}
+	return &lastWords{w: w, turn: make(chan struct{}, 1), hurried: make(chan struct{}), patience: vmm.FlushTime, over: make(chan struct{})}
 }
 
-func (l *lastWords) hurry() {
-	l.start.Do(func() { time.AfterFunc(vmm.FlushTime, func() { close(l.over) }) })
-}
+func (l *lastWords) hurry() { l.start.Do(func() { close(l.hurried) }) }
 
 var errNobodyReads = errors.New("nobody reads it")
 
@@ -43,13 +43,29 @@ func (l *lastWords) Write(p []byte) (n int, err error) {
 	var failure error
 	go func() {
 		m, failure = l.w.Write(p)
-		<-l.turn
 		close(written)
 	}()
+	if !l.wait(written) {
+		close(l.over)
+		return 0, errNobodyReads
+	}
+	<-l.turn
+	return m, failure
+}
+
+// wait waits until something was written, and reports false if there is no patience left for that.
+func (l *lastWords) wait(written <-chan struct{}) bool {
 	select {
 	case <-written:
-		return m, failure
-	case <-l.over:
-		return 0, errNobodyReads
+		return true
+	case <-l.hurried:
+	}
+	began := time.Now()
+	select {
+	case <-written:
+		l.patience -= time.Since(began)
+		return true
+	case <-time.After(l.patience):
+		return false
 	}
 }
