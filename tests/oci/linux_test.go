@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // links are the names in /proc/PID/ns of the kinds of namespaces that config.json names.
@@ -24,6 +25,20 @@ var links = map[specs.LinuxNamespaceType]string{
 func (b *bundle) only(namespaces ...specs.LinuxNamespace) *bundle {
 	b.spec.Linux.Namespaces = namespaces
 	return b
+}
+
+// owner is the user namespace that owns the one of a file, as /proc/PID/ns has it.
+func owner(t *testing.T, path string) string {
+	t.Helper()
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	fd, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_USERNS)
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	name, err := os.Readlink("/proc/self/fd/" + text(fd))
+	require.NoError(t, err)
+	return name
 }
 
 // config-linux.md, Namespaces.
@@ -44,8 +59,49 @@ var namespaceMusts = []must{
 			c.succeeds("delete", c.id)
 		}
 	}},
+	{"a user namespace is that of the path", func(t *testing.T, r *runtime) {
+		pid := sleep(t, syscall.CLONE_NEWUSER|syscall.CLONE_NEWNET|syscall.CLONE_NEWIPC)
+		want := namespacesOf(text(pid))
+		place := func(kind specs.LinuxNamespaceType) specs.LinuxNamespace {
+			return specs.LinuxNamespace{Type: kind, Path: filepath.Join("/proc", text(pid), "ns", links[kind])}
+		}
+		c := r.create(r.sleeper().only(place(specs.UserNamespace), place(specs.NetworkNamespace), place(specs.IPCNamespace),
+			specs.LinuxNamespace{Type: specs.MountNamespace}, specs.LinuxNamespace{Type: specs.PIDNamespace}, specs.LinuxNamespace{Type: specs.UTSNamespace}).
+			with(func(s *specs.Spec) { s.Hostname = "joined" })) // which takes a right in the namespace's owner
+		for _, step := range []string{"created", "started"} {
+			its, own := namespacesOf(text(c.pid)), namespacesOf("self")
+			for _, kind := range []specs.LinuxNamespaceType{specs.UserNamespace, specs.NetworkNamespace, specs.IPCNamespace} {
+				assert.Equal(t, want[links[kind]], its[links[kind]], "%s, %s", kind, step)
+			}
+			for _, kind := range []specs.LinuxNamespaceType{specs.MountNamespace, specs.PIDNamespace, specs.UTSNamespace} {
+				assert.NotEqual(t, own[links[kind]], its[links[kind]], "%s, %s", kind, step)
+				assert.Equal(t, want["user"], owner(t, "/proc/"+text(c.pid)+"/ns/"+links[kind]), "%s, %s", kind, step)
+			}
+			assert.Equal(t, []string{"100000", "100000", "100000", "100000"}, statusOf(t, c.pid, "Uid"), step)
+			assert.Equal(t, []string{"100000", "100000", "100000", "100000"}, statusOf(t, c.pid, "Gid"), step)
+			assert.True(t, inGroup(t, c.pid, group(c.id)), step)
+			if step == "created" {
+				c.succeeds("start", c.id)
+				c.prints(asleep)
+			}
+		}
+	}},
+	{"a time namespace is that of the path", func(t *testing.T, r *runtime) {
+		pid := sleep(t, unix.CLONE_NEWTIME)
+		path := "/proc/" + text(pid) + "/ns/time_for_children"
+		want, err := os.Readlink(path)
+		require.NoError(t, err)
+		require.NotEqual(t, namespacesOf("self")["time"], want)
+		c := r.create(r.sleeper().only(specs.LinuxNamespace{Type: specs.TimeNamespace, Path: path}))
+		assert.Equal(t, want, namespacesOf(text(c.pid))["time"])
+		c.succeeds("start", c.id)
+		c.prints(asleep)
+		assert.Equal(t, want, namespacesOf(text(c.pid))["time"])
+	}},
 	{"a path of another kind is an error", func(t *testing.T, r *runtime) {
 		r.refuses(r.sleeper().only(specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: "/proc/self/ns/uts"}))
+		r.refuses(r.sleeper().only(specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/proc/self/ns/uts"}))
+		r.refuses(r.sleeper().only(specs.LinuxNamespace{Type: specs.TimeNamespace, Path: "/proc/self/ns/uts"}))
 		b := r.sleeper()
 		r.refuses(b.only(specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: b.file("rootfs/kernel.elf")}))
 	}},
