@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -60,31 +61,60 @@ var namespaceMusts = []must{
 		}
 	}},
 	{"a user namespace is that of the path", func(t *testing.T, r *runtime) {
-		pid := sleep(t, syscall.CLONE_NEWUSER|syscall.CLONE_NEWNET|syscall.CLONE_NEWIPC)
-		want := namespacesOf(text(pid))
+		pid := sleep(t, syscall.CLONE_NEWUSER|syscall.CLONE_NEWNET|syscall.CLONE_NEWIPC|syscall.CLONE_NEWUTS|syscall.CLONE_NEWPID|syscall.CLONE_NEWNS)
+		its := namespacesOf(text(pid))
 		place := func(kind specs.LinuxNamespaceType) specs.LinuxNamespace {
 			return specs.LinuxNamespace{Type: kind, Path: filepath.Join("/proc", text(pid), "ns", links[kind])}
 		}
-		c := r.create(r.sleeper().only(place(specs.UserNamespace), place(specs.NetworkNamespace), place(specs.IPCNamespace),
-			specs.LinuxNamespace{Type: specs.MountNamespace}, specs.LinuxNamespace{Type: specs.PIDNamespace}, specs.LinuxNamespace{Type: specs.UTSNamespace}).
-			with(func(s *specs.Spec) { s.Hostname = "joined" })) // which takes a right in the namespace's owner
-		for _, step := range []string{"created", "started"} {
-			its, own := namespacesOf(text(c.pid)), namespacesOf("self")
-			for _, kind := range []specs.LinuxNamespaceType{specs.UserNamespace, specs.NetworkNamespace, specs.IPCNamespace} {
-				assert.Equal(t, want[links[kind]], its[links[kind]], "%s, %s", kind, step)
-			}
-			for _, kind := range []specs.LinuxNamespaceType{specs.MountNamespace, specs.PIDNamespace, specs.UTSNamespace} {
-				assert.NotEqual(t, own[links[kind]], its[links[kind]], "%s, %s", kind, step)
-				assert.Equal(t, want["user"], owner(t, "/proc/"+text(c.pid)+"/ns/"+links[kind]), "%s, %s", kind, step)
-			}
-			assert.Equal(t, []string{"100000", "100000", "100000", "100000"}, statusOf(t, c.pid, "Uid"), step)
-			assert.Equal(t, []string{"100000", "100000", "100000", "100000"}, statusOf(t, c.pid, "Gid"), step)
-			assert.True(t, inGroup(t, c.pid, group(c.id)), step)
-			if step == "created" {
-				c.succeeds("start", c.id)
-				c.prints(asleep)
-			}
+		var joined, made []specs.LinuxNamespace
+		for _, kind := range []specs.LinuxNamespaceType{specs.NetworkNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.PIDNamespace, specs.MountNamespace} {
+			joined, made = append(joined, place(kind)), append(made, specs.LinuxNamespace{Type: kind})
 		}
+		for _, others := range [][]specs.LinuxNamespace{nil, joined, made} {
+			b := r.sleeper().only(append(others, place(specs.UserNamespace))...)
+			if others != nil {
+				b.spec.Hostname = "joined" // which takes a right in the owner of the namespace
+			}
+			c := r.create(b)
+			for _, step := range []string{"created", "started"} {
+				if step == "started" {
+					c.succeeds("start", c.id)
+					c.prints(asleep)
+				}
+				found := namespacesOf(text(c.pid))
+				assert.Equal(t, its["user"], found["user"], step)
+				for _, n := range others {
+					link := links[n.Type]
+					assert.Equal(t, n.Path != "", its[link] == found[link], "%s, %s", link, step)
+					assert.NotEqual(t, namespacesOf("self")[link], found[link], "%s, %s", link, step)
+					assert.Equal(t, its["user"], owner(t, "/proc/"+text(c.pid)+"/ns/"+link), "%s, %s", link, step)
+				}
+				for _, name := range []string{"Uid", "Gid"} {
+					assert.Equal(t, slices.Repeat([]string{text(users[0].HostID)}, 4), statusOf(t, c.pid, name), "%s, %s", name, step)
+				}
+				assert.True(t, inGroup(t, c.pid, group(c.id)), step)
+			}
+			c.stop()
+			c.succeeds("delete", c.id)
+		}
+	}},
+	{"the mappings of a user namespace that is joined are its own", func(t *testing.T, r *runtime) {
+		pid := sleep(t, syscall.CLONE_NEWUSER)
+		b := r.sleeper().only(specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/proc/" + text(pid) + "/ns/user"})
+		b.spec.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: uint32(users[0].HostID), Size: uint32(users[0].Size)}} // as Kubernetes gives them, too
+		b.spec.Linux.GIDMappings = b.spec.Linux.UIDMappings
+		b.spec.Process.User = specs.User{UID: 7, GID: 8}
+		c := r.started(b)
+		c.prints(asleep)
+		assert.Equal(t, text(users[0].HostID+7), statusOf(t, c.pid, "Uid")[0])
+		assert.Equal(t, text(users[0].HostID+8), statusOf(t, c.pid, "Gid")[0])
+		c.stop()
+		c.succeeds("delete", c.id)
+
+		b.spec.Process.User.UID = uint32(users[0].Size)
+		assert.Contains(t, r.refuses(b).err, "process.user")
+		b.spec.Linux.UIDMappings[0].HostID++
+		assert.Contains(t, r.refuses(b).err, "want those of the user namespace")
 	}},
 	{"a time namespace is that of the path", func(t *testing.T, r *runtime) {
 		pid := sleep(t, unix.CLONE_NEWTIME)

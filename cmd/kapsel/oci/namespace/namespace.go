@@ -146,7 +146,7 @@ func (s *Set) Start(cmd *exec.Cmd, groups []int) error {
 		if s.joinsAlone() {
 			return s.startByNsenter(cmd, files, groups)
 		}
-		if err := s.enter(files); err != nil {
+		if err := enter(files); err != nil {
 			return err
 		}
 		if s.Makes(specs.TimeNamespace) {
@@ -246,7 +246,7 @@ func procName(t specs.LinuxNamespaceType) string {
 }
 
 // enter has the thread join the namespaces: a process that it starts is in them.
-func (s *Set) enter(files map[specs.LinuxNamespaceType]*os.File) error {
+func enter(files map[specs.LinuxNamespaceType]*os.File) error {
 	for _, t := range joinOrder {
 		f := files[t]
 		if f == nil {

@@ -20,7 +20,7 @@ import (
 )
 
 // setns(2) joins a user namespace, and one of time, for a process of a single thread alone, which a Go program never is. So nsenter(1) joins those, and with them the others: it finds the order
-// that the owners of the namespaces ask for. Then it executes this program in its place, with the verb spawn. That starts the command in what namespaces are new, which the user namespace owns
+// that the owners of the namespaces ask for. (Of processes, spawn joins: a program whose children are elsewhere can start no thread.) Then nsenter executes this program in its place, with the verb spawn. That starts the command in what namespaces are new, which the user namespace owns
 // then, as a child of create's (CLONE_PARENT).
 
 // SpawnVerb is the verb of kapsel oci that calls Spawn.
@@ -42,6 +42,7 @@ type plan struct {
 	Args       []string
 	Files      int // beside the streams
 	Attributes *syscall.SysProcAttr
+	Processes  string // the pid namespace to join, if any, whose descriptor follows those of the files
 	MakeTime   bool
 	Offsets    map[string]specs.LinuxTimeOffset
 }
@@ -91,14 +92,19 @@ func (s *Set) startByNsenter(cmd *exec.Cmd, joined map[specs.LinuxNamespaceType]
 	attributes.UseCgroupFD, attributes.CgroupFD = false, 0 // nsenter is there already
 	p.Attributes = &attributes
 
-	files = append(append(files, cmd.ExtraFiles...), self)
+	files = append(files, cmd.ExtraFiles...)
+	if f := joined[specs.PIDNamespace]; f != nil {
+		p.Processes = f.Name()
+		files = append(files, f)
+	}
+	files = append(files, self)
 	options := []string{"--no-fork", "--preserve-credentials"}
 	if s.joins(specs.UserNamespace) {
 		options = append(options, "--setuid=0") // else executing spawn ends its privilege
 	}
 	program := descriptor(firstStream + len(files) - 1)
 	for _, t := range joinOrder {
-		if f := joined[t]; f != nil {
+		if f := joined[t]; f != nil && t != specs.PIDNamespace {
 			options = append(options, fmt.Sprintf("--%s=%s", optionName(t), descriptor(firstStream+len(files))))
 			files = append(files, f)
 		}
@@ -156,6 +162,9 @@ func (p plan) run(spawn *exec.Cmd) (pid int, err error) {
 	if r.Error != "" {
 		return 0, errors.New(r.Error)
 	}
+	if err := unix.Waitid(unix.P_PID, r.PID, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); err != nil { // others of the user namespace may have had a hand in it
+		return 0, fmt.Errorf("spawn: process %d: %w: want a child", r.PID, err)
+	}
 	return r.PID, nil
 }
 
@@ -189,11 +198,19 @@ func Spawn(in io.Reader, out io.Writer) error {
 // start starts what is planned.
 func (p plan) start() (pid int, err error) {
 	var files []*os.File
-	for fd := firstStream; fd < firstStream+streams+p.Files; fd++ {
+	last := firstStream + streams + p.Files
+	for fd := firstStream; fd < last; fd++ {
 		files = append(files, os.NewFile(uintptr(fd), "for the container"))
+	}
+	joined := map[specs.LinuxNamespaceType]*os.File{}
+	if p.Processes != "" {
+		joined[specs.PIDNamespace] = os.NewFile(uintptr(last), p.Processes)
 	}
 	cmd := &exec.Cmd{Path: p.Path, Args: p.Args, Stdin: files[0], Stdout: files[1], Stderr: files[2], ExtraFiles: files[streams:], SysProcAttr: p.Attributes}
 	err = onThread(func() error {
+		if err := enter(joined); err != nil {
+			return err
+		}
 		if p.MakeTime {
 			if err := makeTime(p.Offsets); err != nil {
 				return err
