@@ -111,10 +111,18 @@ var namespaceMusts = []must{
 		c.stop()
 		c.succeeds("delete", c.id)
 
-		b.spec.Process.User.UID = uint32(users[0].Size)
-		assert.Contains(t, r.refuses(b).err, "process.user")
-		b.spec.Linux.UIDMappings[0].HostID++
-		assert.Contains(t, r.refuses(b).err, "want those of the user namespace")
+		for _, wrong := range []struct {
+			change func()
+			want   string
+		}{
+			{func() { b.spec.Process.User.UID = uint32(users[0].Size) }, "process.user"},
+			{func() { b.spec.Linux.UIDMappings[0].HostID++ }, "want those of the user namespace"},
+		} {
+			wrong.change()
+			id := r.name()
+			b.write(id)
+			assert.Contains(t, r.fails(creation(id, b)...).err, wrong.want) // what it leaves is found at the end: refuses would wait for the process that sleeps
+		}
 	}},
 	{"a time namespace is that of the path", func(t *testing.T, r *runtime) {
 		pid := sleep(t, unix.CLONE_NEWTIME)
