@@ -19,9 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setns(2) joins a user namespace, and one of time, for a process of a single thread alone, which a Go program never is. So nsenter(1) joins those, and with them the others: it finds the order
-// that the owners of the namespaces ask for. (Of processes, spawn joins: a program whose children are elsewhere can start no thread.) Then nsenter executes this program in its place, with the verb spawn. That starts the command in what namespaces are new, which the user namespace owns
-// then, as a child of create's (CLONE_PARENT).
+// setns(2) joins a user namespace, and one of time, for a process of a single thread alone, which a Go program never is. So nsenter(1) joins those. It joins the others, too, and finds
+// the order that their owners ask for. The pid namespace is left to spawn, for a program whose children are elsewhere can start no thread. nsenter executes this program in its own
+// place, with the verb spawn, which starts the command in the namespaces that are new: they belong to the user namespace that it is in. The command is a child of create's (CLONE_PARENT).
 
 // SpawnVerb is the verb of kapsel oci that calls Spawn.
 const SpawnVerb = "spawn"
