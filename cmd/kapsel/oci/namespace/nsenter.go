@@ -86,31 +86,16 @@ func (s *Set) startByNsenter(cmd *exec.Cmd, joined map[specs.LinuxNamespaceType]
 		return err
 	}
 	defer self.Close()
-	p := plan{Path: cmd.Path, Args: cmd.Args, Files: len(cmd.ExtraFiles), MakeTime: s.Makes(specs.TimeNamespace), Offsets: s.offsets}
-	attributes := *cmd.SysProcAttr
-	attributes.Cloneflags |= unix.CLONE_PARENT
-	attributes.UseCgroupFD, attributes.CgroupFD = false, 0 // nsenter is there already
-	p.Attributes = &attributes
-
+	p := s.planFor(cmd)
 	files = append(files, cmd.ExtraFiles...)
 	if f := joined[specs.PIDNamespace]; f != nil {
 		p.Processes = f.Name()
 		files = append(files, f)
 	}
-	files = append(files, self)
-	options := []string{"--no-fork", "--preserve-credentials"}
-	if s.joins(specs.UserNamespace) {
-		options = append(options, "--setuid=0") // else executing spawn ends its privilege
-	}
-	program := descriptor(firstStream + len(files) - 1)
-	for _, t := range joinOrder {
-		if f := joined[t]; f != nil && t != specs.PIDNamespace {
-			options = append(options, fmt.Sprintf("--%s=%s", optionName(t), descriptor(firstStream+len(files))))
-			files = append(files, f)
-		}
-	}
-	spawn := exec.Command(path, append(options, "--", program, "oci", SpawnVerb)...)
-	spawn.ExtraFiles = files
+	program := descriptor(firstStream + len(files))
+	args, spaces := s.options(joined, firstStream+len(files)+1)
+	spawn := exec.Command(path, append(args, "--", program, "oci", SpawnVerb)...)
+	spawn.ExtraFiles = append(append(files, self), spaces...)
 	spawn.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: cmd.SysProcAttr.UseCgroupFD, CgroupFD: cmd.SysProcAttr.CgroupFD}
 	if err := s.setGroups(groups); err != nil {
 		return err
@@ -121,6 +106,29 @@ func (s *Set) startByNsenter(cmd *exec.Cmd, joined map[specs.LinuxNamespaceType]
 	}
 	cmd.Process, err = os.FindProcess(pid)
 	return err
+}
+
+// planFor is the plan of a command, which is to be a sibling of spawn's.
+func (s *Set) planFor(cmd *exec.Cmd) plan {
+	attributes := *cmd.SysProcAttr
+	attributes.Cloneflags |= unix.CLONE_PARENT
+	attributes.UseCgroupFD, attributes.CgroupFD = false, 0 // nsenter is there already
+	return plan{Path: cmd.Path, Args: cmd.Args, Files: len(cmd.ExtraFiles), Attributes: &attributes, MakeTime: s.Makes(specs.TimeNamespace), Offsets: s.offsets}
+}
+
+// options are nsenter's, and the files of the namespaces that it joins, which it has from a descriptor on.
+func (s *Set) options(joined map[specs.LinuxNamespaceType]*os.File, first int) (args []string, files []*os.File) {
+	args = []string{"--no-fork", "--preserve-credentials"}
+	if s.joins(specs.UserNamespace) {
+		args = append(args, "--setuid=0") // else executing spawn ends its privilege
+	}
+	for _, t := range joinOrder {
+		if f := joined[t]; f != nil && t != specs.PIDNamespace {
+			args = append(args, fmt.Sprintf("--%s=%s", optionName(t), descriptor(first+len(files))))
+			files = append(files, f)
+		}
+	}
+	return args, files
 }
 
 // optionName is nsenter's option for a type.
