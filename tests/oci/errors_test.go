@@ -153,9 +153,19 @@ var mistakes = []struct {
 			s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_AS", Soft: 1 << 30, Hard: 1 << 30}}
 		})
 	}},
-	{"a user namespace to join", func(c *container) []string {
+	{"the runtime's own user namespace to join", func(c *container) []string {
 		return c.creation(func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/proc/1/ns/user"})
+		})
+	}},
+	{"a user namespace that is a file", func(c *container) []string {
+		return c.creation(func(s *specs.Spec) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/dev/null"})
+		})
+	}},
+	{"a time namespace of another kind", func(c *container) []string {
+		return c.creation(func(s *specs.Spec) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace, Path: "/proc/1/ns/uts"})
 		})
 	}},
 	{"a hook that hangs", func(c *container) []string {

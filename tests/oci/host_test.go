@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // ptr is a pointer to a value.
@@ -25,17 +27,42 @@ func command(pid int) string {
 	return strings.ReplaceAll(string(b), "\x00", " ")
 }
 
-// sleep starts a process that waits in new namespaces until the test ends.
+// users are the IDs of a user namespace of the tests'.
+var users = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 100000, Size: 1000}}
+
+// sleep starts a process that waits in new namespaces until the test ends. In one of users the IDs are those of users.
 func sleep(t *testing.T, namespaces uintptr) (pid int) {
 	t.Helper()
 	cmd := exec.Command("sleep", "1000")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces, Pdeathsig: syscall.SIGKILL}
-	require.NoError(t, cmd.Start())
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:   namespaces &^ unix.CLONE_NEWTIME, // which is a signal's bit there
+		Unshareflags: namespaces & unix.CLONE_NEWTIME,  // for its children
+		Pdeathsig:    syscall.SIGKILL,
+	}
+	if namespaces&syscall.CLONE_NEWUSER != 0 {
+		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = users, users
+	}
+	err := cmd.Start()
+	if namespaces&syscall.CLONE_NEWUSER != 0 && (errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC)) {
+		t.Skipf("no user namespace can be made: %v: sysctl user.max_user_namespaces or a policy forbids it", err)
+	}
+	require.NoError(t, err)
 	t.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
 	return cmd.Process.Pid
+}
+
+// statusOf is what /proc/PID/status says by that name.
+func statusOf(t *testing.T, pid int, name string) []string {
+	t.Helper()
+	for line := range strings.Lines(read(t, "/proc/"+text(pid)+"/status")) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.Fields(value)
+		}
+	}
+	return nil
 }
 
 // hierarchies are the mount points of cgroups, by controller; "" is version 2's.

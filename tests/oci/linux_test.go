@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // links are the names in /proc/PID/ns of the kinds of namespaces that config.json names.
@@ -24,6 +26,20 @@ var links = map[specs.LinuxNamespaceType]string{
 func (b *bundle) only(namespaces ...specs.LinuxNamespace) *bundle {
 	b.spec.Linux.Namespaces = namespaces
 	return b
+}
+
+// owner is the user namespace that owns the one of a file, as /proc/PID/ns has it.
+func owner(t *testing.T, path string) string {
+	t.Helper()
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	fd, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_USERNS)
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	name, err := os.Readlink("/proc/self/fd/" + text(fd))
+	require.NoError(t, err)
+	return name
 }
 
 // config-linux.md, Namespaces.
@@ -44,8 +60,86 @@ var namespaceMusts = []must{
 			c.succeeds("delete", c.id)
 		}
 	}},
+	{"a user namespace is that of the path", func(t *testing.T, r *runtime) {
+		pid := sleep(t, syscall.CLONE_NEWUSER|syscall.CLONE_NEWNET|syscall.CLONE_NEWIPC|syscall.CLONE_NEWUTS|syscall.CLONE_NEWPID|syscall.CLONE_NEWNS)
+		its := namespacesOf(text(pid))
+		place := func(kind specs.LinuxNamespaceType) specs.LinuxNamespace {
+			return specs.LinuxNamespace{Type: kind, Path: filepath.Join("/proc", text(pid), "ns", links[kind])}
+		}
+		var joined, made []specs.LinuxNamespace
+		for _, kind := range []specs.LinuxNamespaceType{specs.NetworkNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.PIDNamespace, specs.MountNamespace} {
+			joined, made = append(joined, place(kind)), append(made, specs.LinuxNamespace{Type: kind})
+		}
+		for _, others := range [][]specs.LinuxNamespace{nil, joined, made} {
+			b := r.sleeper().only(append(others, place(specs.UserNamespace))...)
+			if others != nil {
+				b.spec.Hostname = "joined" // which takes a right in the owner of the namespace
+			}
+			c := r.create(b)
+			for _, step := range []string{"created", "started"} {
+				if step == "started" {
+					c.succeeds("start", c.id)
+					c.prints(asleep)
+				}
+				found := namespacesOf(text(c.pid))
+				assert.Equal(t, its["user"], found["user"], step)
+				for _, n := range others {
+					link := links[n.Type]
+					assert.Equal(t, n.Path != "", its[link] == found[link], "%s, %s", link, step)
+					assert.NotEqual(t, namespacesOf("self")[link], found[link], "%s, %s", link, step)
+					assert.Equal(t, its["user"], owner(t, "/proc/"+text(c.pid)+"/ns/"+link), "%s, %s", link, step)
+				}
+				for _, name := range []string{"Uid", "Gid"} {
+					assert.Equal(t, slices.Repeat([]string{text(users[0].HostID)}, 4), statusOf(t, c.pid, name), "%s, %s", name, step)
+				}
+				assert.True(t, inGroup(t, c.pid, group(c.id)), step)
+			}
+			c.stop()
+			c.succeeds("delete", c.id)
+		}
+	}},
+	{"the mappings of a user namespace that is joined are its own", func(t *testing.T, r *runtime) {
+		pid := sleep(t, syscall.CLONE_NEWUSER)
+		b := r.sleeper().only(specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/proc/" + text(pid) + "/ns/user"})
+		b.spec.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: uint32(users[0].HostID), Size: uint32(users[0].Size)}} // as Kubernetes gives them, too
+		b.spec.Linux.GIDMappings = b.spec.Linux.UIDMappings
+		b.spec.Process.User = specs.User{UID: 7, GID: 8}
+		c := r.started(b)
+		c.prints(asleep)
+		assert.Equal(t, text(users[0].HostID+7), statusOf(t, c.pid, "Uid")[0])
+		assert.Equal(t, text(users[0].HostID+8), statusOf(t, c.pid, "Gid")[0])
+		c.stop()
+		c.succeeds("delete", c.id)
+
+		for _, wrong := range []struct {
+			change func()
+			want   string
+		}{
+			{func() { b.spec.Process.User.UID = uint32(users[0].Size) }, "process.user"},
+			{func() { b.spec.Linux.UIDMappings[0].HostID++ }, "want those of the user namespace"},
+		} {
+			wrong.change()
+			id := r.name()
+			b.write(id)
+			assert.Contains(t, r.fails(creation(id, b)...).err, wrong.want) // what it leaves is found at the end: refuses would wait for the process that sleeps
+		}
+	}},
+	{"a time namespace is that of the path", func(t *testing.T, r *runtime) {
+		pid := sleep(t, unix.CLONE_NEWTIME)
+		path := "/proc/" + text(pid) + "/ns/time_for_children"
+		want, err := os.Readlink(path)
+		require.NoError(t, err)
+		require.NotEqual(t, namespacesOf("self")["time"], want)
+		c := r.create(r.sleeper().only(specs.LinuxNamespace{Type: specs.TimeNamespace, Path: path}))
+		assert.Equal(t, want, namespacesOf(text(c.pid))["time"])
+		c.succeeds("start", c.id)
+		c.prints(asleep)
+		assert.Equal(t, want, namespacesOf(text(c.pid))["time"])
+	}},
 	{"a path of another kind is an error", func(t *testing.T, r *runtime) {
 		r.refuses(r.sleeper().only(specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: "/proc/self/ns/uts"}))
+		r.refuses(r.sleeper().only(specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/proc/self/ns/uts"}))
+		r.refuses(r.sleeper().only(specs.LinuxNamespace{Type: specs.TimeNamespace, Path: "/proc/self/ns/uts"}))
 		b := r.sleeper()
 		r.refuses(b.only(specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: b.file("rootfs/kernel.elf")}))
 	}},

@@ -124,6 +124,9 @@ func (c *creation) check() (err error) {
 	if c.spaces, err = namespace.Parse(c.spec.Linux); err != nil {
 		return err
 	}
+	if err := c.spaces.FindMappings(); err != nil {
+		return err
+	}
 	var warnings []string
 	if c.birth.Settings, warnings, err = parseSettings(c.spec, c.spaces); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"kapsel/cmd/kapsel/oci/namespace"
 	"kapsel/files"
 	"kapsel/guest/abi"
 )
@@ -141,6 +142,11 @@ func (r *call) verb(name string, args []string) (int, error) {
 		return r.featuresVerb(args)
 	case initVerb:
 		return becomeContainer()
+	case namespace.SpawnVerb:
+		if err := namespace.Spawn(r.std.In, r.std.Out); err != nil {
+			return statusFailed, err
+		}
+		return statusDone, nil
 	}
 	return r.otherVerb(name, args)
 }

@@ -28,9 +28,9 @@ var flags = map[specs.LinuxNamespaceType]int{
 	specs.TimeNamespace:    unix.CLONE_NEWTIME,
 }
 
-// joinOrder is the order in which namespaces are joined: the one of mounts last, for the paths are ours.
+// joinOrder is the order in which namespaces are joined: the one of mounts last, for the paths are ours. Those of users and of time nsenter joins (joinsAlone).
 var joinOrder = []specs.LinuxNamespaceType{
-	specs.NetworkNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.PIDNamespace, specs.CgroupNamespace, specs.MountNamespace,
+	specs.UserNamespace, specs.TimeNamespace, specs.NetworkNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.PIDNamespace, specs.CgroupNamespace, specs.MountNamespace,
 }
 
 // A Set is the namespaces of a container. Those that it does not list are the caller's.
@@ -41,7 +41,7 @@ type Set struct {
 	offsets map[string]specs.LinuxTimeOffset
 }
 
-// Parse reads the namespaces of a configuration, which may be nil. It refuses what no process of several threads can do: join a user or a time namespace.
+// Parse reads the namespaces of a configuration, which may be nil.
 func Parse(l *specs.Linux) (*Set, error) {
 	s := &Set{paths: map[specs.LinuxNamespaceType]string{}}
 	if l == nil {
@@ -59,25 +59,23 @@ func Parse(l *specs.Linux) (*Set, error) {
 		case n.Path == "":
 		case !filepath.IsAbs(n.Path) || strings.ContainsRune(n.Path, 0):
 			return nil, fmt.Errorf("%s.path %.200q: want an absolute path", where, n.Path)
-		case n.Type == specs.UserNamespace, n.Type == specs.TimeNamespace:
-			return nil, fmt.Errorf("%s.path %.200q: a %s namespace that exists cannot be joined, only made, for Go has several threads, and setns(2) wants one: leave the path out, or the namespace, and start the engine in it by nsenter(1)", where, n.Path, n.Type)
 		}
 		s.paths[n.Type] = n.Path
 	}
 	return s, s.parseMappings(l)
 }
 
-// parseMappings reads what belongs to new namespaces of users and of time.
+// parseMappings reads what belongs to new namespaces of users and of time. A user namespace that is joined has its mappings, which FindMappings reads.
 func (s *Set) parseMappings(l *specs.Linux) error {
 	s.uids, s.gids, s.offsets = mappings(l.UIDMappings), mappings(l.GIDMappings), l.TimeOffsets
 	switch mapped := len(s.uids) > 0 || len(s.gids) > 0; {
 	case mapped && !s.Has(specs.UserNamespace):
-		return errors.New("linux.uidMappings and gidMappings are for a new user namespace: want one among linux.namespaces")
-	case s.Has(specs.UserNamespace) && (len(s.uids) == 0 || len(s.gids) == 0):
+		return errors.New("linux.uidMappings and gidMappings are for a user namespace: want one among linux.namespaces")
+	case s.Makes(specs.UserNamespace) && (len(s.uids) == 0 || len(s.gids) == 0):
 		return errors.New("a new user namespace wants linux.uidMappings and linux.gidMappings: nobody is in it otherwise")
-	case s.Has(specs.UserNamespace) && !(maps(s.uids, 0) && maps(s.gids, 0)):
+	case s.Makes(specs.UserNamespace) && !(maps(s.uids, 0) && maps(s.gids, 0)):
 		return errors.New("linux.uidMappings and linux.gidMappings: want containerID 0 in both, who makes the container")
-	case len(s.offsets) > 0 && !s.Has(specs.TimeNamespace):
+	case len(s.offsets) > 0 && !s.Makes(specs.TimeNamespace):
 		return errors.New("linux.timeOffsets are for a new time namespace: want one among linux.namespaces")
 	}
 	for clock := range s.offsets {
@@ -135,18 +133,46 @@ func host(m []syscall.SysProcIDMap, id uint32) (int, bool) {
 	return 0, false
 }
 
-// Start starts a command in the namespaces. A new cgroup namespace is left to the process itself, by UnshareCgroup, for it is to show the cgroup that the process
-// is put into. In a new user namespace the process is root, with the supplementary groups that are given, as the host has them.
+// Start starts a command in the namespaces, whose standard streams are files. A new cgroup namespace is left to the process itself, by UnshareCgroup, for it is to
+// show the cgroup that the process is put into. In a user namespace the process is root, with the supplementary groups that are given, as the host has them.
 func (s *Set) Start(cmd *exec.Cmd, groups []int) error {
 	files, err := s.openPaths()
-	defer func() {
-		for _, f := range files {
-			f.Close()
-		}
-	}()
+	defer closeAll(files)
 	if err != nil {
 		return err
 	}
+	s.setAttributes(cmd)
+	return onThread(func() error {
+		if s.joinsAlone() {
+			return s.startByNsenter(cmd, files, groups)
+		}
+		if err := enter(files); err != nil {
+			return err
+		}
+		if s.Makes(specs.TimeNamespace) {
+			if err := makeTime(s.offsets); err != nil {
+				return err
+			}
+		}
+		if err := s.setGroups(groups); err != nil {
+			return err
+		}
+		return cmd.Start()
+	})
+}
+
+// onThread has a thread of its own do something that changes the thread.
+func onThread(do func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with this function
+		done <- do()
+	}()
+	return <-done
+}
+
+// setAttributes has the command make the namespaces that are new, and be root in that of users.
+func (s *Set) setAttributes(cmd *exec.Cmd) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
@@ -155,26 +181,29 @@ func (s *Set) Start(cmd *exec.Cmd, groups []int) error {
 			cmd.SysProcAttr.Cloneflags |= uintptr(flags[t])
 		}
 	}
-	if s.Has(specs.UserNamespace) {
+	if s.Makes(specs.UserNamespace) {
 		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = s.uids, s.gids
+	}
+	if s.Has(specs.UserNamespace) {
 		cmd.SysProcAttr.Credential = &syscall.Credential{NoSetGroups: true} // else it has no privilege there once it executes
 	}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this function
-		err := s.enter(files)
-		if err == nil && s.Has(specs.UserNamespace) {
-			err = SetThreadGroups(groups)
-		}
-		if err == nil {
-			err = cmd.Start()
-		}
-		started <- err
-	}()
-	return <-started
 }
 
-// openPaths opens the namespaces that are joined, in joinOrder.
+// setGroups sets the thread's groups for a user namespace: within it the host's are nobody's, and cannot be set.
+func (s *Set) setGroups(groups []int) error {
+	if !s.Has(specs.UserNamespace) {
+		return nil
+	}
+	return SetThreadGroups(groups)
+}
+
+func closeAll(files map[specs.LinuxNamespaceType]*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// openPaths opens the namespaces that are joined. After an error those that are open are returned.
 func (s *Set) openPaths() (files map[specs.LinuxNamespaceType]*os.File, err error) {
 	files = map[specs.LinuxNamespaceType]*os.File{}
 	for _, t := range joinOrder {
@@ -182,17 +211,27 @@ func (s *Set) openPaths() (files map[specs.LinuxNamespaceType]*os.File, err erro
 		if path == "" {
 			continue
 		}
-		f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe would wait
+		f, err := open(t, path)
 		if err != nil {
-			return files, fmt.Errorf("%s namespace: %w", t, err)
+			return files, err
 		}
 		files[t] = f
-		var fs unix.Statfs_t
-		if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil || fs.Type != unix.NSFS_MAGIC {
-			return files, fmt.Errorf("%s namespace: %q: want a file of one, as /proc/1/ns/%s, found another file", t, path, procName(t))
-		}
 	}
 	return files, nil
+}
+
+// open opens a namespace.
+func open(t specs.LinuxNamespaceType, path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe would wait
+	if err != nil {
+		return nil, fmt.Errorf("%s namespace: %w", t, err)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil || fs.Type != unix.NSFS_MAGIC {
+		f.Close()
+		return nil, fmt.Errorf("%s namespace: %q: want a file of one, as /proc/1/ns/%s, found another file", t, path, procName(t))
+	}
+	return f, nil
 }
 
 // procName is a type's name below /proc/PID/ns.
@@ -206,8 +245,8 @@ func procName(t specs.LinuxNamespaceType) string {
 	return string(t)
 }
 
-// enter has the thread join the namespaces, and make the one of time: a process that it starts is in them.
-func (s *Set) enter(files map[specs.LinuxNamespaceType]*os.File) error {
+// enter has the thread join the namespaces: a process that it starts is in them.
+func enter(files map[specs.LinuxNamespaceType]*os.File) error {
 	for _, t := range joinOrder {
 		f := files[t]
 		if f == nil {
@@ -222,13 +261,15 @@ func (s *Set) enter(files map[specs.LinuxNamespaceType]*os.File) error {
 			return fmt.Errorf("%s namespace: join %q: %w: want one of that type, and the right to join it", t, f.Name(), err)
 		}
 	}
-	if !s.Makes(specs.TimeNamespace) {
-		return nil
-	}
+	return nil
+}
+
+// makeTime has the thread make a time namespace: a process that it starts is in it.
+func makeTime(offsets map[string]specs.LinuxTimeOffset) error {
 	if err := unix.Unshare(unix.CLONE_NEWTIME); err != nil {
 		return fmt.Errorf("time namespace: %w", err)
 	}
-	for clock, o := range s.offsets {
+	for clock, o := range offsets {
 		line := fmt.Sprintf("%s %d %d\n", clock, o.Secs, o.Nanosecs)
 		if err := os.WriteFile(fmt.Sprintf("/proc/%d/timens_offsets", unix.Gettid()), []byte(line), 0); err != nil {
 			return fmt.Errorf("linux.timeOffsets: %w", err)

@@ -21,13 +21,14 @@ func TestParse(t *testing.T) {
 		{"an unknown type", specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: "net"}}}, `linux.namespaces[0].type "net": want pid, network,`},
 		{"a type twice", specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: "pid"}, {Type: "pid"}}}, "twice"},
 		{"a relative path", specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: "pid", Path: "a"}}}, "want an absolute path"},
-		{"a user namespace to join", specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: "user", Path: "/proc/1/ns/user"}}}, "cannot be joined"},
-		{"a time namespace to join", specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: "time", Path: "/proc/1/ns/time"}}}, "cannot be joined"},
+		{"a user namespace to join", specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: "user", Path: "/proc/1/ns/user"}}}, ""},
+		{"a time namespace to join", specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: "time", Path: "/proc/1/ns/time"}}}, ""},
 		{"users", specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: "user"}}, UIDMappings: mapped, GIDMappings: mapped}, ""},
 		{"users without a mapping", specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: "user"}}}, "wants linux.uidMappings"},
 		{"users without root", specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: "user"}}, UIDMappings: mapped[1:], GIDMappings: mapped}, "want containerID 0"},
-		{"a mapping without users", specs.Linux{UIDMappings: mapped}, "for a new user namespace"},
+		{"a mapping without users", specs.Linux{UIDMappings: mapped}, "for a user namespace"},
 		{"offsets without time", specs.Linux{TimeOffsets: map[string]specs.LinuxTimeOffset{"boottime": {}}}, "for a new time namespace"},
+		{"offsets of a time namespace to join", specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: "time", Path: "/proc/1/ns/time"}}, TimeOffsets: map[string]specs.LinuxTimeOffset{"boottime": {}}}, "for a new time namespace"},
 		{"an unknown clock", specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: "time"}}, TimeOffsets: map[string]specs.LinuxTimeOffset{"realtime": {}}}, "want monotonic or boottime"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -60,11 +61,24 @@ func TestHostUser(t *testing.T) {
 
 // What is no namespace is refused before anything starts, and without waiting.
 func TestJoinWhatIsNone(t *testing.T) {
-	for _, path := range []string{"/dev/null", "/nonexistent/ns"} {
-		s, err := Parse(&specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: "mount", Path: path}}})
-		require.NoError(t, err)
-		cmd := exec.Command("true")
-		assert.ErrorContains(t, s.Start(cmd, nil), "mount namespace")
-		assert.Nil(t, cmd.Process)
+	for _, kind := range []specs.LinuxNamespaceType{specs.MountNamespace, specs.UserNamespace, specs.TimeNamespace} {
+		for _, path := range []string{"/dev/null", "/nonexistent/ns"} {
+			s, err := Parse(&specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: kind, Path: path}}})
+			require.NoError(t, err)
+			cmd := exec.Command("true")
+			assert.ErrorContains(t, s.Start(cmd, nil), string(kind)+" namespace")
+			assert.Nil(t, cmd.Process)
+		}
 	}
+}
+
+// Without nsenter an error says which package has it.
+func TestNoNsenter(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	s, err := Parse(&specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: "user", Path: "/proc/self/ns/user"}}})
+	require.NoError(t, err)
+	assert.ErrorContains(t, s.FindMappings(), "install the package util-linux")
+	cmd := exec.Command("true")
+	assert.ErrorContains(t, s.Start(cmd, nil), "install the package util-linux")
+	assert.Nil(t, cmd.Process)
 }
