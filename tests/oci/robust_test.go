@@ -83,7 +83,10 @@ func TestSmallLimits(t *testing.T) {
 			r := start(t)
 			b := r.greeter()
 			limited := func(n uint64) *bundle {
-				return b.with(func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: l.name, Soft: n, Hard: n}} })
+				return b.with(func(s *specs.Spec) {
+					s.Process.User = specs.User{UID: 70000, GID: 70000} // root's processes are not limited
+					s.Process.Rlimits = []specs.POSIXRlimit{{Type: l.name, Soft: n, Hard: n}}
+				})
 			}
 			assert.Contains(t, r.refuses(limited(l.small)).err, "process.rlimits "+l.name+" "+text(int(l.small))+": want ")
 			id := r.name()
