@@ -52,8 +52,8 @@ func inVirtualTime(t *testing.T, name string) *image.Image {
 	data, err := os.ReadFile(machine.File(t, name))
 	require.NoError(t, err)
 	for _, p := range []struct{ before, old, behind, port []byte }{
-		// RDTSC; SHLQ $32, DX; ORQ DX, AX; MOVQ AX, 8(SP); RET
-		{nil, []byte{0x0f, 0x31}, []byte{0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0, 0x48, 0x89, 0x44, 0x24, 0x08, 0xc3}, []byte{0xe5, portClock}},
+		// RDTSC; SHLQ $32, DX; ORQ DX, AX; RET
+		{nil, []byte{0x0f, 0x31}, []byte{0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0, 0xc3}, []byte{0xe5, portClock}},
 		// SHRQ $32, DX; WRMSR; RET
 		{[]byte{0x48, 0xc1, 0xea, 0x20}, []byte{0x0f, 0x30}, []byte{0xc3}, []byte{0xe7, portMSR}},
 		// STI; HLT; CLI; RET

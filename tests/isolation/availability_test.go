@@ -103,7 +103,8 @@ func attacked(t *testing.T, cmdline, victim, rival string) map[string]int {
 		Until:   "victim: lives\n",
 	}
 	if machine.Accelerator(t) == "qemu" {
-		g.Options = qemu.Deterministic // the host's other work is no part of it
+		g.Options = qemu.Deterministic  // the host's other work is no part of it
+		g.Timeout = 4 * machine.Timeout // which it lengthens, though: a flood takes the emulator most of a minute by itself
 	}
 	out := machine.Boot(t, g)
 	assert.Equal(t, vmm.Cancelled, out.Exit.Reason)
