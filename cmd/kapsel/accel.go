@@ -50,18 +50,11 @@ func (a accelerator) fits(c vmm.Config) error {
 	return c.Image.Fits(door, low, image.Params{Cmdline: c.Cmdline, Modules: c.GuestModules()})
 }
 
-// probe says why this host cannot run the kernel under KVM; nil if it can.
-func probe(ctx context.Context) error {
+// tried is what a way to try KVM, vmm.Probe or vmm.Usable, says of it within probeTime; nil if it works.
+func tried(ctx context.Context, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	return vmm.Probe(ctx)
-}
-
-// usable says why KVM is not to be chosen; nil if it is.
-func usable(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, probeTime)
-	defer cancel()
-	return vmm.Usable(ctx)
+	return try(ctx)
 }
 
 // choose turns auto into an accelerator that this host has and says why in words.
@@ -69,7 +62,7 @@ func choose(ctx context.Context, a accelerator) (accelerator, string, error) {
 	if a != accelAuto {
 		return a, "as asked", nil
 	}
-	noKVM := usable(ctx)
+	noKVM := tried(ctx, vmm.Usable)
 	if noKVM == nil {
 		return accelKVM, "it works on this host", nil
 	}

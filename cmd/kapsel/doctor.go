@@ -74,7 +74,7 @@ func examine(ctx context.Context) diagnosis {
 		if d.capabilities, err = vmm.Capabilities(); err != nil {
 			d.device = err
 		}
-		d.probe = probe(ctx)
+		d.probe = tried(ctx, vmm.Probe)
 		if d.probe == nil {
 			d.plan = guestPlan()
 		}

@@ -115,7 +115,7 @@ func (m *measurer) header(ctx context.Context) error {
 	host := bench.ReadHost(os.DirFS("/"))
 	m.run.Config = host.Facts(name, m.accel == accelKVM)
 	if m.accel == accelKVM {
-		m.run.Warnings = host.Warnings(probe(ctx))
+		m.run.Warnings = host.Warnings(tried(ctx, vmm.Probe))
 	} else {
 		m.run.Warnings = []string{"under QEMU's emulator: counts of instructions are exact, times mean nothing"}
 	}

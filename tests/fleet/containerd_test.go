@@ -124,30 +124,16 @@ func from(path string, offset int64) string {
 	return string(b[max(offset, int64(len(b)-most)):])
 }
 
-type ctr struct{}
+// ctr is an engine: containerd, by its own client.
+type ctr struct{ program }
 
 func getCtr(t *testing.T) engine {
 	t.Helper()
 	startContainerd(t)
-	return ctr{}
+	return ctr{program{"ctr", []string{"--address", socket()}}}
 }
 
-// arguments are those of ctr.
-func (ctr) arguments(args ...string) []string {
-	return append([]string{"--address", socket()}, args...)
-}
-
-func (c ctr) do(t *testing.T, args ...string) result {
-	t.Helper()
-	return command(t, "", "ctr", c.arguments(args...)...)
-}
-
-func (c ctr) must(t *testing.T, args ...string) string {
-	t.Helper()
-	return succeed(t, "", "ctr", c.arguments(args...)...)
-}
-
-// running are the arguments of "ctr run" for a container.
+// running is the command "ctr run" for a container.
 func (e ctr) running(c container, flags ...string) []string {
 	args := append([]string{"run", "--runc-binary", runtimePath(), "--cgroup", "/" + parent + "/" + c.name}, flags...)
 	if c.port != 0 {
@@ -171,19 +157,19 @@ func (e ctr) running(c container, flags ...string) []string {
 	if c.image == "" {
 		c.image = passenger
 	}
-	return e.arguments(append(append(args, c.image, c.name), c.words()...)...)
+	return append(append(args, c.image, c.name), c.words()...)
 }
 
 func (e ctr) run(t *testing.T, c container) (string, int) {
 	t.Helper()
-	r := command(t, "", "ctr", e.running(c, "--rm")...)
+	r := e.do(t, e.running(c, "--rm")...)
 	t.Logf("ctr's standard error: %s", r.errors)
 	return r.output, r.status
 }
 
 func (e ctr) attach(t *testing.T, c container, words, input string) (string, int) {
 	t.Helper()
-	return converse(t, c.tty, words, input, "ctr", e.running(c, "--rm")...)
+	return e.converse(t, c, words, input, e.running(c, "--rm")...)
 }
 
 // logFile is where a container of ctr's writes.
@@ -191,7 +177,7 @@ func (ctr) logFile(name string) string { return filepath.Join(root(), name+".log
 
 func (e ctr) start(t *testing.T, c container) {
 	t.Helper()
-	succeed(t, "", "ctr", e.running(c, "--detach", "--log-uri", "file://"+e.logFile(c.name))...)
+	e.must(t, e.running(c, "--detach", "--log-uri", "file://"+e.logFile(c.name))...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log of %s:\n%s", c.name, from(e.logFile(c.name), 0))

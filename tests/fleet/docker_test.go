@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,7 +22,11 @@ const dockerSettings = `{
 }`
 
 // docker is an engine: the daemon and its client.
-type docker struct{}
+type docker struct{ dockerLike }
+
+func newDocker() docker {
+	return docker{dockerLike{program{"docker", []string{"--host", "unix://" + dockerDir() + "/sock"}}}}
+}
 
 // dockerd is the daemon.
 var dockerd struct {
@@ -59,12 +62,12 @@ func getDocker(t *testing.T) engine {
 		require.NoError(t, c.Start())
 		dockerd.process = c
 		eventually(t, func() string { return "dockerd answers:\n" + from(dockerd.log, 0) }, func() bool {
-			return docker{}.do(t, "version").status == 0
+			return newDocker().do(t, "version").status == 0
 		})
 		for _, archive := range archives {
-			docker{}.must(t, "load", "--input", archive)
+			newDocker().must(t, "load", "--input", archive)
 		}
-		t.Log(docker{}.must(t, "version", "--format", "docker {{.Client.Version}}, dockerd {{.Server.Version}}"))
+		t.Log(newDocker().must(t, "version", "--format", "docker {{.Client.Version}}, dockerd {{.Server.Version}}"))
 	})
 	require.NotNil(t, dockerd.process, "dockerd did not start: see the first test that needed it")
 	before := size(dockerd.log)
@@ -73,111 +76,33 @@ func getDocker(t *testing.T) engine {
 			t.Logf("dockerd's log of this test:\n%s", from(dockerd.log, before))
 		}
 	})
-	return docker{}
+	return newDocker()
 }
 
-// arguments are those of docker.
-func (docker) arguments(args ...string) []string {
-	return append([]string{"--host", "unix://" + dockerDir() + "/sock"}, args...)
-}
-
-func (d docker) do(t *testing.T, args ...string) result {
-	t.Helper()
-	return command(t, "", "docker", d.arguments(args...)...)
-}
-
-func (d docker) must(t *testing.T, args ...string) string {
-	t.Helper()
-	return succeed(t, "", "docker", d.arguments(args...)...)
-}
-
-// running are the arguments of "docker run" for a container.
+// running is the command "docker run" for a container.
 func (d docker) running(c container, flags ...string) []string {
-	args := append([]string{"run", "--runtime", "kapsel", "--cgroup-parent", "/" + parent, "--name", c.name}, flags...)
+	args := append([]string{"run", "--runtime", "kapsel", "--cgroup-parent", "/" + parent}, flags...)
 	if c.port != 0 {
 		args = append(args, "--publish", fmt.Sprintf("%d:%d", c.port, c.inside()))
 	}
-	for _, e := range c.env {
-		args = append(args, "--env", e)
-	}
-	if c.tty {
-		args = append(args, "--tty")
-	}
-	if c.stdin {
-		args = append(args, "--interactive")
-	}
-	if c.memory != 0 {
-		args = append(args, "--memory", strconv.FormatInt(c.memory, 10))
-	}
-	if c.cpus != 0 {
-		args = append(args, "--cpus", strconv.FormatFloat(c.cpus, 'f', -1, 64))
-	}
-	if c.volume != "" {
-		args = append(args, "--volume", c.volume+":/data")
-	}
-	if c.image == "" {
-		c.image = passenger
-	}
-	return d.arguments(append(append(args, c.image), c.args...)...)
+	return append(args, d.flags(c)...)
 }
 
 func (d docker) run(t *testing.T, c container) (string, int) {
 	t.Helper()
-	r := command(t, "", "docker", d.running(c, "--rm")...)
+	r := d.do(t, d.running(c, "--rm")...)
 	t.Logf("docker's standard error: %s", r.errors)
 	return r.output, r.status
 }
 
 func (d docker) attach(t *testing.T, c container, words, input string) (string, int) {
 	t.Helper()
-	return converse(t, c.tty, words, input, "docker", d.running(c, "--rm")...)
+	return d.converse(t, c, words, input, d.running(c, "--rm")...)
 }
 
 func (d docker) start(t *testing.T, c container) {
 	t.Helper()
-	d.must(t, d.running(c, "--detach")[2:]...)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("log of %s:\n%s", c.name, d.logs(t, c.name))
-		}
-		d.do(t, "rm", "--force", c.name)
-	})
-}
-
-func (d docker) logs(t *testing.T, name string) string {
-	t.Helper()
-	r := d.do(t, "logs", name)
-	return r.output + r.errors
-}
-
-func (d docker) inspect(t *testing.T, name string) (bool, int) {
-	t.Helper()
-	running, pid, _ := strings.Cut(strings.TrimSpace(d.must(t, "inspect", "--format", "{{.State.Running}} {{.State.Pid}}", name)), " ")
-	n, err := strconv.Atoi(pid)
-	require.NoError(t, err)
-	return running == "true", n
-}
-
-func (d docker) stop(t *testing.T, name string) {
-	t.Helper()
-	d.must(t, "stop", "--time=60", name)
-}
-
-func (d docker) kill(t *testing.T, name string) {
-	t.Helper()
-	d.must(t, "kill", "--signal=KILL", name)
-}
-
-func (d docker) wait(t *testing.T, name string) int {
-	t.Helper()
-	status, err := strconv.Atoi(strings.TrimSpace(d.must(t, "wait", name)))
-	require.NoError(t, err)
-	return status
-}
-
-func (d docker) remove(t *testing.T, name string) {
-	t.Helper()
-	d.must(t, "rm", name)
+	d.removed(t, c, d.running(c, "--detach"), "rm", "--force")
 }
 
 // TestDockerOrdinary: with Kapsel as the default runtime ordinary containers are runc's.

@@ -153,12 +153,11 @@ func TestRefusalReachesTheUser(t *testing.T) {
 		c := container{name: "refused", args: []string{"stay"}, volume: t.TempDir()}
 		var r result
 		switch e := e.(type) {
-		case podman:
-			r = e.do(t, "", e.arguments(c, "--rm")...)
-		case ctr:
-			r = command(t, "", "ctr", e.running(c, "--rm")...)
-		case docker:
-			r = command(t, "", "docker", e.running(c, "--rm")...)
+		case interface {
+			do(t *testing.T, args ...string) result
+			running(c container, flags ...string) []string
+		}:
+			r = e.do(t, e.running(c, "--rm")...)
 		case cri:
 			pod := e.pod(c)
 			e.startPod(t, c.name, pod)

@@ -459,31 +459,20 @@ func TestDamagedConfig(t *testing.T) {
 	}
 }
 
-// TestDamagedMemory: a layer that is not that of the memory is refused, with its digest right.
-func TestDamagedMemory(t *testing.T) {
-	onSampleHost(t)
+// A damagedLayer is a layer after a change, and what is said of it.
+type damagedLayer struct {
+	name   string
+	change func([]byte) []byte
+	want   string
+}
+
+// refusedLayers has each be in the place of a snapshot's own, with its digest right.
+func refusedLayers(t *testing.T, layer func(*parts) *[]byte, tests []damagedLayer) {
 	_, _, p := saved(t)
-	set := func(at int, value byte) func([]byte) []byte {
-		return func(layer []byte) []byte { layer[at] = value; return layer }
-	}
-	for _, test := range []struct {
-		name   string
-		change func([]byte) []byte
-		want   string
-	}{
-		{"a page more in the bitmap", set(1, 1), "but the bitmap names 5 pages, which take 24576"},
-		{"a page fewer in the bitmap", set(0, 1), "but the bitmap names 2 pages, which take 12288"},
-		{"a page behind the memory", set(2, 0x20), "the bitmap names page 21, but the memory has 21"},
-		{"a page at the bitmap's end", set(abi.PageSize-1, 0x80), "the bitmap names page 32767, but the memory has 21"},
-		{"empty", func([]byte) []byte { return nil }, "0 bytes long, but the bitmap of 86016 bytes of memory alone has 4096"},
-		{"half a bitmap", func(l []byte) []byte { return l[:2048] }, "2048 bytes long"},
-		{"a byte fewer", func(l []byte) []byte { return l[:len(l)-1] }, "but the bitmap names 4 pages, which take 20480"},
-		{"a byte more", func(l []byte) []byte { return append(l, 0) }, "but the bitmap names 4 pages, which take 20480"},
-		{"longer than the memory", func(l []byte) []byte { return append(l, make([]byte, 22*abi.PageSize)...) }, "at most 90112 were expected"},
-	} {
+	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			changed := *p
-			changed.layer = test.change(slices.Clone(p.layer))
+			*layer(&changed) = test.change(slices.Clone(*layer(p)))
 			dir := filepath.Join(t.TempDir(), "s")
 			changed.write(t, dir, p)
 			assert.Contains(t, refused(t, dir, nil), test.want)
@@ -491,39 +480,44 @@ func TestDamagedMemory(t *testing.T) {
 	}
 }
 
+// byteAt is a change of one byte.
+func byteAt(at int, value byte) func([]byte) []byte {
+	return func(layer []byte) []byte { layer[at] = value; return layer }
+}
+
+// TestDamagedMemory: a layer that is not that of the memory is refused, with its digest right.
+func TestDamagedMemory(t *testing.T) {
+	onSampleHost(t)
+	refusedLayers(t, func(p *parts) *[]byte { return &p.layer }, []damagedLayer{
+		{"a page more in the bitmap", byteAt(1, 1), "but the bitmap names 5 pages, which take 24576"},
+		{"a page fewer in the bitmap", byteAt(0, 1), "but the bitmap names 2 pages, which take 12288"},
+		{"a page behind the memory", byteAt(2, 0x20), "the bitmap names page 21, but the memory has 21"},
+		{"a page at the bitmap's end", byteAt(abi.PageSize-1, 0x80), "the bitmap names page 32767, but the memory has 21"},
+		{"empty", func([]byte) []byte { return nil }, "0 bytes long, but the bitmap of 86016 bytes of memory alone has 4096"},
+		{"half a bitmap", func(l []byte) []byte { return l[:2048] }, "2048 bytes long"},
+		{"a byte fewer", func(l []byte) []byte { return l[:len(l)-1] }, "but the bitmap names 4 pages, which take 20480"},
+		{"a byte more", func(l []byte) []byte { return append(l, 0) }, "but the bitmap names 4 pages, which take 20480"},
+		{"longer than the memory", func(l []byte) []byte { return append(l, make([]byte, 22*abi.PageSize)...) }, "at most 90112 were expected"},
+	})
+}
+
 // TestDamagedDisk: a layer that is not that of the disk is refused, with its digest right.
 func TestDamagedDisk(t *testing.T) {
 	onSampleHost(t)
-	_, _, p := saved(t)
-	set := func(at int, value byte) func([]byte) []byte {
-		return func(layer []byte) []byte { layer[at] = value; return layer }
-	}
-	for _, test := range []struct {
-		name   string
-		change func([]byte) []byte
-		want   string
-	}{
-		{"a page more", set(0, 4), "16384 bytes long, but it has 4 pages, which take 20480"},
-		{"a page fewer", set(0, 2), "16384 bytes long, but it has 2 pages, which take 12288"},
-		{"more than there are", set(0, 6), "it has 6 pages of a disk that has 5"},
-		{"more than can be counted", set(7, 0x80), "pages of a disk that has 5"},
-		{"a page twice", set(16, 0), "page 0 stands behind page 0"},
-		{"pages out of order", set(16, 5), "page 4 stands behind page 5"},
-		{"something behind the numbers", set(32, 1), "something else than zeroes"},
-		{"something before the pages", set(disk.PageSize-1, 1), "something else than zeroes"},
+	refusedLayers(t, func(p *parts) *[]byte { return &p.disk }, []damagedLayer{
+		{"a page more", byteAt(0, 4), "16384 bytes long, but it has 4 pages, which take 20480"},
+		{"a page fewer", byteAt(0, 2), "16384 bytes long, but it has 2 pages, which take 12288"},
+		{"more than there are", byteAt(0, 6), "it has 6 pages of a disk that has 5"},
+		{"more than can be counted", byteAt(7, 0x80), "pages of a disk that has 5"},
+		{"a page twice", byteAt(16, 0), "page 0 stands behind page 0"},
+		{"pages out of order", byteAt(16, 5), "page 4 stands behind page 5"},
+		{"something behind the numbers", byteAt(32, 1), "something else than zeroes"},
+		{"something before the pages", byteAt(disk.PageSize-1, 1), "something else than zeroes"},
 		{"empty", func([]byte) []byte { return nil }, "shorter than the number of its pages"},
 		{"a byte fewer", func(l []byte) []byte { return l[:len(l)-1] }, "16383 bytes long"},
 		{"a byte more", func(l []byte) []byte { return append(l, 0) }, "16385 bytes long"},
 		{"longer than the disk", func(l []byte) []byte { return append(l, make([]byte, 6*disk.PageSize)...) }, "at most 24576 were expected"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			changed := *p
-			changed.disk = test.change(slices.Clone(p.disk))
-			dir := filepath.Join(t.TempDir(), "s")
-			changed.write(t, dir, p)
-			assert.Contains(t, refused(t, dir, nil), test.want)
-		})
-	}
+	})
 }
 
 // FuzzDisk: whatever a layer holds, it is one that has this encoding and no other, or is refused.

@@ -5,16 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"os"
-	"path/filepath"
 	goruntime "runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -182,96 +178,6 @@ func (b *birth) takeInterface(start io.Writer) error {
 	b.Args = slices.Insert(b.Args, 1, arg)
 	b.Settings.Capabilities.grant(linkCapabilities)
 	return nil
-}
-
-// tryFiles has a thread become what the container's process is to be, and looks whether that may open the files of kapsel run. The runtime may have had more rights to do so, and
-// kapsel run opens them anew, by their descriptors.
-func (b *birth) tryFiles() error {
-	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
-	if err != nil {
-		return fmt.Errorf("PR_GET_DUMPABLE: %w", err)
-	}
-	err = onThread(func() error {
-		err := b.Settings.drop()
-		for fd := bundle.FirstFile; err == nil && fd < bundle.FirstFile+b.Files; fd++ {
-			err = b.Settings.mayOpen(fd)
-		}
-		return err
-	})
-	if dumpable == 1 { // which a change of users has ended, for all threads, so that who has the container's user could not look into /proc/PID
-		err = errors.Join(err, unix.Prctl(unix.PR_SET_DUMPABLE, uintptr(dumpable), 0, 0, 0))
-	}
-	return err
-}
-
-// onThread has a thread do something that changes the thread, and returns when the thread has ended: while it has a user's rights, that user may write to the memory of all, once the process
-// is dumpable (ptrace(2), "Ptrace access mode checking").
-func onThread(do func() error) error {
-	thread, done := 0, make(chan error)
-	go func() {
-		goruntime.LockOSThread()          // for good: the thread ends with the goroutine
-		if unix.Gettid() == os.Getpid() { // but for the first, which ends with the process: it does nothing meanwhile
-			defer goruntime.UnlockOSThread()
-			done <- onThread(do)
-			return
-		}
-		thread = unix.Gettid()
-		done <- do()
-	}()
-	err := <-done
-	for begun := time.Now(); thread != 0 && unix.Tgkill(os.Getpid(), thread, 0) == nil; time.Sleep(lockPause) {
-		if time.Since(begun) > endPatience {
-			return errors.Join(err, fmt.Errorf("thread %d of process %d has not ended for %v: what the host waits for there, /proc/%[2]d/task/%[1]d/stack says", thread, os.Getpid(), endPatience))
-		}
-	}
-	return err
-}
-
-// maxTried bounds the files of a directory that are looked at: a snapshot has a few.
-const maxTried = 1024
-
-// mayOpen says whether the calling thread may open the file of a descriptor in the same way, and of a directory what is in it.
-func (s *settings) mayOpen(fd int) error {
-	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-	var info unix.Stat_t
-	if err == nil {
-		err = unix.Fstat(fd, &info)
-	}
-	want := uint32(unix.R_OK)
-	if flags&unix.O_ACCMODE == unix.O_RDWR {
-		want |= unix.W_OK
-	}
-	place := fmt.Sprintf("/proc/self/fd/%d", fd)
-	at, looked := place, 0
-	if err == nil {
-		err = unix.Faccessat(unix.AT_FDCWD, place, want, unix.AT_EACCESS)
-	}
-	if err == nil && info.Mode&unix.S_IFMT == unix.S_IFDIR {
-		err = filepath.WalkDir(place+"/", func(path string, entry fs.DirEntry, err error) error {
-			at = path
-			switch looked++; {
-			case err != nil:
-				return err
-			case looked > maxTried:
-				return filepath.SkipAll
-			case entry.Type().IsRegular():
-				return unix.Faccessat(unix.AT_FDCWD, path, want, unix.AT_EACCESS)
-			}
-			return nil
-		})
-	}
-	if err == nil {
-		return nil
-	}
-	name, unnamed := os.Readlink(place)
-	if unnamed != nil {
-		name = place
-	}
-	if wrapped := (*fs.PathError)(nil); errors.As(err, &wrapped) { // of the place in /proc
-		err = wrapped.Err
-	}
-	return fmt.Errorf("process.user %d:%d may not open %q, which the container needs: %w: want another user, mode or owner, and of a disk that is only read the mount's option ro",
-		s.User.UID, s.User.GID, name+strings.TrimPrefix(at, place), err)
 }
 
 // keepFiles keeps n files from a descriptor on open for kapsel run, which hooks have not seen.

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 
@@ -142,33 +141,28 @@ func (s *Set) Start(cmd *exec.Cmd, groups []int) error {
 		return err
 	}
 	s.setAttributes(cmd)
-	return onThread(func() error {
-		if s.joinsAlone() {
-			return s.startByNsenter(cmd, files, groups)
-		}
-		if err := enter(files); err != nil {
-			return err
-		}
-		if s.Makes(specs.TimeNamespace) {
-			if err := makeTime(s.offsets); err != nil {
-				return err
-			}
-		}
+	return OnThread(func() error {
 		if err := s.setGroups(groups); err != nil {
 			return err
 		}
-		return cmd.Start()
+		if s.joinsAlone() {
+			return s.startByNsenter(cmd, files)
+		}
+		return startWithin(cmd, files, s.Makes(specs.TimeNamespace), s.offsets)
 	})
 }
 
-// onThread has a thread of its own do something that changes the thread.
-func onThread(do func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this function
-		done <- do()
-	}()
-	return <-done
+// startWithin joins namespaces, makes the one of time if that is new, and starts a command in them. It runs on a thread of its own.
+func startWithin(cmd *exec.Cmd, joined map[specs.LinuxNamespaceType]*os.File, newTime bool, offsets map[string]specs.LinuxTimeOffset) error {
+	if err := enter(joined); err != nil {
+		return err
+	}
+	if newTime {
+		if err := makeTime(offsets); err != nil {
+			return err
+		}
+	}
+	return cmd.Start()
 }
 
 // setAttributes has the command make the namespaces that are new, and be root in that of users.

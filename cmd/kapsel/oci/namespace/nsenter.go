@@ -72,7 +72,7 @@ func nsenter() (string, error) {
 func descriptor(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 
 // startByNsenter starts the command by nsenter and spawn. It runs on a thread of its own.
-func (s *Set) startByNsenter(cmd *exec.Cmd, joined map[specs.LinuxNamespaceType]*os.File, groups []int) error {
+func (s *Set) startByNsenter(cmd *exec.Cmd, joined map[specs.LinuxNamespaceType]*os.File) error {
 	path, err := nsenter()
 	if err != nil {
 		return err
@@ -97,9 +97,6 @@ func (s *Set) startByNsenter(cmd *exec.Cmd, joined map[specs.LinuxNamespaceType]
 	spawn := exec.Command(path, append(args, "--", program, "oci", SpawnVerb)...)
 	spawn.ExtraFiles = append(append(files, self), spaces...)
 	spawn.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: cmd.SysProcAttr.UseCgroupFD, CgroupFD: cmd.SysProcAttr.CgroupFD}
-	if err := s.setGroups(groups); err != nil {
-		return err
-	}
 	pid, err := p.run(spawn)
 	if err != nil {
 		return err
@@ -215,17 +212,7 @@ func (p plan) start() (pid int, err error) {
 		joined[specs.PIDNamespace] = os.NewFile(uintptr(last), p.Processes)
 	}
 	cmd := &exec.Cmd{Path: p.Path, Args: p.Args, Stdin: files[0], Stdout: files[1], Stderr: files[2], ExtraFiles: files[streams:], SysProcAttr: p.Attributes}
-	err = onThread(func() error {
-		if err := enter(joined); err != nil {
-			return err
-		}
-		if p.MakeTime {
-			if err := makeTime(p.Offsets); err != nil {
-				return err
-			}
-		}
-		return cmd.Start()
-	})
+	err = OnThread(func() error { return startWithin(cmd, joined, p.MakeTime, p.Offsets) })
 	if err != nil {
 		return 0, err
 	}
