@@ -13,19 +13,23 @@ type Ethernet struct {
 	out     []byte    // the frame that is sent
 	sending bool
 	failed  error // why the last frame was not sent
+	gone    error // why no frame comes any more
 	onFrame Upcall
 	onSent  Upcall
 }
 
 // OpenEthernet opens the network. So many of the largest frames have room between two calls of Next that find none left; what
 // comes beyond that is dropped and counted. It takes less than 2 KiB of the heap, and twice 1,526 bytes for each such frame;
-// nothing is allocated afterwards. The error of a machine without a network is abi.NODEVICE.
+// nothing is allocated afterwards, and nothing without a network, of which the error is abi.NODEVICE.
 func OpenEthernet(frames int) (*Ethernet, error) {
-	e := &Ethernet{out: make([]byte, MaxFrame), onFrame: Upcall{ignore}}
+	if err := Command(abi.DriverEthernetTap, 0, 0, 0).Err(); err != nil {
+		return nil, err
+	}
+	e := &Ethernet{out: make([]byte, MaxFrame)}
 	for i := range e.streams {
 		e.streams[i] = make([]byte, abi.StreamHeaderSize+frames*(abi.TapHeaderSize+MaxFrame))
 	}
-	e.onSent.F = e.sent
+	e.onFrame.F, e.onSent.F = e.received, e.sent
 	for _, err := range [...]error{
 		AllowReadOnly(abi.DriverEthernetTap, abi.TapFrame, e.out),
 		Subscribe(abi.DriverEthernetTap, abi.TapReceived, &e.onFrame),
@@ -39,8 +43,12 @@ func OpenEthernet(frames int) (*Ethernet, error) {
 	return e, nil
 }
 
-// ignore is called when a frame came: it is seen in the stream.
-func ignore(_, _, _ uint32) {}
+// received is called when a frame came, which is seen in the stream, and when the driver failed.
+func (e *Ethernet) received(_, _, _ uint32) {
+	if e.came() == 0 {
+		e.gone = Command(abi.DriverEthernetTap, 0, 0, 0).Err()
+	}
+}
 
 // Address returns the device's hardware address.
 func (e *Ethernet) Address() (address [6]byte) {
@@ -66,8 +74,10 @@ func (e *Ethernet) Counts() (received, dropped uint32) {
 // Next returns the frame that came first of those that it has not returned yet, or false if there is none. The frame is the caller's, to change
 // as well, until the next call. It makes no system call but one for all frames that came since the one before.
 func (e *Ethernet) Next() (frame []byte, ok bool) {
-	if len(e.unread) == 0 && !e.swap() {
-		return nil, false
+	if len(e.unread) == 0 {
+		if e.gone = e.swap(); len(e.unread) == 0 {
+			return nil, false
+		}
 	}
 	end := abi.TapHeaderSize + int(e.unread[abi.TapLength]) + int(e.unread[abi.TapLength+1])<<8
 	frame = e.unread[abi.TapHeaderSize:end:end]
@@ -76,20 +86,20 @@ func (e *Ethernet) Next() (frame []byte, ok bool) {
 }
 
 // swap begins to read the frames in the stream that the driver has, if there are any, and gives it the other, at once: no frame comes
-// between.
-func (e *Ethernet) swap() bool {
+// between. It returns why the driver does not take it.
+func (e *Ethernet) swap() error {
 	if e.came() == 0 {
-		return false
+		return e.gone
 	}
 	other := 1 - e.shared
 	clear(e.streams[other][:abi.StreamHeaderSize])
-	if Allow(abi.DriverEthernetTap, abi.TapFrames, e.streams[other]) != nil {
-		return false
+	if err := Allow(abi.DriverEthernetTap, abi.TapFrames, e.streams[other]); err != nil {
+		return err
 	}
 	n := e.came()
 	e.unread = e.streams[e.shared][abi.StreamHeaderSize:][:n]
 	e.shared = other
-	return true
+	return nil
 }
 
 // came is how many bytes are in the stream that the driver has.
@@ -132,11 +142,11 @@ func (e *Ethernet) sent(status, _, _ uint32) {
 	}
 }
 
-// Wait waits until Next has a frame, the frame that is being sent is sent, or a time has come (Now). Upcalls run meanwhile. If no alarm can be
-// set for the time, and not by a second attempt either, it does not wait, and returns why: the alarm's driver is gone.
+// Wait waits until Next has a frame, the frame that is being sent is sent, or a time has come (Now). Upcalls run meanwhile. It returns why it does
+// not wait, which is that a driver is gone: the network's, or the alarm's if no alarm can be set for the time, and not by a second attempt either.
 func (e *Ethernet) Wait(until uint64) error {
 	sending := e.sending
-	for len(e.unread) == 0 && e.came() == 0 && e.sending == sending && YieldUntil(until) {
+	for e.gone == nil && len(e.unread) == 0 && e.came() == 0 && e.sending == sending && YieldUntil(until) {
 		if alarmAt == until || until == Never {
 			continue
 		}
@@ -144,5 +154,5 @@ func (e *Ethernet) Wait(until uint64) error {
 			return err
 		}
 	}
-	return nil
+	return e.gone
 }

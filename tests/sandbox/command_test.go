@@ -107,7 +107,7 @@ func TestCommandSnapshot(t *testing.T) {
 	require.Equal(t, 0, status, stderr)
 	assert.Equal(t, "0003", stdout)
 
-	status, _, stderr = kapsel(t, "", "call", "--from", dir, "--service", "greeter", "--disk", "/dev/null")
+	status, _, stderr = kapsel(t, "", "call", "--from", dir, "--service", "greeter", "--disk", "/dev/null,private")
 	assert.Equal(t, 2, status)
 	assert.Contains(t, stderr, `disk "/dev/null": the snapshot was taken without this disk`)
 }

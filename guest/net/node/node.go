@@ -88,7 +88,7 @@ func Open(c Config) (*Node, error) {
 }
 
 // Wait sends what there is to send, and takes what has come; if nothing has, it waits for that, but not beyond a time. It may return
-// earlier. An error says that it cannot wait: the machine has no alarm any more.
+// earlier. An error says that it cannot wait: the machine has no network any more, or no alarm.
 func (n *Node) Wait(until net.Time) error {
 	n.Flush()
 	if at, ok := n.Deadline(); ok {
