@@ -9,14 +9,11 @@ import (
 	"kapsel/tests/guest/labour"
 )
 
-// patience is how long one is waited for, in microseconds.
-const patience = 8_000_000
-
 func main() {
 	last := uint32(0)
 	labour.Do(3, func(i int) error {
 		begun := task.Now()
-		for n := 0; n < 100_000 && task.Now()-begun < patience; n++ {
+		for n := 0; n < 100_000 && task.Now()-begun < labour.HostPatience; n++ {
 			if found := labour.PID("visitor"); found > last {
 				if last = found; i == 0 {
 					task.Control(found, task.FaultTask) // or it has ended

@@ -11,9 +11,6 @@ import (
 
 //kapsel:heap 65536
 
-// patience is how long an answer is waited for, in microseconds.
-const patience = 8_000_000
-
 // question is an ARP request (RFC 826) of 10.0.2.15 for 10.0.2.2, without the sender's hardware address, which it has at two places.
 var question = [42]byte{0: 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 12: 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 28: 10, 0, 2, 15, 38: 10, 0, 2, 2}
 
@@ -34,7 +31,7 @@ func main() {
 		if err := network.Flush(); err != nil {
 			return err
 		}
-		for until := task.Now() + patience; task.Now() < until; {
+		for until := task.Now() + labour.HostPatience; task.Now() < until; {
 			if err := network.Wait(until); err != nil {
 				return err
 			}

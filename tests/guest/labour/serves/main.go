@@ -18,11 +18,8 @@ const (
 	answerRead  = 2
 )
 
-// patience is how long a request is waited for, in microseconds, and how often is looked for one where no alarm tells when.
-const (
-	patience = 8_000_000
-	looks    = 100_000
-)
+// looks is how often is looked for a request at most, where no alarm tells when.
+const looks = 100_000
 
 var (
 	request     [labour.ServiceSize]byte
@@ -39,7 +36,7 @@ func main() {
 		}
 		begun := task.Now()
 		for n := 0; !told; n++ {
-			if n == looks || task.Now()-begun > patience {
+			if n == looks || task.Now()-begun > labour.HostPatience {
 				task.Exit(labour.Gone) // nobody calls any more
 			}
 			task.YieldUntil(task.Now() + 10_000)
