@@ -286,7 +286,7 @@ func (s *Sandbox) handle(l *level, f wire.Frame) {
 
 // serve has a handler answer, or says why none does.
 func (s *Sandbox) serve(l *level, f wire.Frame) ([]byte, abi.ErrorCode) {
-	handler := s.config.Services[string(f.Name)]
+	handler := s.services[string(f.Name)]
 	switch {
 	case handler == nil:
 		return nil, abi.NODEVICE

@@ -41,6 +41,32 @@ type Handler func(ctx context.Context, reply, request []byte) ([]byte, error)
 // Services are services of the host's by name: 1 to abi.ServiceName bytes.
 type Services map[string]Handler
 
+// check says what is wrong with a name, or a handler.
+func (s Services) check() error {
+	for name, handler := range s {
+		if name == "" || len(name) > abi.ServiceName {
+			return fmt.Errorf("a service of the host's with the name %q: want 1 to %d bytes", name, abi.ServiceName)
+		}
+		if handler == nil {
+			return fmt.Errorf("the service %q of the host's has no handler", name)
+		}
+	}
+	return nil
+}
+
+// with returns the services of both. None may be in both.
+func (s Services) with(more Services) (Services, error) {
+	all := make(Services, len(s)+len(more))
+	maps.Copy(all, s)
+	for name, handler := range more {
+		if all[name] != nil {
+			return nil, fmt.Errorf("the service %q of the host's is in Config.Services and in what Config.ServicesOf returned: leave it out of one", name)
+		}
+		all[name] = handler
+	}
+	return all, more.check()
+}
+
 // Config says what sandbox New is to make. Only Image is required.
 type Config struct {
 	// Image is the kernel, with the tasks that were built into it.
@@ -51,6 +77,9 @@ type Config struct {
 	Arguments, Environment []string
 	// Services are what tasks can call.
 	Services Services
+	// ServicesOf, if not nil, returns what the tasks of one sandbox can call besides: New and Snapshot.Start ask for each that they make. Handlers so know
+	// which sandbox of many they serve. The sandbox cannot be called yet.
+	ServicesOf func(*Sandbox) Services
 
 	// Memory is the guest's in bytes, a multiple of abi.PageSize; 0 means vmm.DefaultMemory. A machine takes from the host what of it is touched.
 	Memory uint64
@@ -106,13 +135,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Payload < 0 || c.Payload > abi.ServicePayload {
 		return c, fmt.Errorf("a limit of %d bytes for payloads: want 1 to %d, or 0 for %d", c.Payload, abi.ServicePayload, DefaultPayload)
 	}
-	for name, handler := range c.Services {
-		if name == "" || len(name) > abi.ServiceName {
-			return c, fmt.Errorf("a service of the host's with the name %q: want 1 to %d bytes", name, abi.ServiceName)
-		}
-		if handler == nil {
-			return c, fmt.Errorf("the service %q of the host's has no handler", name)
-		}
+	if err := c.Services.check(); err != nil {
+		return c, err
 	}
 	c.Services = maps.Clone(c.Services)
 	var errs []error

@@ -51,12 +51,13 @@ func orNil(m *vmm.Machine, err error) (machine, error) {
 
 // Sandbox is a machine whose tasks serve the host, and have services of it. Its methods may be called from any goroutine; they take turns.
 type Sandbox struct {
-	config  Config
-	host    host
-	machine machine
-	link    *wire.Link
-	console console
-	thread  int // of the processor: its number at the host's kernel
+	config   Config
+	services Services // of the configuration, and its own
+	host     host
+	machine  machine
+	link     *wire.Link
+	console  console
+	thread   int // of the processor: its number at the host's kernel
 
 	turn     chan struct{} // holds one while somebody uses what is below, and the machine
 	handling atomic.Int32  // handlers that have not returned
@@ -111,7 +112,10 @@ func newSandbox(ctx context.Context, h host, c Config) (*Sandbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
-	s := prepare(c, h)
+	s, err := prepare(c, h)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.start(ctx, func(c vmm.Config) (machine, error) { return h.boot(ctx, c) }, (*Sandbox).hello); err != nil {
 		return nil, err
 	}
@@ -119,13 +123,20 @@ func newSandbox(ctx context.Context, h host, c Config) (*Sandbox, error) {
 }
 
 // prepare makes a sandbox without a machine.
-func prepare(c Config, h host) *Sandbox {
+func prepare(c Config, h host) (*Sandbox, error) {
 	s := &Sandbox{config: c, host: h, turn: make(chan struct{}, 1), closed: make(chan struct{}), gone: make(chan struct{})}
 	s.link = wire.New(c.Payload, s.pause)
 	s.console = console{out: c.Output, log: c.Log, over: s.pause}
 	s.watcher = newWatcher(s.pause, s.closed)
 	s.run = func() { s.job.reply, s.job.err = s.call(s.job.ctx, s.job.reply, s.job.name, s.job.request) }
-	return s
+	s.services = c.Services
+	if c.ServicesOf != nil {
+		var err error
+		if s.services, err = c.Services.with(c.ServicesOf(s)); err != nil {
+			return nil, fmt.Errorf("sandbox: %w", err)
+		}
+	}
+	return s, nil
 }
 
 // pause has the guest stand still, so that somebody looks.

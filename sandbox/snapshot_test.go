@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -199,6 +200,47 @@ func TestPool(t *testing.T) {
 	assert.NoError(t, p.Put(last))
 	_, err = p.Get(t.Context())
 	assert.ErrorIs(t, err, ErrPoolClosed)
+}
+
+// TestServicesOf: each sandbox of a pool has services of its own beside those that all have.
+func TestServicesOf(t *testing.T) {
+	known := map[*Sandbox]string{}
+	answer := func(text string) Handler {
+		return func(_ context.Context, reply, _ []byte) ([]byte, error) { return append(reply, text...), nil }
+	}
+	ofEach := Services{}
+	s, _ := newTest(t, func(c *Config) {
+		c.Services = Services{"all": answer("all")}
+		c.ServicesOf = func(s *Sandbox) Services {
+			known[s] = fmt.Sprint(len(known))
+			ofEach["own"] = answer(known[s])
+			return ofEach
+		}
+	})
+	snap, err := s.Snapshot()
+	require.NoError(t, err)
+	p, err := NewPool(snap, PoolConfig{Max: 2})
+	require.NoError(t, err)
+	defer p.Close()
+	a, err := p.Get(t.Context())
+	require.NoError(t, err)
+	b, err := p.Get(t.Context())
+	require.NoError(t, err)
+	for s, own := range map[*Sandbox]string{s: "0", a: "1", b: "2"} {
+		assert.Equal(t, own, known[s])
+		for name, want := range map[string]string{"own": own, "all": "all"} {
+			reply, err := s.Call(t.Context(), "asks", []byte(name))
+			require.NoError(t, err)
+			assert.Equal(t, want, string(reply))
+		}
+	}
+	ofEach["all"] = answer("one's own")
+	_, err = snap.Start(t.Context())
+	assert.EqualError(t, err, `sandbox: the service "all" of the host's is in Config.Services and in what Config.ServicesOf returned: leave it out of one`)
+	delete(ofEach, "all")
+	ofEach[""] = answer("nameless")
+	_, err = snap.Start(t.Context())
+	assert.EqualError(t, err, `sandbox: a service of the host's with the name "": want 1 to 63 bytes`)
 }
 
 // TestPoolReplaces: a warm sandbox that cannot be reset is closed, and another started in its place.
