@@ -39,8 +39,12 @@ const (
 // strayFrame is the room, in bytes, for the frame that kernelTrap makes on the stack it finds.
 // While the entry code's stack pointer is in a context, no interrupt can come: interrupts
 // are off. Nested monitors under QEMU were seen to deliver one all the same. With this
-// room below every context it does no harm: its line is served later.
+// room below every context it does no harm: its line is served later. While the stack pointer goes
+// through the context on the way to ring 3, the frame is where registers were that the processor has by then.
 const strayFrame = 192
+
+// What says how a task goes back is above all that: else this does not compile.
+const _ = uint(unsafe.Offsetof(registers{}.came) - contextTop)
 
 // contexts are in the tasks' records, by slot; nil where there is none.
 var contexts [kernel.MaxTasks]*context

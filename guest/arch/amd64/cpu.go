@@ -101,9 +101,9 @@ func (c *CPU) unready(slot int) {
 //
 //go:nosplit
 func (c *CPU) classify(x *context) kernel.TrapReason {
-	if line := x.vector - vectorLine0; line < vectorSyscall32-vectorLine0 {
+	if line := x.came - vectorLine0; line < vectorSyscall32-vectorLine0 {
 		pending |= 1 << line
-	} else if x.vector != vectorNMI {
+	} else if x.came != vectorNMI {
 		c.explain(x)
 		return kernel.TrapFault
 	}
@@ -117,12 +117,12 @@ func (c *CPU) classify(x *context) kernel.TrapReason {
 
 // explain makes the fault for which the task came in.
 func (c *CPU) explain(x *context) {
-	if x.vector == vectorSyscall32 || x.vector == cameBySyscall {
+	if x.came == vectorSyscall32 || x.came == cameBySyscall {
 		c.refuse("system call of the other kind: SYSCALL is for 64-bit tasks, INT 0x40 for 32-bit code of 32-bit tasks")
 		return
 	}
-	f := kernel.Fault{Vector: uint8(x.vector), Code: x.code, PC: x.rip}
-	if x.vector == vectorPageFault {
+	f := kernel.Fault{Vector: uint8(x.came), Code: x.code, PC: x.rip}
+	if x.came == vectorPageFault {
 		f.Address = readCR2()
 	}
 	f.Name = faultName(f.Vector, f.Code)
@@ -200,7 +200,7 @@ func (c *CPU) MayHave(r *kernel.Registers, bits32 bool) bool { return mayHave(r,
 func (c *CPU) RestoreRegisters(slot int, r *kernel.Registers) {
 	x := contexts[slot]
 	x.restore(r)
-	x.owed = x.vector == cameByInt40
+	x.owed = x.came == cameByInt40
 }
 
 // Upcall implements kernel.CPU.
@@ -222,7 +222,7 @@ func (c *CPU) Upcall(slot int, mem *kernel.Memory, u *kernel.Upcall) bool {
 	x.rip = u.Fn
 	x.rdi, x.rsi, x.rdx, x.rcx = uint64(u.Args[0]), uint64(u.Args[1]), uint64(u.Args[2]), u.Userdata
 	x.cs, x.ss, x.rflags = userCode, userData, flagsFixed|flagIF
-	x.vector = leavesByIRET
+	x.came = leavesByIRET
 	return true
 }
 

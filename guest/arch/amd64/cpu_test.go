@@ -35,12 +35,12 @@ func startTasks(t *testing.T, n int, pcid bool) *CPU {
 }
 
 // systemCall is a task that makes a system call at once, which ends its turn.
-func systemCall(x *context) { x.vector, hostCPU.served = cameBySyscall, true }
+func systemCall(x *context) { x.came, hostCPU.served = cameBySyscall, true }
 
 // interrupted is a task that runs until the interrupt line.
 func interrupted(line uint64) func(*context) {
 	return func(x *context) {
-		x.vector = vectorLine0 + line
+		x.came = vectorLine0 + line
 		x.fx = hostCPU.fx // as the entry code does
 	}
 }
@@ -48,7 +48,7 @@ func interrupted(line uint64) func(*context) {
 func TestStartState(t *testing.T) {
 	c := startTasks(t, 1, false)
 	x := contexts[0]
-	x.r15, x.fsBase, x.gsBase, x.ds, x.vector = 1, 2, 3, 4, 14
+	x.r15, x.fsBase, x.gsBase, x.ds, x.came = 1, 2, 3, 4, 14
 	x.fx[100] = 5
 	c.Start(0, testStart)
 
@@ -60,7 +60,7 @@ func TestStartState(t *testing.T) {
 	want.fx[24], want.fx[25] = 0x80, 0x1f // MXCSR
 	assert.Equal(t, want, *x, "all other registers are 0")
 	assert.EqualValues(t, 8, x.rsp%16, "as behind a call")
-	assert.Less(t, x.vector, uint64(cameBySyscall), "it goes out by IRET, with its x87 and vector state")
+	assert.Less(t, x.came, uint64(cameBySyscall), "it goes out by IRET, with its x87 and vector state")
 }
 
 func TestClearedSlotDoesNotRun(t *testing.T) {
@@ -95,7 +95,7 @@ func TestInterruptedOutsideTheLowHalf(t *testing.T) {
 		for _, vector := range []uint64{vectorNMI, vectorLine0 + LineTimer} {
 			t.Run(fmt.Sprintf("%#x, vector %d", rip, vector), func(t *testing.T) {
 				c := startTasks(t, 1, false)
-				hostCPU.task = func(x *context) { x.vector, x.rip = vector, rip }
+				hostCPU.task = func(x *context) { x.came, x.rip = vector, rip }
 				assert.Equal(t, kernel.TrapInterrupt, c.Switch(0))
 				hostCPU.task = func(*context) { t.Error("switched to ring 3") }
 				trap := c.Switch(0)
@@ -105,7 +105,7 @@ func TestInterruptedOutsideTheLowHalf(t *testing.T) {
 		}
 	}
 	c := startTasks(t, 1, false)
-	hostCPU.task = func(x *context) { x.vector, x.rip = vectorNMI, abi.UserMax-1 }
+	hostCPU.task = func(x *context) { x.came, x.rip = vectorNMI, abi.UserMax-1 }
 	c.Switch(0)
 	assert.Equal(t, kernel.TrapInterrupt, c.Switch(0), "the last address of the low half")
 }
@@ -170,7 +170,7 @@ func TestSwitchDecodesInterrupts(t *testing.T) {
 		assert.Contains(t, hostCPU.device, uintptr(lapicBase+0xb0), "end of interrupt")
 	}
 	c := startTasks(t, 1, false)
-	hostCPU.task = func(x *context) { x.vector = 2 }
+	hostCPU.task = func(x *context) { x.came = 2 }
 	assert.Equal(t, kernel.TrapInterrupt, c.Switch(0), "an NMI is nobody's fault")
 	assert.Zero(t, *c.Interrupts())
 }
@@ -252,13 +252,13 @@ func TestRest(t *testing.T) {
 func TestSwitchDecodesFaults(t *testing.T) {
 	c := startTasks(t, 1, false)
 	hostCPU.cr2 = 0x1234
-	hostCPU.task = func(x *context) { x.vector, x.code, x.rip = 14, 7, 0x4000_2000 }
+	hostCPU.task = func(x *context) { x.came, x.code, x.rip = 14, 7, 0x4000_2000 }
 	trap := c.Switch(0)
 	assert.Equal(t, kernel.TrapFault, trap)
 	assert.Equal(t, kernel.Fault{Vector: 14, Code: 7, Address: 0x1234, PC: 0x4000_2000,
 		Name: "page fault: write to a page that it may not write"}, *c.Fault())
 
-	hostCPU.task = func(x *context) { x.vector, x.code = 6, 0 }
+	hostCPU.task = func(x *context) { x.came, x.code = 6, 0 }
 	assert.Equal(t, kernel.TrapFault, c.Switch(0))
 	assert.Equal(t, kernel.Fault{Vector: 6, PC: 0x4000_2000, Name: "invalid instruction"}, *c.Fault(),
 		"no address of an earlier page fault")
@@ -267,7 +267,7 @@ func TestSwitchDecodesFaults(t *testing.T) {
 func TestUpcallFrame(t *testing.T) {
 	c := startTasks(t, 1, false)
 	x := contexts[0]
-	*x = context{registers: registers{rip: 0x4000_3000, rsp: 0x8000_1000, rflags: 0x602, vector: cameBySyscall, cs: userCode32, ss: userData, rbx: 9}}
+	*x = context{registers: registers{rip: 0x4000_3000, rsp: 0x8000_1000, rflags: 0x602, came: cameBySyscall, cs: userCode32, ss: userData, rbx: 9}}
 	before := *x
 	u := &kernel.Upcall{Fn: 0x4000_4000, Args: [3]uint32{1, ^uint32(0), 3}, Userdata: 1 << 60}
 
@@ -281,7 +281,7 @@ func TestUpcallFrame(t *testing.T) {
 	stack := make([]byte, pageSize)
 	require.True(t, c.Upcall(0, memoryAt(t, abi.RAMStart, stack), u))
 	want := before
-	want.rsp, want.rip, want.rflags, want.vector = 0x8000_0ff8, 0x4000_4000, 0x202, leavesByIRET
+	want.rsp, want.rip, want.rflags, want.came = 0x8000_0ff8, 0x4000_4000, 0x202, leavesByIRET
 	want.cs = userCode // SYSCALL came from there; what is in the context is older
 	want.rdi, want.rsi, want.rdx, want.rcx = 1, 0xffff_ffff, 3, 1<<60
 	assert.Equal(t, want, *x, "an ordinary call of u.Fn, by IRET for RCX's sake; all else as it was")
@@ -315,7 +315,7 @@ func TestStateFollowsTheSlot(t *testing.T) {
 					assert.Same(t, contexts[slot], x)
 					assert.Equal(t, addressOf(&x.ss)+8, uint64(tss[tssRSP0])|uint64(tss[tssRSP0+1])<<32)
 					assert.Equal(t, c.spaces[slot].root, hostCPU.cr3)
-					if x.vector < cameBySyscall {
+					if x.came < cameBySyscall {
 						hostCPU.fx = x.fx // as the entry code does
 					}
 					check()

@@ -66,7 +66,7 @@ func TestPrintRegisters(t *testing.T) {
 func TestPrintRegistersOfASystemCall(t *testing.T) {
 	newHostCPU(t)
 	x := contexts[0]
-	*x = context{registers: registers{vector: cameBySyscall, rip: 0x4000_1002, r8: 1, r9: 1, r11: 1, rcx: 1, cs: userCode32, rbx: 0xb1}}
+	*x = context{registers: registers{came: cameBySyscall, rip: 0x4000_1002, r8: 1, r9: 1, r11: 1, rcx: 1, cs: userCode32, rbx: 0xb1}}
 	x.results = [4]uint64{0xd1, 0x51, 0xd2, 0x10}
 	var w text
 	(&CPU{}).PrintRegisters(0, &w)

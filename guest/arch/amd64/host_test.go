@@ -61,7 +61,7 @@ func newHostCPU(t *testing.T) *processor {
 func syscallEntry(x *context, class abi.Class, words ...uint64) (on bool) {
 	var w [4]uint64
 	copy(w[:], words)
-	x.vector = cameBySyscall
+	x.came = cameBySyscall
 	w[0], w[1], w[2], w[3], on = kernel.SystemCall(attached, class, w[0], w[1], w[2], w[3])
 	x.results = w
 	on = on && x == ready
@@ -71,7 +71,7 @@ func syscallEntry(x *context, class abi.Class, words ...uint64) (on bool) {
 
 // int40 does what the entry code of that name does, for 32-bit code of a 32-bit task.
 func int40(x *context) (on bool) {
-	x.vector = cameByInt40
+	x.came = cameByInt40
 	on = systemCall32(x)
 	hostCPU.served = !on
 	return on

@@ -134,14 +134,14 @@ func exchange(to *context, cr3 uint64) {
 	writeCR3(cr3)
 	running = to
 	setTSS(tssRSP0, addressOf(to)+uint64(contextTop))
-	if from.vector >= cameBySyscall {
+	if from.came >= cameBySyscall {
 		from.fx = p.fx
 	}
 	from.ds, from.es, from.fs, from.gs = p.ds, p.es, p.fs, p.gs
 	from.fsBase, from.gsBase = p.msr[msrFSBase], p.msr[msrGSBase]
 	clear(p.fx[8:24])  // FIP, FDP
 	clear(p.fx[32:48]) // ST0
-	if to.vector >= cameBySyscall {
+	if to.came >= cameBySyscall {
 		p.fx = to.fx
 	}
 	p.ds, p.es, p.fs, p.gs = to.ds, to.es, to.fs, to.gs

@@ -51,7 +51,7 @@ func (x *context) systemCallBeyond() {
 // upcall or from its start.
 func (x *context) owe(s0, s1, s2, s3 uint64) {
 	ready = nil
-	if x.vector == cameByInt40 {
+	if x.came == cameByInt40 {
 		x.results, x.owed = [...]uint64{s0, s1, s2, s3}, true
 	}
 }
@@ -91,7 +91,7 @@ func (x *context) upcall32(u *kernel.Upcall) bool {
 	if !x.memory.WriteU32s(x.stack32(-4), frame[:]) {
 		return false
 	}
-	x.owed, x.vector = false, leavesByIRET
+	x.owed, x.came = false, leavesByIRET
 	x.rsp = x.stack32(-4)
 	x.rip = u.Fn
 	x.rflags = flagsFixed | flagIF
@@ -108,5 +108,5 @@ func (x *context) start32(s kernel.StartState) {
 		Args:     [3]uint32{uint32(s.AppStart), uint32(s.RAMStart), uint32(s.RAMSize)},
 		Userdata: s.InitialBreak,
 	})
-	x.vector = 0 // with the vector and x87 state of its context
+	x.came = 0 // with the vector and x87 state of its context
 }

@@ -60,7 +60,7 @@ func newKernel32(t *testing.T, step func(x *context, bytes []byte) (on bool)) (s
 
 // int40At is a task that makes a system call that ends its turn.
 func int40At(rsp uint64) func(*context) {
-	return func(x *context) { x.vector, x.rsp, x.owed, hostCPU.served = cameByInt40, rsp, true, true }
+	return func(x *context) { x.came, x.rsp, x.owed, hostCPU.served = cameByInt40, rsp, true, true }
 }
 
 func word32(bytes []byte, addr uint32) uint32 { return binary.LittleEndian.Uint32(bytes[addr-ram32:]) }
@@ -110,7 +110,7 @@ func TestSystemCall32(t *testing.T) {
 				x.rax, x.rcx, x.rdx, x.fx[200] = 0x1234_5600|uint64(abi.Command), 5, 6, 77
 				before := *x
 				assert.True(t, int40(x), "it goes on at once")
-				before.vector = cameByInt40
+				before.came = cameByInt40
 				assert.Equal(t, before, *x, "no register changes")
 				for i, w := range tt.want {
 					assert.Equal(t, w, word32(bytes, sp+4*uint32(i)), "result word %d", i)
@@ -162,7 +162,7 @@ func TestUpcall32(t *testing.T) {
 		assert.Equal(t, w, word32(bytes, sp-4+4*uint32(i)), "word %d of the frame", i)
 	}
 	want := before
-	want.rip, want.rsp, want.rflags, want.owed, want.vector = 0x4000_0555, sp-4, 0x202, false, leavesByIRET
+	want.rip, want.rsp, want.rflags, want.owed, want.came = 0x4000_0555, sp-4, 0x202, false, leavesByIRET
 	assert.Equal(t, want, *x, "the direction flag is clear, as the convention wants; all else stays")
 }
 
@@ -230,10 +230,10 @@ func TestSystemCallsOfTheOtherKind(t *testing.T) {
 		slot int // 0 has 32 bits, 1 has 64
 		trap func(*context)
 	}{
-		{"INT 0x40 of a 64-bit task", 1, func(x *context) { x.vector, x.cs = vectorSyscall32, userCode }},
-		{"INT 0x40 of a 64-bit task in 32-bit code", 1, func(x *context) { x.vector, x.cs = vectorSyscall32, userCode32 }},
-		{"INT 0x40 of a 32-bit task in 64-bit code", 0, func(x *context) { x.vector, x.cs = vectorSyscall32, userCode }},
-		{"SYSCALL of a 32-bit task in 64-bit code", 0, func(x *context) { x.vector, x.cs = cameBySyscall, userCode }},
+		{"INT 0x40 of a 64-bit task", 1, func(x *context) { x.came, x.cs = vectorSyscall32, userCode }},
+		{"INT 0x40 of a 64-bit task in 32-bit code", 1, func(x *context) { x.came, x.cs = vectorSyscall32, userCode32 }},
+		{"INT 0x40 of a 32-bit task in 64-bit code", 0, func(x *context) { x.came, x.cs = vectorSyscall32, userCode }},
+		{"SYSCALL of a 32-bit task in 64-bit code", 0, func(x *context) { x.came, x.cs = cameBySyscall, userCode }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, _, _ := startTask32(t)
@@ -251,7 +251,7 @@ func TestOtherTraps32(t *testing.T) {
 	c, x, _ := startTask32(t)
 	hostCPU.task = interrupted(4)
 	assert.Equal(t, kernel.TrapInterrupt, c.Switch(0))
-	hostCPU.task = func(x *context) { x.vector, x.code, x.rip = 6, 0, 0x4000_0050 }
+	hostCPU.task = func(x *context) { x.came, x.code, x.rip = 6, 0, 0x4000_0050 }
 	trap := c.Switch(0)
 	assert.Equal(t, kernel.TrapFault, trap)
 	assert.Equal(t, kernel.Fault{Vector: 6, PC: 0x4000_0050, Name: "invalid instruction"}, *c.Fault())

@@ -18,10 +18,12 @@ type registers struct {
 	fsBase, gsBase uint64
 	ds, es, fs, gs uint16 // selectors: nothing depends on them in 64-bit mode, but they would be seen
 
+	came    uint64    // by which vector the task did, or as below
 	results [4]uint64 // of the system call behind which it goes on
 }
 
-// Values of registers.vector beyond the CPU's own: how the task came in, and so goes back.
+// Values of registers.came beyond the CPU's own vectors: how the task came in, and so goes back. It is not kept in vector, the word below the frame that IRET
+// takes: a stray frame would be there (strayFrame).
 const (
 	// cameBySyscall: back by SYSRET. What a system call does not keep is not in the context: R8,
 	// R9, R11, RCX, whose value is in rip, and what takes the results.
@@ -76,7 +78,7 @@ func (x *registers) general() [15]*uint64 {
 
 // save writes the registers of a task of which the processor holds nothing that is not in them.
 func (x *registers) save(to *kernel.Registers) {
-	if x.vector == cameBySyscall {
+	if x.came == cameBySyscall {
 		x.completeSyscall()
 	}
 	for i, r := range x.general() {
@@ -90,7 +92,7 @@ func (x *registers) save(to *kernel.Registers) {
 	to.SetWord(savedGSBase, x.gsBase)
 	to.SetWord(savedSelectors, uint64(x.ds)|uint64(x.es)<<16|uint64(x.fs)<<32|uint64(x.gs)<<48)
 	to.SetWord(savedCall, 0)
-	if x.vector == cameBySyscall || x.vector == cameByInt40 {
+	if x.came == cameBySyscall || x.came == cameByInt40 {
 		to.SetWord(savedCall, 1)
 	}
 	for i, r := range x.results {
@@ -115,9 +117,9 @@ func (x *registers) restore(from *kernel.Registers) {
 	switch {
 	case from.Word(savedCall) == 0:
 	case x.cs == userCode32:
-		x.vector = cameByInt40
+		x.came = cameByInt40
 	default:
-		x.vector = cameBySyscall
+		x.came = cameBySyscall
 	}
 }
 

@@ -32,7 +32,7 @@ func TestRegistersAreSavedAndRestored(t *testing.T) {
 	for name, come := range map[string]func(x *context){
 		"an interrupt":   interrupted(3),
 		"a system call":  systemCall,
-		"into an upcall": func(x *context) { x.vector, hostCPU.served = leavesByIRET, true },
+		"into an upcall": func(x *context) { x.came, hostCPU.served = leavesByIRET, true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := startTasks(t, 2, true)
@@ -61,9 +61,9 @@ func TestRegistersAreSavedAndRestored(t *testing.T) {
 			c.SaveRegisters(0, &again)
 			assert.Equal(t, saved, again)
 			hostCPU.task = func(x *context) {
-				assert.Equal(t, want.vector == cameBySyscall, x.vector == cameBySyscall)
+				assert.Equal(t, want.came == cameBySyscall, x.came == cameBySyscall)
 				got := x.registers
-				got.vector, got.code, got.ss = want.vector, want.code, want.ss
+				got.came, got.code, got.ss = want.came, want.code, want.ss
 				want.ss = got.ss
 				assert.Equal(t, want, got)
 				systemCall(x)
@@ -78,7 +78,7 @@ func TestRegisters32AreSavedAndRestored(t *testing.T) {
 	c, x, bytes := startTask32(t)
 	start := kernel.StartState{Entry: 0x4000_0040, RAMStart: ram32, RAMSize: 0x5000, InitialBreak: ram32 + abi.InitialRAM32, Bits32: true, Memory: x.memory}
 	c.Start(0, start)
-	x.vector, x.rip, x.rsp, x.rbx = cameByInt40, 0x4000_0080, ram32+0x100, 77
+	x.came, x.rip, x.rsp, x.rbx = cameByInt40, 0x4000_0080, ram32+0x100, 77
 	x.owe(1, 2, 3, 4)
 	var saved kernel.Registers
 	c.SaveRegisters(0, &saved)

@@ -137,7 +137,7 @@ TEXT ·switchTo(SB), NOSPLIT|NOFRAME, $0-1
 	ADJSP $SPILLS
 	MOVQ SP, ·kernelSP(SB)
 	MOVQ ·running(SB), SP
-	CMPQ registers_vector(SP), $const_cameBySyscall
+	CMPQ registers_came(SP), $const_cameBySyscall
 	JNE  other
 	MOVQ (const_results+24)(SP), R10
 	MOVQ (const_results+16)(SP), DX
@@ -152,7 +152,7 @@ other:
 call:
 	CLEAR_VECTORS
 iret:
-	MOVQ $const_cameBySyscall, registers_vector(SP) // as it does next, unless another entry says otherwise
+	MOVQ $const_cameBySyscall, registers_came(SP) // as it does next, unless another entry says otherwise
 	POP_REGISTERS
 	ADDQ $16, SP                          // vector, code
 	CLEAR_BUFFERS
@@ -201,7 +201,7 @@ served:
 	REFILL_RETURNS
 	RETURN_TO_KERNEL(1)
 refused:
-	MOVQ $const_cameBySyscall, registers_vector(SP)
+	MOVQ $const_cameBySyscall, registers_came(SP)
 	MOVQ DI, const_results(SP)            // for the dump
 	MOVQ SI, (const_results+8)(SP)
 	MOVQ DX, (const_results+16)(SP)
@@ -268,7 +268,7 @@ TEXT ·trap(SB), NOSPLIT|NOFRAME, $0
 	MOVQ registers_vector(SP), AX
 	SUBQ CX, AX
 	SHRQ $3, AX                           // stubSize; the address is behind the CALL, within the stub
-	MOVQ AX, registers_vector(SP)
+	MOVQ AX, registers_came(SP)
 	REFILL_RETURNS
 	MOVQ ·kernelSP(SB), SP
 	PUSHQ $FLAGS_CLEAR
@@ -290,7 +290,7 @@ code32:
 	ADDQ  $registers_vector, SP
 	JMP   ·trap(SB)
 task32:
-	MOVQ $const_cameByInt40, registers_vector(SP)
+	MOVQ $const_cameByInt40, registers_came(SP)
 	MOVQ AX, registers_rax(SP)
 	MOVQ BX, registers_rbx(SP)
 	MOVQ CX, registers_rcx(SP)
@@ -465,7 +465,7 @@ TEXT ·exchange(SB), NOSPLIT, $0-16
 	MOVQ DI, ·running(SB)
 	LEAQ const_contextTop(DI), AX
 	MOVQ AX, ·tss+4(SB)                   // RSP0
-	CMPQ registers_vector(SI), $const_cameBySyscall
+	CMPQ registers_came(SI), $const_cameBySyscall
 	JB   saved                            // by trap, with all vector registers
 	FXSAVE64 registers_fx(SI)
 saved:
@@ -497,7 +497,7 @@ clear:
 	FCLEX                                 // an exception that waits would come here, in ring 0
 	EMMS
 	FMOVL ·x87Operand(SB), F0             // FILD
-	CMPQ registers_vector(DI), $const_cameBySyscall
+	CMPQ registers_came(DI), $const_cameBySyscall
 	JB   segments                         // switchTo restores all vector registers
 	FXRSTOR64 registers_fx(DI)
 segments:

@@ -69,7 +69,7 @@ func TestFreeSpaceOfAnother(t *testing.T) {
 		require.True(t, c.Reserve(slot, abi.RAMStart, pageSize))
 		c.Start(slot, kernel.StartState{Entry: abi.FlashStart})
 	}
-	hostCPU.task = func(x *context) { x.vector = vectorLine0 }
+	hostCPU.task = func(x *context) { x.came = vectorLine0 }
 	c.Switch(0)
 	require.Same(t, contexts[0], running)
 	c.Clear(1)
