@@ -78,7 +78,8 @@ type Config struct {
 	// Services are what tasks can call.
 	Services Services
 	// ServicesOf, if not nil, returns what the tasks of one sandbox can call besides: New and Snapshot.Start ask for each that they make. Handlers so know
-	// which sandbox of many they serve. The sandbox cannot be called yet.
+	// which sandbox of many they serve. The sandbox cannot be called yet, and is closed if New or Start then fails. Start may be called by several goroutines
+	// at once, and so may this be.
 	ServicesOf func(*Sandbox) Services
 
 	// Memory is the guest's in bytes, a multiple of abi.PageSize; 0 means vmm.DefaultMemory. A machine takes from the host what of it is touched.

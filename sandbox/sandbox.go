@@ -145,6 +145,10 @@ func (s *Sandbox) pause() { s.machine.Pause() }
 // start makes the machine, and has begin done on its thread.
 func (s *Sandbox) start(ctx context.Context, make func(vmm.Config) (machine, error), begin func(*Sandbox, context.Context) *Error) (err error) {
 	if s.machine, err = make(s.machineConfig()); err != nil {
+		s.closing.Do(func() { // Config.ServicesOf may have kept it
+			close(s.closed)
+			close(s.gone)
+		})
 		return fmt.Errorf("sandbox: %w", err)
 	}
 	if s.config.Made != nil {
@@ -240,7 +244,9 @@ func (s *Sandbox) Stats() Stats {
 	s.counting.Lock()
 	stats := s.stats
 	s.counting.Unlock()
-	stats.Machine = s.machine.Stats()
+	if s.machine != nil {
+		stats.Machine = s.machine.Stats()
+	}
 	return stats
 }
 

@@ -209,7 +209,7 @@ func TestServicesOf(t *testing.T) {
 		return func(_ context.Context, reply, _ []byte) ([]byte, error) { return append(reply, text...), nil }
 	}
 	ofEach := Services{}
-	s, _ := newTest(t, func(c *Config) {
+	s, h := newTest(t, func(c *Config) {
 		c.Services = Services{"all": answer("all")}
 		c.ServicesOf = func(s *Sandbox) Services {
 			known[s] = fmt.Sprint(len(known))
@@ -234,6 +234,19 @@ func TestServicesOf(t *testing.T) {
 			assert.Equal(t, want, string(reply))
 		}
 	}
+	h.failing = true
+	_, err = snap.Start(t.Context())
+	assert.EqualError(t, err, "sandbox: no memory for a fork")
+	h.failing = false
+	for kept, own := range known {
+		if own == "3" {
+			_, err = kept.Call(t.Context(), "asks", nil)
+			assert.ErrorIs(t, err, ErrClosed, "that of which there is no machine")
+			assert.NoError(t, kept.Close())
+			assert.Zero(t, kept.Stats())
+		}
+	}
+	assert.Len(t, known, 4)
 	ofEach["all"] = answer("one's own")
 	_, err = snap.Start(t.Context())
 	assert.EqualError(t, err, `sandbox: the service "all" of the host's is in Config.Services and in what Config.ServicesOf returned: leave it out of one`)

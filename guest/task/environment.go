@@ -79,8 +79,9 @@ func split(text string) []string {
 }
 
 // OnTerminate has f called, while the task yields, when the host asks the tasks to end, as kapsel run --ask does at SIGTERM: once. The machine ends when
-// all tasks have ended that are told so. The error is abi.NODEVICE in a machine where nobody can ask.
+// all tasks have ended that are told so. Another f takes the place of the one before. The error is abi.NODEVICE in a machine where nobody can ask.
 func OnTerminate(f func()) error {
+	subscribed := terminate.F != nil // another time the kernel would drop the request that waits
 	terminate.F = func(asks, _, _ uint32) {
 		if asks != 0 {
 			f()
@@ -88,8 +89,11 @@ func OnTerminate(f func()) error {
 		}
 		Command(abi.DriverEnvironment, environmentListen, 0, 0) // the driver was made anew
 	}
-	if err := Subscribe(abi.DriverEnvironment, environmentAsked, &terminate); err != nil {
-		return err
+	if !subscribed {
+		if err := Subscribe(abi.DriverEnvironment, environmentAsked, &terminate); err != nil {
+			terminate.F = nil
+			return err
+		}
 	}
 	err := Command(abi.DriverEnvironment, environmentListen, 0, 0).Err()
 	if err == abi.ALREADY {

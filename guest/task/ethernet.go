@@ -13,7 +13,7 @@ type Ethernet struct {
 	out     []byte    // the frame that is sent
 	sending bool
 	failed  error // why the last frame was not sent
-	gone    error // why no frame comes any more
+	doubt   bool  // whether the driver is there: it may have failed
 	onFrame Upcall
 	onSent  Upcall
 }
@@ -22,7 +22,7 @@ type Ethernet struct {
 // comes beyond that is dropped and counted. It takes less than 2 KiB of the heap, and twice 1,526 bytes for each such frame;
 // nothing is allocated afterwards, and nothing without a network, of which the error is abi.NODEVICE.
 func OpenEthernet(frames int) (*Ethernet, error) {
-	if err := Command(abi.DriverEthernetTap, 0, 0, 0).Err(); err != nil {
+	if err := AllowReadOnly(abi.DriverEthernetTap, abi.TapFrame, nil); err != nil {
 		return nil, err
 	}
 	e := &Ethernet{out: make([]byte, MaxFrame)}
@@ -45,9 +45,7 @@ func OpenEthernet(frames int) (*Ethernet, error) {
 
 // received is called when a frame came, which is seen in the stream, and when the driver failed.
 func (e *Ethernet) received(_, _, _ uint32) {
-	if e.came() == 0 {
-		e.gone = Command(abi.DriverEthernetTap, 0, 0, 0).Err()
-	}
+	e.doubt = e.came() == 0
 }
 
 // Address returns the device's hardware address.
@@ -74,10 +72,8 @@ func (e *Ethernet) Counts() (received, dropped uint32) {
 // Next returns the frame that came first of those that it has not returned yet, or false if there is none. The frame is the caller's, to change
 // as well, until the next call. It makes no system call but one for all frames that came since the one before.
 func (e *Ethernet) Next() (frame []byte, ok bool) {
-	if len(e.unread) == 0 {
-		if e.gone = e.swap(); len(e.unread) == 0 {
-			return nil, false
-		}
+	if len(e.unread) == 0 && !e.swap() {
+		return nil, false
 	}
 	end := abi.TapHeaderSize + int(e.unread[abi.TapLength]) + int(e.unread[abi.TapLength+1])<<8
 	frame = e.unread[abi.TapHeaderSize:end:end]
@@ -86,20 +82,21 @@ func (e *Ethernet) Next() (frame []byte, ok bool) {
 }
 
 // swap begins to read the frames in the stream that the driver has, if there are any, and gives it the other, at once: no frame comes
-// between. It returns why the driver does not take it.
-func (e *Ethernet) swap() error {
+// between.
+func (e *Ethernet) swap() bool {
 	if e.came() == 0 {
-		return e.gone
+		return false
 	}
 	other := 1 - e.shared
 	clear(e.streams[other][:abi.StreamHeaderSize])
-	if err := Allow(abi.DriverEthernetTap, abi.TapFrames, e.streams[other]); err != nil {
-		return err
+	if Allow(abi.DriverEthernetTap, abi.TapFrames, e.streams[other]) != nil {
+		e.doubt = true
+		return false
 	}
 	n := e.came()
 	e.unread = e.streams[e.shared][abi.StreamHeaderSize:][:n]
 	e.shared = other
-	return nil
+	return true
 }
 
 // came is how many bytes are in the stream that the driver has.
@@ -146,7 +143,7 @@ func (e *Ethernet) sent(status, _, _ uint32) {
 // not wait, which is that a driver is gone: the network's, or the alarm's if no alarm can be set for the time, and not by a second attempt either.
 func (e *Ethernet) Wait(until uint64) error {
 	sending := e.sending
-	for e.gone == nil && len(e.unread) == 0 && e.came() == 0 && e.sending == sending && YieldUntil(until) {
+	for len(e.unread) == 0 && e.check() == nil && e.came() == 0 && e.sending == sending && YieldUntil(until) {
 		if alarmAt == until || until == Never {
 			continue
 		}
@@ -154,5 +151,14 @@ func (e *Ethernet) Wait(until uint64) error {
 			return err
 		}
 	}
-	return e.gone
+	return e.check()
+}
+
+// check returns why there is no driver, where that is in doubt. It shares what is shared already.
+func (e *Ethernet) check() (err error) {
+	if e.doubt {
+		err = AllowReadOnly(abi.DriverEthernetTap, abi.TapFrame, e.out)
+		e.doubt = err != nil
+	}
+	return err
 }

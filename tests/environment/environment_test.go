@@ -141,6 +141,7 @@ func TestTerminate(t *testing.T) {
 		{"a task of 32 bits", []string{"--ask"}, []string{argues32}, "wait", []string{"argues32: waits"}, "", 7, "argues32: asked to end"},
 		{"with the last that was told the machine ends", []string{"--ask"}, []string{argues, spinner, argues32}, "wait", []string{"argues: waits", "argues32: waits"}, "", 7, "argues: asked to end"},
 		{"a task that stays, and a second signal", []string{"--ask"}, []string{argues}, "stay", []string{"argues: waits"}, "argues: asked to end", 143, "ended by signal: terminated"},
+		{"a task that is asked before it says for the second time what it does", []string{"--ask"}, []string{argues}, "twice", []string{"argues: spins"}, "", 7, "argues: asked to end"},
 		{"nobody listens", []string{"--ask"}, []string{spinner}, "wait", []string{"spinning"}, "", 143, "ended by signal: terminated"},
 		{"nobody asks", nil, []string{argues}, "wait", []string{"argues: waits"}, "", 143, "ended by signal: terminated"},
 		{deaf, []string{"--ask", machine.File(t, "test/minimal/minimal.elf")}, []string{spinner}, "wait", []string{"spinning"}, "", 143, "ended by signal: terminated"},

@@ -22,7 +22,7 @@ type registers struct {
 	results [4]uint64 // of the system call behind which it goes on
 }
 
-// Values of registers.came beyond the CPU's own vectors: how the task came in, and so goes back. It is not kept in vector, the word below the frame that IRET
+// Values of registers.came beyond the CPU's own vectors: how the task came in, and so goes back. It is not kept in vector, close below the frame that IRET
 // takes: a stray frame would be there (strayFrame).
 const (
 	// cameBySyscall: back by SYSRET. What a system call does not keep is not in the context: R8,

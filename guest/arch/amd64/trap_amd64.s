@@ -340,20 +340,19 @@ ring3:
 	PUSHQ BP
 	MOVQ  ·running(SB), BP
 	PUSHQ AX
-	LEAQ  const_contextTop(BP), BP
+	LEAQ  (const_contextTop-56)(BP), BP
 #define MOVE(from, to) MOVQ from(SP), AX; MOVQ AX, to(BP)
-	MOVE(16, -56)
-	MOVE(24, -48)
-	MOVE(32, -40)
-	MOVE(40, -32)
-	MOVE(48, -24)
-	MOVE(56, -16)
-	MOVE(64, -8)
+	MOVE(16, 0)
+	MOVE(24, 8)
+	MOVE(32, 16)
+	MOVE(40, 24)
+	MOVE(48, 32)
+	MOVE(56, 40)
+	MOVE(64, 48)
 	POPQ  AX
 	MOVQ  BP, ·syscallSP(SB)
 	POPQ  BP
 	MOVQ  ·syscallSP(SB), SP
-	SUBQ  $56, SP
 	JMP   ·trap(SB)
 
 // kernelTrap: the stack is as in trap. An interrupt line, at idle or poll, sets its bit. An NMI

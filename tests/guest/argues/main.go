@@ -1,7 +1,8 @@
 //go:build kapsel_task
 
 // Command argues prints the arguments and the environment that it has. With the argument "wait" it then waits until it is asked to end, and ends
-// with the code in the variable CODE; with "stay" it says that it was asked, and stays.
+// with the code in the variable CODE; with "stay" it says that it was asked, and stays; with "twice" it spins for half a second before it says for good what
+// is to be done then.
 //
 //kapsel:heap 262144
 package main
@@ -20,10 +21,16 @@ func main() {
 		task.Print("argues: COD is not there\n")
 	}
 	task.Print("argues: read\n")
-	if len(args) == 0 || args[0] != "wait" && args[0] != "stay" {
+	if len(args) == 0 || args[0] != "wait" && args[0] != "stay" && args[0] != "twice" {
 		task.Exit(0)
 	}
 	stays := args[0] == "stay"
+	if args[0] == "twice" {
+		task.OnTerminate(func() { task.Print("argues: told the one before\n") })
+		task.Print("argues: spins\n")
+		for until := task.Now() + 500_000; task.Now() < until; {
+		}
+	}
 	err := task.OnTerminate(func() {
 		task.Print("argues: asked to end\n")
 		if stays {

@@ -14,7 +14,7 @@ const patience = 800
 func main() {
 	asked := false
 	labour.Do(1, func(int) error {
-		if err := task.OnTerminate(func() { asked = true }); err != nil { // once: by another time the upcall would be lost
+		if err := task.OnTerminate(func() { asked = true }); err != nil {
 			return err
 		}
 		for n := 0; !asked; n++ {

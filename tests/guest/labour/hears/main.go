@@ -41,6 +41,7 @@ func main() {
 				}
 			}
 		}
+		task.Exit(labour.Gone) // nobody answers any more
 		return abi.FAIL
 	})
 }
