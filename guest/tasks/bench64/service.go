@@ -48,7 +48,8 @@ func services() {
 		measure.Once(&answer)
 		return after-before >= interruptAtLeast && came.Ticks() <= foundAtMost && answer.Succeeded() && record(answer.End-before)
 	}}.run()
-	// The host's next call is not answered, and it does not call again.
+	// The host's next call is not answered, and it does not call again. It is to be here by then: the answers of calls within which it came would wait for its own.
+	task.WaitFor(driver, requestCame)
 	task.AllowReadOnly(driver, serviceName, hostName[:])
 	task.Raw(abi.Subscribe, driver, answerCame, measure.UpcallAddress(), 0)
 	ask := asked(measure.Command(driver, serviceCall, 0, 0))
