@@ -112,10 +112,7 @@ func newSandbox(ctx context.Context, h host, c Config) (*Sandbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
-	s, err := prepare(c, h)
-	if err != nil {
-		return nil, err
-	}
+	s := prepare(c, h)
 	if err := s.start(ctx, func(c vmm.Config) (machine, error) { return h.boot(ctx, c) }, (*Sandbox).hello); err != nil {
 		return nil, err
 	}
@@ -123,20 +120,22 @@ func newSandbox(ctx context.Context, h host, c Config) (*Sandbox, error) {
 }
 
 // prepare makes a sandbox without a machine.
-func prepare(c Config, h host) (*Sandbox, error) {
+func prepare(c Config, h host) *Sandbox {
 	s := &Sandbox{config: c, host: h, turn: make(chan struct{}, 1), closed: make(chan struct{}), gone: make(chan struct{})}
 	s.link = wire.New(c.Payload, s.pause)
 	s.console = console{out: c.Output, log: c.Log, over: s.pause}
 	s.watcher = newWatcher(s.pause, s.closed)
 	s.run = func() { s.job.reply, s.job.err = s.call(s.job.ctx, s.job.reply, s.job.name, s.job.request) }
-	s.services = c.Services
-	if c.ServicesOf != nil {
-		var err error
-		if s.services, err = c.Services.with(c.ServicesOf(s)); err != nil {
-			return nil, fmt.Errorf("sandbox: %w", err)
-		}
+	return s
+}
+
+// findServices finds what its tasks can call.
+func (s *Sandbox) findServices() (err error) {
+	s.services = s.config.Services
+	if s.config.ServicesOf != nil {
+		s.services, err = s.services.with(s.config.ServicesOf(s))
 	}
-	return s, nil
+	return err
 }
 
 // pause has the guest stand still, so that somebody looks.
@@ -144,7 +143,10 @@ func (s *Sandbox) pause() { s.machine.Pause() }
 
 // start makes the machine, and has begin done on its thread.
 func (s *Sandbox) start(ctx context.Context, make func(vmm.Config) (machine, error), begin func(*Sandbox, context.Context) *Error) (err error) {
-	if s.machine, err = make(s.machineConfig()); err != nil {
+	if err = s.findServices(); err == nil {
+		s.machine, err = make(s.machineConfig())
+	}
+	if err != nil {
 		s.closing.Do(func() { // Config.ServicesOf may have kept it
 			close(s.closed)
 			close(s.gone)

@@ -91,10 +91,7 @@ func (s *Sandbox) Reset(to *Snapshot) error {
 
 // Start returns a sandbox that goes on from the snapshot. The machine is another one: it shares the snapshot's memory until it writes to it.
 func (n *Snapshot) Start(ctx context.Context) (*Sandbox, error) {
-	s, err := prepare(n.config, n.host)
-	if err != nil {
-		return nil, err
-	}
+	s := prepare(n.config, n.host)
 	s.up = true
 	fork := func(c vmm.Config) (machine, error) { return n.host.fork(ctx, n.machine, c, n.config.Clock) }
 	if err := s.start(ctx, fork, func(*Sandbox, context.Context) *Error { return nil }); err != nil {

@@ -11,7 +11,7 @@ import (
 type registers struct {
 	r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8 uint64
 	rax, rcx, rdx, rsi, rdi                        uint64
-	vector, code                                   uint64
+	vector, code                                   uint64 // as the stub and the processor push them; vector is the number in a frame of ring 0 alone
 	rip, cs, rflags, rsp, ss                       uint64
 
 	fx             [512]byte // FXSAVE64 area (SDM vol. 1, 10.5.1)
